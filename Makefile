@@ -1,0 +1,56 @@
+# The targets that people and .ci/run use. Each works in an empty clone on a machine that has
+# git, python3 (3.10 or later), cargo, make and, to install what the tests need, apt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+APT_PACKAGES := logrotate nginx-light postfix
+
+.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
+
+demo: build
+	$(BIN)/kojuto demo
+
+test: build servers test-rust test-python fuzz
+
+lint: build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff format --check python tests benches
+	$(BIN)/ruff check python tests benches
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest kojuto._native
+
+bench: build
+	$(BIN)/python -m pytest benches -o python_files="bench_*.py" -o timeout=1800 -q -rf
+
+build: $(VENV)/.dev
+	@touch $(VENV)/.dev
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+
+$(VENV)/.dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+# The real servers that the tests start themselves. Their packages must not start a system-wide
+# instance, which a policy-rc.d that denies everything prevents.
+servers:
+	@tests/install-servers $(APT_PACKAGES)
+
+test-rust:
+	cargo test --workspace --quiet
+
+test-python:
+	$(BIN)/python -m pytest
+
+fuzz:
+	rust/fuzz/run
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/maturin build --release --zig --compatibility manylinux2014 --out dist
+
+clean:
+	rm -rf $(VENV) target dist rust/fuzz/target

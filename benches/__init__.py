@@ -1,0 +1,1 @@
+"""Whole commands beside what people would pick; ``make bench`` prints the ratios."""

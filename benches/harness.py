@@ -1,0 +1,176 @@
+"""Measure whole processes: CPU seconds, wall seconds and peak memory, side by side.
+
+The two sides of a ratio take turns (A B A B …), so that a machine whose speed drifts slows both;
+what is quoted is the median of the ratios, pair by pair.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+BIN = Path(sys.executable).parent
+RUNS = int(os.environ.get("KOJUTO_BENCH_RUNS", "7"))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one finished process cost, by the kernel's own accounting (wait4(2))."""
+
+    cpu_s: float
+    wall_s: float
+    peak_bytes: int
+
+
+def cost(
+    command: Sequence[str | Path],
+    *,
+    stdin: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Cost:
+    """Run a command to its end with its output thrown away."""
+    with open(stdin or os.devnull, "rb") as source, open(os.devnull, "wb") as sink:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=source,
+            stdout=sink,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - start
+        process.stderr.close()
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{command} ended with {process.returncode}: {errors.decode()[-500:]}")
+    return Cost(usage.ru_utime + usage.ru_stime, wall_s, usage.ru_maxrss * 1024)
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    Args:
+        name: the bench.
+        question: what is compared with what, in words.
+        ratio: the median of the ratios.
+        low, high: the smallest and largest ratio seen.
+        bound: what it must stay below (or above, when `at_least`).
+        figures: absolute medians, for the reader.
+    """
+
+    name: str
+    question: str
+    ratio: float
+    low: float
+    high: float
+    bound: float | None = None
+    at_least: bool = False
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the median keeps the bound."""
+        if self.bound is None:
+            return True
+        return self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
+
+
+class Table:
+    """The rows of one run."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def add(self, row: Row) -> Row:
+        self.rows.append(row)
+        return row
+
+    def compare(
+        self,
+        name: str,
+        question: str,
+        ours: Callable[[], float],
+        theirs: Callable[[], float],
+        *,
+        bound: float | None = None,
+        at_least: bool = False,
+        runs: int = RUNS,
+    ) -> Row:
+        """Measure both sides in turn, one warm-up each, and add the row of their ratio."""
+        ours()
+        theirs()
+        pairs = [(ours(), theirs()) for _ in range(runs)]
+        ratios = [a / b for a, b in pairs]
+        return self.add(
+            Row(
+                name,
+                question,
+                statistics.median(ratios),
+                min(ratios),
+                max(ratios),
+                bound,
+                at_least,
+                {
+                    "ours": statistics.median(a for a, _ in pairs),
+                    "theirs": statistics.median(b for _, b in pairs),
+                },
+            )
+        )
+
+    def text(self) -> str:
+        """The table for a terminal."""
+        head = ("bench", "ratio", "min..max", "bound", "", "what is compared")
+        body = [
+            (
+                row.name,
+                f"{row.ratio:.3f}",
+                f"{row.low:.3f}..{row.high:.3f}",
+                "" if row.bound is None else f"{'>=' if row.at_least else '<='} {row.bound:g}",
+                "ok" if row.ok else "OVER" if not row.at_least else "UNDER",
+                row.question,
+            )
+            for row in self.rows
+        ]
+        widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in [head, *body]
+        )
+
+    def document(self) -> dict[str, object]:
+        """The table with machine and versions, for JSON."""
+        return {
+            "machine": machine(),
+            "runs": RUNS,
+            "rows": [{**asdict(row), "ok": row.ok} for row in self.rows],
+        }
+
+
+def machine() -> dict[str, object]:
+    """What was measured on."""
+    model = "unknown"
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        for line in info:
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }

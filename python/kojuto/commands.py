@@ -1,0 +1,27 @@
+"""The one list of the commands: name, module, one line of what it is for."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+COMMANDS: dict[str, tuple[str, str]] = {}
+
+
+def load(name: str) -> Callable[[Sequence[str] | None], int]:
+    """Import the module of a command and return its ``main``.
+
+    Args:
+        name: a key of `COMMANDS`.
+
+    Returns:
+        ``main(argv)``, which returns the exit status.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    from importlib import import_module
+
+    main: Callable[[Sequence[str] | None], int] = import_module(COMMANDS[name][0]).main
+    return main

@@ -1,0 +1,1 @@
+"""What several commands share, each thing in a module named after it."""

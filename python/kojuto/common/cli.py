@@ -1,0 +1,438 @@
+"""The shared command line: options, help, version, exit statuses, one-line errors.
+
+It is written here, without argparse, for two reasons: a monitoring plugin starts every minute and
+argparse costs more than the plugin itself; and the originals are Go programs, so that
+``-percentile-set 99``, ``--percentile-set=99`` and ``-jwt_freshness`` all have to work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kojuto.errors import KojutoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
+
+DONE = 0
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+class Option:
+    """One option of a command.
+
+    Args:
+        names: as they are written, ``--key-prefix`` or ``-v``; the first long one names the value.
+        help: one line for ``--help``.
+        read: turns the text into the value; raises `ValueError` with what was expected.
+        default: the value when the option is not given (a list for `repeat`).
+        metavar: how the value is called in the help; None makes it a flag.
+        required: refuse to run without it.
+        repeat: may be given several times, the values are collected in a list.
+        choices: the only values allowed.
+        bare: the value of the option when it is written without ``=VALUE``; such an option never
+            takes the next argument.
+        group: the heading under which ``--help`` lists it.
+    """
+
+    __slots__ = (
+        "bare", "choices", "default", "dest", "group", "help", "metavar", "names", "read",
+        "repeat", "required",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *names: str,
+        help: str,  # noqa: A002
+        read: Callable[[str], Any] = str,
+        default: Any = None,
+        metavar: str | None = None,
+        required: bool = False,
+        repeat: bool = False,
+        choices: Sequence[str] | None = None,
+        bare: Any = None,
+        group: str | None = None,
+    ) -> None:
+        self.names = names
+        self.help = help
+        self.read = read
+        self.default: Any = False if metavar is None and default is None else default
+        self.metavar = metavar
+        self.required = required
+        self.repeat = repeat
+        self.choices = choices
+        self.bare = bare
+        self.group = group
+        long = [name for name in names if name.startswith("--")]
+        self.dest = (long or list(names))[0].lstrip("-").replace("-", "_")
+
+    @property
+    def title(self) -> str:
+        """The name to use in messages."""
+        return next((name for name in self.names if name.startswith("--")), self.names[0])
+
+
+class Values:
+    """The values of one call, as attributes; `given` holds what was written by the user."""
+
+    def __init__(self, given: set[str], **values: Any) -> None:
+        self.given = given
+        self.__dict__.update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+class Command:
+    """A command line: its name, options and help.
+
+    Args:
+        prog: the command's name.
+        summary: one sentence of what it is for.
+        options: in the order of the help.
+        positional: how the arguments that are no options are called, None when there are none.
+        usage: the usage line without the name; made from the options when left out.
+        epilog: examples and notes, printed below the options as they are.
+        stop_at_positional: everything from the first positional argument on is left alone (for
+            commands that run another one).
+    """
+
+    def __init__(
+        self,
+        prog: str,
+        summary: str,
+        options: Sequence[Option],
+        *,
+        positional: str | None = None,
+        usage: str | None = None,
+        epilog: str = "",
+        stop_at_positional: bool = False,
+    ) -> None:
+        self.prog = prog
+        self.summary = summary
+        self.options = [
+            *options,
+            Option("-h", "--help", help="show this help and exit"),
+            Option(
+                *(["--version"] if any("-v" in o.names for o in options) else ["-v", "--version"]),
+                help="show the version and exit",
+            ),
+        ]
+        self.positional = positional
+        self.usage = usage
+        self.epilog = epilog
+        self.stop_at_positional = stop_at_positional
+        self._long: dict[str, Option] = {}
+        self._short: dict[str, Option] = {}
+        for option in self.options:
+            for name in option.names:
+                if name.startswith("--"):
+                    self._long[name[2:].replace("_", "-")] = option
+                else:
+                    self._short[name[1:]] = option
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def parse(self, argv: Sequence[str]) -> tuple[Values, list[str]]:
+        """Read the arguments.
+
+        Args:
+            argv: without the program's name.
+
+        Returns:
+            The values and the positional arguments.
+
+        Raises:
+            UsageError: an option or value is wrong; the message names it.
+            SystemExit: ``--help`` or ``--version`` was printed (status 0).
+        """
+        values: dict[str, Any] = {
+            option.dest: [*(option.default or ())] if option.repeat else option.default
+            for option in self.options
+        }
+        given: set[str] = set()
+        positional: list[str] = []
+        rest = list(argv)
+        while rest:
+            token = rest.pop(0)
+            if token == "--":
+                positional += rest
+                break
+            if token == "-" or not token.startswith("-") or _is_number(token):
+                positional.append(token)
+                if self.stop_at_positional:
+                    positional += rest
+                    break
+                continue
+            for option, text in self._resolve(token, rest):
+                self._store(values, given, option, text)
+        if values["help"]:
+            self._show(self.help())
+        if values["version"]:
+            self._show(version_line(self.prog))
+        self._check(given, positional)
+        return Values(given, **values), positional
+
+    def _resolve(self, token: str, rest: list[str]) -> list[tuple[Option, str | None]]:
+        """Find the option or options of one token; takes the value from `rest` where needed."""
+        name, equals, value = token.partition("=")
+        text = value if equals else None
+        bare = name.lstrip("-").replace("_", "-")
+        option = self._long.get(bare) if len(bare) > 1 or name.startswith("--") else None
+        if option is None and not name.startswith("--"):
+            return self._resolve_short(token, rest)
+        if option is None:
+            self._unknown(name)
+        return [(option, self._value(option, name, text, rest))]
+
+    def _resolve_short(self, token: str, rest: list[str]) -> list[tuple[Option, str | None]]:
+        found: list[tuple[Option, str | None]] = []
+        letters = token[1:]
+        while letters:
+            option = self._short.get(letters[0])
+            if option is None:
+                self._unknown(token if not found else "-" + letters[0])
+            name, letters = "-" + letters[0], letters[1:]
+            if option.metavar is None:
+                if letters.startswith("="):
+                    found.append((option, self._value(option, name, letters[1:], rest)))
+                    break
+                found.append((option, None))
+                continue
+            text = letters.removeprefix("=") if letters else None
+            found.append((option, self._value(option, name, text, rest)))
+            break
+        return found
+
+    def _value(self, option: Option, name: str, text: str | None, rest: list[str]) -> str | None:
+        if text is not None or option.metavar is None or option.bare is not None:
+            return text
+        if not rest:
+            raise UsageError(f"{name} needs a value: {name} {option.metavar}", self._see_help())
+        return rest.pop(0)
+
+    def _store(
+        self, values: dict[str, Any], given: set[str], option: Option, text: str | None
+    ) -> None:
+        first = option.dest not in given
+        given.add(option.dest)
+        if option.metavar is None:
+            values[option.dest] = _read_flag(option, text)
+            return
+        if text is None:
+            value = option.bare
+        elif option.choices is not None and text not in option.choices:
+            raise UsageError(
+                f"{option.title} {text}: not one of {', '.join(option.choices)}", self._see_help()
+            )
+        else:
+            try:
+                value = option.read(text)
+            except ValueError as error:
+                raise UsageError(f"{option.title} {text}: {error}", self._see_help()) from None
+        if option.repeat:
+            if first:
+                values[option.dest] = []
+            values[option.dest].append(value)
+        else:
+            values[option.dest] = value
+
+    def _check(self, given: set[str], positional: list[str]) -> None:
+        missing = [o.title for o in self.options if o.required and o.dest not in given]
+        if missing:
+            raise UsageError(
+                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required",
+                self._see_help(),
+            )
+        if positional and self.positional is None:
+            raise UsageError(f"{positional[0]}: unexpected argument", self._see_help())
+
+    def _unknown(self, name: str) -> NoReturn:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name.lstrip("-").replace("_", "-"), self._long, n=1)
+        hint = f"did you mean --{near[0]}?" if near else self._see_help()
+        raise UsageError(f"{name}: no such option", hint)
+
+    def _see_help(self) -> str:
+        return f"'{self.prog} --help' lists the options"
+
+    # -- showing ------------------------------------------------------------------------------
+
+    def _show(self, text: str) -> NoReturn:
+        print(text)
+        raise SystemExit(DONE)
+
+    def help(self) -> str:
+        """The text of ``--help``."""
+        from shutil import get_terminal_size
+        from textwrap import fill
+
+        width = min(get_terminal_size().columns, 100) - 2
+        usage = self.usage
+        if usage is None:
+            required = [f"{o.title} {o.metavar}" for o in self.options if o.required]
+            usage = " ".join(
+                [*required, "[options]", *([self.positional] if self.positional else [])]
+            )
+        lines = [f"Usage: {self.prog} {usage}", "", fill(self.summary, width)]
+        group: str | None = ""
+        for option in self.options:
+            heading = option.group if option.dest not in ("help", "version") else None
+            if heading != group:
+                lines += ["", f"{heading or 'Options'}:"]
+                group = heading
+            lines.append(_option_help(option, width))
+        if self.epilog:
+            lines += ["", self.epilog.strip("\n")]
+        return "\n".join(lines)
+
+
+def _option_help(option: Option, width: int) -> str:
+    from textwrap import fill
+
+    left = ", ".join(option.names)
+    if not option.names[0].startswith("-") or option.names[0].startswith("--"):
+        left = "    " + left
+    if option.metavar is not None:
+        left += f"[={option.metavar}]" if option.bare is not None else f" {option.metavar}"
+    text = option.help
+    if option.choices and not any(choice in text for choice in option.choices):
+        text += f" ({', '.join(option.choices)})"
+    if option.repeat:
+        text += "; repeatable"
+    default = option.default
+    if option.metavar is not None and default not in (None, "", []):
+        shown = ", ".join(default) if isinstance(default, list) else default
+        if isinstance(shown, float):
+            shown = f"{shown:g}"
+        text += f" (default: {shown})"
+    body = fill(text, width, initial_indent=" " * 28, subsequent_indent=" " * 28)
+    head = "  " + left
+    return head.ljust(28) + body[28:] if len(head) < 27 else head + "\n" + body
+
+
+def _read_flag(option: Option, text: str | None) -> bool:
+    if text is None or text.lower() in ("true", "1", "t", "yes"):
+        return True
+    if text.lower() in ("false", "0", "f", "no"):
+        return False
+    raise UsageError(f"{option.title}={text}: a flag takes true or false")
+
+
+def _is_number(token: str) -> bool:
+    return token[1:2].isdigit() or (token[1:2] == "." and token[2:3].isdigit())
+
+
+def version_line(prog: str) -> str:
+    """``NAME VERSION (Python X, core Y)``."""
+    from kojuto import __version__
+    from kojuto._native import CORE_VERSION
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"{prog} {__version__} (Python {python}, core {CORE_VERSION})"
+
+
+# -- running ----------------------------------------------------------------------------------
+
+
+def run(
+    command: Command,
+    work: Callable[[Values, list[str]], int],
+    argv: Sequence[str] | None,
+) -> int:
+    """Parse `argv` and do the work; turn every way it can end into an exit status.
+
+    Args:
+        command: the command line.
+        work: the command itself; returns its exit status.
+        argv: the arguments, ``sys.argv[1:]`` when None.
+
+    Returns:
+        0 done, 1 failed, 2 called wrongly, 130 interrupted. A closed standard output is a quiet
+        end. With ``KOJUTO_DEBUG=1`` an error's traceback is shown too.
+    """
+    try:
+        try:
+            values, positional = command.parse(sys.argv[1:] if argv is None else argv)
+            status = work(values, positional)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else FAILED
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        return DONE
+    except KeyboardInterrupt:
+        _discard_stdout()
+        return INTERRUPTED
+    except Exception as error:
+        return _report(command.prog, error)
+    return status
+
+
+def _report(prog: str, error: Exception) -> int:
+    if os.environ.get("KOJUTO_DEBUG", "") not in ("", "0"):
+        import traceback
+
+        traceback.print_exc()
+    status, hint = FAILED, None
+    if isinstance(error, KojutoError):
+        status, hint, message = error.exit_status, error.hint, str(error)
+    elif isinstance(error, OSError):
+        message = describe(error)
+    elif isinstance(error, ValueError):
+        message = str(error)
+    else:
+        message = f"unexpected {type(error).__name__}: {error}"
+        hint = "run again with KOJUTO_DEBUG=1 and report what it shows"
+    complain(prog, f"error: {message}", hint)
+    _discard_stdout()
+    return status
+
+
+def describe(error: OSError) -> str:
+    """An `OSError` in one line: the file or address, then the system's words."""
+    text = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return text
+    name = error.filename
+    return f"{name.decode(errors='replace') if isinstance(name, bytes) else name}: {text}"
+
+
+def complain(prog: str, message: str, hint: str | None = None) -> None:
+    """Write ``PROG: MESSAGE`` and a hint to standard error, each in one line."""
+    if sys.stderr is None:
+        return
+    lines = f"{prog}: {one_line(message)}\n"
+    if hint:
+        lines += f"hint: {one_line(hint)}\n"
+    try:
+        sys.stderr.write(lines)
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody is left to tell
+
+
+def one_line(text: str) -> str:
+    """`text` with control characters escaped, so that it stays one harmless line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _discard_stdout() -> None:
+    """Keep the interpreter from failing once more when it flushes what cannot be written."""
+    try:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 1)
+        os.close(devnull)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,1 @@
+"""One room per command, named as the command is (underscores for dashes)."""

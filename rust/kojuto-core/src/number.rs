@@ -1,0 +1,172 @@
+//! Decimal numbers from bytes, without copying and without a locale.
+//!
+//! The result is the double nearest to the decimal text, the same as `str::parse` and C's
+//! `strtod` give; only the common short numbers take a faster way (Clinger, "How to read floating
+//! point numbers accurately", 1990: a mantissa below 2^53 times or over a power of ten up to
+//! 10^22 is one correctly rounded operation).
+
+/// The longest text that is looked at; no printed double needs more than 767 significant digits.
+pub const MAX_NUMBER_BYTES: usize = 1024;
+
+const EXACT_POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
+/// Reads a whole slice as a decimal number: optional sign, digits with at most one point (`.5` and
+/// `5.` are numbers), optional exponent.
+///
+/// `None` for anything else: blanks, `inf`, `nan`, hexadecimal, a value too large for a double, or
+/// more than [`MAX_NUMBER_BYTES`].
+#[inline]
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let mut mantissa: u64 = 0;
+    let mut seen = 0usize;
+    let mut point: Option<usize> = None;
+    for (at, &byte) in digits.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+            seen += 1;
+        } else if byte == b'.' && point.is_none() {
+            point = Some(at);
+        } else {
+            return parse_slowly(text);
+        }
+    }
+    // Up to 19 digits cannot overflow 64 bits; leading zeros make `seen` larger than need be,
+    // which only sends an odd number the slow way.
+    if seen == 0 || seen > 19 || mantissa > 1 << 53 {
+        return parse_slowly(text);
+    }
+    let fraction = point.map_or(0, |at| digits.len() - at - 1);
+    let value = mantissa as f64 / EXACT_POWERS[fraction];
+    Some(if negative { -value } else { value })
+}
+
+#[cold]
+fn parse_slowly(text: &[u8]) -> Option<f64> {
+    if text.len() > MAX_NUMBER_BYTES || !is_decimal(text) {
+        return None;
+    }
+    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    value.is_finite().then_some(value)
+}
+
+fn is_decimal(text: &[u8]) -> bool {
+    let unsigned = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
+    let (mantissa, exponent) = match unsigned.iter().position(|b| matches!(b, b'e' | b'E')) {
+        Some(at) => (&unsigned[..at], Some(&unsigned[at + 1..])),
+        None => (unsigned, None),
+    };
+    let points = mantissa.iter().filter(|&&b| b == b'.').count();
+    let digits = mantissa.iter().filter(|b| b.is_ascii_digit()).count();
+    if digits == 0 || points > 1 || digits + points != mantissa.len() {
+        return false;
+    }
+    exponent.is_none_or(|exponent| {
+        let digits =
+            exponent.strip_prefix(b"-").or(exponent.strip_prefix(b"+")).unwrap_or(exponent);
+        !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+    })
+}
+
+/// Reads a whole slice as a decimal integer with an optional sign; `None` when it is none or does
+/// not fit.
+#[inline]
+pub fn parse_i64(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut value: i64 = 0;
+    for &byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(i64::from(digit))?;
+    }
+    Some(if negative { -value } else { value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_people_pipe_is_read() {
+        for (text, value) in [
+            ("0", 0.0),
+            ("0.123", 0.123),
+            ("+1", 1.0),
+            ("-2.5", -2.5),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("1e-3", 1e-3),
+            ("2.7E+06", 2.7e6),
+            ("0.000002223", 0.000002223),
+            ("9007199254740993", 9007199254740992.0),
+            ("123456789012345678901234567890", 1.2345678901234568e29),
+            ("0.1000000000000000055511151231257827", 0.1),
+            ("00000000000000000000000000001.5", 1.5),
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        for text in [
+            "", "-", "+", ".", "e5", "1e", "1e+", "1.2.3", " 1", "1 ", "0x10", "inf", "-inf",
+            "nan", "NaN", "infinity", "1_000", "1e999", "0.1, 0.2", "--1", "1\r", "\u{661}",
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(parse_f64(&[b'1'; MAX_NUMBER_BYTES + 1]), None);
+    }
+
+    #[test]
+    fn integers_have_bounds() {
+        assert_eq!(parse_i64(b"200"), Some(200));
+        assert_eq!(parse_i64(b"-1"), Some(-1));
+        assert_eq!(parse_i64(b"+0499"), Some(499));
+        assert_eq!(parse_i64(b"9223372036854775807"), Some(i64::MAX));
+        for text in ["", "-", "9223372036854775808", "200.0", "20x", " 200"] {
+            assert_eq!(parse_i64(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_double_reads_back_as_it_was_printed(value in any::<f64>()) {
+            prop_assume!(value.is_finite());
+            prop_assert_eq!(parse_f64(format!("{value}").as_bytes()), Some(value));
+            prop_assert_eq!(parse_f64(format!("{value:e}").as_bytes()), Some(value));
+        }
+
+        #[test]
+        fn short_decimals_agree_with_the_standard_library(
+            whole in 0u64..10_000_000, fraction in 0u64..1_000_000_000, width in 1usize..12,
+        ) {
+            let text = format!("{whole}.{fraction:0width$}");
+            prop_assert_eq!(parse_f64(text.as_bytes()), text.parse().ok());
+        }
+
+        #[test]
+        fn any_bytes_agree_with_the_standard_library(text in "[-+0-9.eE]{0,30}") {
+            let expected: Option<f64> = text.parse().ok().filter(|v: &f64| v.is_finite());
+            prop_assert_eq!(parse_f64(text.as_bytes()), expected);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The pieces of `kojuto-core` on real files and sockets, still without Python.
+
+pub mod cancel;
+pub mod error;
+pub mod state;
+
+pub use cancel::{Cancel, Never};
+pub use error::{Error, Result};

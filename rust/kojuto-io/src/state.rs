@@ -1,0 +1,223 @@
+//! Small state files: read with a bound, written atomically, locked against a second run.
+//!
+//! The work directory of a monitoring plugin is often writable by everybody, so a state file is
+//! never opened through a symbolic link and never believed when another user owns it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// The most a state file may hold; a larger one is not ours.
+pub const MAX_STATE_BYTES: u64 = 1 << 20;
+
+/// What was found under a state file's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// No such file: a first run.
+    Nothing,
+    /// The whole content.
+    Bytes(Vec<u8>),
+    /// A file that must not be believed; the text says why.
+    Unusable(String),
+}
+
+/// Reads a state file of at most [`MAX_STATE_BYTES`].
+///
+/// A file that cannot be trusted or read is [`Found::Unusable`], never an error: a plugin starts
+/// afresh with a warning rather than fail for ever.
+pub fn read(path: &Path) -> Found {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Found::Unusable("it is a symbolic link".to_owned());
+        }
+        Err(error) => return Found::Unusable(error.to_string()),
+    };
+    match read_trusted(file) {
+        Ok(found) => found,
+        Err(error) => Found::Unusable(error.to_string()),
+    }
+}
+
+fn read_trusted(file: File) -> io::Result<Found> {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Ok(Found::Unusable("it is no regular file".to_owned()));
+    }
+    if !owner_is_trusted(meta.uid()) {
+        return Ok(Found::Unusable(format!("it belongs to another user (uid {})", meta.uid())));
+    }
+    if meta.len() > MAX_STATE_BYTES {
+        let text = format!("it has {} bytes, more than {MAX_STATE_BYTES}", meta.len());
+        return Ok(Found::Unusable(text));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_STATE_BYTES).read_to_end(&mut bytes)?;
+    Ok(Found::Bytes(bytes))
+}
+
+fn owner_is_trusted(uid: u32) -> bool {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let me = unsafe { libc::geteuid() };
+    uid == me || uid == 0
+}
+
+/// Replaces `path` by `bytes` atomically: a temporary file of mode 0600 beside it, fsync, rename,
+/// fsync of the directory. After a crash at any point the old or the new content is there, whole.
+///
+/// # Errors
+/// [`Error::Io`] naming the file; the old content is then untouched.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = temporary_name(path);
+    let written = write_and_rename(&temporary, path, bytes);
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(Error::on_path(path))
+}
+
+fn write_and_rename(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let open = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(temporary)
+    };
+    let mut file = match open() {
+        // Left behind by a run of the same pid that was killed; O_EXCL guards what follows.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(temporary)?;
+            open()?
+        }
+        other => other?,
+    };
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(temporary, path)?;
+    if let Some(directory) = path.parent() {
+        // The rename itself is durable only with its directory. Some filesystems refuse to sync
+        // a directory; the data is safe either way.
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        if let Ok(directory) = File::open(directory) {
+            let _ = directory.sync_all();
+        }
+    }
+    Ok(())
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+    name.extend_from_slice(format!(".tmp{}", std::process::id()).as_bytes());
+    path.with_file_name(std::ffi::OsStr::from_bytes(&name))
+}
+
+/// An exclusive lock beside a state file, held until it is dropped or the process ends.
+///
+/// The lock lives in a file of its own (`<name>.lock`), since the state file itself is replaced
+/// at each write.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock that guards `path`, without waiting.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another process holds it, [`Error::Io`] when the lock file cannot be
+    /// opened.
+    pub fn try_acquire(path: &Path) -> Result<Lock> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let name = PathBuf::from(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(&name)
+            .map_err(Error::on_path(&name))?;
+        loop {
+            // SAFETY: the descriptor is open for as long as `file` lives.
+            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+                return Ok(Lock { _file: file });
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::EWOULDBLOCK) => return Err(Error::Busy(path.to_owned())),
+                _ => return Err(Error::on_path(&name)(error)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_back_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        assert_eq!(read(&path), Found::Nothing);
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(read(&path), Found::Bytes(b"two".to_vec()));
+        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(names.len(), 1);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_symbolic_link_or_an_oversized_file_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("target");
+        fs::write(&target, b"secret").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(matches!(read(&link), Found::Unusable(_)));
+        let large = dir.path().join("large");
+        File::create(&large).unwrap().set_len(MAX_STATE_BYTES + 1).unwrap();
+        assert!(matches!(read(&large), Found::Unusable(_)));
+        assert!(matches!(read(dir.path()), Found::Unusable(_)));
+    }
+
+    #[test]
+    fn a_leftover_temporary_file_does_not_stop_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        fs::write(temporary_name(&path), b"torn").unwrap();
+        write_atomic(&path, b"whole").unwrap();
+        assert_eq!(read(&path), Found::Bytes(b"whole".to_vec()));
+    }
+
+    #[test]
+    fn a_second_lock_is_refused_until_the_first_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let first = Lock::try_acquire(&path).unwrap();
+        assert!(matches!(Lock::try_acquire(&path), Err(Error::Busy(_))));
+        drop(first);
+        Lock::try_acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn an_unwritable_place_names_the_file() {
+        let error = write_atomic(Path::new("/nonexistent/state"), b"x").unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/state"), "{error}");
+    }
+}

@@ -1,0 +1,16 @@
+//! `kojuto._native`: converts arguments, lets go of the GIL, maps errors. The work is elsewhere.
+
+mod errors;
+mod job;
+mod state;
+
+use pyo3::prelude::*;
+
+/// The Rust core of kojuto.
+#[pymodule(gil_used = false)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("CORE_VERSION", kojuto_core::VERSION)?;
+    state::register(module)?;
+    // PyO3 lists every name here; the stub does that already, and says what each is.
+    module.delattr("__all__")
+}

@@ -1,0 +1,96 @@
+"""The house agrees with itself: every command is listed, installed, documented and tested."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+import pytest
+import tomllib  # type: ignore[import-not-found]  # the tests need 3.11, the package 3.10
+
+from kojuto import __version__
+from kojuto.commands import COMMANDS
+from tests.conftest import ROOT, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NAMES = [*COMMANDS, "kojuto"]
+
+
+def test_scripts_and_registry_agree() -> None:
+    scripts = dict(PYPROJECT["project"]["scripts"])
+    assert scripts.pop("kojuto") == "kojuto.__main__:main"
+    assert scripts == {name: f"{module}:main" for name, (module, _) in COMMANDS.items()}
+
+
+def test_readme_has_a_row_for_each_command() -> None:
+    readme = (ROOT / "README.md").read_text()
+    missing = [name for name in NAMES if f"| `{name}` |" not in readme]
+    assert not missing
+
+
+def test_every_command_has_its_test_file() -> None:
+    modules = [module.split(".")[2] for module, _ in COMMANDS.values()]
+    missing = [name for name in modules if not (ROOT / f"tests/tools/test_{name}.py").exists()]
+    assert not missing
+
+
+def test_versions_agree() -> None:
+    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    assert cargo["workspace"]["package"]["version"] == __version__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_and_version(name: str) -> None:
+    shown = run(name, "--help")
+    assert shown.returncode == 0
+    assert shown.stderr == b""
+    assert f"Usage: {name} ".encode() in shown.stdout
+    version = run(name, "--version")
+    assert version.returncode == 0
+    assert version.stdout.startswith(f"{name} {__version__} (Python ".encode())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_option_is_one_line_with_a_hint_and_status_2(name: str) -> None:
+    done = run(name, "--no-such-option-at-all")
+    assert done.returncode == 2
+    assert done.stdout == b""
+    error, hint = done.stderr.decode().splitlines()
+    assert error == f"{name}: error: --no-such-option-at-all: no such option"
+    assert hint.startswith("hint: ")
+
+
+HEAVY = {
+    "argparse", "asyncio", "dataclasses", "enum", "inspect", "json", "logging", "pathlib", "re",
+    "socket", "subprocess", "tempfile", "threading", "typing", "typing_extensions",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "python/kojuto").rglob("*.py")), ids=str)
+def test_no_heavy_import_at_the_top_of_a_module_that_plugins_load(path: Path) -> None:
+    """Start-up imports nothing that the command does not need (plugins run every minute)."""
+    relative = path.relative_to(ROOT / "python/kojuto").as_posix()
+    if relative not in LIGHT:
+        return
+    top: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            top |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            top.add(node.module.split(".")[0])
+    assert not top & HEAVY
+
+
+LIGHT = {
+    "__init__.py",
+    "__main__.py",
+    "commands.py",
+    "errors.py",
+    "common/cli.py",
+    "common/metrics.py",
+    "common/state.py",
+    "common/units.py",
+}
