@@ -3,9 +3,16 @@
 //! Nothing here reads a file, a socket or a clock: the caller hands over bytes and the time, so
 //! that each part can be tested at every cut of its input and at every instant.
 
+pub mod access;
+pub mod bad_lines;
+pub mod combined;
 pub mod error;
+pub mod fields;
+pub mod json;
+pub mod ltsv;
 pub mod number;
 pub mod quantile;
+mod simd;
 
 pub use error::Error;
 

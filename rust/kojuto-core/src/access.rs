@@ -1,0 +1,395 @@
+//! Access-log statistics: latencies and status classes of the lines of a log.
+
+use std::collections::HashMap;
+
+use memchr::memmem::Finder;
+
+use crate::bad_lines::BadLines;
+use crate::combined;
+use crate::fields::{Keys, Values};
+use crate::json::{self, Prefix, unescape};
+use crate::number::{parse_f64, parse_i64};
+use crate::{Error, ltsv};
+
+/// The most bytes of a value that name a group.
+pub const MAX_GROUP_BYTES: usize = 200;
+
+/// How a log's lines are written.
+#[derive(Debug, Clone)]
+pub enum Format {
+    /// Labeled tab-separated values; with [`Prefix::Skip`] what stands before the first `{` of a
+    /// line does not count.
+    Ltsv(Prefix),
+    /// One JSON object a line.
+    Json(Prefix),
+    /// The common or combined log format of Apache and nginx, with the time taken as an optional
+    /// last field.
+    Combined,
+    /// Named groups of a regular expression.
+    Regex(Box<regex::bytes::Regex>),
+}
+
+/// What to do with a time that is a list, as nginx's `$upstream_response_time` is after several
+/// upstreams were asked: `0.1, 0.2 : 0.3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeList {
+    /// It is no number: the line is bad.
+    Refuse,
+    /// Their sum: how long the client waited for all of them.
+    Sum,
+    /// The last one: the upstream that answered.
+    Last,
+    /// The longest one.
+    Max,
+}
+
+/// What to read from a log.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How the lines are written.
+    pub format: Format,
+    /// The key of the time taken.
+    pub ptime_key: String,
+    /// The keys of the status; the first listed that has a value wins.
+    pub status_keys: Vec<String>,
+    /// The key whose values part the lines into groups.
+    pub by: Option<String>,
+    /// How many groups are kept apart.
+    pub max_groups: usize,
+    /// Only lines that contain this text; or with `true` only those that do not.
+    pub filter: Option<(Vec<u8>, bool)>,
+    /// What a time is multiplied with to give seconds.
+    pub time_scale: f64,
+    /// What to do with a list of times.
+    pub time_list: TimeList,
+}
+
+/// The figures of a log or of one group of its lines.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// The time taken by each line that has one, in the order of the log.
+    pub latencies: Vec<f64>,
+    /// Their sum.
+    pub latency_sum: f64,
+    /// Lines with a status of 1xx, 2xx, 3xx, 4xx but 499, 499, 5xx, and any other.
+    pub classes: [u64; 7],
+}
+
+impl Tally {
+    /// How many lines were counted.
+    pub fn total(&self) -> u64 {
+        self.classes.iter().sum()
+    }
+
+    #[inline(always)]
+    fn add(&mut self, status: i64, latency: Option<f64>) {
+        let class = match status {
+            499 => 4,
+            100..=199 => 0,
+            200..=299 => 1,
+            300..=399 => 2,
+            400..=498 => 3,
+            500..=599 => 5,
+            _ => 6,
+        };
+        self.classes[class] += 1;
+        if let Some(latency) = latency {
+            self.latencies.push(latency);
+            self.latency_sum += latency;
+        }
+    }
+
+    /// Adds the figures of another part of the same log or of another log.
+    pub fn merge(&mut self, mut other: Tally) {
+        if self.latencies.is_empty() {
+            self.latencies = other.latencies;
+        } else {
+            self.latencies.append(&mut other.latencies);
+        }
+        self.latency_sum += other.latency_sum;
+        for (count, more) in self.classes.iter_mut().zip(other.classes) {
+            *count += more;
+        }
+    }
+}
+
+/// Why a line could not be counted, as indexes of [`BadLines`].
+pub const REASONS: [&str; 5] = [
+    "not in the expected format",
+    "no time taken",
+    "no status",
+    "time taken is no number",
+    "status is no integer",
+];
+const FORMAT: usize = 0;
+const NO_TIME: usize = 1;
+const NO_STATUS: usize = 2;
+const BAD_TIME: usize = 3;
+const BAD_STATUS: usize = 4;
+
+/// Counts the lines of an access log, block by block.
+#[derive(Debug, Clone)]
+pub struct Access {
+    keys: Keys,
+    format: Format,
+    counter: Counter,
+}
+
+/// What is needed for each line once its values are found.
+#[derive(Debug, Clone)]
+struct Counter {
+    statuses: usize,
+    by: Option<usize>,
+    escapes: bool,
+    time_optional: bool,
+    filter: Option<(Finder<'static>, bool)>,
+    time_scale: f64,
+    time_list: TimeList,
+    max_groups: usize,
+    all: Tally,
+    groups: HashMap<Box<[u8]>, Tally>,
+    other: Tally,
+    bad: BadLines<{ REASONS.len() }>,
+    lines: u64,
+}
+
+impl Access {
+    /// A scan that has counted nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an empty or too many keys.
+    pub fn new(options: &Options) -> Result<Access, Error> {
+        let mut names = vec![(options.ptime_key.as_bytes(), true)];
+        for (at, key) in options.status_keys.iter().enumerate() {
+            // Only the first of them ends the search: another may be followed by a better one.
+            names.push((key.as_bytes(), at == 0));
+        }
+        if let Some(by) = &options.by {
+            names.push((by.as_bytes(), true));
+        }
+        let keys = Keys::new(&names)?;
+        let time_optional = match &options.format {
+            Format::Combined => true,
+            Format::Regex(regex) => {
+                regex.capture_names().flatten().all(|name| name != options.ptime_key)
+            }
+            _ => false,
+        };
+        Ok(Access {
+            keys,
+            format: options.format.clone(),
+            counter: Counter {
+                statuses: options.status_keys.len(),
+                by: options.by.as_ref().map(|_| options.status_keys.len() + 1),
+                escapes: matches!(options.format, Format::Json(_)),
+                time_optional,
+                filter: options
+                    .filter
+                    .as_ref()
+                    .map(|(text, invert)| (Finder::new(text).into_owned(), *invert)),
+                time_scale: options.time_scale,
+                time_list: options.time_list,
+                max_groups: options.max_groups,
+                all: Tally::default(),
+                groups: HashMap::new(),
+                other: Tally::default(),
+                bad: BadLines::default(),
+                lines: 0,
+            },
+        })
+    }
+
+    /// Counts a block of whole lines, each ended by `\n`.
+    pub fn block(&mut self, block: &[u8]) {
+        let Access { keys, format, counter } = self;
+        // The common case gets a scan of its own, without a test for what it does not need.
+        let plain = counter.filter.is_none() && counter.by.is_none() && counter.statuses == 1;
+        match format {
+            Format::Ltsv(Prefix::Refuse) if plain => {
+                ltsv::scan(block, keys, &mut |line: &[u8], values: &Values<'_>| {
+                    counter.plain_row(line, values);
+                });
+            }
+            Format::Json(prefix) if plain => {
+                json::scan(block, keys, *prefix, &mut |line: &[u8], values: &Values<'_>| {
+                    counter.plain_row(line, values);
+                });
+            }
+            Format::Ltsv(Prefix::Refuse) => {
+                ltsv::scan(block, keys, &mut |line: &[u8], values: &Values<'_>| {
+                    counter.row(line, values);
+                });
+            }
+            Format::Ltsv(Prefix::Skip) => {
+                ltsv::scan_behind_brace(block, keys, &mut |line: &[u8], values: &Values<'_>| {
+                    counter.row(line, values);
+                })
+            }
+            Format::Json(prefix) => {
+                json::scan(block, keys, *prefix, &mut |line: &[u8], values: &Values<'_>| {
+                    counter.row(line, values);
+                });
+            }
+            Format::Combined => {
+                combined::scan(block, keys, &mut |line: &[u8], values: &Values<'_>| {
+                    counter.row(line, values);
+                });
+            }
+            Format::Regex(regex) => {
+                combined::scan_regex(
+                    block,
+                    keys,
+                    regex,
+                    &mut |line: &[u8], values: &Values<'_>| {
+                        counter.row(line, values);
+                    },
+                );
+            }
+        }
+    }
+
+    /// How many lines were seen, bad and filtered ones included.
+    pub fn lines(&self) -> u64 {
+        self.counter.lines
+    }
+
+    /// The lines that could not be counted.
+    pub fn bad(&self) -> &BadLines<{ REASONS.len() }> {
+        &self.counter.bad
+    }
+
+    /// Adds what another scan with the same options has counted.
+    pub fn merge(&mut self, other: Access) {
+        let (mine, other) = (&mut self.counter, other.counter);
+        mine.all.merge(other.all);
+        mine.other.merge(other.other);
+        for (name, tally) in other.groups {
+            mine.groups.entry(name).or_default().merge(tally);
+        }
+        mine.bad.merge(other.bad);
+        mine.lines += other.lines;
+    }
+
+    /// The figures of all lines, and those of each group: the largest first, `other` last.
+    pub fn finish(self) -> (Tally, Vec<(String, Tally)>) {
+        let Counter { all, groups, mut other, max_groups, .. } = self.counter;
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by(|a, b| b.1.total().cmp(&a.1.total()).then_with(|| a.0.cmp(&b.0)));
+        let mut named = Vec::new();
+        for (at, (name, tally)) in groups.into_iter().enumerate() {
+            if at < max_groups {
+                named.push((String::from_utf8_lossy(&name).into_owned(), tally));
+            } else {
+                other.merge(tally);
+            }
+        }
+        if other.total() > 0 {
+            named.push(("other".to_owned(), other));
+        }
+        (all, named)
+    }
+}
+
+impl Counter {
+    /// A line when there is one status key, no filter and no grouping.
+    #[inline(always)]
+    fn plain_row(&mut self, line: &[u8], values: &Values<'_>) {
+        self.lines += 1;
+        let latency = parse_f64(values[0]);
+        let status = parse_i64(values[1]);
+        match (latency, status) {
+            (Some(latency), Some(status)) => {
+                self.all.add(status, Some(latency * self.time_scale));
+            }
+            _ => self.odd_row(line, values),
+        }
+    }
+
+    #[inline(never)]
+    fn row(&mut self, line: &[u8], values: &Values<'_>) {
+        self.lines += 1;
+        if let Some((finder, invert)) = &self.filter
+            && finder.find(line).is_some() == *invert
+        {
+            return;
+        }
+        self.odd_row(line, values);
+    }
+
+    /// A line in the general case: lists of times, escapes, several status keys, groups.
+    #[inline(never)]
+    fn odd_row(&mut self, line: &[u8], values: &Values<'_>) {
+        let status =
+            values[1..=self.statuses].iter().find(|v| !v.is_empty()).copied().unwrap_or_default();
+        if values[0].is_empty() && !self.time_optional {
+            let reason =
+                if status.is_empty() && !self.looks_right(line) { FORMAT } else { NO_TIME };
+            return self.bad.count(reason, line);
+        }
+        if status.is_empty() {
+            return self.bad.count(if self.time_optional { FORMAT } else { NO_STATUS }, line);
+        }
+        let latency = match self.time(values[0]) {
+            Some(time) => Some(time * self.time_scale),
+            None if values[0].is_empty() => None,
+            None => return self.bad.count(BAD_TIME, line),
+        };
+        let Some(status) = parse_i64(&self.resolved(status)) else {
+            return self.bad.count(BAD_STATUS, line);
+        };
+        self.all.add(status, latency);
+        if let Some(by) = self.by {
+            let name = self.resolved(values[by]);
+            let name = &name[..name.len().min(MAX_GROUP_BYTES)];
+            let name = if name.is_empty() { b"none" } else { name };
+            // Sixteen times as many as are shown are kept apart, so that those that turn out to
+            // be the largest are whole in any log but a hostile one.
+            if let Some(tally) = self.groups.get_mut(name) {
+                tally.add(status, latency);
+            } else if self.groups.len() < self.max_groups.saturating_mul(16) {
+                self.groups.entry(name.into()).or_default().add(status, latency);
+            } else {
+                self.other.add(status, latency);
+            }
+        }
+    }
+
+    /// Whether a line without values may at least be of the format.
+    fn looks_right(&self, line: &[u8]) -> bool {
+        if self.escapes {
+            line.trim_ascii_start().first() == Some(&b'{')
+        } else {
+            line.contains(&b':')
+        }
+    }
+
+    fn resolved<'v>(&self, value: &'v [u8]) -> std::borrow::Cow<'v, [u8]> {
+        if self.escapes { unescape(value) } else { value.into() }
+    }
+
+    fn time(&self, text: &[u8]) -> Option<f64> {
+        let text = &self.resolved(text);
+        if let Some(time) = parse_f64(text) {
+            return Some(time);
+        }
+        if self.time_list == TimeList::Refuse || text.is_empty() {
+            return None;
+        }
+        // nginx parts upstreams by ", " and groups after an internal redirect by " : "; an
+        // upstream that was not asked is "-".
+        let mut times = text
+            .split(|b| matches!(b, b',' | b':'))
+            .map(<[u8]>::trim_ascii)
+            .filter(|part| !matches!(*part, b"-" | b""))
+            .map(parse_f64);
+        let first = times.next()??;
+        times.try_fold(first, |time, next| {
+            let next = next?;
+            Some(match self.time_list {
+                TimeList::Sum => time + next,
+                TimeList::Max => time.max(next),
+                TimeList::Last | TimeList::Refuse => next,
+            })
+        })
+    }
+}

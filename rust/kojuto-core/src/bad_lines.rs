@@ -1,0 +1,47 @@
+//! Lines that could not be used: counted by reason, with the first one as an example.
+
+/// How much of the first bad line is kept.
+pub const EXAMPLE_BYTES: usize = 200;
+
+/// Bad lines by reason; `R` is the parser's own list of reasons, as indexes below `N`.
+#[derive(Debug, Clone)]
+pub struct BadLines<const N: usize> {
+    counts: [u64; N],
+    first: Option<(usize, Box<[u8]>)>,
+}
+
+impl<const N: usize> Default for BadLines<N> {
+    fn default() -> Self {
+        BadLines { counts: [0; N], first: None }
+    }
+}
+
+impl<const N: usize> BadLines<N> {
+    /// Counts a line that is bad for `reason`.
+    pub fn count(&mut self, reason: usize, line: &[u8]) {
+        self.counts[reason] += 1;
+        if self.first.is_none() {
+            self.first = Some((reason, line[..line.len().min(EXAMPLE_BYTES)].into()));
+        }
+    }
+
+    /// Adds what another scan has counted; its example serves when there is none yet.
+    pub fn merge(&mut self, other: BadLines<N>) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        if self.first.is_none() {
+            self.first = other.first;
+        }
+    }
+
+    /// How many lines were bad for each reason.
+    pub fn counts(&self) -> &[u64; N] {
+        &self.counts
+    }
+
+    /// The first bad line's reason and its first [`EXAMPLE_BYTES`].
+    pub fn first(&self) -> Option<(usize, &[u8])> {
+        self.first.as_ref().map(|(reason, line)| (*reason, &**line))
+    }
+}

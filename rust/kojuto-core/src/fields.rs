@@ -1,0 +1,125 @@
+//! Which fields of a line are wanted, and what a scanner hands back for each line.
+
+use crate::Error;
+
+/// The most keys that one scan can look for.
+pub const MAX_KEYS: usize = 16;
+
+/// The wanted keys, in the order in which their values are handed back.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    keys: Vec<Key>,
+    /// Bit `i` is set when the scan of a line need not go on once key `i` was found.
+    stop: u32,
+    first_bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(crate) name: Box<[u8]>,
+}
+
+impl Keys {
+    /// Makes the set of wanted keys.
+    ///
+    /// `needed` says for each key whether a line must be scanned on until it is found; a line is
+    /// left as soon as all needed keys were. Keys that are looked for but not needed are found
+    /// only when they stand before that point.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] without a key, with more than [`MAX_KEYS`], or with an empty key.
+    pub fn new(names: &[(&[u8], bool)]) -> Result<Keys, Error> {
+        if names.is_empty() || names.len() > MAX_KEYS {
+            let text = format!("{} keys; between 1 and {MAX_KEYS} can be read", names.len());
+            return Err(Error::Argument(text));
+        }
+        if names.iter().any(|(name, _)| name.is_empty()) {
+            return Err(Error::Argument("a key must not be empty".to_owned()));
+        }
+        let keys = names.iter().map(|(name, _)| Key { name: (*name).into() }).collect();
+        let stop = names
+            .iter()
+            .enumerate()
+            .fold(0, |bits, (at, (_, needed))| bits | u32::from(*needed) << at);
+        let mut first_bytes: Vec<u8> = names.iter().map(|(name, _)| name[0]).collect();
+        first_bytes.sort_unstable();
+        first_bytes.dedup();
+        Ok(Keys { keys, stop, first_bytes })
+    }
+
+    /// How many keys there are.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    #[inline(always)]
+    pub(crate) fn list(&self) -> &[Key] {
+        &self.keys
+    }
+
+    #[inline(always)]
+    pub(crate) fn stop(&self) -> u32 {
+        self.stop
+    }
+
+    /// The distinct first bytes of all keys, ascending.
+    #[inline(always)]
+    pub(crate) fn first_bytes(&self) -> &[u8] {
+        &self.first_bytes
+    }
+}
+
+/// The values found in one line: `values[i]` is the text of key `i`, empty when it is absent.
+///
+/// A value of `-` or of nothing counts as absent, and so does JSON's `null`.
+pub type Values<'a> = [&'a [u8]; MAX_KEYS];
+
+/// Takes the lines of a scan, one by one.
+pub trait Rows<'a> {
+    /// A line without its line end, and the values found in it.
+    fn row(&mut self, line: &'a [u8], values: &Values<'a>);
+}
+
+impl<'a, F: FnMut(&'a [u8], &Values<'a>)> Rows<'a> for F {
+    #[inline(always)]
+    fn row(&mut self, line: &'a [u8], values: &Values<'a>) {
+        self(line, values);
+    }
+}
+
+/// The state of one line while it is scanned.
+pub(crate) struct Line<'a> {
+    pub(crate) start: usize,
+    pub(crate) found: u32,
+    pub(crate) values: Values<'a>,
+}
+
+impl<'a> Line<'a> {
+    #[inline(always)]
+    pub(crate) fn new(start: usize) -> Self {
+        Line { start, found: 0, values: [&[]; MAX_KEYS] }
+    }
+
+    /// Keeps the value of key `at`, unless it is as if absent or an earlier one was kept.
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, at: usize, value: &'a [u8]) {
+        if self.found & 1 << at == 0 && !value.is_empty() && value != b"-" {
+            self.values[at] = value;
+            self.found |= 1 << at;
+        }
+    }
+
+    /// Hands the line over and begins the next.
+    #[inline(always)]
+    pub(crate) fn finish(&mut self, block: &'a [u8], end: usize, rows: &mut impl Rows<'a>) {
+        let line = &block[self.start..end];
+        rows.row(line.strip_suffix(b"\r").unwrap_or(line), &self.values);
+        let mut found = self.found;
+        while found != 0 {
+            self.values[found.trailing_zeros() as usize] = &[];
+            found &= found - 1;
+        }
+        self.found = 0;
+        self.start = end + 1;
+    }
+}

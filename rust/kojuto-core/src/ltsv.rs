@@ -1,0 +1,198 @@
+//! Labeled tab-separated values (ltsv.org): finds the wanted labels of each line.
+//!
+//! Fields are parted by tabs, label and value by the first colon. The first field of a label that
+//! has a value wins. A line is not split into a map and not copied: 64 bytes at a time, the places
+//! where a field begins with the first letter of a wanted label are found, and only those are
+//! looked at.
+
+use crate::fields::{Keys, Line, Rows};
+use crate::simd::{Masks, dispatch, for_each_64};
+
+dispatch! {
+    /// Scans a block of whole lines, each ended by `\n`, and hands every line to `rows`.
+    ///
+    /// What follows the last `\n` is left alone.
+    pub fn scan['a, R: Rows<'a>](block: &'a [u8], keys: &Keys, rows: &mut R) = scan_with
+}
+
+/// The same for lines whose beginning, up to the first `{`, does not count (a line without one
+/// counts whole).
+pub fn scan_behind_brace<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) {
+    let mut state = Line::new(0);
+    for end in memchr::memchr_iter(b'\n', block) {
+        let line = &block[state.start..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let from = memchr::memchr(b'{', line).unwrap_or(0);
+        for field in line[from..].split(|&b| b == b'\t') {
+            if let Some((key, value)) = wanted(field, keys, 0) {
+                state.keep(key, &field[value..]);
+            }
+        }
+        state.finish(block, end, rows);
+    }
+}
+
+#[inline(always)]
+fn scan_with<'a, M: Masks, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) {
+    match *keys.first_bytes() {
+        [a] => scan_masked::<M, R>(block, keys, rows, |chunk| M::eq(chunk, a)),
+        [a, b] => {
+            scan_masked::<M, R>(block, keys, rows, |chunk| M::eq(chunk, a) | M::eq(chunk, b));
+        }
+        [a, b, c] => scan_masked::<M, R>(block, keys, rows, |chunk| {
+            M::eq(chunk, a) | M::eq(chunk, b) | M::eq(chunk, c)
+        }),
+        _ => scan_masked::<M, R>(block, keys, rows, |_| !0),
+    }
+}
+
+#[inline(always)]
+fn scan_masked<'a, M: Masks, R: Rows<'a>>(
+    block: &'a [u8],
+    keys: &Keys,
+    rows: &mut R,
+    first: impl Fn(M::Block) -> u64,
+) {
+    let stop = keys.stop();
+    let mut line = Line::new(0);
+    let mut done = false;
+    // Bit 0 when the next chunk begins with a field.
+    let mut carry = 1u64;
+    for_each_64(block, |base, bytes| {
+        let chunk = M::load(bytes);
+        let newlines = M::eq(chunk, b'\n');
+        if done && newlines == 0 {
+            carry = 0; // what it was does not matter before the next line
+            return;
+        }
+        let ends = newlines | M::eq(chunk, b'\t');
+        let starts = (ends << 1 | carry) & first(chunk);
+        carry = ends >> 63;
+        let mut left = !0u64;
+        loop {
+            let wanted_bits = if done { newlines } else { newlines | starts };
+            let events = wanted_bits & left;
+            if events == 0 {
+                break;
+            }
+            let bit = events & events.wrapping_neg();
+            let at = base + bit.trailing_zeros() as usize;
+            left = !(bit | (bit - 1));
+            if newlines & bit != 0 {
+                line.finish(block, at, rows);
+                done = false;
+                continue;
+            }
+            if let Some((key, value)) = wanted(block, keys, at) {
+                let offset = value - base;
+                let inside = if offset < 64 { ends & !0 << offset } else { 0 };
+                let end = if inside != 0 {
+                    base + inside.trailing_zeros() as usize
+                } else {
+                    value_end(block, value)
+                };
+                let text = &block[value..end];
+                let text = if block.get(end) == Some(&b'\n') {
+                    text.strip_suffix(b"\r").unwrap_or(text)
+                } else {
+                    text
+                };
+                line.keep(key, text);
+                done = line.found & stop == stop;
+            }
+        }
+    });
+}
+
+/// The wanted key whose label begins at `at`, and where its value begins.
+#[inline(always)]
+fn wanted(block: &[u8], keys: &Keys, at: usize) -> Option<(usize, usize)> {
+    let rest = &block[at.min(block.len())..];
+    for (index, key) in keys.list().iter().enumerate() {
+        let length = key.name.len();
+        if rest.len() > length && rest[length] == b':' && rest[..length] == *key.name {
+            return Some((index, at + length + 1));
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn value_end(block: &[u8], from: usize) -> usize {
+    let rest = &block[from..];
+    from + rest.iter().position(|&b| b == b'\t' || b == b'\n').unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Row = (Vec<u8>, Vec<Vec<u8>>);
+
+    fn rows(block: &[u8], keys: &Keys) -> Vec<Row> {
+        let mut rows = Vec::new();
+        scan(block, keys, &mut |line: &[u8], values: &crate::fields::Values<'_>| {
+            let values = values[..keys.count()].iter().map(|v| v.to_vec()).collect();
+            rows.push((line.to_vec(), values));
+        });
+        rows
+    }
+
+    /// The same by the grammar: split at tabs, part at the first colon, first value wins.
+    fn model(block: &[u8], names: &[&[u8]]) -> Vec<Row> {
+        let Some(end) = block.iter().rposition(|&b| b == b'\n') else { return Vec::new() };
+        block[..end]
+            .split(|&b| b == b'\n')
+            .map(|line| {
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                let find = |name: &&[u8]| {
+                    line.split(|&b| b == b'\t')
+                        .filter_map(|field| field.strip_prefix(*name)?.strip_prefix(b":"))
+                        .find(|value| !value.is_empty() && *value != b"-")
+                        .unwrap_or_default()
+                        .to_vec()
+                };
+                (line.to_vec(), names.iter().map(find).collect())
+            })
+            .collect()
+    }
+
+    fn needed(names: &[&[u8]]) -> Keys {
+        Keys::new(&names.iter().map(|n| (*n, true)).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn a_line_gives_its_values() {
+        let keys = needed(&[b"ptime", b"status"]);
+        let block = b"time:x\tstatus:200\tuptime:9\tptime:0.1\r\nptime:-\tptime:\tptime:3\n";
+        assert_eq!(rows(block, &keys), model(block, &[b"ptime", b"status"]));
+        assert_eq!(rows(block, &keys)[0].1, [b"0.1".to_vec(), b"200".to_vec()]);
+        assert_eq!(rows(block, &keys)[1].1, [b"3".to_vec(), b"".to_vec()]);
+    }
+
+    #[test]
+    fn a_line_is_left_once_the_needed_keys_are_found() {
+        let keys = Keys::new(&[(b"a", true), (b"b", false)]).unwrap();
+        assert_eq!(rows(b"b:1\ta:2\na:2\tb:1\n", &keys)[1].1, [b"2".to_vec(), b"".to_vec()]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_block_is_read_as_the_grammar_says(
+            fields in proptest::collection::vec(
+                ("(status|ptime|st|p|uri|s|-|)(:|)", "[-:a-z0-9. ]{0,70}", "[\t\t\t\n]|\r\n"), 0..60),
+        ) {
+            let block: String =
+                fields.iter().map(|(label, value, end)| format!("{label}{value}{end}")).collect();
+            for names in [
+                &[b"ptime" as &[u8], b"status"] as &[&[u8]],
+                &[b"status"],
+                &[b"ptime", b"status", b"uri", b"s", b"-"],
+            ] {
+                prop_assert_eq!(
+                    rows(block.as_bytes(), &needed(names)), model(block.as_bytes(), names));
+            }
+        }
+    }
+}

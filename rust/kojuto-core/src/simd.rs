@@ -1,0 +1,319 @@
+//! 64 bytes at a time: which of them equal a given byte, as a bit mask.
+//!
+//! A scanner is written once, generic over [`Masks`], and `#[inline(always)]`; [`dispatch!`] wraps
+//! it in one function per instruction set and picks at run time. AVX-512BW and AVX2 are used where
+//! the processor has them, else what the target always has (SSE2 on x86-64, plain words elsewhere).
+
+/// A way to compare 64 bytes with one byte.
+pub(crate) trait Masks {
+    /// The 64 bytes in registers.
+    type Block: Copy;
+
+    /// Loads 64 bytes.
+    fn load(bytes: &[u8; 64]) -> Self::Block;
+
+    /// Bit `i` is set when byte `i` equals `byte`.
+    fn eq(block: Self::Block, byte: u8) -> u64;
+
+    /// Bit `i` is set when byte `i` equals `byte` once its bit 0x20 is set: one comparison for a
+    /// letter in both cases, or for `[` and `{`.
+    fn eq_with_bit5(block: Self::Block, byte: u8) -> u64;
+
+    /// Bit `i` of the answer is the parity of bits 0 to `i`.
+    #[inline(always)]
+    fn prefix_xor(bits: u64) -> u64 {
+        let mut x = bits;
+        x ^= x << 1;
+        x ^= x << 2;
+        x ^= x << 4;
+        x ^= x << 8;
+        x ^= x << 16;
+        x ^ (x << 32)
+    }
+}
+
+/// Plain words; the compiler turns the loops into the vectors that the target always has.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+impl Masks for Portable {
+    type Block = [u8; 64];
+
+    #[inline(always)]
+    fn load(bytes: &[u8; 64]) -> [u8; 64] {
+        *bytes
+    }
+
+    #[inline(always)]
+    fn eq(block: [u8; 64], byte: u8) -> u64 {
+        let mut mask = 0u64;
+        for (word, bytes) in block.as_chunks::<8>().0.iter().enumerate() {
+            mask |= eq_word(u64::from_le_bytes(*bytes), byte) << (word * 8);
+        }
+        mask
+    }
+
+    #[inline(always)]
+    fn eq_with_bit5(block: [u8; 64], byte: u8) -> u64 {
+        let mut mask = 0u64;
+        for (word, bytes) in block.as_chunks::<8>().0.iter().enumerate() {
+            let bytes = u64::from_le_bytes(*bytes) | 0x2020_2020_2020_2020;
+            mask |= eq_word(bytes, byte) << (word * 8);
+        }
+        mask
+    }
+}
+
+/// Bit `i` is set when byte `i` of `word` equals `byte`.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+#[inline(always)]
+fn eq_word(word: u64, byte: u8) -> u64 {
+    const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let difference = word ^ (u64::from(byte) * 0x0101_0101_0101_0101);
+    // The top bit of each byte that is zero, exactly (no borrow runs from byte to byte).
+    let zero = !(((difference & LOW7) + LOW7) | difference | LOW7);
+    // Gather the eight top bits into the low byte.
+    (zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86 {
+    use super::Masks;
+    use std::arch::x86_64::*;
+
+    /// SSE2, which every x86-64 processor has.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Sse2;
+
+    impl Masks for Sse2 {
+        type Block = [__m128i; 4];
+
+        #[inline(always)]
+        fn load(bytes: &[u8; 64]) -> Self::Block {
+            // SAFETY: SSE2 is part of x86-64; each load reads 16 of the 64 bytes.
+            std::array::from_fn(|i| unsafe { _mm_loadu_si128(bytes.as_ptr().add(i * 16).cast()) })
+        }
+
+        #[inline(always)]
+        fn eq(block: Self::Block, byte: u8) -> u64 {
+            let mut mask = 0u64;
+            for (i, part) in block.into_iter().enumerate() {
+                // SAFETY: SSE2 is part of x86-64.
+                let bits =
+                    unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(part, _mm_set1_epi8(byte as i8))) };
+                mask |= u64::from(bits as u32) << (i * 16);
+            }
+            mask
+        }
+
+        #[inline(always)]
+        fn eq_with_bit5(block: Self::Block, byte: u8) -> u64 {
+            // SAFETY: SSE2 is part of x86-64.
+            let block = block.map(|part| unsafe { _mm_or_si128(part, _mm_set1_epi8(0x20)) });
+            Self::eq(block, byte)
+        }
+    }
+
+    /// AVX2 with BMI and carry-less multiplication; only used inside functions that enable them.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2;
+
+    impl Masks for Avx2 {
+        type Block = (__m256i, __m256i);
+
+        #[inline(always)]
+        fn load(bytes: &[u8; 64]) -> Self::Block {
+            // SAFETY: `dispatch!` checked for AVX2; the two loads read the 64 bytes.
+            unsafe {
+                let low = _mm256_loadu_si256(bytes.as_ptr().cast());
+                let high = _mm256_loadu_si256(bytes.as_ptr().add(32).cast());
+                (low, high)
+            }
+        }
+
+        #[inline(always)]
+        fn eq(block: Self::Block, byte: u8) -> u64 {
+            // SAFETY: `dispatch!` checked for AVX2.
+            let (low, high) = unsafe {
+                let wanted = _mm256_set1_epi8(byte as i8);
+                (
+                    _mm256_movemask_epi8(_mm256_cmpeq_epi8(block.0, wanted)),
+                    _mm256_movemask_epi8(_mm256_cmpeq_epi8(block.1, wanted)),
+                )
+            };
+            u64::from(low as u32) | u64::from(high as u32) << 32
+        }
+
+        #[inline(always)]
+        fn eq_with_bit5(block: Self::Block, byte: u8) -> u64 {
+            // SAFETY: `dispatch!` checked for AVX2.
+            let block = unsafe {
+                let bit = _mm256_set1_epi8(0x20);
+                (_mm256_or_si256(block.0, bit), _mm256_or_si256(block.1, bit))
+            };
+            Self::eq(block, byte)
+        }
+
+        #[inline(always)]
+        fn prefix_xor(bits: u64) -> u64 {
+            carryless_prefix_xor(bits)
+        }
+    }
+
+    /// AVX-512BW: a comparison is a mask at once. Only used inside functions that enable it.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512;
+
+    impl Masks for Avx512 {
+        type Block = __m512i;
+
+        #[inline(always)]
+        fn load(bytes: &[u8; 64]) -> Self::Block {
+            // SAFETY: `dispatch!` checked for AVX-512BW; the load reads the 64 bytes.
+            unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+        }
+
+        #[inline(always)]
+        fn eq(block: Self::Block, byte: u8) -> u64 {
+            // SAFETY: `dispatch!` checked for AVX-512BW.
+            unsafe { _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(byte as i8)) }
+        }
+
+        #[inline(always)]
+        fn eq_with_bit5(block: Self::Block, byte: u8) -> u64 {
+            // SAFETY: `dispatch!` checked for AVX-512BW.
+            let block = unsafe { _mm512_or_si512(block, _mm512_set1_epi8(0x20)) };
+            Self::eq(block, byte)
+        }
+
+        #[inline(always)]
+        fn prefix_xor(bits: u64) -> u64 {
+            carryless_prefix_xor(bits)
+        }
+    }
+
+    #[inline(always)]
+    fn carryless_prefix_xor(bits: u64) -> u64 {
+        // SAFETY: `dispatch!` checked for PCLMULQDQ.
+        unsafe {
+            let all = _mm_set1_epi8(-1);
+            _mm_cvtsi128_si64(_mm_clmulepi64_si128::<0>(_mm_cvtsi64_si128(bits as i64), all)) as u64
+        }
+    }
+
+    /// What the processor has, asked once.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) enum Level {
+        Sse2,
+        Avx2,
+        Avx512,
+    }
+
+    pub(crate) fn level() -> Level {
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("pclmulqdq");
+        if avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+            Level::Avx512
+        } else if avx2 {
+            Level::Avx2
+        } else {
+            Level::Sse2
+        }
+    }
+}
+
+/// Defines `fn $name(…)` that runs the generic `$work::<M>(…)` with the best [`Masks`] at hand.
+macro_rules! dispatch {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),* $(,)?) = $work:ident) => {
+        $(#[$meta])*
+        $vis fn $name<$($generics)*>($($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                use $crate::simd::x86::{Avx2, Avx512, Level, Sse2, level};
+
+                #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq")]
+                fn avx2<$($generics)*>($($arg: $type),*) {
+                    $work::<Avx2, _>($($arg),*)
+                }
+                #[target_feature(
+                    enable = "avx512f,avx512bw,avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq"
+                )]
+                fn avx512<$($generics)*>($($arg: $type),*) {
+                    $work::<Avx512, _>($($arg),*)
+                }
+                match level() {
+                    // SAFETY: `level` has just checked for every feature that is enabled.
+                    Level::Avx512 => unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    Level::Avx2 => unsafe { avx2($($arg),*) },
+                    Level::Sse2 => $work::<Sse2, _>($($arg),*),
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            $work::<$crate::simd::Portable, _>($($arg),*)
+        }
+    };
+}
+pub(crate) use dispatch;
+
+/// Calls `each` with every 64 bytes of `bytes` and their offset; the last are padded with zeros.
+#[inline(always)]
+pub(crate) fn for_each_64(bytes: &[u8], mut each: impl FnMut(usize, &[u8; 64])) {
+    let (whole, rest) = bytes.as_chunks::<64>();
+    for (index, chunk) in whole.iter().enumerate() {
+        each(index * 64, chunk);
+    }
+    if !rest.is_empty() {
+        let mut padded = [0u8; 64];
+        padded[..rest.len()].copy_from_slice(rest);
+        each(whole.len() * 64, &padded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check<M: Masks>(bytes: &[u8; 64], byte: u8) {
+        let model = |hit: &dyn Fn(u8) -> bool| {
+            bytes.iter().enumerate().fold(0u64, |m, (i, &b)| m | u64::from(hit(b)) << i)
+        };
+        assert_eq!(M::eq(M::load(bytes), byte), model(&|b| b == byte));
+        let lower = byte | 0x20;
+        assert_eq!(M::eq_with_bit5(M::load(bytes), lower), model(&|b| b | 0x20 == lower));
+        let bits = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+        let mut parity = 0;
+        let expected = (0..64).fold(0u64, |m, i| {
+            parity ^= bits >> i & 1;
+            m | parity << i
+        });
+        assert_eq!(M::prefix_xor(bits), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn all_instruction_sets_agree_with_a_loop(
+            bytes in proptest::collection::vec(any::<u8>(), 64), pick in 0usize..64,
+        ) {
+            let bytes: [u8; 64] = bytes.try_into().unwrap();
+            check::<Portable>(&bytes, bytes[pick]);
+            #[cfg(target_arch = "x86_64")]
+            {
+                check::<x86::Sse2>(&bytes, bytes[pick]);
+                if x86::level() != x86::Level::Sse2 {
+                    check::<x86::Avx2>(&bytes, bytes[pick]);
+                }
+                if x86::level() == x86::Level::Avx512 {
+                    check::<x86::Avx512>(&bytes, bytes[pick]);
+                }
+            }
+        }
+    }
+}
