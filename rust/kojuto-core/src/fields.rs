@@ -17,6 +17,38 @@ pub struct Keys {
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(crate) name: Box<[u8]>,
+    /// The first seven bytes of the name, or all of it, as a little-endian word, and a mask of
+    /// as many bytes: one comparison that settles nearly every place.
+    head: u64,
+    head_mask: u64,
+}
+
+impl Key {
+    fn new(name: &[u8]) -> Key {
+        let length = name.len().min(7);
+        let mut head = [0u8; 8];
+        head[..length].copy_from_slice(&name[..length]);
+        Key {
+            name: name.into(),
+            head: u64::from_le_bytes(head),
+            head_mask: (1 << (length * 8)) - 1,
+        }
+    }
+
+    /// Whether the name, followed by `end`, stands at the beginning of `text`.
+    #[inline(always)]
+    fn begins(&self, text: &[u8], end: u8) -> bool {
+        let length = self.name.len();
+        if let Some(head) = text.first_chunk::<8>() {
+            if (u64::from_le_bytes(*head) ^ self.head) & self.head_mask != 0 {
+                return false;
+            }
+            if length < 8 {
+                return head[length] == end;
+            }
+        }
+        text.len() > length && text[length] == end && text[..length] == *self.name
+    }
 }
 
 impl Keys {
@@ -36,7 +68,7 @@ impl Keys {
         if names.iter().any(|(name, _)| name.is_empty()) {
             return Err(Error::Argument("a key must not be empty".to_owned()));
         }
-        let keys = names.iter().map(|(name, _)| Key { name: (*name).into() }).collect();
+        let keys = names.iter().map(|(name, _)| Key::new(name)).collect();
         let stop = names
             .iter()
             .enumerate()
@@ -55,6 +87,13 @@ impl Keys {
     #[inline(always)]
     pub(crate) fn list(&self) -> &[Key] {
         &self.keys
+    }
+
+    /// The key whose name, followed by `end`, stands at `at` in `block`.
+    #[inline(always)]
+    pub(crate) fn at(&self, block: &[u8], at: usize, end: u8) -> Option<(usize, &Key)> {
+        let text = block.get(at..)?;
+        self.keys.iter().enumerate().find(|(_, key)| key.begins(text, end))
     }
 
     #[inline(always)]
@@ -103,7 +142,7 @@ impl<'a> Line<'a> {
     /// Keeps the value of key `at`, unless it is as if absent or an earlier one was kept.
     #[inline(always)]
     pub(crate) fn keep(&mut self, at: usize, value: &'a [u8]) {
-        if self.found & 1 << at == 0 && !value.is_empty() && value != b"-" {
+        if self.found & 1 << at == 0 && !value.is_empty() && !matches!(value, b"-") {
             self.values[at] = value;
             self.found |= 1 << at;
         }

@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 
 use crate::fields::{Keys, Line, Rows};
-use crate::simd::{Masks, dispatch, for_each_64};
+use crate::simd::{Masks, any_of, dispatch, padded};
 
 /// What stands before the object of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,24 +50,20 @@ fn scan_with<'a, M: Masks, R: Rows<'a>>(
     rows: &mut R,
 ) {
     match *keys.first_bytes() {
-        [a] => scan_masked::<M, R>(block, keys, prefix, rows, |chunk| M::eq(chunk, a)),
-        [a, b] => scan_masked::<M, R>(block, keys, prefix, rows, |chunk| {
-            M::eq(chunk, a) | M::eq(chunk, b)
-        }),
-        [a, b, c] => scan_masked::<M, R>(block, keys, prefix, rows, |chunk| {
-            M::eq(chunk, a) | M::eq(chunk, b) | M::eq(chunk, c)
-        }),
-        _ => scan_masked::<M, R>(block, keys, prefix, rows, |_| !0),
+        [a] => scan_masked::<M, R, 1>(block, keys, prefix, rows, [a]),
+        [a, b] => scan_masked::<M, R, 2>(block, keys, prefix, rows, [a, b]),
+        [a, b, c] => scan_masked::<M, R, 3>(block, keys, prefix, rows, [a, b, c]),
+        _ => scan_masked::<M, R, 0>(block, keys, prefix, rows, []),
     }
 }
 
 #[inline(always)]
-fn scan_masked<'a, M: Masks, R: Rows<'a>>(
+fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     block: &'a [u8],
     keys: &Keys,
     prefix: Prefix,
     rows: &mut R,
-    first: impl Fn(M::Block) -> u64,
+    first: [u8; N],
 ) {
     let stop = keys.stop();
     let mut line = Line::new(0);
@@ -77,17 +73,21 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>>(
     let mut escaped_next = 0u64; // bit 0 when the first byte of the next chunk is escaped
     let mut passed = 0usize; // a string with escapes that is no name ends here
     let mut opened = 0u64; // bit 0 when the next chunk begins just behind an opening quote
-    for_each_64(block, |base, bytes| {
+    let (whole, rest) = block.as_chunks::<64>();
+    let tail = padded(rest);
+    for index in 0..whole.len() + usize::from(!rest.is_empty()) {
+        let bytes = whole.get(index).unwrap_or(&tail);
+        let base = index * 64;
         let chunk = M::load(bytes);
         let newlines = M::eq(chunk, b'\n');
         if place == Place::Done && newlines == 0 {
-            return;
+            continue;
         }
         let quotes = M::eq(chunk, b'"');
         let backslashes = M::eq(chunk, b'\\');
         let opening = M::eq_with_bit5(chunk, b'{');
         let closing = M::eq_with_bit5(chunk, b'}');
-        let letters = first(chunk);
+        let letters = any_of::<M, N>(chunk, first);
         let mut left = !0u64;
         // One turn for each line, or part of one, in the chunk.
         loop {
@@ -140,7 +140,17 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>>(
                             }
                             passed = end;
                         } else if let Some((key, value)) = wanted(block, keys, at) {
-                            line.keep(key, value_at(block, value));
+                            let closing_quotes = if value - base < 63 && block[value] == b'"' {
+                                quotes & !0 << (value - base) << 1
+                            } else {
+                                0
+                            };
+                            let text = if closing_quotes != 0 {
+                                &block[value + 1..base + closing_quotes.trailing_zeros() as usize]
+                            } else {
+                                value_at(block, value)
+                            };
+                            line.keep(key, text);
                             if line.found & stop == stop {
                                 place = Place::Done;
                                 break;
@@ -156,7 +166,7 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>>(
             place = Place::Prefix;
             left = !(newline | newline.wrapping_sub(1));
         }
-    });
+    }
 }
 
 /// Looks for the beginning of the object in a segment that begins before it, and cuts what stands
@@ -199,21 +209,16 @@ fn find_escaped(backslashes: u64, escaped_first: u64) -> (u64, u64) {
 /// The wanted key whose name begins at `at` (behind its quote), and where its value begins.
 #[inline(always)]
 fn wanted(block: &[u8], keys: &Keys, at: usize) -> Option<(usize, usize)> {
-    let rest = &block[at.min(block.len())..];
-    for (index, key) in keys.list().iter().enumerate() {
-        let length = key.name.len();
-        if rest.len() > length && rest[length] == b'"' && rest[..length] == *key.name {
-            return Some((index, behind_colon(block, at + length + 1)?));
-        }
-    }
-    None
+    let (index, key) = keys.at(block, at, b'"')?;
+    Some((index, behind_colon(block, at + key.name.len() + 1)?))
 }
 
 /// Where the value begins, when a colon comes next.
 #[inline(always)]
 fn behind_colon(block: &[u8], from: usize) -> Option<usize> {
     let colon = skip_blanks(block, from);
-    (block.get(colon) == Some(&b':')).then(|| skip_blanks(block, colon + 1))
+    let value = skip_blanks(block, colon + 1);
+    (block.get(colon) == Some(&b':') && value < block.len()).then_some(value)
 }
 
 #[inline(always)]

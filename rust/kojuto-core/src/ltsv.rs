@@ -6,7 +6,7 @@
 //! looked at.
 
 use crate::fields::{Keys, Line, Rows};
-use crate::simd::{Masks, dispatch, for_each_64};
+use crate::simd::{Masks, any_of, dispatch, padded};
 
 dispatch! {
     /// Scans a block of whole lines, each ended by `\n`, and hands every line to `rows`.
@@ -35,38 +35,38 @@ pub fn scan_behind_brace<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &m
 #[inline(always)]
 fn scan_with<'a, M: Masks, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) {
     match *keys.first_bytes() {
-        [a] => scan_masked::<M, R>(block, keys, rows, |chunk| M::eq(chunk, a)),
-        [a, b] => {
-            scan_masked::<M, R>(block, keys, rows, |chunk| M::eq(chunk, a) | M::eq(chunk, b));
-        }
-        [a, b, c] => scan_masked::<M, R>(block, keys, rows, |chunk| {
-            M::eq(chunk, a) | M::eq(chunk, b) | M::eq(chunk, c)
-        }),
-        _ => scan_masked::<M, R>(block, keys, rows, |_| !0),
+        [a] => scan_masked::<M, R, 1>(block, keys, rows, [a]),
+        [a, b] => scan_masked::<M, R, 2>(block, keys, rows, [a, b]),
+        [a, b, c] => scan_masked::<M, R, 3>(block, keys, rows, [a, b, c]),
+        _ => scan_masked::<M, R, 0>(block, keys, rows, []),
     }
 }
 
 #[inline(always)]
-fn scan_masked<'a, M: Masks, R: Rows<'a>>(
+fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     block: &'a [u8],
     keys: &Keys,
     rows: &mut R,
-    first: impl Fn(M::Block) -> u64,
+    first: [u8; N],
 ) {
     let stop = keys.stop();
     let mut line = Line::new(0);
     let mut done = false;
     // Bit 0 when the next chunk begins with a field.
     let mut carry = 1u64;
-    for_each_64(block, |base, bytes| {
+    let (whole, rest) = block.as_chunks::<64>();
+    let tail = padded(rest);
+    for index in 0..whole.len() + usize::from(!rest.is_empty()) {
+        let bytes = whole.get(index).unwrap_or(&tail);
+        let base = index * 64;
         let chunk = M::load(bytes);
         let newlines = M::eq(chunk, b'\n');
         if done && newlines == 0 {
             carry = 0; // what it was does not matter before the next line
-            return;
+            continue;
         }
         let ends = newlines | M::eq(chunk, b'\t');
-        let starts = (ends << 1 | carry) & first(chunk);
+        let starts = (ends << 1 | carry) & any_of::<M, N>(chunk, first);
         carry = ends >> 63;
         let mut left = !0u64;
         loop {
@@ -101,20 +101,14 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>>(
                 done = line.found & stop == stop;
             }
         }
-    });
+    }
 }
 
 /// The wanted key whose label begins at `at`, and where its value begins.
 #[inline(always)]
 fn wanted(block: &[u8], keys: &Keys, at: usize) -> Option<(usize, usize)> {
-    let rest = &block[at.min(block.len())..];
-    for (index, key) in keys.list().iter().enumerate() {
-        let length = key.name.len();
-        if rest.len() > length && rest[length] == b':' && rest[..length] == *key.name {
-            return Some((index, at + length + 1));
-        }
-    }
-    None
+    let (index, key) = keys.at(block, at, b':')?;
+    Some((index, at + key.name.len() + 1))
 }
 
 #[inline(always)]

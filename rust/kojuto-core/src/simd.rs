@@ -1,7 +1,9 @@
 //! 64 bytes at a time: which of them equal a given byte, as a bit mask.
 //!
 //! A scanner is written once, generic over [`Masks`], and `#[inline(always)]`; [`dispatch!`] wraps
-//! it in one function per instruction set and picks at run time. AVX-512BW and AVX2 are used where
+//! it in one function per instruction set and picks at run time. A scanner must not put its work
+//! into a closure: a closure is a function of its own, without the instruction set, and every
+//! comparison in it becomes a call. AVX-512BW and AVX2 are used where
 //! the processor has them, else what the target always has (SSE2 on x86-64, plain words elsewhere).
 
 /// A way to compare 64 bytes with one byte.
@@ -262,18 +264,27 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
-/// Calls `each` with every 64 bytes of `bytes` and their offset; the last are padded with zeros.
+/// The last bytes of a block, fewer than 64, padded with zeros.
 #[inline(always)]
-pub(crate) fn for_each_64(bytes: &[u8], mut each: impl FnMut(usize, &[u8; 64])) {
-    let (whole, rest) = bytes.as_chunks::<64>();
-    for (index, chunk) in whole.iter().enumerate() {
-        each(index * 64, chunk);
+pub(crate) fn padded(rest: &[u8]) -> [u8; 64] {
+    let mut bytes = [0u8; 64];
+    bytes[..rest.len()].copy_from_slice(rest);
+    bytes
+}
+
+/// Bit `i` is set when byte `i` is one of `bytes`; all bits when `bytes` is empty.
+#[inline(always)]
+pub(crate) fn any_of<M: Masks, const N: usize>(block: M::Block, bytes: [u8; N]) -> u64 {
+    if N == 0 {
+        return !0;
     }
-    if !rest.is_empty() {
-        let mut padded = [0u8; 64];
-        padded[..rest.len()].copy_from_slice(rest);
-        each(whole.len() * 64, &padded);
+    let mut mask = 0;
+    let mut at = 0;
+    while at < N {
+        mask |= M::eq(block, bytes[at]);
+        at += 1;
     }
+    mask
 }
 
 #[cfg(test)]
