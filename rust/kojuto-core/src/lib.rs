@@ -9,8 +9,11 @@ pub mod combined;
 pub mod error;
 pub mod fields;
 pub mod json;
+pub mod lines;
 pub mod ltsv;
+pub mod newlines;
 pub mod number;
+pub mod position;
 pub mod quantile;
 mod simd;
 

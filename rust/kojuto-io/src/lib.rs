@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod error;
+pub mod follow;
 pub mod state;
 
 pub use cancel::{Cancel, Never};
