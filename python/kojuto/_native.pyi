@@ -1,6 +1,10 @@
 """The Rust core. Every call that waits or works long lets go of the GIL."""
 
+import builtins
 from typing import final
+
+from kojuto.common.follow import FollowOptions, Log
+from kojuto.tools.axslog import AccessOptions
 
 CORE_VERSION: str
 """Version of the Rust core."""
@@ -34,3 +38,138 @@ class StateLock:
     def __new__(cls, path: str) -> StateLock: ...
     def release(self) -> None:
         """Let go of the lock; the end of the process does so too."""
+
+# -- following logs -----------------------------------------------------------------------------
+
+@final
+class FollowReport:
+    """What following one log gave, beside what its lines were scanned for."""
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds since the previous run; None on the first one and when the clock stepped back."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the lines that were scanned."""
+
+    @property
+    def skipped_bytes(self) -> int:
+        """Bytes passed over because more than the limit was added."""
+
+    @property
+    def overlong_lines(self) -> int:
+        """Lines over the limit that were skipped."""
+
+    @property
+    def overlong_first(self) -> builtins.bytes:
+        """The beginning of the first of them."""
+
+    @property
+    def notes(self) -> list[str]:
+        """One line each for a person: rotated, truncated, skipped, a position not used."""
+
+@final
+class AccessTally:
+    """The figures of some lines of access logs."""
+
+    @property
+    def total(self) -> int:
+        """Lines that were counted."""
+
+    @property
+    def classes(self) -> list[int]:
+        """Lines by status: 1xx, 2xx, 3xx, 4xx but 499, 499, 5xx, any other."""
+
+    @property
+    def latency_count(self) -> int:
+        """Lines that have a time taken."""
+
+    @property
+    def latency_sum(self) -> float:
+        """The sum of their times, seconds."""
+
+    def quantiles(self, fractions: list[float]) -> list[float]:
+        """Exact quantiles of the times, seconds; empty when there are none.
+
+        Args:
+            fractions: each from 0 to 1; the index is round_half_away(n * fraction) - 1.
+        """
+
+    def histogram(self, bounds: list[float]) -> list[int]:
+        """How many times lie in each bin.
+
+        Args:
+            bounds: ascending upper bounds, seconds, each part of its bin.
+
+        Returns:
+            A count for each bound, and one more for what lies above the last.
+        """
+
+    def merge(self, other: AccessTally) -> None:
+        """Add the figures of `other`, which is empty afterwards."""
+
+@final
+class AccessScan:
+    """What one access log gave since the previous run."""
+
+    @property
+    def report(self) -> FollowReport: ...
+    @property
+    def lines(self) -> int:
+        """Lines seen, those that do not count included."""
+
+    @property
+    def format(self) -> str:
+        """The format it was read as; the detected one for ``auto``."""
+
+    @property
+    def bad_lines(self) -> list[tuple[str, int]]:
+        """Why lines could not be counted, and how many."""
+
+    @property
+    def bad_example(self) -> tuple[str, builtins.bytes] | None:
+        """The first of them: why, and its beginning."""
+
+    @property
+    def tally(self) -> AccessTally:
+        """The figures of all lines."""
+
+    @property
+    def groups(self) -> list[tuple[str, AccessTally]]:
+        """The figures of each group, the largest first and ``other`` last."""
+
+def follow_access_logs(
+    logs: list[Log], follow: FollowOptions, options: AccessOptions
+) -> list[AccessScan | OSError]:
+    """Read what was added to access logs since the previous run, and remember where they end.
+
+    All logs are locked first and their positions written last. A log whose position cannot be
+    written does not count.
+
+    Returns:
+        For each log what it gave, or why it could not be read.
+
+    Raises:
+        BlockingIOError: another run is at work; nothing was read.
+        ValueError: an option is wrong.
+    """
+
+def follow_line_counts(
+    logs: list[Log], patterns: list[tuple[str | None, str | None]], follow: FollowOptions
+) -> list[tuple[int, FollowReport] | OSError]:
+    """Count the lines that were added to logs, which are read at the same time.
+
+    Args:
+        logs: the logs.
+        patterns: for each log the regular expression that a line must match, and the one that it
+            must not.
+        follow: how to follow them.
+
+    Returns:
+        For each log the lines and the report, or why it could not be read.
+
+    Raises:
+        BlockingIOError: another run is at work; nothing was read.
+        ValueError: an expression is none.
+    """

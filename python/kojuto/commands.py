@@ -6,7 +6,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "mackerel-plugin-axslog": ("kojuto.tools.axslog", "latency and status metrics of access logs"),
+    "mackerel-plugin-log-incr-rate": (
+        "kojuto.tools.log_incr_rate",
+        "growth of one log against another",
+    ),
+}
 
 
 def load(name: str) -> Callable[[Sequence[str] | None], int]:

@@ -6,10 +6,10 @@ use memchr::memmem::Finder;
 
 use crate::bad_lines::BadLines;
 use crate::combined;
-use crate::fields::{Keys, Values};
+use crate::fields::{Keys, Rows, Values};
 use crate::json::{self, Prefix, unescape};
 use crate::number::{parse_f64, parse_i64};
-use crate::{Error, ltsv};
+use crate::{Error, ltsv, select};
 
 /// The most bytes of a value that name a group.
 pub const MAX_GROUP_BYTES: usize = 200;
@@ -25,8 +25,61 @@ pub enum Format {
     /// The common or combined log format of Apache and nginx, with the time taken as an optional
     /// last field.
     Combined,
-    /// Named groups of a regular expression.
+    /// Named groups of a regular expression; see [`Format::regex`].
     Regex(Box<regex::bytes::Regex>),
+    /// Whichever of LTSV, JSON and combined most lines at the beginning of a block look like.
+    Auto(Prefix),
+}
+
+/// How many lines of a block are looked at to tell its format.
+const DETECT_LINES: usize = 32;
+
+impl Format {
+    /// A format of lines that match a regular expression (of the `regex` crate, on bytes, without
+    /// Unicode classes); its named groups are the fields.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with what is wrong in the expression.
+    pub fn regex(pattern: &str) -> Result<Format, Error> {
+        Ok(Format::Regex(Box::new(select::regex(pattern)?)))
+    }
+
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Format::Ltsv(_) => "ltsv",
+            Format::Json(_) => "json",
+            Format::Combined => "combined",
+            Format::Regex(_) => "regex",
+            Format::Auto(_) => "auto",
+        }
+    }
+
+    /// Which of the formats a block of lines is in.
+    fn detect(block: &[u8], prefix: Prefix) -> Format {
+        let mut votes = [0usize; 3];
+        for line in block.split(|&b| b == b'\n').filter(|line| !line.is_empty()).take(DETECT_LINES)
+        {
+            let text = match prefix {
+                Prefix::Refuse => line.trim_ascii_start(),
+                Prefix::Skip => &line[memchr::memchr(b'{', line).unwrap_or(0)..],
+            };
+            if text.first() == Some(&b'{') {
+                votes[1] += 1;
+            } else if combined::is_combined(line) {
+                votes[2] += 1;
+            } else if line.split(|&b| b == b'\t').all(|field| field.contains(&b':')) {
+                votes[0] += 1;
+            }
+        }
+        match votes {
+            [ltsv, json, combined] if json >= ltsv && json >= combined && json > 0 => {
+                Format::Json(prefix)
+            }
+            [ltsv, _, combined] if combined > ltsv => Format::Combined,
+            _ => Format::Ltsv(prefix),
+        }
+    }
 }
 
 /// What to do with a time that is a list, as nginx's `$upstream_response_time` is after several
@@ -132,6 +185,7 @@ const BAD_STATUS: usize = 4;
 pub struct Access {
     keys: Keys,
     format: Format,
+    detected: Option<&'static str>,
     counter: Counter,
 }
 
@@ -168,21 +222,15 @@ impl Access {
             names.push((by.as_bytes(), true));
         }
         let keys = Keys::new(&names)?;
-        let time_optional = match &options.format {
-            Format::Combined => true,
-            Format::Regex(regex) => {
-                regex.capture_names().flatten().all(|name| name != options.ptime_key)
-            }
-            _ => false,
-        };
         Ok(Access {
             keys,
             format: options.format.clone(),
+            detected: None,
             counter: Counter {
                 statuses: options.status_keys.len(),
                 by: options.by.as_ref().map(|_| options.status_keys.len() + 1),
-                escapes: matches!(options.format, Format::Json(_)),
-                time_optional,
+                escapes: false,
+                time_optional: false,
                 filter: options
                     .filter
                     .as_ref()
@@ -201,51 +249,44 @@ impl Access {
 
     /// Counts a block of whole lines, each ended by `\n`.
     pub fn block(&mut self, block: &[u8]) {
-        let Access { keys, format, counter } = self;
+        let Access { keys, format, detected, counter } = self;
+        let found;
+        let format = match format {
+            Format::Auto(prefix) => {
+                found = Format::detect(block, *prefix);
+                *detected = Some(found.name());
+                &found
+            }
+            given => given,
+        };
+        counter.escapes = matches!(format, Format::Json(_));
+        counter.time_optional = match format {
+            Format::Combined => true,
+            Format::Regex(regex) => !regex
+                .capture_names()
+                .flatten()
+                .any(|name| name.as_bytes() == &*keys.list()[0].name),
+            _ => false,
+        };
         // The common case gets a scan of its own, without a test for what it does not need.
         let plain = counter.filter.is_none() && counter.by.is_none() && counter.statuses == 1;
         match format {
-            Format::Ltsv(Prefix::Refuse) if plain => {
-                ltsv::scan(block, keys, &mut |line: &[u8], values: &Values<'_>| {
-                    counter.plain_row(line, values);
-                });
-            }
+            Format::Ltsv(Prefix::Refuse) if plain => ltsv::scan(block, keys, &mut Plain(counter)),
             Format::Json(prefix) if plain => {
-                json::scan(block, keys, *prefix, &mut |line: &[u8], values: &Values<'_>| {
-                    counter.plain_row(line, values);
-                });
+                json::scan(block, keys, *prefix, &mut Plain(counter));
             }
-            Format::Ltsv(Prefix::Refuse) => {
-                ltsv::scan(block, keys, &mut |line: &[u8], values: &Values<'_>| {
-                    counter.row(line, values);
-                });
-            }
-            Format::Ltsv(Prefix::Skip) => {
-                ltsv::scan_behind_brace(block, keys, &mut |line: &[u8], values: &Values<'_>| {
-                    counter.row(line, values);
-                })
-            }
-            Format::Json(prefix) => {
-                json::scan(block, keys, *prefix, &mut |line: &[u8], values: &Values<'_>| {
-                    counter.row(line, values);
-                });
-            }
-            Format::Combined => {
-                combined::scan(block, keys, &mut |line: &[u8], values: &Values<'_>| {
-                    counter.row(line, values);
-                });
-            }
-            Format::Regex(regex) => {
-                combined::scan_regex(
-                    block,
-                    keys,
-                    regex,
-                    &mut |line: &[u8], values: &Values<'_>| {
-                        counter.row(line, values);
-                    },
-                );
-            }
+            Format::Ltsv(Prefix::Refuse) => ltsv::scan(block, keys, counter),
+            Format::Ltsv(Prefix::Skip) => ltsv::scan_behind_brace(block, keys, counter),
+            Format::Json(prefix) => json::scan(block, keys, *prefix, counter),
+            Format::Combined => combined::scan(block, keys, counter),
+            Format::Regex(regex) => combined::scan_regex(block, keys, regex, counter),
+            Format::Auto(_) => {}
         }
+    }
+
+    /// The name of the log's format, the detected one for [`Format::Auto`].
+    pub fn format_name(&self) -> &'static str {
+        self.detected.unwrap_or(self.format.name())
     }
 
     /// How many lines were seen, bad and filtered ones included.
@@ -290,23 +331,25 @@ impl Access {
     }
 }
 
-impl Counter {
-    /// A line when there is one status key, no filter and no grouping.
+/// Takes the lines when there is one status key, no filter and no grouping.
+struct Plain<'c>(&'c mut Counter);
+
+impl<'a> Rows<'a> for Plain<'_> {
     #[inline(always)]
-    fn plain_row(&mut self, line: &[u8], values: &Values<'_>) {
-        self.lines += 1;
-        let latency = parse_f64(values[0]);
-        let status = parse_i64(values[1]);
-        match (latency, status) {
+    fn row(&mut self, line: &'a [u8], values: &Values<'a>) {
+        let counter = &mut *self.0;
+        counter.lines += 1;
+        match (parse_f64(values[0]), parse_i64(values[1])) {
             (Some(latency), Some(status)) => {
-                self.all.add(status, Some(latency * self.time_scale));
+                counter.all.add(status, Some(latency * counter.time_scale));
             }
-            _ => self.odd_row(line, values),
+            _ => counter.odd_row(line, values),
         }
     }
+}
 
-    #[inline(never)]
-    fn row(&mut self, line: &[u8], values: &Values<'_>) {
+impl<'a> Rows<'a> for Counter {
+    fn row(&mut self, line: &'a [u8], values: &Values<'a>) {
         self.lines += 1;
         if let Some((finder, invert)) = &self.filter
             && finder.find(line).is_some() == *invert
@@ -315,7 +358,9 @@ impl Counter {
         }
         self.odd_row(line, values);
     }
+}
 
+impl Counter {
     /// A line in the general case: lists of times, escapes, several status keys, groups.
     #[inline(never)]
     fn odd_row(&mut self, line: &[u8], values: &Values<'_>) {

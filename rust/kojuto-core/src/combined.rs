@@ -45,6 +45,11 @@ pub fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) {
     );
 }
 
+/// Whether a line is of the common or combined log format.
+pub(crate) fn is_combined(line: &[u8]) -> bool {
+    Record::read(line.strip_suffix(b"\r").unwrap_or(line)).is_some()
+}
+
 /// Scans a block of whole lines with a regular expression; a key takes the group of its name.
 pub fn scan_regex<'a, R: Rows<'a>>(
     block: &'a [u8],

@@ -15,6 +15,7 @@ pub mod newlines;
 pub mod number;
 pub mod position;
 pub mod quantile;
+pub mod select;
 mod simd;
 
 pub use error::Error;

@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod error;
 pub mod follow;
+pub mod parallel;
 pub mod state;
 
 pub use cancel::{Cancel, Never};

@@ -1,6 +1,9 @@
 //! `kojuto._native`: converts arguments, lets go of the GIL, maps errors. The work is elsewhere.
 
+mod access;
 mod errors;
+mod follow;
+mod incr_rate;
 mod job;
 mod state;
 
@@ -10,7 +13,10 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("CORE_VERSION", kojuto_core::VERSION)?;
+    access::register(module)?;
+    incr_rate::register(module)?;
     state::register(module)?;
+    module.add_class::<follow::FollowReport>()?;
     // PyO3 lists every name here; the stub does that already, and says what each is.
     module.delattr("__all__")
 }

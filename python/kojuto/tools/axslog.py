@@ -1,0 +1,420 @@
+"""``mackerel-plugin-axslog``: latencies and status classes of access logs."""
+
+from __future__ import annotations
+
+from kojuto.common import cli, follow, metrics, units
+from kojuto.common.cli import Command, Option, Values
+from kojuto.common.follow import FollowOptions, Log
+from kojuto.common.metrics import Graph, Metrics, name_part
+from kojuto.errors import KojutoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kojuto._native import AccessScan, AccessTally
+
+PROG = "mackerel-plugin-axslog"
+CLASSES = ("1xx", "2xx", "3xx", "4xx", "499", "5xx")
+# Where each class stands in AccessTally.classes; the last, any other status, has no metric.
+CLASS_INDEX = {"1xx": 0, "2xx": 1, "3xx": 2, "4xx": 3, "499": 4, "5xx": 5}
+TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+MAX_READ_BYTES = {"ltsv": 1_000_000_000, "auto": 1_000_000_000}
+MAX_READ_BYTES_OTHERS = 500_000_000
+
+
+def percentile_set(text: str) -> list[tuple[str, float]]:
+    """``99,99.9`` as [(label, fraction)].
+
+    Raises:
+        ValueError: one of them is no number above 0 and up to 100.
+    """
+    wanted = []
+    for part in text.split(","):
+        label = part.strip()
+        try:
+            percent = float(label)
+        except ValueError:
+            percent = 0.0
+        if not 0 < percent <= 100:
+            raise ValueError(f"{label!r} is no percentile (a number above 0 and up to 100)")
+        # As the originals do: first a fraction of one, then times the count.
+        wanted.append((label, percent / 100))
+    return wanted
+
+
+COMMAND = Command(
+    PROG,
+    "Reads what was added to access logs since its last run and prints latency percentiles and "
+    "the rate and ratio of each status class.",
+    [
+        Option("--logfile", metavar="FILE[,FILE…]", required=True, help="access logs to follow"),
+        Option("--key-prefix", metavar="NAME", required=True, help="the part of the metric names"),
+        Option(
+            "--format",
+            metavar="FORMAT",
+            default="ltsv",
+            choices=("ltsv", "json", "combined", "regex", "auto"),
+            help="ltsv, json, combined (Apache and nginx, with the time as an optional last "
+            "field), regex (see --regex) or auto",
+        ),
+        Option("--ptime-key", metavar="KEY", default="ptime", help="key of the time taken"),
+        Option(
+            "--status-key",
+            metavar="KEY",
+            default=["status"],
+            repeat=True,
+            help="key of the status; the first listed that a line has wins",
+        ),
+        Option("--filter", metavar="TEXT", default="", help="count only lines with this text"),
+        Option("--invert-filter", help="count only lines without the text of --filter"),
+        Option("--skip-until-json", help="skip to the first { of each line"),
+        Option(
+            "--max-read-size",
+            metavar="SIZE",
+            read=units.size,
+            default=0,
+            help="skip to the end when more was added (default: 1GB for ltsv, else 500MB)",
+        ),
+        metrics.OUTPUT,
+        Option(
+            "--percentiles",
+            metavar="P,…",
+            read=percentile_set,
+            help="latency percentiles to print (default: 99,95,90)",
+            group="Going further",
+        ),
+        Option(
+            "--by",
+            metavar="KEY",
+            help="print a set of metrics for each value of this key too",
+            group="Going further",
+        ),
+        Option(
+            "--max-groups",
+            metavar="N",
+            read=units.integer(1, 10_000),
+            default=20,
+            help="values of --by to keep apart, the largest; the rest is pooled as 'other'",
+            group="Going further",
+        ),
+        Option(
+            "--regex",
+            metavar="PATTERN",
+            help="lines for --format regex: named groups (?P<ptime>…), (?P<status>…) are the keys",
+            group="Going further",
+        ),
+        Option(
+            "--time-unit",
+            metavar="UNIT",
+            default="s",
+            choices=tuple(TIME_UNITS),
+            help="unit of the time in the log (s, ms, us, ns); it is printed in seconds",
+            group="Going further",
+        ),
+        Option(
+            "--time-list",
+            metavar="HOW",
+            default="refuse",
+            choices=("refuse", "sum", "last", "max"),
+            help="a time such as nginx's '0.1, 0.2 : 0.3': refuse, sum, last or max",
+            group="Going further",
+        ),
+        *follow.OPTIONS,
+    ],
+    epilog="""
+Examples:
+  mackerel-plugin-axslog --logfile /var/log/nginx/access.log --key-prefix web
+  mackerel-plugin-axslog --logfile a.json,b.json --format json --key-prefix api \\
+      --ptime-key request_time --percentiles 50,99,99.9 --by host
+
+A line counts when it has a time taken and a status; in combined logs, and with a --regex without
+the time's group, the status is enough. The first field of a name that has a value wins, '-' and
+nothing are as if absent. What was read is remembered in MACKEREL_PLUGIN_WORKDIR, else TMPDIR or
+/tmp. Several logs are pooled.
+""",
+)
+
+
+class AccessOptions:
+    """What the native scan reads from each line."""
+
+    __slots__ = (
+        "by", "filter", "format", "invert_filter", "max_groups", "ptime_key", "regex",
+        "skip_until_json", "status_keys", "time_list", "time_scale",
+    )  # fmt: skip
+
+    def __init__(self, values: Values) -> None:
+        self.format: str = values.format
+        self.regex: str | None = values.regex
+        self.ptime_key: str = values.ptime_key
+        self.status_keys: list[str] = values.status_key
+        self.by: str | None = values.by
+        self.max_groups: int = values.max_groups
+        self.filter: str | None = values.filter or None
+        self.invert_filter: bool = values.invert_filter
+        self.skip_until_json: bool = values.skip_until_json
+        self.time_scale = TIME_UNITS[values.time_unit]
+        self.time_list: str = values.time_list
+
+
+FAMILIES = {
+    "axslog_latency_average_seconds": ("gauge", "Mean time taken by the requests of this run."),
+    "axslog_latency_seconds": ("gauge", "Percentiles of the time taken in this run."),
+    "axslog_access_per_second": ("gauge", "Requests a second since the previous run, by class."),
+    "axslog_access_total_per_second": ("gauge", "Requests a second since the previous run."),
+    "axslog_access_ratio_percent": ("gauge", "Share of each status class, 0 to 100."),
+    "axslog_skipped_bytes": ("gauge", "Bytes of the logs that this run passed over."),
+}
+
+
+def graphs(prefix: str, percentiles: Sequence[tuple[str, float]], by: bool) -> list[Graph]:
+    """The graph definition; with `by` the same graphs once more for any group."""
+    found = []
+    for end, title in (("", prefix), (".#", f"{prefix} by group")) if by else (("", prefix),):
+        latency = [("average", "average")]
+        latency += [(f"{name_part(label)}_percentile", f"{label} %") for label, _ in percentiles]
+        found += [
+            Graph(f"axslog.latency_{prefix}{end}", f"Latency: {title}", "seconds", latency),
+            Graph(
+                f"axslog.access_num_{prefix}{end}",
+                f"Requests a second by status: {title}",
+                "float",
+                [(f"{name}_count", name) for name in CLASSES],
+                stacked=True,
+            ),
+            Graph(
+                f"axslog.access_total_{prefix}{end}",
+                f"Requests a second: {title}",
+                "float",
+                [("count", "requests")],
+            ),
+            Graph(
+                f"axslog.access_ratio_{prefix}{end}",
+                f"Share of each status: {title}",
+                "percentage",
+                [(f"{name}_percentage", name) for name in CLASSES],
+                stacked=True,
+            ),
+        ]
+    found.append(
+        Graph(f"axslog.skipped_{prefix}", f"Skipped: {prefix}", "bytes", [("bytes", "bytes")])
+    )
+    return found
+
+
+class Rates:
+    """Counts by class, or their sums over several logs, per second."""
+
+    __slots__ = ("classes", "total")
+
+    def __init__(self) -> None:
+        self.classes = [0.0] * 7
+        self.total = 0.0
+
+    def add(self, tally: AccessTally, divisor: float) -> None:
+        """Add a log's counts, each divided by `divisor`."""
+        for index, number in enumerate(tally.classes):
+            self.classes[index] += number / divisor
+        self.total += tally.total / divisor
+
+
+class Writer:
+    """Adds the metrics of one set of lines: all of them, or a group of `--by`."""
+
+    def __init__(self, out: Metrics, prefix: str, percentiles: Sequence[tuple[str, float]]) -> None:
+        self.out = out
+        self.prefix = prefix
+        self.percentiles = percentiles
+
+    def latency(self, tally: AccessTally, end: str = "", **labels: str) -> None:
+        """The average and the percentiles, if there were lines with a time."""
+        if not tally.latency_count:
+            return
+        name = f"axslog.latency_{self.prefix}{end}"
+        labels["prefix"] = self.prefix
+        average = tally.latency_sum / tally.latency_count
+        self.out.add(f"{name}.average", average, "axslog_latency_average_seconds", **labels)
+        values = tally.quantiles([fraction for _, fraction in self.percentiles])
+        for (label, fraction), value in zip(self.percentiles, values, strict=True):
+            self.out.add(
+                f"{name}.{name_part(label)}_percentile",
+                value,
+                "axslog_latency_seconds",
+                **labels,
+                quantile=f"{fraction:.12g}",
+            )
+
+    def counts(self, rates: Rates | None, ratios: Rates, end: str = "", **labels: str) -> None:
+        """What happened a second (when the previous run is known) and the share of each class."""
+        labels["prefix"] = self.prefix
+        if rates is not None:
+            for name, index in CLASS_INDEX.items():
+                self.out.add(
+                    f"axslog.access_num_{self.prefix}{end}.{name}_count",
+                    rates.classes[index],
+                    "axslog_access_per_second",
+                    **labels,
+                    status=name,
+                )
+            self.out.add(
+                f"axslog.access_total_{self.prefix}{end}.count",
+                rates.total,
+                "axslog_access_total_per_second",
+                **labels,
+            )
+        if ratios.total > 0:
+            for name, index in CLASS_INDEX.items():
+                self.out.add(
+                    f"axslog.access_ratio_{self.prefix}{end}.{name}_percentage",
+                    ratios.classes[index] * 100 / ratios.total,
+                    "axslog_access_ratio_percent",
+                    **labels,
+                    status=name,
+                )
+
+
+def _rates(
+    parts: Sequence[tuple[AccessTally, float | None]], *, pooled: bool
+) -> tuple[Rates | None, Rates]:
+    """Per-second figures, None before the second run, and the figures that the ratios are of.
+
+    One log's ratios are of its counts; those of several logs are of their summed per-second
+    figures, as in the original, where a log without a previous run adds nothing.
+    """
+    per_second = Rates()
+    timed = [(tally, seconds) for tally, seconds in parts if seconds is not None and seconds > 0]
+    for tally, seconds in timed:
+        per_second.add(tally, seconds)
+    if pooled:
+        return (per_second if timed else None), per_second
+    counts = Rates()
+    for tally, _ in parts:
+        counts.add(tally, 1)
+    return (per_second if timed else None), counts
+
+
+def _pool(tallies: Sequence[AccessTally]) -> AccessTally:
+    first, *others = tallies
+    for other in others:
+        first.merge(other)
+    return first
+
+
+def collect(out: Metrics, values: Values, scans: Sequence[AccessScan], logs: int) -> None:
+    """Add the metrics of the scanned logs to `out`."""
+    percentiles = values.percentiles or percentile_set("99,95,90")
+    writer = Writer(out, values.key_prefix, percentiles)
+
+    def write(parts: list[tuple[AccessTally, float | None]], end: str, **labels: str) -> None:
+        rates, ratios = _rates(parts, pooled=logs > 1)
+        writer.latency(_pool([tally for tally, _ in parts]), end, **labels)
+        writer.counts(rates, ratios, end, **labels)
+
+    write([(scan.tally, scan.report.duration_s) for scan in scans], "")
+    by_name: dict[str, list[tuple[AccessTally, float | None]]] = {}
+    for scan in scans:
+        for name, tally in scan.groups:
+            by_name.setdefault(name, []).append((tally, scan.report.duration_s))
+    for name, part in _unique(by_name).items():
+        write(part, f".{name}", group=name)
+    skipped = sum(scan.report.skipped_bytes for scan in scans)
+    if skipped:
+        out.add(
+            f"axslog.skipped_{values.key_prefix}.bytes",
+            skipped,
+            "axslog_skipped_bytes",
+            prefix=values.key_prefix,
+        )
+
+
+def _unique(
+    groups: dict[str, list[tuple[AccessTally, float | None]]],
+) -> dict[str, list[tuple[AccessTally, float | None]]]:
+    """The groups under names fit for a metric; two that become alike are pooled."""
+    named: dict[str, list[tuple[AccessTally, float | None]]] = {}
+    for name, part in groups.items():
+        named.setdefault(name_part(name), []).extend(part)
+    return named
+
+
+def _work(values: Values, _: list[str]) -> int:
+    if values.format == "regex" and values.regex is None:
+        raise UsageError("--format regex needs --regex PATTERN")
+    prefix = values.key_prefix
+    if metrics.meta_requested():
+        wanted = values.percentiles or percentile_set("99,95,90")
+        metrics.print_meta(graphs(prefix, wanted, values.by is not None))
+        return cli.DONE
+    from os import getuid
+
+    from kojuto import _native
+
+    paths = [path for path in values.logfile.split(",") if path]
+    name = f"{getuid()}-axslog-v5-{prefix}"
+    logs = [Log(path, f"{name}{_path_hash(path) if len(paths) > 1 else ''}") for path in paths]
+    limit = values.max_read_size or MAX_READ_BYTES.get(values.format, MAX_READ_BYTES_OTHERS)
+    options = FollowOptions(values, limit)
+    try:
+        outcomes = _native.follow_access_logs(logs, options, AccessOptions(values))
+    except BlockingIOError:
+        return follow.busy(PROG)
+    scans = []
+    for path, outcome in zip(paths, outcomes, strict=True):
+        if isinstance(outcome, OSError):
+            if len(paths) == 1:
+                raise outcome
+            cli.complain(PROG, f"warning: {cli.describe(outcome)}")
+            continue
+        follow.tell(PROG, path, outcome.report)
+        follow.tell_bad_lines(
+            PROG, path, outcome.bad_lines, outcome.bad_example, _hint(values, outcome)
+        )
+        scans.append(outcome)
+    if not scans:
+        raise KojutoError(f"none of the {len(paths)} logs could be read")
+    out = Metrics(FAMILIES)
+    collect(out, values, scans, len(paths))
+    out.write(values.output, int(options.now_s), {"logs": _about(paths, outcomes)})
+    return cli.DONE
+
+
+def _path_hash(path: str) -> str:
+    from hashlib import md5
+
+    return "-" + md5(path.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+def _hint(values: Values, scan: AccessScan) -> str | None:
+    """What to try when not a single line could be counted."""
+    if scan.tally.total or not scan.bad_lines:
+        return None
+    keys = f"--ptime-key {values.ptime_key} and --status-key {','.join(values.status_key)}"
+    return f"is the log in --format {scan.format}, and are {keys} its names? try --format auto"
+
+
+def _about(paths: Sequence[str], outcomes: Sequence[AccessScan | OSError]) -> list[object]:
+    about: list[object] = []
+    for path, outcome in zip(paths, outcomes, strict=True):
+        if isinstance(outcome, OSError):
+            about.append({"log": path, "error": cli.describe(outcome)})
+            continue
+        about.append(
+            {
+                "log": path,
+                "format": outcome.format,
+                "duration_s": outcome.report.duration_s,
+                "lines": outcome.lines,
+                "counted_lines": outcome.tally.total,
+                "bytes": outcome.report.bytes,
+                "skipped_bytes": outcome.report.skipped_bytes,
+                "overlong_lines": outcome.report.overlong_lines,
+                "bad_lines": dict(outcome.bad_lines),
+            }
+        )
+    return about
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the plugin and return its exit status."""
+    return cli.run(COMMAND, _work, argv)

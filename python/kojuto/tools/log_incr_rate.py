@@ -1,0 +1,140 @@
+"""``mackerel-plugin-log-incr-rate``: growth of one log against another."""
+
+from __future__ import annotations
+
+from kojuto.common import cli, follow, metrics, units
+from kojuto.common.cli import Command, Option, Values
+from kojuto.common.follow import FollowOptions, Log
+from kojuto.common.metrics import Graph, Metrics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROG = "mackerel-plugin-log-incr-rate"
+MAX_READ_BYTES = 500_000_000
+
+COMMAND = Command(
+    PROG,
+    "Counts the lines that were added to two logs since its last run and prints both rates and "
+    "their ratio.",
+    [
+        Option("--log-file", metavar="FILE", required=True, help="the log whose growth matters"),
+        Option("--base-log-file", metavar="FILE", required=True, help="the log to compare it with"),
+        Option("--key-prefix", metavar="NAME", required=True, help="the part of the metric names"),
+        Option("--pattern", metavar="REGEX", help="count only lines of --log-file that match this"),
+        Option(
+            "--exclude", metavar="REGEX", help="count only lines of --log-file that do not match"
+        ),
+        Option("--base-pattern", metavar="REGEX", help="--pattern for --base-log-file"),
+        Option("--base-exclude", metavar="REGEX", help="--exclude for --base-log-file"),
+        Option(
+            "--max-read-size",
+            metavar="SIZE",
+            read=units.size,
+            default=MAX_READ_BYTES,
+            help="skip to the end when more was added (default: 500MB)",
+        ),
+        metrics.OUTPUT,
+        *follow.OPTIONS,
+    ],
+    epilog="""
+Example:
+  mackerel-plugin-log-incr-rate --log-file error.log --base-log-file access.log --key-prefix web
+
+The first run only remembers where the logs end. The ratio is left out while the base log does not
+grow. What was read is remembered in MACKEREL_PLUGIN_WORKDIR, else TMPDIR or /tmp.
+""",
+)
+
+FAMILIES = {
+    "log_incr_rate_lines_per_second": ("gauge", "Lines a second since the previous run."),
+    "log_incr_rate_ratio": ("gauge", "Lines of the log for each line of the base log."),
+    "log_incr_rate_skipped_bytes": ("gauge", "Bytes of the logs that this run passed over."),
+}
+
+
+def graphs(prefix: str) -> list[Graph]:
+    """The graph definition."""
+    name = f"log-incr-rate.{prefix}"
+    return [
+        Graph(
+            f"{name}_count",
+            f"Lines a second: {prefix}",
+            "float",
+            [("log", "log"), ("base", "base log")],
+        ),
+        Graph(f"{name}_rate", f"Lines for each base line: {prefix}", "float", [("log", "log")]),
+        Graph(
+            f"{name}_skipped",
+            f"Skipped: {prefix}",
+            "bytes",
+            [("log", "log"), ("base", "base log")],
+        ),
+    ]
+
+
+def _work(values: Values, _: list[str]) -> int:
+    prefix = values.key_prefix
+    if metrics.meta_requested():
+        metrics.print_meta(graphs(prefix))
+        return cli.DONE
+    from kojuto import _native
+
+    paths = {"log": values.log_file, "base": values.base_log_file}
+    logs = [
+        Log(path, f"incr-rate-{side}-{prefix}", legacy_name=f"incr-rate-{side}")
+        for side, path in paths.items()
+    ]
+    patterns = [(values.pattern, values.exclude), (values.base_pattern, values.base_exclude)]
+    options = FollowOptions(values, values.max_read_size)
+    try:
+        outcomes = _native.follow_line_counts(logs, patterns, options)
+    except BlockingIOError:
+        return follow.busy(PROG)
+    out = Metrics(FAMILIES)
+    rates: dict[str, float] = {}
+    about: list[object] = []
+    for (side, path), outcome in zip(paths.items(), outcomes, strict=True):
+        if isinstance(outcome, OSError):
+            raise outcome
+        lines, report = outcome
+        follow.tell(PROG, path, report)
+        if report.duration_s is not None and report.duration_s > 0:
+            rates[side] = lines / report.duration_s
+            out.add(
+                f"log-incr-rate.{prefix}_count.{side}",
+                rates[side],
+                "log_incr_rate_lines_per_second",
+                prefix=prefix,
+                log=side,
+            )
+        about.append(
+            {
+                "log": path,
+                "duration_s": report.duration_s,
+                "lines": lines,
+                "bytes": report.bytes,
+                "skipped_bytes": report.skipped_bytes,
+                "overlong_lines": report.overlong_lines,
+            }
+        )
+    if "log" in rates and rates.get("base", 0) > 0:
+        ratio = rates["log"] / rates["base"]
+        out.add(f"log-incr-rate.{prefix}_rate.log", ratio, "log_incr_rate_ratio", prefix=prefix)
+    for (side, _path), outcome in zip(paths.items(), outcomes, strict=True):
+        if not isinstance(outcome, OSError) and outcome[1].skipped_bytes:
+            out.add(
+                f"log-incr-rate.{prefix}_skipped.{side}",
+                outcome[1].skipped_bytes,
+                "log_incr_rate_skipped_bytes",
+                prefix=prefix,
+                log=side,
+            )
+    out.write(values.output, int(options.now_s), {"logs": about})
+    return cli.DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the plugin and return its exit status."""
+    return cli.run(COMMAND, _work, argv)

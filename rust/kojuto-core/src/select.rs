@@ -1,0 +1,88 @@
+//! Counts lines, all of them or those that match.
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use crate::{Error, newlines};
+
+/// The most bytes that a compiled regular expression may take.
+pub(crate) const MAX_REGEX_BYTES: usize = 4 << 20;
+
+/// Compiles a regular expression of the `regex` crate on bytes, without Unicode classes.
+///
+/// # Errors
+/// [`Error::Argument`] with what is wrong in it.
+pub(crate) fn regex(pattern: &str) -> Result<Regex, Error> {
+    RegexBuilder::new(pattern)
+        .unicode(false)
+        .size_limit(MAX_REGEX_BYTES)
+        .build()
+        .map_err(|error| Error::Argument(format!("regular expression: {error}")))
+}
+
+/// Counts the lines that match one expression and do not match another, each optional.
+#[derive(Debug, Clone, Default)]
+pub struct Select {
+    pattern: Option<Regex>,
+    exclude: Option<Regex>,
+    lines: u64,
+}
+
+impl Select {
+    /// Nothing counted yet.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an expression that is none.
+    pub fn new(pattern: Option<&str>, exclude: Option<&str>) -> Result<Select, Error> {
+        Ok(Select {
+            pattern: pattern.map(regex).transpose()?,
+            exclude: exclude.map(regex).transpose()?,
+            lines: 0,
+        })
+    }
+
+    /// Counts a block of whole lines, each ended by `\n`.
+    pub fn block(&mut self, block: &[u8]) {
+        if self.pattern.is_none() && self.exclude.is_none() {
+            self.lines += newlines::count(block);
+            return;
+        }
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', block) {
+            let line = &block[start..end];
+            start = end + 1;
+            let wanted = self.pattern.as_ref().is_none_or(|regex| regex.is_match(line))
+                && !self.exclude.as_ref().is_some_and(|regex| regex.is_match(line));
+            self.lines += u64::from(wanted);
+        }
+    }
+
+    /// How many lines were counted.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Adds what another has counted.
+    pub fn merge(&mut self, other: &Select) {
+        self.lines += other.lines;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(pattern: Option<&str>, exclude: Option<&str>) -> u64 {
+        let mut select = Select::new(pattern, exclude).unwrap();
+        select.block(b"GET /a 200\nGET /b 500\nPOST /a \xff 500\n\n");
+        select.lines()
+    }
+
+    #[test]
+    fn lines_are_counted_by_what_they_match() {
+        assert_eq!(count(None, None), 4);
+        assert_eq!(count(Some(" 500$"), None), 2);
+        assert_eq!(count(None, Some("^GET")), 2);
+        assert_eq!(count(Some("500"), Some("/b")), 1);
+        assert!(Select::new(Some("("), None).is_err());
+    }
+}

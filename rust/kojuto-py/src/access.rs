@@ -1,0 +1,196 @@
+//! Wrappers of `kojuto_core::access` over followed logs.
+
+use kojuto_core::access::{Access, Format, Options, REASONS, Tally, TimeList};
+use kojuto_core::json::Prefix;
+use kojuto_core::quantile;
+use kojuto_io::Error;
+use kojuto_io::follow::LineSink;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::errors::to_py;
+use crate::follow::{FollowOptions, FollowReport, Log, Scan, follow_all};
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(follow_access_logs, module)?)?;
+    module.add_class::<AccessScan>()?;
+    module.add_class::<AccessTally>()
+}
+
+#[derive(Clone)]
+struct Sink(Access);
+
+impl LineSink for Sink {
+    fn block(&mut self, lines: &[u8]) {
+        self.0.block(lines);
+    }
+}
+
+impl Scan for Sink {
+    fn merge(&mut self, other: Self) {
+        self.0.merge(other.0);
+    }
+}
+
+/// The fields of `kojuto.common.accesslog.AccessOptions`.
+#[derive(FromPyObject)]
+struct AccessOptions {
+    #[pyo3(attribute)]
+    format: String,
+    #[pyo3(attribute)]
+    regex: Option<String>,
+    #[pyo3(attribute)]
+    ptime_key: String,
+    #[pyo3(attribute)]
+    status_keys: Vec<String>,
+    #[pyo3(attribute)]
+    by: Option<String>,
+    #[pyo3(attribute)]
+    max_groups: usize,
+    #[pyo3(attribute)]
+    filter: Option<String>,
+    #[pyo3(attribute)]
+    invert_filter: bool,
+    #[pyo3(attribute)]
+    skip_until_json: bool,
+    #[pyo3(attribute)]
+    time_scale: f64,
+    #[pyo3(attribute)]
+    time_list: String,
+}
+
+impl AccessOptions {
+    fn resolve(self) -> Result<Options, Error> {
+        let refuse = |text: String| Error::Core(kojuto_core::Error::Argument(text));
+        let prefix = if self.skip_until_json { Prefix::Skip } else { Prefix::Refuse };
+        let format = match (self.format.as_str(), &self.regex) {
+            ("ltsv", _) => Format::Ltsv(prefix),
+            ("json", _) => Format::Json(prefix),
+            ("combined", _) => Format::Combined,
+            ("auto", _) => Format::Auto(prefix),
+            ("regex", Some(pattern)) => Format::regex(pattern).map_err(Error::Core)?,
+            (other, _) => return Err(refuse(format!("no log format: {other}"))),
+        };
+        let time_list = match self.time_list.as_str() {
+            "refuse" => TimeList::Refuse,
+            "sum" => TimeList::Sum,
+            "last" => TimeList::Last,
+            "max" => TimeList::Max,
+            other => return Err(refuse(format!("no way to read a list of times: {other}"))),
+        };
+        Ok(Options {
+            format,
+            ptime_key: self.ptime_key,
+            status_keys: self.status_keys,
+            by: self.by,
+            max_groups: self.max_groups,
+            filter: self.filter.map(|text| (text.into_bytes(), self.invert_filter)),
+            time_scale: self.time_scale,
+            time_list,
+        })
+    }
+}
+
+/// The figures of some lines; pooled with `merge`.
+#[pyclass(module = "kojuto._native")]
+struct AccessTally(Tally);
+
+#[pymethods]
+impl AccessTally {
+    #[getter]
+    fn total(&self) -> u64 {
+        self.0.total()
+    }
+
+    #[getter]
+    fn classes(&self) -> [u64; 7] {
+        self.0.classes
+    }
+
+    #[getter]
+    fn latency_count(&self) -> usize {
+        self.0.latencies.len()
+    }
+
+    #[getter]
+    fn latency_sum(&self) -> f64 {
+        self.0.latency_sum
+    }
+
+    fn quantiles(&mut self, py: Python<'_>, fractions: Vec<f64>) -> Vec<f64> {
+        py.detach(|| quantile::select(&mut self.0.latencies, &fractions))
+    }
+
+    fn histogram(&self, py: Python<'_>, bounds: Vec<f64>) -> Vec<u64> {
+        py.detach(|| {
+            let mut counts = vec![0; bounds.len() + 1];
+            for latency in &self.0.latencies {
+                counts[bounds.partition_point(|bound| bound < latency)] += 1;
+            }
+            counts
+        })
+    }
+
+    fn merge(&mut self, other: &mut AccessTally) {
+        self.0.merge(std::mem::take(&mut other.0));
+    }
+}
+
+/// What one log has given.
+#[pyclass(frozen, module = "kojuto._native", get_all)]
+struct AccessScan {
+    report: Py<FollowReport>,
+    lines: u64,
+    format: String,
+    bad_lines: Vec<(&'static str, u64)>,
+    bad_example: Option<(&'static str, Py<PyBytes>)>,
+    tally: Py<AccessTally>,
+    groups: Vec<(String, Py<AccessTally>)>,
+}
+
+impl AccessScan {
+    fn new(py: Python<'_>, access: Access, report: FollowReport) -> PyResult<AccessScan> {
+        let bad = access.bad();
+        let bad_lines =
+            REASONS.into_iter().zip(*bad.counts()).filter(|(_, count)| *count > 0).collect();
+        let bad_example =
+            bad.first().map(|(reason, line)| (REASONS[reason], PyBytes::new(py, line).unbind()));
+        let (lines, format) = (access.lines(), access.format_name().to_owned());
+        let (tally, groups) = access.finish();
+        Ok(AccessScan {
+            report: Py::new(py, report)?,
+            lines,
+            format,
+            bad_lines,
+            bad_example,
+            tally: Py::new(py, AccessTally(tally))?,
+            groups: groups
+                .into_iter()
+                .map(|(name, tally)| Ok((name, Py::new(py, AccessTally(tally))?)))
+                .collect::<PyResult<_>>()?,
+        })
+    }
+}
+
+/// Follows access logs; gives for each an `AccessScan` or the exception that stopped it.
+#[pyfunction]
+fn follow_access_logs<'py>(
+    py: Python<'py>,
+    logs: Vec<Log>,
+    follow: FollowOptions,
+    options: AccessOptions,
+) -> PyResult<Bound<'py, PyList>> {
+    let options = options.resolve().map_err(to_py)?;
+    let sink = Sink(Access::new(&options).map_err(|error| to_py(Error::Core(error)))?);
+    let logs = logs.into_iter().map(|log| (log, sink.clone())).collect();
+    let results = PyList::empty(py);
+    for outcome in follow_all(py, logs, &follow, false)? {
+        match outcome {
+            Ok((Sink(access), report)) => {
+                results.append(AccessScan::new(py, access, report.into())?)?;
+            }
+            Err(error) => results.append(error.into_value(py))?,
+        }
+    }
+    Ok(results)
+}
