@@ -11,7 +11,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,31 +31,50 @@ class Cost:
     peak_bytes: int
 
 
+# Runs its arguments and prints what they cost. It is a process of its own because a child's peak
+# memory begins with that of the process it was forked from: this one is small.
+_LAUNCHER = """
+import os, sys, time
+report = int(sys.argv[1])
+os.set_inheritable(report, False)
+start = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+wall = time.perf_counter() - start
+with os.fdopen(report, "w") as out:
+    print(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, wall,
+          usage.ru_maxrss * 1024, file=out)
+"""
+
+
 def cost(
     command: Sequence[str | Path],
     *,
     stdin: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Cost:
-    """Run a command to its end with its output thrown away."""
-    with open(stdin or os.devnull, "rb") as source, open(os.devnull, "wb") as sink:
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            list(map(str, command)),
+    """Run a command to its end with its output thrown away; what it writes to stderr is kept for
+    the error message when it fails.
+    """
+    reader, writer = os.pipe()
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(writer)]
+    with open(stdin or os.devnull, "rb") as source:
+        done = subprocess.run(
+            [*launcher, *map(str, command)],
             stdin=source,
-            stdout=sink,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            pass_fds=[writer],
             env={**os.environ, **(env or {})},
+            check=False,
         )
-        assert process.stderr is not None
-        errors = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - start
-        process.stderr.close()
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise RuntimeError(f"{command} ended with {process.returncode}: {errors.decode()[-500:]}")
-    return Cost(usage.ru_utime + usage.ru_stime, wall_s, usage.ru_maxrss * 1024)
+    os.close(writer)
+    with os.fdopen(reader) as report:
+        figures = report.read().split()
+    if len(figures) != 4 or figures[0] != "0":
+        text = done.stderr.decode(errors="replace")[-500:]
+        raise RuntimeError(f"{command} ended with {figures[:1]}: {text}")
+    return Cost(float(figures[1]), float(figures[2]), int(figures[3]))
 
 
 @dataclass

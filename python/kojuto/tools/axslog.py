@@ -359,6 +359,8 @@ def _work(values: Values, _: list[str]) -> int:
         outcomes = _native.follow_access_logs(logs, options, AccessOptions(values))
     except BlockingIOError:
         return follow.busy(PROG)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     scans = []
     for path, outcome in zip(paths, outcomes, strict=True):
         if isinstance(outcome, OSError):

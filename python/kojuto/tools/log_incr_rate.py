@@ -6,6 +6,7 @@ from kojuto.common import cli, follow, metrics, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.follow import FollowOptions, Log
 from kojuto.common.metrics import Graph, Metrics
+from kojuto.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def _work(values: Values, _: list[str]) -> int:
         outcomes = _native.follow_line_counts(logs, patterns, options)
     except BlockingIOError:
         return follow.busy(PROG)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     out = Metrics(FAMILIES)
     rates: dict[str, float] = {}
     about: list[object] = []

@@ -1,0 +1,201 @@
+"""The shared command line: every way to write an option, help, statuses, one-line errors."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kojuto.common import cli, units
+from kojuto.common.cli import Command, Option
+from kojuto.errors import KojutoError, UsageError
+from tests.conftest import run
+
+COMMAND = Command(
+    "probe",
+    "Probes.",
+    [
+        Option("--key-prefix", metavar="NAME", help="a name"),
+        Option("-s", "--size", metavar="SIZE", read=units.size, default=5, help="a size"),
+        Option("-q", "--quiet", help="a flag"),
+        Option("-f", "--full", help="a flag"),
+        Option("--tag", metavar="T", repeat=True, default=["x"], help="tags"),
+        Option("--mode", metavar="MODE", bare="auto", choices=("auto", "on"), help="a mode"),
+    ],
+    positional="FILE",
+)
+
+
+@pytest.mark.parametrize(
+    ("argv", "dest", "value"),
+    [
+        (["--key-prefix", "a"], "key_prefix", "a"),
+        (["--key-prefix=a=b"], "key_prefix", "a=b"),
+        (["-key-prefix", "a"], "key_prefix", "a"),
+        (["-key_prefix=a"], "key_prefix", "a"),
+        (["--key-prefix", "--full"], "key_prefix", "--full"),
+        (["--key-prefix="], "key_prefix", ""),
+        (["-s", "2k"], "size", 2000),
+        (["-s2k"], "size", 2000),
+        (["-s=2k"], "size", 2000),
+        (["-qs", "2k"], "size", 2000),
+        ([], "size", 5),
+        (["-qf"], "full", True),
+        (["-quiet=false"], "quiet", False),
+        (["--quiet", "--quiet=false"], "quiet", False),
+        ([], "tag", ["x"]),
+        (["--tag", "a", "--tag=b"], "tag", ["a", "b"]),
+        (["--mode"], "mode", "auto"),
+        (["--mode=on"], "mode", "on"),
+        ([], "mode", None),
+    ],
+)
+def test_options_can_be_written_in_every_usual_way(
+    argv: list[str], dest: str, value: object
+) -> None:
+    values, positional = COMMAND.parse(argv)
+    assert getattr(values, dest) == value
+    assert positional == []
+
+
+def test_arguments_that_are_no_options() -> None:
+    assert COMMAND.parse(["a", "-", "-5", "-.5", "--", "-q"])[1] == ["a", "-", "-5", "-.5", "-q"]
+    assert COMMAND.parse(["--mode", "file"])[1] == ["file"]
+    runner = Command(
+        "r", "Runs.", [Option("-q", help="x")], positional="X", stop_at_positional=True
+    )
+    values, rest = runner.parse(["-q", "ls", "-l", "--", "x"])
+    assert values.q is True
+    assert rest == ["ls", "-l", "--", "x"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message", "hint"),
+    [
+        (["--key-prefx", "a"], "--key-prefx: no such option", "did you mean --key-prefix?"),
+        (["-z"], "-z: no such option", "'probe --help'"),
+        (["-qz"], "-z: no such option", "'probe --help'"),
+        (["--size", "much"], "--size much: no size (write 100M", "'probe --help'"),
+        (["--size"], "--size needs a value: --size SIZE", "'probe --help'"),
+        (["--mode=off"], "--mode off: not one of auto, on", "'probe --help'"),
+        (["--full=perhaps"], "--full=perhaps: a flag takes true or false", ""),
+    ],
+)
+def test_what_is_wrong_is_named_with_a_way_out(argv: list[str], message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        COMMAND.parse(argv)
+    assert str(caught.value).startswith(message)
+    assert (caught.value.hint or "").startswith(hint)
+
+
+@given(st.lists(st.text(max_size=12), max_size=6))
+def test_any_arguments_are_read_or_refused(argv: list[str]) -> None:
+    try:
+        COMMAND.parse(argv)
+    except UsageError as error:
+        assert "\n" not in cli.one_line(str(error))
+    except SystemExit as end:
+        assert end.code == 0
+
+
+def ends(work: object) -> int:
+    def call(_: cli.Values, __: list[str]) -> int:
+        if isinstance(work, BaseException):
+            raise work
+        assert isinstance(work, int)
+        return work
+
+    return cli.run(Command("probe", "Probes.", []), call, [])
+
+
+def test_every_end_has_its_status(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_discard_stdout", lambda: None)
+    monkeypatch.delenv("KOJUTO_DEBUG", raising=False)
+    assert ends(0) == 0
+    assert ends(KojutoError("it broke", "mend it")) == 1
+    assert capfd.readouterr().err == "probe: error: it broke\nhint: mend it\n"
+    assert ends(UsageError("no")) == 2
+    assert ends(KeyboardInterrupt()) == 130
+    assert ends(BrokenPipeError()) == 0
+    capfd.readouterr()
+    assert ends(FileNotFoundError(2, "No such file or directory", "/x")) == 1
+    assert capfd.readouterr().err == "probe: error: /x: No such file or directory\n"
+    assert ends(ZeroDivisionError("oops")) == 1
+    assert "Traceback" not in capfd.readouterr().err
+    monkeypatch.setenv("KOJUTO_DEBUG", "1")
+    assert ends(KojutoError("a\nb\x1b[31m")) == 1
+    text = capfd.readouterr().err
+    assert "Traceback" in text
+    assert text.endswith("probe: error: a\\nb\\x1b[31m\n")
+
+
+def test_help_lists_everything() -> None:
+    text = COMMAND.help()
+    for part in ("Usage: probe [options] FILE", "-s, --size SIZE", "(default: 5)", "--mode[=MODE]",
+                 "repeatable", "-h, --help", "-v, --version"):  # fmt: skip
+        assert part in text
+
+
+def test_a_full_stdout_is_an_error() -> None:
+    import subprocess
+
+    from tests.conftest import script
+
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([script("kojuto")], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"kojuto: error: No space left on device\n"
+
+
+def test_kojuto_runs_a_command_and_knows_no_other() -> None:
+    listed = run("kojuto")
+    assert b"mackerel-plugin-axslog" in listed.stdout
+    version = run("kojuto", "mackerel-plugin-axslog", "--version")
+    assert version.stdout.startswith(b"mackerel-plugin-axslog 0.")
+    wrong = run("kojuto", "mackerel-plugin-axlog")
+    assert wrong.returncode == 2
+    assert b"hint: did you mean mackerel-plugin-axslog?" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("60s", 60), ("1h", 3600), ("24h0m0s", 86400), ("1.5h30m", 7200), ("90", 90),
+     ("0", 0), ("1d", 86400), ("10us", 1e-5), ("0.5", 0.5), (" 3s ", 3)],
+)  # fmt: skip
+def test_durations(text: str, seconds: float) -> None:
+    assert units.duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "1x", "1h30", "-1s", "1.2.3s", "h1", "1 s", "inf", "١s"])
+def test_no_durations(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        units.duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("100M", 10**8), ("32KB", 32000), ("32kb", 32000), ("2GiB", 2**31), ("2Gi", 2**31), ("7", 7),
+     ("1.5k", 1500), ("1 MB", 10**6), ("10B", 10), ("9007199254740993", 9007199254740993)],
+)  # fmt: skip
+def test_sizes(text: str, count: int) -> None:
+    assert units.size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "M", "1Q", "-1", "1M1", "1e3", "0x10", "1,5k"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match="no size"):
+        units.size(text)
+
+
+def test_numbers_have_bounds() -> None:
+    assert units.integer(1, 3)("3") == 3
+    assert units.number(0)("0.5") == 0.5
+    refused = [
+        (units.integer(1), "0"), (units.integer(), "1.5"), (units.number(0, 1), "2"),
+        (units.number(), "nan"), (units.number(), "inf"), (units.number(1), "x"),
+    ]  # fmt: skip
+    for read, text in refused:
+        with pytest.raises(ValueError, match=r"minimum|maximum|no "):
+            read(text)

@@ -1,0 +1,158 @@
+"""mackerel-plugin-log-incr-rate: rates, ratio, positions, patterns."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import read_metrics, run
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+PROG = "mackerel-plugin-log-incr-rate"
+
+
+class Logs:
+    """A log and its base log, and runs of the plugin over them."""
+
+    def __init__(self, folder: Path, workdir: Path) -> None:
+        self.log, self.base, self.workdir = folder / "log", folder / "base", workdir
+        self.log.touch()
+        self.base.touch()
+
+    def add(self, log: int, base: int) -> None:
+        for path, lines in ((self.log, log), (self.base, base)):
+            with open(path, "a", encoding="utf-8") as file:
+                file.write("x\n" * lines)
+
+    def run(self, *options: str, prefix: str = "t") -> subprocess.CompletedProcess[bytes]:
+        return run(PROG, "--log-file", self.log, "--base-log-file", self.base,
+                   "--key-prefix", prefix, *options)  # fmt: skip
+
+    def metrics(self, *options: str) -> dict[str, str]:
+        """Run as if the previous run had been a minute ago."""
+        for path in self.workdir.iterdir():
+            if path.suffix != ".lock":
+                state = json.loads(path.read_text())
+                state["time"] = int(time.time()) - 60
+                path.write_text(json.dumps(state))
+        done = self.run(*options)
+        assert done.returncode == 0, done.stderr
+        return read_metrics(done.stdout)
+
+
+@pytest.fixture
+def logs(tmp_path: Path, workdir: Path) -> Logs:
+    return Logs(tmp_path, workdir)
+
+
+def near(text: str, count: int) -> bool:
+    """Whether `text` is `count` a minute, a second or two more allowed."""
+    return text in [f"{count / seconds:f}" for seconds in (60, 61, 62)]
+
+
+def test_rates_and_ratio(logs: Logs) -> None:
+    logs.add(10, 10)
+    first = logs.run()
+    assert (first.returncode, first.stdout) == (0, b"")
+    logs.add(30, 120)
+    metrics = logs.metrics()
+    assert list(metrics) == [
+        "log-incr-rate.t_count.log", "log-incr-rate.t_count.base", "log-incr-rate.t_rate.log",
+    ]  # fmt: skip
+    assert near(metrics["log-incr-rate.t_count.log"], 30)
+    assert near(metrics["log-incr-rate.t_count.base"], 120)
+    assert metrics["log-incr-rate.t_rate.log"] == "0.250000"
+
+
+def test_the_ratio_is_left_out_while_the_base_does_not_grow(logs: Logs) -> None:
+    logs.run()
+    logs.add(6, 0)
+    metrics = logs.metrics()
+    assert list(metrics) == ["log-incr-rate.t_count.log", "log-incr-rate.t_count.base"]
+    assert metrics["log-incr-rate.t_count.base"] == "0.000000"
+
+
+def test_two_set_ups_do_not_share_positions(logs: Logs) -> None:
+    logs.run(prefix="a")
+    logs.add(60, 60)
+    logs.run(prefix="b")
+    metrics = {k: v for k, v in logs.metrics("--key-prefix=a").items() if ".a_" in k}
+    assert near(metrics["log-incr-rate.a_count.log"], 60)
+
+
+def test_positions_of_the_original_are_read_once_as_a_start(logs: Logs) -> None:
+    logs.add(5, 5)
+    uid = os.getuid()
+    for side, path in (("log", logs.log), ("base", logs.base)):
+        stat = path.stat()
+        position = {"pos": stat.st_size, "time": int(time.time()) - 60, "inode": stat.st_ino,
+                    "dev": stat.st_dev}  # fmt: skip
+        (logs.workdir / f"incr-rate-{side}-{uid}").write_text(json.dumps(position))
+    logs.add(60, 120)
+    metrics = logs.metrics()
+    assert near(metrics["log-incr-rate.t_count.log"], 60)
+    assert metrics["log-incr-rate.t_rate.log"] == "0.500000"
+    logs.add(60, 60)
+    assert near(logs.metrics()["log-incr-rate.t_count.log"], 60)
+
+
+def test_patterns_on_each_side(logs: Logs) -> None:
+    logs.run()
+    logs.log.write_text("warn a\nerror b\nerror c healthz\n")
+    logs.base.write_text("GET /healthz\nGET /\nPOST /\nGET /x\n")
+    metrics = logs.metrics("--pattern", "^error", "--exclude", "healthz", "--base-pattern", "GET",
+                           "--base-exclude", "/healthz")  # fmt: skip
+    assert near(metrics["log-incr-rate.t_count.log"], 1)
+    assert near(metrics["log-incr-rate.t_count.base"], 2)
+    wrong = logs.run("--pattern", "(")
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    assert b"regular expression" in wrong.stderr
+
+
+def test_a_missing_log_is_an_error_that_names_it(logs: Logs) -> None:
+    logs.base.unlink()
+    done = logs.run()
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"/base: No such file or directory" in done.stderr
+
+
+def test_more_than_the_limit_is_skipped_and_told(logs: Logs) -> None:
+    logs.run()
+    logs.add(1000, 10)
+    metrics = logs.metrics("--max-read-size", "1KB")
+    assert metrics["log-incr-rate.t_skipped.log"] == "2000"
+    assert metrics["log-incr-rate.t_count.log"] == "0.000000"
+
+
+def test_two_runs_at_once_do_not_count_the_same_lines(logs: Logs) -> None:
+    from kojuto._native import StateLock
+
+    lock = StateLock(str(logs.workdir / f"incr-rate-base-t-{os.getuid()}"))
+    done = logs.run()
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"another run" in done.stderr
+    lock.release()
+
+
+def test_json_and_graph_definition(logs: Logs) -> None:
+    meta = run(PROG, "--log-file", "/no", "--base-log-file", "/no", "--key-prefix", "t",
+               env={"MACKEREL_AGENT_PLUGIN_META": "1"})  # fmt: skip
+    graphs = json.loads(meta.stdout.split(b"\n", 1)[1])["graphs"]
+    assert [m["name"] for m in graphs["log-incr-rate.t_count"]["metrics"]] == ["log", "base"]
+    assert "log-incr-rate.t_rate" in graphs
+    logs.add(3, 4)
+    document = json.loads(logs.run("--output", "json").stdout)
+    assert [log["lines"] for log in document["logs"]] == [3, 4]
+    assert document["metrics"] == {}
+    logs.metrics()
+    logs.add(2, 4)
+    text = run(PROG, "--log-file", logs.log, "--base-log-file", logs.base, "--key-prefix", "t",
+               "--output", "prometheus").stdout.decode()  # fmt: skip
+    assert text == "" or 'log_incr_rate_lines_per_second{prefix="t",log="log"} ' in text
