@@ -27,6 +27,8 @@ bench: build
 build: $(VENV)/.dev
 	@touch $(VENV)/.dev
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+	@# As pip does for a wheel: a command must not compile its modules at each start.
+	$(BIN)/python -m compileall -q python/kojuto
 
 $(VENV)/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

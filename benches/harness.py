@@ -178,6 +178,43 @@ class Table:
         }
 
 
+def scaled(times: int, measure: Callable[[], float]) -> Callable[[], float]:
+    """A measurement that is the sum of `times` of the given one: short runs add up to a figure
+    that the kernel's clock ticks do not blur.
+    """
+    return lambda: sum(measure() for _ in range(times))
+
+
+def growth(
+    table: Table,
+    name: str,
+    sizes: Sequence[int],
+    cpu_of: Callable[[int], float],
+    idle: Callable[[], float],
+    *,
+    bound: float = 2.0,
+) -> Row:
+    """Add how the cost of one item grows: that at the largest size over that at the middle one.
+
+    Args:
+        table: where the row goes.
+        name: the bench.
+        sizes: ascending numbers of items.
+        cpu_of: CPU seconds at the size of this index.
+        idle: CPU seconds without any item, taken off.
+        bound: linear cost is near 1; quadratic would be the ratio of the sizes.
+    """
+    start = statistics.median(idle() for _ in range(RUNS))
+    each = [
+        statistics.median(max(cpu_of(index) - start, 0.0) for _ in range(3)) / size
+        for index, size in enumerate(sizes)
+    ]
+    ratio = each[-1] / each[-2]
+    figures = {f"ns_each_at_{size}": each[index] * 1e9 for index, size in enumerate(sizes)}
+    question = f"CPU of an item at {sizes[-1]:,} / at {sizes[-2]:,}"
+    return table.add(Row(name, question, ratio, ratio, ratio, bound, figures=figures))
+
+
 def machine() -> dict[str, object]:
     """What was measured on."""
     model = "unknown"

@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 
 use crate::fields::{Keys, Line, Rows};
-use crate::simd::{Masks, any_of, dispatch, padded};
+use crate::simd::{Masks, Places, any_of, dispatch, find_any, stripes};
 
 /// What stands before the object of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,17 +29,6 @@ dispatch! {
     /// What follows the last `\n` is left alone.
     pub fn scan['a, R: Rows<'a>](block: &'a [u8], keys: &Keys, prefix: Prefix, rows: &mut R)
         = scan_with
-}
-
-/// Where in its line the scan stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Before the outermost object.
-    Prefix,
-    /// In it.
-    Object,
-    /// All was found, or the object has ended: the rest of the line is passed over.
-    Done,
 }
 
 #[inline(always)]
@@ -65,134 +54,230 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     rows: &mut R,
     first: [u8; N],
 ) {
-    let stop = keys.stop();
-    let mut line = Line::new(0);
-    let mut place = Place::Prefix;
-    let mut depth = 0u64;
-    let mut in_string = 0u64; // all ones while a string goes on into the next chunk
-    let mut escaped_next = 0u64; // bit 0 when the first byte of the next chunk is escaped
-    let mut passed = 0usize; // a string with escapes that is no name ends here
-    let mut opened = 0u64; // bit 0 when the next chunk begins just behind an opening quote
-    let (whole, rest) = block.as_chunks::<64>();
-    let tail = padded(rest);
-    for index in 0..whole.len() + usize::from(!rest.is_empty()) {
-        let bytes = whole.get(index).unwrap_or(&tail);
-        let base = index * 64;
-        let chunk = M::load(bytes);
-        let newlines = M::eq(chunk, b'\n');
-        if place == Place::Done && newlines == 0 {
-            continue;
+    let mut reader = Reader::new(block, keys, prefix);
+    let mut strings = Strings::default();
+    let mut before = Before { active: prefix == Prefix::Skip };
+    let mut places = Places::new();
+    // Bit 0 when the next chunk begins with a line.
+    let mut line_begins = 1u64;
+    for (start, stripe) in stripes(block, &mut [0; 64]) {
+        places.clear();
+        for (index, bytes) in stripe.iter().enumerate() {
+            let chunk = M::load(bytes);
+            let newlines = M::eq(chunk, b'\n');
+            let mut quotes = M::eq(chunk, b'"');
+            let mut backslashes = M::eq(chunk, b'\\');
+            let opening = M::eq_with_bit5(chunk, b'{');
+            let closing = M::eq_with_bit5(chunk, b'}');
+            let mut text = 0;
+            if prefix == Prefix::Skip {
+                text = before.text(bytes, newlines, opening);
+                quotes &= !text;
+                backslashes &= !text;
+            }
+            let escaped = strings.escaped(backslashes);
+            let quotes = quotes & !escaped;
+            let inside = strings.inside::<M>(quotes, newlines);
+            let names = strings.beginnings(quotes & inside) & any_of::<M, N>(chunk, first);
+            // The brace that begins a line, and what stands last on it, need no look.
+            let outermost = (newlines << 1 | line_begins) | newlines >> 1;
+            line_begins = newlines >> 63;
+            let structure = (opening | closing) & !(inside | text | outermost);
+            // A name may hold an escape anywhere, not just at its beginning.
+            let slashes = backslashes & inside & !escaped;
+            places.add(start + index * 64, newlines | names | structure | slashes);
         }
-        let quotes = M::eq(chunk, b'"');
-        let backslashes = M::eq(chunk, b'\\');
-        let opening = M::eq_with_bit5(chunk, b'{');
-        let closing = M::eq_with_bit5(chunk, b'}');
-        let letters = any_of::<M, N>(chunk, first);
-        let mut left = !0u64;
-        // One turn for each line, or part of one, in the chunk.
-        loop {
-            let newline = newlines & left;
-            let newline = newline & newline.wrapping_neg();
-            let mut segment = left & newline.wrapping_sub(1);
-            if place == Place::Prefix {
-                place = enter(block, base, opening & segment, prefix, line.start, &mut segment);
-                (depth, in_string, escaped_next, opened) = (0, 0, 0, 0);
-            }
-            if place == Place::Object {
-                let mut escaped = 0;
-                let slashes = backslashes & segment;
-                if slashes | escaped_next != 0 {
-                    (escaped, escaped_next) = find_escaped(slashes, escaped_next);
-                }
-                let quotes = quotes & segment & !escaped;
-                let inside = M::prefix_xor(quotes) ^ in_string;
-                in_string = ((inside as i64) >> 63) as u64;
-                let begin = quotes & inside;
-                let names = (begin << 1 | opened) & segment & letters;
-                opened = begin >> 63;
-                let structure = (opening | closing) & segment & !inside;
-                // A name may hold an escape anywhere, not just at its beginning.
-                let slashes = slashes & inside & !escaped;
-                let mut events = names | structure | slashes;
-                while events != 0 {
-                    let bit = events & events.wrapping_neg();
-                    events ^= bit;
-                    let at = base + bit.trailing_zeros() as usize;
-                    if structure & bit != 0 {
-                        if opening & bit != 0 {
-                            depth += 1;
-                        } else if depth <= 1 {
-                            place = Place::Done;
-                            break;
-                        } else {
-                            depth -= 1;
-                        }
-                    } else if depth == 1 {
-                        if slashes & bit != 0 {
-                            if at < passed {
-                                continue;
-                            }
-                            let (end, is_name) = slashed_string(block, at);
-                            if is_name {
-                                find_slowly(block, keys, &mut line);
-                                place = Place::Done;
-                                break;
-                            }
-                            passed = end;
-                        } else if let Some((key, value)) = wanted(block, keys, at) {
-                            let closing_quotes = if value - base < 63 && block[value] == b'"' {
-                                quotes & !0 << (value - base) << 1
-                            } else {
-                                0
-                            };
-                            let text = if closing_quotes != 0 {
-                                &block[value + 1..base + closing_quotes.trailing_zeros() as usize]
-                            } else {
-                                value_at(block, value)
-                            };
-                            line.keep(key, text);
-                            if line.found & stop == stop {
-                                place = Place::Done;
-                                break;
-                            }
-                        }
-                    }
-                }
-            }
-            if newline == 0 {
-                break;
-            }
-            line.finish(block, base + newline.trailing_zeros() as usize, rows);
-            place = Place::Prefix;
-            left = !(newline | newline.wrapping_sub(1));
+        for &at in places.list() {
+            reader.place(at as usize, rows);
         }
     }
 }
 
-/// Looks for the beginning of the object in a segment that begins before it, and cuts what stands
-/// before it off the segment.
-#[inline(always)]
-fn enter(
-    block: &[u8],
-    base: usize,
-    mut opening: u64,
-    prefix: Prefix,
-    line: usize,
-    segment: &mut u64,
-) -> Place {
-    while opening != 0 {
-        let at = base + opening.trailing_zeros() as usize;
-        if block[at] == b'{' {
-            let blank = || block[line..at].iter().all(|b| matches!(b, b' ' | b'\t' | b'\r'));
-            if prefix == Prefix::Refuse && at != line && !blank() {
-                return Place::Done;
-            }
-            *segment &= !(opening & opening.wrapping_neg()).wrapping_sub(1);
-            return Place::Object;
+/// What one chunk leaves to the next about strings.
+#[derive(Default)]
+struct Strings {
+    /// All ones while a string goes on.
+    open: u64,
+    /// Bit 0 when the first byte is escaped.
+    escaped: u64,
+    /// Bit 0 when the first byte stands behind an opening quote.
+    begun: u64,
+}
+
+impl Strings {
+    /// Which bytes are escaped by a backslash.
+    #[inline(always)]
+    fn escaped(&mut self, backslashes: u64) -> u64 {
+        if backslashes | self.escaped == 0 {
+            return 0;
         }
-        opening &= opening - 1;
+        let (escaped, next) = find_escaped(backslashes, self.escaped);
+        self.escaped = next;
+        escaped
     }
-    Place::Prefix
+
+    /// Which bytes are in a string, the opening quote included. A string ends with its line.
+    #[inline(always)]
+    fn inside<M: Masks>(&mut self, quotes: u64, newlines: u64) -> u64 {
+        let mut inside = M::prefix_xor(quotes) ^ self.open;
+        let mut torn = newlines & inside;
+        while torn != 0 {
+            let newline = torn & torn.wrapping_neg();
+            inside ^= !(newline | (newline - 1));
+            torn = newlines & inside & !(newline | (newline - 1));
+        }
+        // The newline of a torn string is the last bit at most: it must not open the next chunk.
+        self.open = (((inside & !newlines) as i64) >> 63) as u64;
+        inside & !newlines
+    }
+
+    /// Which bytes stand behind one of the opening quotes.
+    #[inline(always)]
+    fn beginnings(&mut self, opening: u64) -> u64 {
+        let beginnings = opening << 1 | self.begun;
+        self.begun = opening >> 63;
+        beginnings
+    }
+}
+
+/// Finds the text before the object of each line, for [`Prefix::Skip`].
+struct Before {
+    /// Whether the next byte stands before the object of its line.
+    active: bool,
+}
+
+impl Before {
+    /// Which bytes stand before the object of their line.
+    #[inline(always)]
+    fn text(&mut self, bytes: &[u8; 64], newlines: u64, mut opening: u64) -> u64 {
+        let mut text = 0u64;
+        let mut left = !0u64;
+        loop {
+            if self.active {
+                opening &= left;
+                // Square brackets are opening too, but begin no object.
+                while opening != 0 && bytes[opening.trailing_zeros() as usize] != b'{' {
+                    opening &= opening - 1;
+                }
+                let brace = opening & opening.wrapping_neg();
+                let newline = newlines & left;
+                let newline = newline & newline.wrapping_neg();
+                if brace == 0 || newline != 0 && newline < brace {
+                    // No object up to the end of the line or of the chunk.
+                    text |= left & (newline | newline.wrapping_sub(1));
+                    if newline == 0 {
+                        return text;
+                    }
+                    left &= !(newline | (newline - 1));
+                    continue;
+                }
+                text |= left & (brace - 1);
+                self.active = false;
+            }
+            let newline = newlines & left;
+            if newline == 0 {
+                return text;
+            }
+            let newline = newline & newline.wrapping_neg();
+            left = !(newline | (newline - 1));
+            self.active = true;
+        }
+    }
+}
+
+/// Looks at the places that were found, in their order.
+struct Reader<'a, 'k> {
+    block: &'a [u8],
+    keys: &'k Keys,
+    prefix: Prefix,
+    stop: u32,
+    line: Line<'a>,
+    depth: u32,
+    /// All was found, or the object has ended: the rest of the line is passed over.
+    done: bool,
+    /// Where a string with escapes that is no name ends.
+    passed: usize,
+}
+
+impl<'a, 'k> Reader<'a, 'k> {
+    #[inline(always)]
+    fn new(block: &'a [u8], keys: &'k Keys, prefix: Prefix) -> Self {
+        let line = Line::new(0);
+        let stop = keys.stop();
+        let mut reader =
+            Reader { block, keys, prefix, stop, line, depth: 0, done: false, passed: 0 };
+        reader.begin_line(0);
+        reader
+    }
+
+    /// A bracket that begins the line is not among the places.
+    #[inline(always)]
+    fn begin_line(&mut self, at: usize) {
+        self.depth = 0;
+        self.done = false;
+        match self.block.get(at) {
+            Some(b'{') => self.depth = 1,
+            // With a prefix to skip it is part of that.
+            Some(b'[' | b'}' | b']') => self.done = self.prefix == Prefix::Refuse,
+            _ => {}
+        }
+    }
+
+    #[inline(always)]
+    fn place(&mut self, at: usize, rows: &mut impl Rows<'a>) {
+        let Some(&byte) = self.block.get(at) else { return };
+        if byte == b'\n' {
+            self.line.finish(self.block, at, rows);
+            self.begin_line(at + 1);
+        } else if self.done {
+        } else if self.depth == 1 && !matches!(byte, b'{' | b'}' | b'[' | b']' | b'\\') {
+            if let Some((key, value)) = wanted(self.block, self.keys, at) {
+                self.line.keep(key, value_at(self.block, value));
+                self.done = self.line.found & self.stop == self.stop;
+            }
+        } else {
+            self.rare(at, byte);
+        }
+    }
+
+    /// Brackets and escapes.
+    #[inline(always)]
+    fn rare(&mut self, at: usize, byte: u8) {
+        match byte {
+            b'{' | b'[' => {
+                if self.depth == 0 {
+                    self.done = !self.may_begin(at, byte);
+                }
+                self.depth = self.depth.saturating_add(1);
+            }
+            b'}' | b']' => {
+                // The end of the object, or of something that is none.
+                self.done = self.depth <= 1;
+                self.depth = self.depth.saturating_sub(1);
+            }
+            b'\\' if self.depth == 1 && at >= self.passed => {
+                let (end, is_name) = slashed_string(self.block, at);
+                self.passed = end;
+                if is_name {
+                    find_slowly(self.block, self.keys, &mut self.line);
+                    self.done = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the outermost object of the line may begin at `at`.
+    #[inline(always)]
+    fn may_begin(&self, at: usize, byte: u8) -> bool {
+        if byte != b'{' {
+            return false;
+        }
+        let before = &self.block[self.line.start..at];
+        before.is_empty()
+            || self.prefix == Prefix::Skip
+            || before.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r'))
+    }
 }
 
 /// Which bytes are escaped by a backslash: (mask, bit 0 for the first byte of the next chunk).
@@ -249,11 +334,11 @@ fn value_at(block: &[u8], at: usize) -> &[u8] {
 fn string_end(block: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
+        at = find_any::<b'"', b'\\', b'\n'>(block, at);
         match block.get(at)? {
             b'"' => return Some(at),
             b'\\' if block.get(at + 1) != Some(&b'\n') => at += 2,
-            b'\n' => return None,
-            _ => at += 1,
+            _ => return None,
         }
     }
 }

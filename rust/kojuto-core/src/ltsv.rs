@@ -6,7 +6,7 @@
 //! looked at.
 
 use crate::fields::{Keys, Line, Rows};
-use crate::simd::{Masks, any_of, dispatch, padded};
+use crate::simd::{Masks, Places, any_of, dispatch, find_any, stripes};
 
 dispatch! {
     /// Scans a block of whole lines, each ended by `\n`, and hands every line to `rows`.
@@ -54,43 +54,24 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     let mut done = false;
     // Bit 0 when the next chunk begins with a field.
     let mut carry = 1u64;
-    let (whole, rest) = block.as_chunks::<64>();
-    let tail = padded(rest);
-    for index in 0..whole.len() + usize::from(!rest.is_empty()) {
-        let bytes = whole.get(index).unwrap_or(&tail);
-        let base = index * 64;
-        let chunk = M::load(bytes);
-        let newlines = M::eq(chunk, b'\n');
-        if done && newlines == 0 {
-            carry = 0; // what it was does not matter before the next line
-            continue;
+    let mut places = Places::new();
+    for (start, stripe) in stripes(block, &mut [0; 64]) {
+        places.clear();
+        for (index, bytes) in stripe.iter().enumerate() {
+            let chunk = M::load(bytes);
+            let newlines = M::eq(chunk, b'\n');
+            let ends = newlines | M::eq(chunk, b'\t');
+            let starts = (ends << 1 | carry) & any_of::<M, N>(chunk, first);
+            carry = ends >> 63;
+            places.add(start + index * 64, newlines | starts);
         }
-        let ends = newlines | M::eq(chunk, b'\t');
-        let starts = (ends << 1 | carry) & any_of::<M, N>(chunk, first);
-        carry = ends >> 63;
-        let mut left = !0u64;
-        loop {
-            let wanted_bits = if done { newlines } else { newlines | starts };
-            let events = wanted_bits & left;
-            if events == 0 {
-                break;
-            }
-            let bit = events & events.wrapping_neg();
-            let at = base + bit.trailing_zeros() as usize;
-            left = !(bit | (bit - 1));
-            if newlines & bit != 0 {
+        for &at in places.list() {
+            let at = at as usize;
+            if block.get(at) == Some(&b'\n') {
                 line.finish(block, at, rows);
                 done = false;
-                continue;
-            }
-            if let Some((key, value)) = wanted(block, keys, at) {
-                let offset = value - base;
-                let inside = if offset < 64 { ends & !0 << offset } else { 0 };
-                let end = if inside != 0 {
-                    base + inside.trailing_zeros() as usize
-                } else {
-                    value_end(block, value)
-                };
+            } else if !done && let Some((key, value)) = wanted(block, keys, at) {
+                let end = find_any::<b'\t', b'\n', b'\n'>(block, value);
                 let text = &block[value..end];
                 let text = if block.get(end) == Some(&b'\n') {
                     text.strip_suffix(b"\r").unwrap_or(text)
@@ -109,12 +90,6 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
 fn wanted(block: &[u8], keys: &Keys, at: usize) -> Option<(usize, usize)> {
     let (index, key) = keys.at(block, at, b':')?;
     Some((index, at + key.name.len() + 1))
-}
-
-#[inline(always)]
-fn value_end(block: &[u8], from: usize) -> usize {
-    let rest = &block[from..];
-    from + rest.iter().position(|&b| b == b'\t' || b == b'\n').unwrap_or(rest.len())
 }
 
 #[cfg(test)]

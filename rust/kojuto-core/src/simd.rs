@@ -264,12 +264,99 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
-/// The last bytes of a block, fewer than 64, padded with zeros.
+/// How many bytes are searched before the places found in them are looked at.
+pub(crate) const STRIPE_BYTES: usize = 4096;
+
+/// The places that were found in a stripe. Writing them down first and looking at them afterwards
+/// spares a processor the guess, 64 bytes for 64 bytes, how many there are.
+pub(crate) struct Places {
+    at: [u32; STRIPE_BYTES + 64],
+    count: usize,
+}
+
+impl Places {
+    #[inline(always)]
+    pub(crate) fn new() -> Places {
+        Places { at: [0; STRIPE_BYTES + 64], count: 0 }
+    }
+
+    /// Begins the next stripe.
+    #[inline(always)]
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// Adds `base` + `i` for each bit `i` that is set.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, base: usize, mut bits: u64) {
+        let found = bits.count_ones() as usize;
+        let Some(room) = self.at[self.count..].first_chunk_mut::<64>() else { return };
+        // Four at once, whether there are so many or not; more are rare.
+        for slot in &mut room[..4] {
+            *slot = (base as u32).wrapping_add(bits.trailing_zeros());
+            bits &= bits.wrapping_sub(1);
+        }
+        if found > 4 {
+            for slot in &mut room[4..found] {
+                *slot = (base as u32).wrapping_add(bits.trailing_zeros());
+                bits &= bits.wrapping_sub(1);
+            }
+        }
+        self.count += found;
+    }
+
+    /// The places found since the beginning of the stripe, ascending.
+    #[inline(always)]
+    pub(crate) fn list(&self) -> &[u32] {
+        &self.at[..self.count]
+    }
+}
+
+/// The stripes of a block: where each begins, and its bytes, 64 by 64. The last bytes are padded
+/// with zeros into `tail`.
 #[inline(always)]
-pub(crate) fn padded(rest: &[u8]) -> [u8; 64] {
-    let mut bytes = [0u8; 64];
-    bytes[..rest.len()].copy_from_slice(rest);
-    bytes
+pub(crate) fn stripes<'b>(
+    block: &'b [u8],
+    tail: &'b mut [u8; 64],
+) -> impl Iterator<Item = (usize, &'b [[u8; 64]])> {
+    let (whole, rest) = block.as_chunks::<64>();
+    tail[..rest.len()].copy_from_slice(rest);
+    let last = if rest.is_empty() { &[][..] } else { std::slice::from_ref(&*tail) };
+    whole
+        .chunks(STRIPE_BYTES / 64)
+        .enumerate()
+        .map(|(index, stripe)| (index * STRIPE_BYTES, stripe))
+        .chain(std::iter::once((whole.len() * 64, last)))
+}
+
+/// The first place from `from` on with byte `A` or `B` or `C`; the end of the block without one.
+#[inline(always)]
+pub(crate) fn find_any<const A: u8, const B: u8, const C: u8>(block: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(word) = block.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*word);
+        let hits = zero_bytes(word ^ repeat(A))
+            | zero_bytes(word ^ repeat(B))
+            | zero_bytes(word ^ repeat(C));
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while at < block.len() && block[at] != A && block[at] != B && block[at] != C {
+        at += 1;
+    }
+    at
+}
+
+const fn repeat(byte: u8) -> u64 {
+    byte as u64 * 0x0101_0101_0101_0101
+}
+
+/// The top bit of each byte that is zero, and perhaps of some above the first such byte.
+#[inline(always)]
+fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(repeat(1)) & !word & repeat(0x80)
 }
 
 /// Bit `i` is set when byte `i` is one of `bytes`; all bits when `bytes` is empty.
