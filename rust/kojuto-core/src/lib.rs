@@ -19,8 +19,11 @@ pub mod pieces;
 pub mod position;
 pub mod quantile;
 pub mod select;
+pub mod records;
 pub mod samples;
 mod simd;
+pub mod sketch;
+pub mod sketch_file;
 
 pub use error::Error;
 

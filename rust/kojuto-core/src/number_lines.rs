@@ -7,7 +7,7 @@
 /// Reads `block`, which must end in a newline. `slowly` gets the index of the line in the block
 /// and the line without its newline, and answers its number or nothing. The numbers are appended
 /// in the order of the lines; the answer is how many lines there were.
-pub fn parse(
+pub(crate) fn parse(
     block: &[u8],
     numbers: &mut Vec<f64>,
     slowly: impl FnMut(u64, &[u8]) -> Option<f64>,
@@ -61,9 +61,6 @@ mod avx2 {
             while at < 16 {
                 table[point][at] = if at <= point { at - 1 } else { at } as u8;
                 at += 1;
-            }
-            if point == 0 {
-                table[point][0] = 0x80;
             }
             point += 1;
         }

@@ -27,7 +27,7 @@ impl LineCutter {
     /// Takes the next piece of the stream and hands on what is now complete.
     pub fn feed(&mut self, mut chunk: &[u8], mut on: impl FnMut(Piece<'_>)) {
         if self.too_long || !self.tail.is_empty() {
-            let Some(end) = chunk.iter().position(|&byte| byte == b'\n') else {
+            let Some(end) = memchr::memchr(b'\n', chunk) else {
                 self.keep(chunk);
                 return;
             };
@@ -35,7 +35,7 @@ impl LineCutter {
             self.hand_on_tail(&mut on);
             chunk = &chunk[end + 1..];
         }
-        let whole = chunk.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let whole = memchr::memrchr(b'\n', chunk).map_or(0, |end| end + 1);
         if whole > 0 {
             on(Piece::Lines(&chunk[..whole]));
         }

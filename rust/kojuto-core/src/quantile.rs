@@ -223,7 +223,10 @@ mod tests {
                 fractions.iter().map(|&p| sorted[rank_index(sorted.len(), p)]).collect();
             prop_assert_eq!(select(&mut values, &fractions), expected);
         }
+    }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn selection_among_many_picks_what_sorting_picks(
             seed in any::<u64>(), shape in 0usize..6, extra in 0usize..1000,

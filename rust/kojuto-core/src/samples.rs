@@ -7,7 +7,7 @@ use crate::{number_lines, quantile};
 
 /// Lines that held no number: how many, and the first of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BadLines {
+pub struct Rejected {
     /// How many.
     pub count: u64,
     /// The first one's line number, from 1; 0 while there is none.
@@ -16,7 +16,7 @@ pub struct BadLines {
     pub first_text: Vec<u8>,
 }
 
-impl BadLines {
+impl Rejected {
     /// Counts one more.
     pub fn add(&mut self, line: u64, text: &[u8]) {
         if self.count == 0 {
@@ -32,7 +32,7 @@ impl BadLines {
 pub struct NumberLines {
     cutter: LineCutter,
     lines: u64,
-    bad: BadLines,
+    bad: Rejected,
 }
 
 impl NumberLines {
@@ -54,12 +54,12 @@ impl NumberLines {
     }
 
     /// The lines that held no number.
-    pub fn bad(&self) -> &BadLines {
+    pub fn bad(&self) -> &Rejected {
         &self.bad
     }
 }
 
-fn read_piece(piece: Piece<'_>, lines: &mut u64, bad: &mut BadLines, numbers: &mut Vec<f64>) {
+fn read_piece(piece: Piece<'_>, lines: &mut u64, bad: &mut Rejected, numbers: &mut Vec<f64>) {
     match piece {
         Piece::TooLong(head) => {
             *lines += 1;
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(stream: &[u8], sizes: &[usize]) -> (Vec<f64>, BadLines, u64) {
+    fn read(stream: &[u8], sizes: &[usize]) -> (Vec<f64>, Rejected, u64) {
         let mut reader = NumberLines::default();
         let mut numbers = Vec::new();
         let mut rest = stream;
@@ -164,7 +164,7 @@ mod tests {
         let (numbers, bad, lines) =
             read(b"\xef\xbb\xbf1\r\n  2.5\t\n\n+3\n.5\n1e-3\nx y\n-7\ninf\nnan\n \r\n-.25", &[]);
         assert_eq!(numbers, [1.0, 2.5, 3.0, 0.5, 1e-3, -7.0, -0.25]);
-        assert_eq!(bad, BadLines { count: 3, first_line: 7, first_text: b"x y".to_vec() });
+        assert_eq!(bad, Rejected { count: 3, first_line: 7, first_text: b"x y".to_vec() });
         assert_eq!(lines, 12);
     }
 

@@ -1,0 +1,243 @@
+//! Numbers out of the fields of LTSV or JSON lines, parted into groups by another field.
+
+use std::collections::HashMap;
+
+use crate::fields::{Keys, Values};
+use crate::json::{self, Prefix, unescape};
+use crate::pieces::{LineCutter, MAX_LINE_BYTES, Piece};
+use crate::number::parse_f64;
+use crate::samples::Rejected;
+use crate::{Error, ltsv};
+
+/// The most bytes of a value that name a group; what follows does not count.
+pub const MAX_GROUP_BYTES: usize = 200;
+
+/// The group of the lines that have no value to group by.
+pub const NO_GROUP: &[u8] = b"-";
+
+/// The name of what is pooled once there are too many groups; values of this name join it.
+pub const OTHER: &[u8] = b"other";
+
+/// How the lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Labeled tab-separated values.
+    Ltsv,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The numbers read so far, by group.
+#[derive(Debug, Default)]
+pub struct Groups {
+    /// Those of a reading without groups.
+    pub all: Vec<f64>,
+    named: HashMap<Box<[u8]>, Vec<f64>>,
+    other: Vec<f64>,
+    max_groups: usize,
+}
+
+impl Groups {
+    /// No numbers yet; at most `max_groups` groups are kept apart.
+    pub fn new(max_groups: usize) -> Groups {
+        Groups { max_groups, ..Groups::default() }
+    }
+
+    fn add(&mut self, name: &[u8], number: f64) {
+        let name = &name[..name.len().min(MAX_GROUP_BYTES)];
+        if let Some(numbers) = self.named.get_mut(name) {
+            numbers.push(number);
+        } else if self.named.len() < self.max_groups && name != OTHER {
+            self.named.insert(name.into(), vec![number]);
+        } else {
+            self.other.push(number);
+        }
+    }
+
+    /// The groups and their numbers: the largest first, [`OTHER`] last.
+    pub fn into_sorted(self) -> Vec<(Box<[u8]>, Vec<f64>)> {
+        let mut groups: Vec<_> = self.named.into_iter().collect();
+        groups.sort_unstable_by(|(name_a, a), (name_b, b)| {
+            b.len().cmp(&a.len()).then_with(|| name_a.cmp(name_b))
+        });
+        if !self.other.is_empty() {
+            groups.push((OTHER.into(), self.other));
+        }
+        groups
+    }
+}
+
+/// Reads the number of one field of each line.
+#[derive(Debug)]
+pub struct Records {
+    cutter: LineCutter,
+    keys: Keys,
+    grouped: bool,
+    wanted: Option<Format>,
+    format: Option<Format>,
+    lines: u64,
+    bad: Rejected,
+}
+
+impl Records {
+    /// Reads the field `key` and groups by the field `by`. Without a `format`, each stream's first
+    /// line that is not empty tells: it begins with `{` or is LTSV.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an empty key.
+    pub fn new(key: &[u8], by: Option<&[u8]>, format: Option<Format>) -> Result<Records, Error> {
+        let mut names = vec![(key, true)];
+        names.extend(by.map(|by| (by, true)));
+        Ok(Records {
+            cutter: LineCutter::default(),
+            keys: Keys::new(&names)?,
+            grouped: by.is_some(),
+            wanted: format,
+            format,
+            lines: 0,
+            bad: Rejected::default(),
+        })
+    }
+
+    /// Takes the next piece of the stream and adds the numbers of the lines that it completes.
+    pub fn feed(&mut self, chunk: &[u8], groups: &mut Groups) {
+        let mut cutter = std::mem::take(&mut self.cutter);
+        cutter.feed(chunk, |piece| self.piece(piece, groups));
+        self.cutter = cutter;
+    }
+
+    /// The stream has ended: reads a last line without a newline, and answers how many lines there
+    /// were and those without a number. The next piece begins another stream.
+    pub fn finish(&mut self, groups: &mut Groups) -> (u64, Rejected) {
+        let mut cutter = std::mem::take(&mut self.cutter);
+        cutter.finish(|piece| self.piece(piece, groups));
+        self.format = self.wanted;
+        (std::mem::take(&mut self.lines), std::mem::take(&mut self.bad))
+    }
+
+    /// The lines so far that held no number.
+    pub fn bad(&self) -> &Rejected {
+        &self.bad
+    }
+
+    fn piece(&mut self, piece: Piece<'_>, groups: &mut Groups) {
+        let mut block = match piece {
+            Piece::TooLong(head) => {
+                self.lines += 1;
+                self.bad.add(self.lines, head);
+                return;
+            }
+            Piece::Lines(block) => block,
+        };
+        if self.lines == 0 {
+            block = block.strip_prefix(b"\xef\xbb\xbf").unwrap_or(block);
+        }
+        let format = match (self.format, block.iter().find(|byte| !byte.is_ascii_whitespace())) {
+            (Some(format), _) => format,
+            (None, Some(b'{')) => Format::Json,
+            (None, Some(_)) => Format::Ltsv,
+            (None, None) => {
+                self.lines += memchr::memchr_iter(b'\n', block).count() as u64;
+                return;
+            }
+        };
+        self.format = Some(format);
+        let Records { keys, grouped, lines, bad, .. } = self;
+        let mut row = |line: &[u8], values: &Values<'_>| {
+            *lines += 1;
+            let number = parse_f64(values[0].trim_ascii()).filter(|_| line.len() <= MAX_LINE_BYTES);
+            match number {
+                None if line.trim_ascii().is_empty() => {}
+                // A value is shown rather than the line, when there is one.
+                None => bad.add(*lines, if values[0].is_empty() { line } else { values[0] }),
+                Some(number) if !*grouped => groups.all.push(number),
+                Some(number) if values[1].is_empty() => groups.add(NO_GROUP, number),
+                Some(number) if format == Format::Json => groups.add(&unescape(values[1]), number),
+                Some(number) => groups.add(values[1], number),
+            }
+        };
+        match format {
+            Format::Ltsv => ltsv::scan(block, keys, &mut row),
+            Format::Json => json::scan(block, keys, Prefix::Refuse, &mut row),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Sorted = Vec<(String, Vec<f64>)>;
+
+    fn read(stream: &[u8], by: Option<&[u8]>, max: usize, sizes: &[usize]) -> (Sorted, Rejected) {
+        let mut records = Records::new(b"ptime", by, None).unwrap();
+        let mut groups = Groups::new(max);
+        let mut rest = stream;
+        for &size in sizes {
+            let (piece, left) = rest.split_at(size.min(rest.len()));
+            records.feed(piece, &mut groups);
+            rest = left;
+        }
+        records.feed(rest, &mut groups);
+        let (_, bad) = records.finish(&mut groups);
+        let all = std::mem::take(&mut groups.all);
+        let mut sorted: Sorted = groups
+            .into_sorted()
+            .into_iter()
+            .map(|(name, numbers)| (String::from_utf8(name.into()).unwrap(), numbers))
+            .collect();
+        if by.is_none() {
+            sorted.push((String::new(), all));
+        }
+        (sorted, bad)
+    }
+
+    const LTSV: &[u8] = b"status:200\tptime:0.5\nptime:0.25\tstatus:404\r\n\nstatus:200\tptime:-\n\
+        ptime:1.5\nstatus:200\tptime:3\nptime:x\tstatus:200";
+
+    #[test]
+    fn a_field_of_ltsv_lines_by_group() {
+        for sizes in [&[][..], &[1; 90], &[30, 30]] {
+            let (groups, bad) = read(LTSV, Some(b"status"), 10, sizes);
+            let expected = [("200", vec![0.5, 3.0]), ("-", vec![1.5]), ("404", vec![0.25])];
+            assert_eq!(groups, expected.map(|(name, numbers)| (name.to_owned(), numbers)));
+            assert_eq!((bad.count, bad.first_line), (2, 4));
+            assert_eq!(read(LTSV, None, 10, sizes).0[0].1, [0.5, 0.25, 1.5, 3.0]);
+        }
+    }
+
+    #[test]
+    fn groups_beyond_the_limit_are_pooled() {
+        let (groups, _) = read(LTSV, Some(b"status"), 1, &[]);
+        assert_eq!(groups[1], ("other".to_owned(), vec![0.25, 1.5]));
+        let (groups, _) = read(b"g:other\tptime:1\n", Some(b"g"), 5, &[]);
+        assert_eq!(groups, [("other".to_owned(), vec![1.0])]);
+        let long = format!("g:{}\tptime:1\n", "x".repeat(1000));
+        assert_eq!(read(long.as_bytes(), Some(b"g"), 5, &[]).0[0].0.len(), MAX_GROUP_BYTES);
+    }
+
+    #[test]
+    fn json_lines_are_known_by_their_brace() {
+        let stream = b"\xef\xbb\xbf\n{\"uri\":\"/a\\u0062\",\"ptime\":\"0.5\"}\n\
+            {\"ptime\":2,\"uri\":\"/ab\"}\n{\"ptime\":null}\n{\"a\":{\"ptime\":1}}\n";
+        let (groups, bad) = read(stream, Some(b"uri"), 10, &[7, 30]);
+        assert_eq!(groups, [("/ab".to_owned(), vec![0.5, 2.0])]);
+        assert_eq!((bad.count, bad.first_line), (2, 4));
+    }
+
+    proptest! {
+        #[test]
+        fn no_cut_changes_what_is_read(
+            lines in proptest::collection::vec(
+                "(ptime:[0-9]{1,3}\t)?(g:[a-c]?\t)?[a-c:\t]{0,5}\r?", 0..40),
+            sizes in proptest::collection::vec(0usize..60, 0..12),
+        ) {
+            let stream = lines.join("\n");
+            prop_assert_eq!(
+                read(stream.as_bytes(), Some(b"g"), 2, &sizes),
+                read(stream.as_bytes(), Some(b"g"), 2, &[])
+            );
+        }
+    }
+}
