@@ -1,5 +1,6 @@
 //! The pieces of `kojuto-core` on real files and sockets, still without Python.
 
+pub mod blocks;
 pub mod cancel;
 pub mod error;
 pub mod follow;

@@ -5,6 +5,7 @@ mod errors;
 mod follow;
 mod incr_rate;
 mod job;
+mod numbers;
 mod state;
 
 use pyo3::prelude::*;
@@ -15,6 +16,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("CORE_VERSION", kojuto_core::VERSION)?;
     access::register(module)?;
     incr_rate::register(module)?;
+    numbers::register(module)?;
     state::register(module)?;
     module.add_class::<follow::FollowReport>()?;
     // PyO3 lists every name here; the stub does that already, and says what each is.

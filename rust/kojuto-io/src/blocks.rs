@@ -1,0 +1,127 @@
+//! Reads a descriptor to its end, block by block, wherever it leads: file, pipe, terminal.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use crate::{Cancel, Error, Result};
+
+/// The size of a block: a quarter of a usual second-level cache, and four full pipes.
+pub const BLOCK_BYTES: usize = 256 << 10;
+
+/// How long a wait for more input lasts before a signal is looked for.
+const WAIT_MS: i32 = 200;
+
+/// Why [`read`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The end of the input.
+    End,
+    /// The time is over; there may be more.
+    Time,
+    /// The receiver wants no more.
+    Enough,
+}
+
+/// Reads blocks and hands them to `on`, which answers whether it wants more, until the end of the
+/// input or for `within`. `block` is the buffer. Signals are looked for between blocks and, five
+/// times a second, while the other side of a pipe is silent.
+///
+/// # Errors
+/// [`Error::Io`] with the name `what`, [`Error::Cancelled`].
+pub fn read(
+    fd: BorrowedFd<'_>,
+    what: &str,
+    block: &mut Vec<u8>,
+    within: Option<Duration>,
+    cancel: &dyn Cancel,
+    mut on: impl FnMut(&[u8]) -> bool,
+) -> Result<Stop> {
+    let deadline = within.and_then(|within| Instant::now().checked_add(within));
+    block.resize(BLOCK_BYTES, 0);
+    loop {
+        cancel.check()?;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Stop::Time);
+        }
+        let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd; the descriptor is borrowed for as long.
+        match unsafe { libc::poll(&raw mut poll, 1, WAIT_MS) } {
+            0 => continue,
+            -1 => {
+                retry(cancel, what)?;
+                continue;
+            }
+            _ => {}
+        }
+        // SAFETY: the buffer has as many bytes as it says.
+        let got = unsafe { libc::read(fd.as_raw_fd(), block.as_mut_ptr().cast(), block.len()) };
+        match usize::try_from(got) {
+            Ok(0) => return Ok(Stop::End),
+            Ok(got) => {
+                if !on(&block[..got]) {
+                    return Ok(Stop::Enough);
+                }
+            }
+            Err(_) => retry(cancel, what)?,
+        }
+    }
+}
+
+/// Passes over an interrupted call and one that found nothing to read; fails for anything else.
+fn retry(cancel: &dyn Cancel, what: &str) -> Result<()> {
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        io::ErrorKind::Interrupted => cancel.interrupted(),
+        io::ErrorKind::WouldBlock => Ok(()),
+        _ => Err(Error::on(what)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Never;
+    use std::fs::File;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    fn collect(file: impl AsFd, within: Option<Duration>) -> (Result<Stop>, Vec<u8>) {
+        let mut all = Vec::new();
+        let stop = read(file.as_fd(), "it", &mut Vec::new(), within, &Never, |block| {
+            all.extend_from_slice(block);
+            true
+        });
+        (stop, all)
+    }
+
+    #[test]
+    fn a_file_is_read_whole() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..3 * BLOCK_BYTES + 17).map(|i| i as u8).collect();
+        file.write_all(&content).unwrap();
+        std::io::Seek::rewind(&mut file).unwrap();
+        let (stop, all) = collect(&file, None);
+        assert_eq!(stop.unwrap(), Stop::End);
+        assert!(all == content);
+    }
+
+    #[test]
+    fn a_silent_pipe_gives_the_time_back() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"12").unwrap();
+        let (stop, all) = collect(&reader, Some(Duration::from_millis(50)));
+        assert_eq!((stop.unwrap(), &all[..]), (Stop::Time, &b"12"[..]));
+        drop(writer);
+        assert_eq!(collect(&reader, None).0.unwrap(), Stop::End);
+    }
+
+    #[test]
+    fn a_receiver_that_has_enough_stops_the_reading_and_a_folder_is_an_error() {
+        let file = File::open("/dev/zero").unwrap();
+        let stop = read(file.as_fd(), "it", &mut Vec::new(), None, &Never, |_| false);
+        assert_eq!(stop.unwrap(), Stop::Enough);
+        let error = collect(File::open("/").unwrap(), None).0.unwrap_err().to_string();
+        assert!(error.starts_with("it: Is a directory"), "{error}");
+    }
+}
