@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT_PACKAGES := logrotate nginx-light postfix
+APT_PACKAGES := datamash logrotate nginx-light postfix
 
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
 

@@ -1,6 +1,7 @@
 """The Rust core. Every call that waits or works long lets go of the GIL."""
 
 import builtins
+from collections.abc import Sequence
 from typing import final
 
 from kojuto.common.follow import FollowOptions, Log
@@ -173,3 +174,84 @@ def follow_line_counts(
         BlockingIOError: another run is at work; nothing was read.
         ValueError: an expression is none.
     """
+# -- numbers ------------------------------------------------------------------------------------
+
+MAX_SKETCH_BYTES: int
+"""No sketch file is larger."""
+
+@final
+class Numbers:
+    """Numbers read from descriptors, by group, kept whole or as a sketch.
+
+    Args:
+        key: read this field of LTSV or JSON lines; None reads one number a line.
+        by: group by this field.
+        form: ``ltsv`` or ``json``; None goes by each file's first line.
+        max_groups: what more groups there are is pooled as ``other``.
+        accuracy: keep a sketch of this relative accuracy (0.001 to 0.2), not the numbers.
+        strict: stop reading soon after the first bad line.
+
+    Raises:
+        ValueError: an empty key, or an accuracy out of bounds.
+    """
+
+    def __new__(
+        cls,
+        *,
+        key: str | None = None,
+        by: str | None = None,
+        form: str | None = None,
+        max_groups: int = 1000,
+        accuracy: float | None = None,
+        strict: bool = False,
+    ) -> Numbers: ...
+    @property
+    def accuracy(self) -> float | None:
+        """The relative accuracy of the sketch, when there is one."""
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes were read."""
+
+    def read(self, fd: int, name: str, for_s: float | None = None) -> bool:
+        """Read a descriptor to its end, or for some seconds.
+
+        Returns:
+            False when the time is over and there may be more.
+
+        Raises:
+            OSError: with `name` as the file's name.
+        """
+
+    def feed(self, data: builtins.bytes) -> bool:
+        """Take bytes that were read elsewhere; False when no more are wanted."""
+
+    def finish(self) -> tuple[int, int, int, builtins.bytes]:
+        """End a file: lines, bad lines, the number of the first bad one and its beginning."""
+
+    def summaries(
+        self, fractions: Sequence[float]
+    ) -> list[tuple[builtins.bytes | None, int, float, float, float, list[float]]]:
+        """Group (None without groups), count, max, mean, min and quantiles, largest group first.
+
+        Args:
+            fractions: 0 to 1, the quantiles to find.
+        """
+
+    def histogram(self, group: int, edges: Sequence[float]) -> list[int]:
+        """How many numbers of a group lie between each two edges, the last edge included.
+
+        Args:
+            group: its place in the list of `summaries`.
+            edges: ascending.
+        """
+
+    def sketch(self) -> builtins.bytes | None:
+        """The bytes of the sketch's file."""
+
+    def merge(self, data: builtins.bytes) -> None:
+        """Add a sketch file; the first one sets the accuracy when none was given.
+
+        Raises:
+            ValueError: it is damaged, no sketch, or of another accuracy.
+        """

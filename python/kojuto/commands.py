@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "kojuto.tools.log_incr_rate",
         "growth of one log against another",
     ),
+    "percentile": ("kojuto.tools.percentile", "percentiles of the numbers on standard input"),
 }
 
 

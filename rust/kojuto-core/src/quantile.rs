@@ -148,7 +148,8 @@ fn narrow(values: &[f64], region: &Region<'_>, counts: &mut [u32], found: &mut V
             total += part.count;
             total > GATHER
         });
-        let batch: Vec<Region<'_>> = small.drain(..fit.unwrap_or(small.len())).collect();
+        let fit = fit.unwrap_or(small.len()).min(usize::from(u16::MAX));
+        let batch: Vec<Region<'_>> = small.drain(..fit).collect();
         gather(values, region.low, shift, &batch, found);
     }
     for part in large {

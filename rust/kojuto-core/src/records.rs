@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::fields::{Keys, Values};
 use crate::json::{self, Prefix, unescape};
-use crate::pieces::{LineCutter, MAX_LINE_BYTES, Piece};
 use crate::number::parse_f64;
+use crate::pieces::{LineCutter, MAX_LINE_BYTES, Piece};
 use crate::samples::Rejected;
 use crate::{Error, ltsv};
 

@@ -1,8 +1,8 @@
 //! One number a line, read from a stream that arrives in arbitrary pieces.
 
 use crate::exact_sum::ExactSum;
-use crate::pieces::{HEAD_BYTES, LineCutter, MAX_LINE_BYTES, Piece};
 use crate::number::parse_f64;
+use crate::pieces::{HEAD_BYTES, LineCutter, MAX_LINE_BYTES, Piece};
 use crate::{number_lines, quantile};
 
 /// Lines that held no number: how many, and the first of them.
@@ -86,10 +86,8 @@ fn read_line(line: &[u8], first: bool) -> Result<Option<f64>, &[u8]> {
     if line.len() > MAX_LINE_BYTES {
         return Err(line);
     }
-    let mut text = line.trim_ascii();
-    if first {
-        text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    }
+    let line = if first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+    let text = line.trim_ascii();
     if text.is_empty() {
         return Ok(None);
     }
@@ -118,8 +116,8 @@ pub fn summarise(numbers: &mut [f64], fractions: &[f64]) -> Option<Summary> {
     let (mut min, mut max) = (first, first);
     for &number in numbers.iter() {
         sum.add(number);
-        min = if number < min { number } else { min };
-        max = if number > max { number } else { max };
+        min = if number.total_cmp(&min).is_lt() { number } else { min };
+        max = if number.total_cmp(&max).is_gt() { number } else { max };
     }
     let count = numbers.len() as u64;
     let mean = sum.mean(count);

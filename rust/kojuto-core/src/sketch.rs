@@ -107,6 +107,7 @@ impl Sketch {
 
     /// Adds a finite number.
     pub fn add(&mut self, number: f64) {
+        let number = number + 0.0; // no negative zero, whose place would depend on the order
         self.count += 1;
         self.min = self.min.min(number);
         self.max = self.max.max(number);
@@ -240,6 +241,11 @@ mod tests {
         assert_eq!(summary.quantiles[0], f64::MIN);
         assert_eq!(summary.quantiles[4], f64::MAX);
         assert_eq!(summary.mean, 0.2);
+    }
+
+    #[test]
+    fn the_order_of_zeros_does_not_matter() {
+        assert_eq!(sketch(0.01, &[0.0, -0.0]).to_bytes(), sketch(0.01, &[-0.0, 0.0]).to_bytes());
     }
 
     #[test]

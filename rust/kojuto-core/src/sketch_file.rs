@@ -40,8 +40,7 @@ impl Sketch {
                 before = i64::from(index);
             }
         }
-        out.extend(crc32(&out).to_le_bytes());
-        out
+        seal(out)
     }
 
     /// Reads the bytes of a file.
@@ -71,6 +70,12 @@ impl Sketch {
         }
         read_body(&mut Reader { rest: body }).ok_or_else(|| bad("its content contradicts itself"))
     }
+}
+
+/// Appends the checksum to the content of a file.
+pub fn seal(mut content: Vec<u8>) -> Vec<u8> {
+    content.extend(crc32(&content).to_le_bytes());
+    content
 }
 
 fn bad(text: &str) -> Error {
@@ -188,8 +193,7 @@ mod tests {
 
     fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
         bytes.truncate(bytes.len() - 4);
-        bytes.extend(crc32(&bytes).to_le_bytes());
-        bytes
+        seal(bytes)
     }
 
     #[test]

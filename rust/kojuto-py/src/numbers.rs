@@ -24,6 +24,9 @@ enum Reader {
     Records(Box<Records>),
 }
 
+/// A group's name and numbers.
+type Group = (Option<Box<[u8]>>, Vec<f64>);
+
 type Row = (Option<Vec<u8>>, u64, f64, f64, f64, Vec<f64>);
 
 /// Numbers read from descriptors, by group, kept whole or as a sketch.
@@ -34,7 +37,7 @@ struct Numbers {
     groups: Groups,
     sketch: Option<Sketch>,
     /// What `groups` held once the reading was over.
-    sorted: Option<Vec<(Option<Box<[u8]>>, Vec<f64>)>>,
+    sorted: Option<Vec<Group>>,
     block: Vec<u8>,
     bytes: u64,
     strict: bool,
@@ -43,17 +46,17 @@ struct Numbers {
 #[pymethods]
 impl Numbers {
     #[new]
-    #[pyo3(signature = (*, key=None, by=None, format=None, max_groups=1000, accuracy=None, strict=false))]
+    #[pyo3(signature = (*, key=None, by=None, form=None, max_groups=1000, accuracy=None, strict=false))]
     fn new(
         key: Option<&str>,
         by: Option<&str>,
-        format: Option<&str>,
+        form: Option<&str>,
         max_groups: usize,
         accuracy: Option<f64>,
         strict: bool,
     ) -> PyResult<Self> {
         let core = |error: CoreError| to_py(error.into());
-        let format = match format {
+        let format = match form {
             None => None,
             Some("ltsv") => Some(Format::Ltsv),
             Some("json") => Some(Format::Json),
@@ -110,6 +113,12 @@ impl Numbers {
         (lines, bad.count, bad.first_line, PyBytes::new(py, &bad.first_text))
     }
 
+    /// The relative accuracy of the sketch, when there is one.
+    #[getter]
+    fn accuracy(&self) -> Option<f64> {
+        self.sketch.as_ref().map(Sketch::accuracy)
+    }
+
     /// How many bytes were read.
     #[getter]
     fn bytes(&self) -> u64 {
@@ -126,7 +135,7 @@ impl Numbers {
                     .into_iter()
                     .collect();
             }
-            let summarise = |(name, numbers): &mut (Option<Box<[u8]>>, Vec<f64>)| {
+            let summarise = |(name, numbers): &mut Group| {
                 samples::summarise(numbers, &fractions).map(|found| row(name.as_deref(), found))
             };
             self.sort().iter_mut().filter_map(summarise).collect()
@@ -199,7 +208,7 @@ impl Numbers {
         }
     }
 
-    fn sort(&mut self) -> &mut [(Option<Box<[u8]>>, Vec<f64>)] {
+    fn sort(&mut self) -> &mut [Group] {
         let (groups, grouped) = (&mut self.groups, self.grouped);
         self.sorted.get_or_insert_with(|| {
             let mut groups = std::mem::take(groups);

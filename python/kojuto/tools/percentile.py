@@ -1,0 +1,463 @@
+"""``percentile``: count, extremes, average and percentiles of numbers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic
+
+from kojuto.common import cli
+from kojuto.common.cli import Command, Option, Values
+from kojuto.common.units import format_size, integer
+from kojuto.errors import KojutoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kojuto._native import Numbers
+
+PROG = "percentile"
+MAX_PERCENTILES = 1000
+PROGRESS_EVERY_S = 0.5
+FEED_BYTES = 1 << 20
+
+
+def _percentiles(text: str) -> list[tuple[str, float]]:
+    """Each percentile as it was written, and as a fraction."""
+    found = []
+    for part in map(str.strip, text.split(",")):
+        try:
+            value = float(part)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 100 or not part.isascii() or "_" in part:
+            which = f"'{part}' is" if part != text else "this is"
+            raise ValueError(f"{which} no percentile (write numbers from 0 to 100: 99.9,99,50)")
+        found.append((part, value / 100))
+    if len(found) > MAX_PERCENTILES:
+        raise ValueError(f"more than {MAX_PERCENTILES} percentiles")
+    return found
+
+
+def _accuracy(text: str) -> float:
+    """``1%`` or ``0.01``."""
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.001 <= value <= 0.2:
+        raise ValueError("no accuracy (write 1% or 0.01; 0.1% to 20% are possible)")
+    return value
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError("a key must not be empty")
+    return text
+
+
+COMMAND = Command(
+    PROG,
+    "Count, largest, average, smallest and percentiles of numbers, one a line, from the files or "
+    "from standard input ('-'). Lines that are no number are skipped and counted on standard "
+    "error. Files compressed with gzip are read as they are.",
+    [
+        Option("--percentile-set", metavar="LIST", default="99,95,90,75", read=str,
+               help="the percentiles to show, 0 to 100, fractions such as 99.9 too"),
+        Option("--output", metavar="FORM", default="text", choices=("text", "json", "prometheus"),
+               help="how to print: text, json or prometheus"),
+        Option("--plot", help="draw a histogram below the figures"),
+        Option("--strict", help="fail at the first line that is no number and name it"),
+        Option("--key", metavar="KEY", read=_name, group="Fields",
+               help="read this field of LTSV or JSON lines instead of whole lines"),
+        Option("--by", metavar="KEY", read=_name, group="Fields",
+               help="one result for each value of this field, the most frequent first"),
+        Option("--format", metavar="FORM", default="auto", choices=("auto", "ltsv", "json"),
+               group="Fields", help="how the lines of --key are written: ltsv, json, or auto, by "
+               "each file's first line"),
+        Option("--max-groups", metavar="N", default=1000, read=integer(1, 1_000_000),
+               group="Fields", help="keep so many groups apart; the rest is pooled as 'other'"),
+        Option("--sketch", metavar="FILE", read=_name, group="Many hosts",
+               help="keep a small sketch instead of all numbers and write it to FILE ('-': to "
+               "standard output, without figures)"),
+        Option("--merge", group="Many hosts",
+               help="the FILEs are sketches: show the percentiles of all of them together"),
+        Option("--accuracy", metavar="PART", read=_accuracy, group="Many hosts",
+               help="relative error of a sketch's percentiles, 0.1% to 20% (default: 1%); count, "
+               "max, avg and min are always exact"),
+    ],
+    positional="[FILE …]",
+    epilog="""
+A percentile P of n numbers is the one at place round(n * P / 100) when they are sorted. All
+numbers are kept, in 8 bytes each, unless --sketch is given.
+
+Examples:
+  cut -f 3 access.tsv | percentile
+  percentile --key ptime --by status access.log
+  percentile --key ptime --sketch web1.sketch access.log     # on each host
+  percentile --merge web1.sketch web2.sketch                 # of all hosts
+""",
+)  # fmt: skip
+
+
+def _check(values: Values) -> None:
+    """Refuse combinations that have no meaning."""
+
+    def clash(name: str, why: str, hint: str) -> None:
+        raise UsageError(f"{name} {why}", hint)
+
+    if values.key is None:
+        for name in ("by", "format", "max_groups"):
+            if name in values.given:
+                title = "--" + name.replace("_", "-")
+                clash(title, "needs --key", f"--key FIELD {title} … reads LTSV or JSON lines")
+    elif values.by is None and "max_groups" in values.given:
+        clash("--max-groups", "needs --by", "--by FIELD makes the groups")
+    sketchy = values.merge or values.sketch is not None
+    if values.accuracy is not None and not sketchy:
+        clash("--accuracy", "needs --sketch", "without a sketch all figures are exact")
+    if values.by is not None and sketchy:
+        clash("--by", "cannot go with --sketch or --merge", "a sketch holds one group of numbers")
+    if values.merge:
+        for name in ("key", "strict"):
+            if name in values.given:
+                clash(f"--{name}", "cannot go with --merge", "a sketch has no lines to read")
+    if values.plot and values.output != "text":
+        clash("--plot", f"cannot go with --output {values.output}", "a plot is text")
+    if values.sketch == "-":
+        if values.plot or values.output != "text":
+            clash("--sketch -", "prints the sketch and nothing else", "give it a FILE instead")
+        if sys.stdout.isatty():
+            clash("--sketch -", "would fill the terminal with bytes", "redirect it: > FILE")
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+class _Skipped:
+    """The lines that were no numbers, over all files."""
+
+    def __init__(self) -> None:
+        self.lines = self.bad = 0
+        self.first = ""
+
+    def add(self, name: str, report: tuple[int, int, int, bytes], *, strict: bool) -> None:
+        lines, bad, line, raw = report
+        text = raw.decode(errors="backslashreplace")
+        if bad and strict:
+            raise KojutoError(
+                f"{name}: line {line} is no number: '{text}'",
+                "without --strict such lines are skipped and counted",
+            )
+        if bad and not self.bad:
+            self.first = f"line {line} of {name}: '{text}'"
+        self.lines += lines
+        self.bad += bad
+
+    def tell(self) -> None:
+        if self.bad:
+            is_are = (
+                "line is no number and was" if self.bad == 1 else "lines are no numbers and were"
+            )
+            cli.complain(
+                PROG, f"{self.bad} of {self.lines} {is_are} skipped; the first: {self.first}"
+            )
+
+
+def _open(name: str) -> int:
+    return 0 if name == "-" else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _title(name: str) -> str:
+    return "standard input" if name == "-" else name
+
+
+def _read_numbers(numbers: Numbers, names: list[str], *, strict: bool) -> _Skipped:
+    skipped = _Skipped()
+    for name in names:
+        fd = _open(name)
+        try:
+            head = b"" if fd == 0 else _head(fd)
+            if head.startswith(b"\x1f\x8b"):
+                _read_gzip(numbers, fd, name)
+            elif head == b"\x28\xb5\x2f\xfd":
+                raise KojutoError(
+                    f"{name}: compressed with zstd", f"zstd -dc {name} | {PROG} … reads it"
+                )
+            else:
+                _read_plain(numbers, fd, _title(name))
+            skipped.add(_title(name), numbers.finish(), strict=strict)
+        finally:
+            if fd != 0:
+                os.close(fd)
+    return skipped
+
+
+def _head(fd: int) -> bytes:
+    """The first bytes of a regular file; nothing of a pipe, which cannot be read twice."""
+    try:
+        return os.pread(fd, 4, 0)
+    except OSError:
+        return b""
+
+
+def _read_plain(numbers: Numbers, fd: int, title: str) -> None:
+    if not _stderr_is_terminal() or os.isatty(fd):
+        numbers.read(fd, title)
+        return
+    from stat import S_ISREG
+
+    about = os.fstat(fd)
+    size = about.st_size if S_ISREG(about.st_mode) else 0
+    start, before = monotonic(), numbers.bytes
+    shown = False
+    try:
+        while not numbers.read(fd, title, PROGRESS_EVERY_S):
+            done = numbers.bytes - before
+            line = f"{PROG}: {title}: {format_size(done)}"
+            if size:
+                line += f" of {format_size(size)}, {min(100, 100 * done // size)} %"
+            sys.stderr.write(f"\r\x1b[K{cli.one_line(line)}, {monotonic() - start:.0f} s")
+            sys.stderr.flush()
+            shown = True
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _stderr_is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _read_gzip(numbers: Numbers, fd: int, name: str) -> None:
+    import gzip
+    from zlib import error as zlib_error
+
+    try:
+        with os.fdopen(os.dup(fd), "rb") as raw, gzip.GzipFile(fileobj=raw) as file:
+            while data := file.read(FEED_BYTES):
+                if not numbers.feed(data):
+                    return
+    except (EOFError, zlib_error, gzip.BadGzipFile) as error:
+        raise KojutoError(
+            f"{name}: damaged gzip file: {error}", f"gzip -t {name} checks it"
+        ) from None
+
+
+def _merge(numbers: Numbers, names: list[str]) -> None:
+    from kojuto._native import MAX_SKETCH_BYTES
+
+    for name in names:
+        with os.fdopen(_open(name), "rb", closefd=name != "-") as file:
+            try:
+                data = file.read(MAX_SKETCH_BYTES + 1)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, _title(name)) from None
+        try:
+            numbers.merge(data)
+        except ValueError as error:
+            hint = "sketches are written by --sketch"
+            if "accuracy" in str(error):
+                hint = "write all sketches with the same --accuracy"
+            raise KojutoError(f"{_title(name)}: {error}", hint) from None
+
+
+# -- printing ---------------------------------------------------------------------------------
+
+
+class _Result:
+    """The figures of one group."""
+
+    __slots__ = ("avg", "count", "group", "index", "max", "min", "values")
+
+    def __init__(
+        self,
+        index: int,
+        row: tuple[bytes | None, int, float, float, float, list[float]],
+    ) -> None:
+        group, self.count, self.max, self.avg, self.min, self.values = row
+        self.index = index
+        self.group = None if group is None else group.decode(errors="backslashreplace")
+
+
+def _text(
+    results: list[_Result], wanted: list[tuple[str, float]], values: Values, numbers: Numbers
+) -> Iterator[str]:
+    for result in results:
+        if result.group is not None:
+            yield ("\n" if result.index else "") + f"{values.by}: {cli.one_line(result.group)}\n"
+        yield f"count: {result.count}\n"
+        yield f"max: {result.max:.4f}\navg: {result.avg:.4f}\nmin: {result.min:.4f}\n"
+        for (name, _), value in zip(wanted, result.values, strict=True):
+            yield f"{name}pt: {value:.4f}\n"
+        if values.plot:
+            yield from _plot(result, numbers)
+
+
+def _plot(result: _Result, numbers: Numbers) -> Iterator[str]:
+    from shutil import get_terminal_size
+
+    from kojuto.common import histogram
+
+    def count(edges: Sequence[float]) -> list[int]:
+        return numbers.histogram(result.index, edges)
+
+    edges = histogram.edges_for(result.min, result.max, count)
+    terminal = sys.stdout.isatty()
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    yield "\n"
+    for line in histogram.draw(
+        edges,
+        count(edges),
+        get_terminal_size().columns,
+        colour=terminal and not plain,
+        unicode=(sys.stdout.encoding or "").lower().replace("-", "") == "utf8",
+    ):
+        yield line + "\n"
+
+
+def _json(
+    results: list[_Result],
+    wanted: list[tuple[str, float]],
+    values: Values,
+    skipped: int,
+    accuracy: float | None,
+) -> str:
+    from json import dumps
+
+    def figures(result: _Result) -> dict[str, object]:
+        return {
+            **({} if result.group is None else {"group": result.group}),
+            "count": result.count,
+            "max": result.max,
+            "avg": result.avg,
+            "min": result.min,
+            "percentiles": {
+                name: value for (name, _), value in zip(wanted, result.values, strict=True)
+            },
+        }
+
+    document: dict[str, object] = (
+        figures(results[0])
+        if values.by is None
+        else {"by": values.by, "groups": [figures(result) for result in results]}
+    )
+    if not values.merge:
+        document["skipped"] = skipped
+    if accuracy is not None:
+        document["accuracy"] = accuracy
+    return dumps(document, ensure_ascii=False) + "\n"
+
+
+def _prometheus(results: list[_Result], wanted: list[tuple[str, float]], by: str | None) -> None:
+    from time import time
+
+    from kojuto.common.metrics import Metrics, name_part
+
+    metrics = Metrics(
+        {
+            "percentile_value": ("gauge", "Value at the quantile."),
+            "percentile_count": ("gauge", "How many numbers."),
+            "percentile_max": ("gauge", "The largest number."),
+            "percentile_avg": ("gauge", "The average."),
+            "percentile_min": ("gauge", "The smallest number."),
+        }
+    )
+    label = name_part(by or "").replace("-", "_")
+    if label in ("name", "value", "family", "quantile", "self") or label[0].isdigit():
+        label = "by_" + label
+    for result in results:
+        labels = {} if result.group is None else {label: result.group}
+        for (name, fraction), value in zip(wanted, result.values, strict=True):
+            quantile = {"quantile": f"{fraction:.12g}"}
+            metrics.add(f"{name}pt", value, "percentile_value", **labels, **quantile)
+        metrics.add("count", result.count, "percentile_count", **labels)
+        metrics.add("max", result.max, "percentile_max", **labels)
+        metrics.add("avg", result.avg, "percentile_avg", **labels)
+        metrics.add("min", result.min, "percentile_min", **labels)
+    metrics.write("prometheus", int(time()))
+
+
+def _work(values: Values, names: list[str]) -> int:
+    try:
+        wanted = _percentiles(values.percentile_set)
+    except ValueError as error:
+        hint = f"'{PROG} --help' lists the options"
+        raise UsageError(f"--percentile-set {values.percentile_set}: {error}", hint) from None
+    _check(values)
+    if not names and os.isatty(0):
+        sys.stderr.write(COMMAND.help() + "\n")
+        return cli.FAILED
+    names = names or ["-"]
+    from kojuto._native import Numbers
+
+    accuracy = values.accuracy
+    if values.sketch is not None and not values.merge:
+        accuracy = accuracy or 0.01
+    numbers = Numbers(
+        key=values.key,
+        by=values.by,
+        form=None if values.format == "auto" else values.format,
+        max_groups=values.max_groups,
+        accuracy=accuracy,
+        strict=values.strict,
+    )
+    skipped = _Skipped()
+    if values.merge:
+        _merge(numbers, names)
+    else:
+        skipped = _read_numbers(numbers, names, strict=values.strict)
+    results = [
+        _Result(index, row)
+        for index, row in enumerate(numbers.summaries([fraction for _, fraction in wanted]))
+    ]
+    skipped.tell()
+    try:
+        _write(values, numbers, results, wanted, skipped.bad)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, "standard output") from None
+    return cli.DONE
+
+
+def _write(
+    values: Values,
+    numbers: Numbers,
+    results: list[_Result],
+    wanted: list[tuple[str, float]],
+    skipped: int,
+) -> None:
+    if values.sketch is not None:
+        content = numbers.sketch() or b""
+        if values.sketch == "-":
+            sys.stdout.buffer.write(content)
+            return
+        from kojuto._native import write_state
+
+        write_state(values.sketch, content)
+    if not results:
+        return
+    if values.output == "json":
+        sketchy = values.merge or values.sketch is not None
+        accuracy = numbers.accuracy if sketchy else None
+        sys.stdout.write(_json(results, wanted, values, skipped, accuracy))
+    elif values.output == "prometheus":
+        _prometheus(results, wanted, values.by)
+    else:
+        for piece in _text(results, wanted, values, numbers):
+            sys.stdout.write(piece)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``percentile`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
