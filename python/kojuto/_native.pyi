@@ -198,8 +198,8 @@ class Numbers:
     def __new__(
         cls,
         *,
-        key: str | None = None,
-        by: str | None = None,
+        key: builtins.bytes | None = None,
+        by: builtins.bytes | None = None,
         form: str | None = None,
         max_groups: int = 1000,
         accuracy: float | None = None,

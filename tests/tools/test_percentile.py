@@ -154,7 +154,7 @@ def test_what_people_pipe_is_read_and_the_rest_is_counted_in_one_line() -> None:
     )
     done = run("percentile", stdin=b"\x1b[31m\xff\n1\n")
     assert b"\x1b" not in done.stderr
-    assert b"1 of 2 line is no number and was skipped" in done.stderr
+    assert b"1 of 2 lines is no number and was skipped" in done.stderr
 
 
 def test_strict_names_the_line_and_prints_no_figures(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_strict_does_not_wait_for_the_end_of_the_input() -> None:
 def test_a_line_of_any_length_is_one_bad_line(length: int) -> None:
     done = run("percentile", stdin=b"1\n" + b"9" * length + b"\n3\n")
     assert figures(done.stdout)["count"] == 2
-    assert done.stderr.startswith(b"percentile: 1 of 3 line is no number")
+    assert done.stderr.startswith(b"percentile: 1 of 3 lines is no number")
     assert len(done.stderr) < 300
 
 
@@ -299,7 +299,7 @@ def test_a_field_by_group(form: str, named: bool, tmp_path: Path) -> None:
     options = ["--format", form] if named else []
     done = run("percentile", "--key", "ptime", *options, path)
     assert done.stdout.decode() == by_rule([0.5, 0.25, 3, 1], ["99", "95", "90", "75"])
-    assert b"1 of 5 line is no number" in done.stderr
+    assert b"1 of 5 lines is no number" in done.stderr
     done = run("percentile", "--key=ptime", "--by=status", "--percentile-set=50", *options, path)
     assert done.stdout.decode() == "\n".join(
         f"status: {name}\n{by_rule(numbers, ['50'])}"
@@ -606,6 +606,37 @@ def test_a_sketch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     done = run("percentile", "--sketch", tmp_path / "no" / "where", stdin=SAMPLE)
     assert done.returncode == 1
     assert b"No such file or directory" in done.stderr
+
+
+def test_a_device_or_a_link_in_place_of_the_sketch_stays_what_it_is(tmp_path: Path) -> None:
+    node, target, link = tmp_path / "null", tmp_path / "target", tmp_path / "link"
+    os.mkfifo(node)
+    reader = subprocess.Popen(["cat", str(node)], stdout=subprocess.PIPE)
+    assert run("percentile", "--sketch", node, stdin=SAMPLE).returncode == 0
+    assert reader.communicate(timeout=20)[0].startswith(b"KJSKETCH")
+    assert node.is_fifo()
+    link.symlink_to(target)
+    assert run("percentile", "--sketch", link, stdin=SAMPLE).returncode == 0
+    assert link.is_symlink()
+    assert target.read_bytes().startswith(b"KJSKETCH")
+    done = run("percentile", "--sketch", "/dev/full", stdin=SAMPLE)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"percentile: error: /dev/full: No space left on device\n"
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    with open(path, "wb") as file:
+        file.write(b"\xe9:1\tg:\xc3\xa9\xff\nx\n")
+    for form in ("text", "json", "prometheus"):
+        done = subprocess.run(
+            [script("percentile"), b"--key=\xe9", b"--by=g", f"--output={form}", path],
+            capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )  # fmt: skip
+        assert done.returncode == 0
+        assert b"\\xe9" in done.stdout
+        assert b"1 of 2 lines" in done.stderr
+        assert b"caf" in done.stderr
 
 
 # -- bad days -----------------------------------------------------------------------------------

@@ -157,12 +157,9 @@ class _Skipped:
 
     def tell(self) -> None:
         if self.bad:
-            is_are = (
-                "line is no number and was" if self.bad == 1 else "lines are no numbers and were"
-            )
-            cli.complain(
-                PROG, f"{self.bad} of {self.lines} {is_are} skipped; the first: {self.first}"
-            )
+            what = "is no number and was" if self.bad == 1 else "are no numbers and were"
+            text = f"{self.bad} of {self.lines} lines {what} skipped; the first: {self.first}"
+            cli.complain(PROG, text)
 
 
 def _open(name: str) -> int:
@@ -170,7 +167,8 @@ def _open(name: str) -> int:
 
 
 def _title(name: str) -> str:
-    return "standard input" if name == "-" else name
+    """The name for messages; a file name need not be text."""
+    return "standard input" if name == "-" else os.fsencode(name).decode(errors="replace")
 
 
 def _read_numbers(numbers: Numbers, names: list[str], *, strict: bool) -> _Skipped:
@@ -178,18 +176,19 @@ def _read_numbers(numbers: Numbers, names: list[str], *, strict: bool) -> _Skipp
     for name in names:
         fd = _open(name)
         try:
-            head = b"" if fd == 0 else _head(fd)
+            head = b"" if name == "-" else _head(fd)
             if head.startswith(b"\x1f\x8b"):
-                _read_gzip(numbers, fd, name)
+                _read_gzip(numbers, fd, _title(name))
             elif head == b"\x28\xb5\x2f\xfd":
                 raise KojutoError(
-                    f"{name}: compressed with zstd", f"zstd -dc {name} | {PROG} … reads it"
+                    f"{_title(name)}: compressed with zstd",
+                    f"zstd -dc {_title(name)} | {PROG} … reads it",
                 )
             else:
                 _read_plain(numbers, fd, _title(name))
             skipped.add(_title(name), numbers.finish(), strict=strict)
         finally:
-            if fd != 0:
+            if name != "-":
                 os.close(fd)
     return skipped
 
@@ -287,7 +286,9 @@ def _text(
 ) -> Iterator[str]:
     for result in results:
         if result.group is not None:
-            yield ("\n" if result.index else "") + f"{values.by}: {cli.one_line(result.group)}\n"
+            yield (
+                "\n" if result.index else ""
+            ) + f"{cli.one_line(values.by)}: {cli.one_line(result.group)}\n"
         yield f"count: {result.count}\n"
         yield f"max: {result.max:.4f}\navg: {result.avg:.4f}\nmin: {result.min:.4f}\n"
         for (name, _), value in zip(wanted, result.values, strict=True):
@@ -342,7 +343,7 @@ def _json(
     document: dict[str, object] = (
         figures(results[0])
         if values.by is None
-        else {"by": values.by, "groups": [figures(result) for result in results]}
+        else {"by": cli.one_line(values.by), "groups": [figures(result) for result in results]}
     )
     if not values.merge:
         document["skipped"] = skipped
@@ -397,8 +398,8 @@ def _work(values: Values, names: list[str]) -> int:
     if values.sketch is not None and not values.merge:
         accuracy = accuracy or 0.01
     numbers = Numbers(
-        key=values.key,
-        by=values.by,
+        key=None if values.key is None else os.fsencode(values.key),
+        by=None if values.by is None else os.fsencode(values.by),
         form=None if values.format == "auto" else values.format,
         max_groups=values.max_groups,
         accuracy=accuracy,
@@ -426,6 +427,29 @@ def _work(values: Values, names: list[str]) -> int:
     return cli.DONE
 
 
+def _save(path: str, content: bytes) -> None:
+    """Replace a file as a whole; what is no file (/dev/null, a named pipe) is written to."""
+    from stat import S_ISREG
+
+    from kojuto._native import write_state
+
+    try:
+        is_file = S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        is_file = True
+    if is_file:
+        # A link stays one: its target is replaced.
+        write_state(os.path.realpath(path) if os.path.islink(path) else path, content)
+        return
+    with open(path, "wb", buffering=0) as file:
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+
+
 def _write(
     values: Values,
     numbers: Numbers,
@@ -438,11 +462,12 @@ def _write(
         if values.sketch == "-":
             sys.stdout.buffer.write(content)
             return
-        from kojuto._native import write_state
-
-        write_state(values.sketch, content)
+        _save(values.sketch, content)
     if not results:
         return
+    if hasattr(sys.stdout, "reconfigure"):
+        # A group may be named in letters that the terminal does not have.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if values.output == "json":
         sketchy = values.merge or values.sketch is not None
         accuracy = numbers.accuracy if sketchy else None

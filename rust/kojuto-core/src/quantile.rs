@@ -18,9 +18,27 @@ pub fn rank_index(count: usize, fraction: f64) -> usize {
 /// values. `values` may be reordered. Cost is linear in the number of values; beside them at most
 /// 10 MiB are used.
 pub fn select(values: &mut [f64], fractions: &[f64]) -> Vec<f64> {
-    if values.is_empty() {
-        return Vec::new();
+    match extremes(values) {
+        Some(ends) => select_between(values, fractions, ends),
+        None => Vec::new(),
     }
+}
+
+/// The smallest and the largest value in the order of [`f64::total_cmp`]; none without values.
+pub(crate) fn extremes(values: &[f64]) -> Option<(f64, f64)> {
+    let (low, high) = values.iter().fold((u64::MAX, 0), |(low, high), &value| {
+        let key = key(value);
+        (low.min(key), high.max(key))
+    });
+    (!values.is_empty()).then(|| (value_of(low), value_of(high)))
+}
+
+/// [`select`] among at least one value whose [`extremes`] are known.
+pub(crate) fn select_between(
+    values: &mut [f64],
+    fractions: &[f64],
+    (min, max): (f64, f64),
+) -> Vec<f64> {
     let wanted: Vec<usize> = fractions.iter().map(|&p| rank_index(values.len(), p)).collect();
     let mut ranks = wanted.clone();
     ranks.sort_unstable();
@@ -29,7 +47,7 @@ pub fn select(values: &mut [f64], fractions: &[f64]) -> Vec<f64> {
         partition(values, 0, &ranks);
         return wanted.iter().map(|&index| values[index]).collect();
     }
-    let found = select_by_radix(values, &ranks);
+    let found = select_by_radix(values, &ranks, (min, max));
     let of = |rank: &usize| ranks.binary_search(rank).map_or(f64::NAN, |at| found[at]);
     wanted.iter().map(of).collect()
 }
@@ -95,11 +113,8 @@ struct Region<'a> {
 
 /// The values at the ascending `ranks`, in their order: passes over `values` count how many keys
 /// lie in each of 2^16 equal ranges, until those around a rank are few enough to be copied out.
-fn select_by_radix(values: &[f64], ranks: &[usize]) -> Vec<f64> {
-    let (low, high) = values.iter().fold((u64::MAX, 0), |(low, high), &value| {
-        let key = key(value);
-        (low.min(key), high.max(key))
-    });
+fn select_by_radix(values: &[f64], ranks: &[usize], (min, max): (f64, f64)) -> Vec<f64> {
+    let (low, high) = (key(min), key(max));
     let mut found = Vec::with_capacity(ranks.len());
     let whole = Region { low, high, below: 0, count: values.len(), ranks };
     narrow(values, &whole, &mut vec![0; 1 << BUCKET_BITS], &mut found);

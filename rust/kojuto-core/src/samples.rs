@@ -111,17 +111,26 @@ pub struct Summary {
 
 /// Summarises exactly; `None` without numbers. `fractions` are 0 to 1; `numbers` may be reordered.
 pub fn summarise(numbers: &mut [f64], fractions: &[f64]) -> Option<Summary> {
-    let first = *numbers.first()?;
-    let mut sum = ExactSum::default();
-    let (mut min, mut max) = (first, first);
-    for &number in numbers.iter() {
-        sum.add(number);
-        min = if number.total_cmp(&min).is_lt() { number } else { min };
-        max = if number.total_cmp(&max).is_gt() { number } else { max };
+    // Two sums in turn: each addition waits for the one before it in the same limbs.
+    let mut sums = [ExactSum::default(), ExactSum::default()];
+    let (pairs, rest) = numbers.as_chunks::<2>();
+    for pair in pairs {
+        sums[0].add(pair[0]);
+        sums[1].add(pair[1]);
     }
+    let [mut sum, other] = sums;
+    rest.iter().for_each(|&number| sum.add(number));
+    sum.merge(&other);
+    let (min, max) = quantile::extremes(numbers)?;
     let count = numbers.len() as u64;
     let mean = sum.mean(count);
-    Some(Summary { count, max, mean, min, quantiles: quantile::select(numbers, fractions) })
+    Some(Summary {
+        count,
+        max,
+        mean,
+        min,
+        quantiles: quantile::select_between(numbers, fractions, (min, max)),
+    })
 }
 
 #[cfg(test)]

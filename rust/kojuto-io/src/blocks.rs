@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::{Cancel, Error, Result};
 
-/// The size of a block: a quarter of a usual second-level cache, and four full pipes.
-pub const BLOCK_BYTES: usize = 256 << 10;
+/// The size of a block: a part of the second-level cache, and two full pipes.
+pub const BLOCK_BYTES: usize = 128 << 10;
 
 /// How long a wait for more input lasts before a signal is looked for.
 const WAIT_MS: i32 = 200;

@@ -48,8 +48,8 @@ impl Numbers {
     #[new]
     #[pyo3(signature = (*, key=None, by=None, form=None, max_groups=1000, accuracy=None, strict=false))]
     fn new(
-        key: Option<&str>,
-        by: Option<&str>,
+        key: Option<&[u8]>,
+        by: Option<&[u8]>,
         form: Option<&str>,
         max_groups: usize,
         accuracy: Option<f64>,
@@ -64,9 +64,7 @@ impl Numbers {
         };
         let reader = match key {
             None => Reader::Lines(NumberLines::default()),
-            Some(key) => Reader::Records(Box::new(
-                Records::new(key.as_bytes(), by.map(str::as_bytes), format).map_err(core)?,
-            )),
+            Some(key) => Reader::Records(Box::new(Records::new(key, by, format).map_err(core)?)),
         };
         Ok(Numbers {
             reader,
