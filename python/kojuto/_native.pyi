@@ -174,6 +174,7 @@ def follow_line_counts(
         BlockingIOError: another run is at work; nothing was read.
         ValueError: an expression is none.
     """
+
 # -- numbers ------------------------------------------------------------------------------------
 
 MAX_SKETCH_BYTES: int
