@@ -1,5 +1,6 @@
 //! Spreads the blocks of a log over several threads.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
@@ -31,9 +32,18 @@ pub fn spread<S: LineSink + Send + Clone, T>(
             .map(|_| {
                 let (mut sink, waiting, used) = (sink.clone(), &waiting, used.clone());
                 scope.spawn(move || {
+                    let mut panic = None;
                     while let Some(block) = next(waiting) {
-                        sink.block(&block);
+                        // After a panic the blocks are still taken, so that the reader does not
+                        // wait for ever to hand them over.
+                        if panic.is_none() {
+                            let work = AssertUnwindSafe(|| sink.block(&block));
+                            panic = catch_unwind(work).err();
+                        }
                         let _ = used.send(block); // the reader may be gone
+                    }
+                    if let Some(panic) = panic {
+                        resume_unwind(panic);
                     }
                     sink
                 })
@@ -45,7 +55,7 @@ pub fn spread<S: LineSink + Send + Clone, T>(
         drop(queue);
         let sinks = workers.into_iter().map(|worker| match worker.join() {
             Ok(sink) => sink,
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => resume_unwind(panic),
         });
         (result, sinks.collect())
     })
@@ -66,8 +76,7 @@ impl LineSink for Queue {
         let mut buffer = self.free.try_recv().unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(lines);
-        // Nobody takes it once a worker has panicked; joining it tells.
-        let _ = self.full.send(buffer);
+        let _ = self.full.send(buffer); // the workers take blocks until the queue is dropped
     }
 }
 
@@ -100,6 +109,6 @@ mod tests {
                 panic!("broken sink");
             }
         }
-        spread(2, Broken, |sink| (0..100).for_each(|_| sink.block(b"x\n")));
+        spread(2, Broken, |sink| (0..1000).for_each(|_| sink.block(b"x\n")));
     }
 }
