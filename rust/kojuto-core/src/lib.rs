@@ -24,6 +24,7 @@ pub mod select;
 mod simd;
 pub mod sketch;
 pub mod sketch_file;
+pub mod rotated;
 
 pub use error::Error;
 

@@ -4,6 +4,8 @@
 //! what it gets back is the buffer itself up to the last line end. Only the unfinished last line
 //! is moved to the front for the next read.
 
+use crate::position::WINDOW_BYTES;
+
 /// What one read brings at most, and the size of a block unless a single line is longer.
 pub const BLOCK_BYTES: usize = 256 * 1024;
 
@@ -25,11 +27,12 @@ pub struct Cutter {
     buffer: Vec<u8>,
     /// Bytes of the unfinished line at the front of the buffer.
     pending: usize,
-    /// A prefix of the pending bytes that is known to have no line end.
     max_line_bytes: usize,
     /// Inside a line that is too long: everything up to its end is dropped.
     skipping: bool,
     overlong: Overlong,
+    /// The last bytes of the stream before the unfinished line.
+    before: Vec<u8>,
 }
 
 impl Cutter {
@@ -41,6 +44,7 @@ impl Cutter {
             max_line_bytes,
             skipping: false,
             overlong: Overlong::default(),
+            before: Vec::new(),
         }
     }
 
@@ -66,6 +70,7 @@ impl Cutter {
                     start = at + 1;
                 }
                 None => {
+                    self.remember(end);
                     self.pending = 0;
                     return;
                 }
@@ -87,8 +92,10 @@ impl Cutter {
         if end - cut > self.max_line_bytes {
             self.note_overlong(cut, end);
             self.skipping = true;
+            self.remember(end);
             self.pending = 0;
         } else {
+            self.remember(cut);
             self.buffer.copy_within(cut..end, 0);
             self.pending = end - cut;
         }
@@ -118,6 +125,14 @@ impl Cutter {
         }
     }
 
+    /// Keeps the last bytes of the first `count` in the buffer, which are about to be dropped.
+    fn remember(&mut self, count: usize) {
+        let fresh = &self.buffer[count.saturating_sub(WINDOW_BYTES)..count];
+        let excess = (self.before.len() + fresh.len()).saturating_sub(WINDOW_BYTES);
+        self.before.drain(..excess);
+        self.before.extend_from_slice(fresh);
+    }
+
     fn note_overlong(&mut self, start: usize, end: usize) {
         if self.overlong.lines == 0 {
             self.overlong.first =
@@ -141,6 +156,7 @@ impl Cutter {
         if self.pending > 0 {
             self.space()[0] = b'\n';
             emit(&self.buffer[..=self.pending]);
+            self.remember(self.pending);
         }
         self.forget_line(false);
     }
@@ -150,6 +166,18 @@ impl Cutter {
     pub fn forget_line(&mut self, skip: bool) {
         self.pending = 0;
         self.skipping = skip;
+    }
+
+    /// Goes on with another stream, of which `before` are the bytes just before its next one.
+    pub fn restart(&mut self, before: &[u8], skip: bool) {
+        self.forget_line(skip);
+        self.before.clear();
+        self.before.extend_from_slice(&before[before.len().saturating_sub(WINDOW_BYTES)..]);
+    }
+
+    /// The last bytes (at most [`WINDOW_BYTES`]) of the stream before the unfinished line.
+    pub fn before(&self) -> &[u8] {
+        &self.before
     }
 
     /// The lines that were too long so far.
@@ -244,6 +272,7 @@ mod tests {
             } else {
                 prop_assert_eq!(cutter.pending(), rest.len());
                 prop_assert_eq!(cutter.overlong().lines, long as u64);
+                prop_assert_eq!(cutter.before(), &text[..text.len() - rest.len()]);
             }
         }
     }

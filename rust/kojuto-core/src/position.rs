@@ -68,6 +68,15 @@ pub struct Lingering {
     pub since: f64,
 }
 
+/// What is remembered of a rotated file that is older than the live one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotated {
+    /// Its first bytes; all of them when there are fewer than [`WINDOW_BYTES`].
+    pub head: Print,
+    /// Its inode number, which compressing changes.
+    pub inode: u64,
+}
+
 /// What a position file holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Position {
@@ -75,9 +84,9 @@ pub struct Position {
     pub mark: Mark,
     /// When the run was, in seconds since the epoch.
     pub time: f64,
-    /// The newest rotated file at that time, by its first bytes; `Some(None)` when there was none,
-    /// `None` when the file does not say.
-    pub newest_rotated: Option<Option<Print>>,
+    /// The newest rotated file at that time; `Some(None)` when there was none, `None` when the
+    /// position file does not say.
+    pub newest_rotated: Option<Option<Rotated>>,
     /// Rotated files that may still grow, oldest first.
     pub lingering: Vec<Lingering>,
 }
@@ -90,7 +99,9 @@ impl Position {
         let _ = write!(out, r#"{{"pos":{pos},"time":{},"inode":{inode},"dev":{dev}"#, self.time);
         write_fingerprint(&mut out, &self.mark);
         match self.newest_rotated {
-            Some(Some(print)) => write_print(&mut out, "rotated", &print),
+            Some(Some(Rotated { head: Print { len, hash }, inode })) => {
+                let _ = write!(out, r#","rotated":[{len},"{hash:016x}",{inode}]"#);
+            }
             Some(None) => out.push_str(r#","rotated":null"#),
             None => {}
         }
@@ -251,12 +262,36 @@ impl<'a> Reader<'a> {
     }
 
     fn print(&mut self) -> Result<Option<Print>, Error> {
-        if self.peek() != Some(b'[') {
-            return match self.word()? {
-                b"null" => Ok(None),
-                _ => Err(self.wrong("a fingerprint before")),
-            };
+        if self.is_null()? {
+            return Ok(None);
         }
+        let print = self.print_members()?;
+        self.want(b']')?;
+        Ok(Some(print))
+    }
+
+    fn rotated(&mut self) -> Result<Option<Rotated>, Error> {
+        if self.is_null()? {
+            return Ok(None);
+        }
+        let head = self.print_members()?;
+        self.want(b',')?;
+        let inode = self.integer()?;
+        self.want(b']')?;
+        Ok(Some(Rotated { head, inode }))
+    }
+
+    fn is_null(&mut self) -> Result<bool, Error> {
+        if self.peek() == Some(b'[') {
+            return Ok(false);
+        }
+        match self.word()? {
+            b"null" => Ok(true),
+            _ => Err(self.wrong("a fingerprint before")),
+        }
+    }
+
+    fn print_members(&mut self) -> Result<Print, Error> {
         self.want(b'[')?;
         let len = self.integer()?;
         if len > WINDOW_BYTES as u64 {
@@ -266,8 +301,7 @@ impl<'a> Reader<'a> {
         let text = std::str::from_utf8(self.string()?).ok();
         let hash = text.and_then(|text| u64::from_str_radix(text, 16).ok());
         let hash = hash.ok_or_else(|| self.wrong("a hexadecimal hash before"))?;
-        self.want(b']')?;
-        Ok(Some(Print { len: len as u32, hash }))
+        Ok(Print { len: len as u32, hash })
     }
 
     /// Calls `member` with each key of an object; it answers whether it has read the value.
@@ -297,7 +331,7 @@ impl<'a> Reader<'a> {
         self.object(|reader, key| {
             match key {
                 b"time" => position.time = reader.float()?,
-                b"rotated" => position.newest_rotated = Some(reader.print()?),
+                b"rotated" => position.newest_rotated = Some(reader.rotated()?),
                 b"lingering" => position.lingering = reader.lingering()?,
                 _ => {
                     seen |= key == b"pos";
@@ -424,6 +458,10 @@ mod tests {
         (0..=WINDOW_BYTES as u32, any::<u64>()).prop_map(|(len, hash)| Print { len, hash })
     }
 
+    fn any_rotated() -> impl Strategy<Value = Rotated> {
+        (any_print(), any::<u64>()).prop_map(|(head, inode)| Rotated { head, inode })
+    }
+
     fn any_mark() -> impl Strategy<Value = Mark> {
         let ids = (any::<u64>(), any::<u64>(), any::<u64>(), proptest::option::of(any::<u64>()));
         let prints = (proptest::option::of(any_print()), proptest::option::of(any_print()));
@@ -436,7 +474,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(
             mark in any_mark(), time in 0f64..1e11,
-            newest_rotated in proptest::option::of(proptest::option::of(any_print())),
+            newest_rotated in proptest::option::of(proptest::option::of(any_rotated())),
             lingering in proptest::collection::vec((any_mark(), 0f64..1e11), 0..MAX_LINGERING),
         ) {
             let lingering =

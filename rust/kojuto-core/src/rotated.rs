@@ -1,0 +1,264 @@
+//! The names that rotation gives to a log, and the order in which it gave them.
+//!
+//! For `access.log`: `access.log.1` (higher is older), `access.log-20260131` and its kin (dateext,
+//! with or without a time), `access-20260131.log` (logrotate's `extension`), `access.log.old`,
+//! each with or without the ending of a compressor.
+
+/// What was done to a rotated file, by the ending of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Nothing, or something that shows only in the content.
+    None,
+    /// gzip or Zstandard, which can be read.
+    Readable,
+    /// A compressor whose files cannot be read.
+    Unreadable,
+}
+
+/// How a name tells when its file was rotated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stamp {
+    /// `.1`, `.2`, …
+    Number(u64),
+    /// A date or time, as the numbers in it.
+    Date(Vec<u64>),
+    /// `.old`, `.bak`, …: says nothing.
+    Word,
+}
+
+/// A file name taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotatedName {
+    stamp: Stamp,
+    /// What was done to the file.
+    pub packing: Packing,
+    /// The length of the name without the compressor's ending.
+    pub plain_len: usize,
+}
+
+const ENDINGS: [(&[u8], Packing); 9] = [
+    (b".gz", Packing::Readable),
+    (b".zst", Packing::Readable),
+    (b".zstd", Packing::Readable),
+    (b".bz2", Packing::Unreadable),
+    (b".xz", Packing::Unreadable),
+    (b".lz4", Packing::Unreadable),
+    (b".lzma", Packing::Unreadable),
+    (b".Z", Packing::Unreadable),
+    (b".zip", Packing::Unreadable),
+];
+
+const WORDS: [&[u8]; 6] = [b"old", b"bak", b"prev", b"backup", b"orig", b"rotated"];
+
+/// Takes `name` apart as a rotated form of `log`; `None` when it is none, such as `access.log.err`
+/// beside `access.log`.
+pub fn parse(log: &[u8], name: &[u8]) -> Option<RotatedName> {
+    let ending = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending));
+    let (plain, packing) = match ending {
+        Some((ending, packing)) => (&name[..name.len() - ending.len()], *packing),
+        None => (name, Packing::None),
+    };
+    let stamp = match plain.strip_prefix(log) {
+        Some(suffix) => parse_suffix(suffix)?,
+        None => parse_before_extension(log, plain)?,
+    };
+    Some(RotatedName { stamp, packing, plain_len: plain.len() })
+}
+
+fn parse_suffix(suffix: &[u8]) -> Option<Stamp> {
+    let [b'.' | b'-' | b'_', rest @ ..] = suffix else { return None };
+    if WORDS.contains(&rest) {
+        return Some(Stamp::Word);
+    }
+    parse_stamp(rest)
+}
+
+/// `access-20260131.log` for `access.log`: a date only, since `access-1.log` may be another log.
+fn parse_before_extension(log: &[u8], plain: &[u8]) -> Option<Stamp> {
+    let dot = log.iter().rposition(|&byte| byte == b'.').filter(|&at| at > 0)?;
+    let middle = plain.strip_prefix(&log[..dot])?.strip_suffix(&log[dot..])?;
+    match parse_suffix(middle)? {
+        stamp @ Stamp::Date(_) => Some(stamp),
+        _ => None,
+    }
+}
+
+fn parse_stamp(text: &[u8]) -> Option<Stamp> {
+    let fits = |byte: &u8| byte.is_ascii_digit() || b"TZ.:_+-@".contains(byte);
+    if text.len() > 64 || !text.first()?.is_ascii_digit() || !text.iter().all(fits) {
+        return None;
+    }
+    let number = |digits: &[u8]| {
+        digits.iter().fold(0u64, |n, d| n.saturating_mul(10).saturating_add(u64::from(d - b'0')))
+    };
+    if text.len() < 6 && text.iter().all(u8::is_ascii_digit) {
+        return Some(Stamp::Number(number(text)));
+    }
+    let groups = text.split(|byte| !byte.is_ascii_digit()).filter(|group| !group.is_empty());
+    Some(Stamp::Date(groups.map(number).collect()))
+}
+
+/// Whether a later date of this form is the larger number: epoch seconds, or the year first.
+fn sorts_by_number(stamp: &Stamp) -> bool {
+    let Stamp::Date(groups) = stamp else { return false };
+    match groups[0] {
+        1_000_000_000.. => true,
+        19_700_000..30_000_000 => (1..=12).contains(&(groups[0] / 100 % 100)),
+        1970..3000 => groups.get(1).is_none_or(|month| (1..=12).contains(month)),
+        _ => false,
+    }
+}
+
+/// The indices of `files` (their names taken apart and the second of their last change) from the
+/// one rotated first to the one rotated last.
+///
+/// Within one way of naming the names decide, unless the times contradict them (a numbering that
+/// counts upwards, a date with the day first); between two ways the times do. Compressors keep
+/// the time of the file they replace.
+pub fn order(files: &[(RotatedName, i64)]) -> Vec<usize> {
+    let mut numbered = Vec::new();
+    let mut dated = Vec::new();
+    let mut others = Vec::new();
+    for (index, (name, _)) in files.iter().enumerate() {
+        match name.stamp {
+            Stamp::Number(_) => numbered.push(index),
+            Stamp::Date(_) => dated.push(index),
+            Stamp::Word => others.push(index),
+        }
+    }
+    let time = |index: usize| files[index].1;
+    let disagreements =
+        |sorted: &[usize]| sorted.windows(2).filter(|pair| time(pair[0]) > time(pair[1])).count();
+    let agreements =
+        |sorted: &[usize]| sorted.windows(2).filter(|pair| time(pair[0]) < time(pair[1])).count();
+    numbered.sort_by(|&a, &b| match (&files[b].0.stamp, &files[a].0.stamp) {
+        (Stamp::Number(b), Stamp::Number(a)) => b.cmp(a),
+        _ => std::cmp::Ordering::Equal,
+    });
+    if disagreements(&numbered) > agreements(&numbered) {
+        numbered.reverse();
+    }
+    dated.sort_by(|&a, &b| match (&files[a].0.stamp, &files[b].0.stamp) {
+        (Stamp::Date(a), Stamp::Date(b)) => a.cmp(b),
+        _ => std::cmp::Ordering::Equal,
+    });
+    let plain_order = dated.iter().all(|&index| sorts_by_number(&files[index].0.stamp));
+    if !plain_order && disagreements(&dated) > 0 {
+        dated.sort_by_key(|&index| time(index)); // stable: names still decide within a second
+    }
+    others.sort_by_key(|&index| time(index));
+    let merge = |a: Vec<usize>, b: Vec<usize>| {
+        let mut merged = Vec::with_capacity(a.len() + b.len());
+        let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
+        while let (Some(&x), Some(&y)) = (a.peek(), b.peek()) {
+            merged.extend(if time(y) < time(x) { b.next() } else { a.next() });
+        }
+        merged.extend(a.chain(b));
+        merged
+    };
+    merge(merge(numbered, dated), others)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ordered(log: &str, files: &[(&str, i64)]) -> Vec<String> {
+        let parsed: Vec<_> = files
+            .iter()
+            .map(|(name, time)| (parse(log.as_bytes(), name.as_bytes()).unwrap(), *time))
+            .collect();
+        order(&parsed).into_iter().map(|index| files[index].0.to_owned()).collect()
+    }
+
+    #[test]
+    fn rotated_names_are_told_from_other_logs() {
+        for name in [
+            "access.log.1",
+            "access.log.12.gz",
+            "access.log-20260131",
+            "access.log-20260131.zst",
+            "access.log-20260131-1769817600.gz",
+            "access.log.2026-01-31T10:00:00Z",
+            "access-20260131.log",
+            "access-20260131.log.gz",
+            "access.log.old",
+            "access.log_1",
+        ] {
+            assert!(parse(b"access.log", name.as_bytes()).is_some(), "{name}");
+        }
+        for name in [
+            "access.log",
+            "access.log.gz",
+            "access.log.err",
+            "access.log-api.1",
+            "access.logs.1",
+            "access-1.log",
+            "access-ssl.log",
+            "other.log.1",
+            "access.log.",
+            "access.log.1x",
+            "access.log.1.lock",
+            "ccess.log.1",
+            "",
+        ] {
+            assert!(parse(b"access.log", name.as_bytes()).is_none(), "{name}");
+        }
+        assert_eq!(parse(b"maillog", b"maillog.2.xz").unwrap().packing, Packing::Unreadable);
+        assert!(parse(b".log", b"-20260131.log").is_none());
+    }
+
+    #[test]
+    fn a_higher_number_is_older_and_a_later_date_is_newer() {
+        assert_eq!(
+            ordered("l", &[("l.2.gz", 5), ("l.10.gz", 5), ("l.1", 5)]),
+            ["l.10.gz", "l.2.gz", "l.1"]
+        );
+        assert_eq!(
+            ordered("l", &[("l-20260201", 5), ("l-20260131.gz", 5), ("l-20260131-2.gz", 5)]),
+            ["l-20260131.gz", "l-20260131-2.gz", "l-20260201"]
+        );
+    }
+
+    #[test]
+    fn a_numbering_that_counts_upwards_is_seen_by_the_times() {
+        assert_eq!(ordered("l", &[("l.3", 30), ("l.1", 10), ("l.2", 20)]), ["l.1", "l.2", "l.3"]);
+    }
+
+    #[test]
+    fn a_date_with_the_day_first_is_ordered_by_the_times() {
+        let files = [("l-31012026", 10), ("l-01022026", 20), ("l-02022026", 30), ("l-28012026", 5)];
+        assert_eq!(ordered("l", &files), ["l-28012026", "l-31012026", "l-01022026", "l-02022026"]);
+    }
+
+    #[test]
+    fn after_a_change_of_naming_the_times_decide_between_the_ways() {
+        let files = [("l.2.gz", 10), ("l.1", 20), ("l-20260131", 30), ("l.old", 1)];
+        assert_eq!(ordered("l", &files), ["l.old", "l.2.gz", "l.1", "l-20260131"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_files_are_ordered_completely(
+            files in proptest::collection::vec(("l[-._](old|[0-9]{1,9})(-[0-9]{1,3})?", 0i64..5), 0..20),
+        ) {
+            let parsed: Vec<_> = files
+                .iter()
+                .filter_map(|(name, time)| Some((parse(b"l", name.as_bytes())?, *time)))
+                .collect();
+            let mut indices = order(&parsed);
+            indices.sort_unstable();
+            prop_assert_eq!(indices, (0..parsed.len()).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn no_name_makes_it_panic(
+            log in proptest::collection::vec(any::<u8>(), 0..12),
+            name in proptest::collection::vec(any::<u8>(), 0..24),
+        ) {
+            let _ = parse(&log, &name);
+            let _ = parse(&log, &[&log[..], &name[..]].concat());
+        }
+    }
+}

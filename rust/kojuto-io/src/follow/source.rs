@@ -1,0 +1,325 @@
+//! One file of a log: live, rotated or compressed, read forwards from a marked place.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use flate2::bufread::MultiGzDecoder;
+use kojuto_core::position::{Mark, Print, WINDOW_BYTES};
+
+/// The largest window a Zstandard file may ask for: 2^27 bytes, what the zstd program accepts.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// What tells one file from all others on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) inode: u64,
+    pub(super) dev: u64,
+    pub(super) born: Option<u64>,
+}
+
+impl Identity {
+    pub(super) fn of(meta: &std::fs::Metadata) -> Identity {
+        let born = meta.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Identity { inode: meta.ino(), dev: meta.dev(), born: born.map(|b| b.as_nanos() as u64) }
+    }
+
+    /// Whether the mark was made in this file, going by what the file system says. An unknown
+    /// birth contradicts nothing.
+    pub(super) fn fits(&self, mark: &Mark) -> bool {
+        let same_birth = match (self.born, mark.born) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        (self.inode, self.dev) == (mark.inode, mark.dev) && same_birth
+    }
+}
+
+enum Form {
+    Plain(File),
+    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<File>>>),
+}
+
+/// A file that is being read.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) identity: Identity,
+    form: Form,
+    /// Where the next byte comes from (in the uncompressed content).
+    pos: u64,
+    /// The first bytes of the content, as far as they were seen.
+    head: Vec<u8>,
+    /// The bytes just before the place where reading began.
+    before: Vec<u8>,
+}
+
+/// What became of the question whether a mark was made in some file.
+pub(super) enum Fit {
+    /// It was; the source now stands at the mark.
+    Yes,
+    /// It was not.
+    No,
+    /// It begins as that file did, but cannot be read as far as the mark: the text says why.
+    Broken(String),
+}
+
+impl Source {
+    /// Opens a regular file without waiting (a FIFO would).
+    pub(super) fn open(path: &Path) -> io::Result<Source> {
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(path)?;
+        let meta = file.metadata()?;
+        if meta.is_dir() {
+            return Err(io::Error::from_raw_os_error(libc::EISDIR));
+        }
+        if !meta.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        Ok(Source {
+            path: path.to_owned(),
+            identity: Identity::of(&meta),
+            form: Form::Plain(file),
+            pos: 0,
+            head: Vec::new(),
+            before: Vec::new(),
+        })
+    }
+
+    /// The same for a file that may be compressed, which its first bytes tell.
+    pub(super) fn open_any(path: &Path) -> io::Result<Source> {
+        let mut source = Source::open(path)?;
+        let Form::Plain(file) = &source.form else { return Ok(source) };
+        let mut magic = [0u8; 4];
+        let length = read_at_most(file, &mut magic, 0)?;
+        let file = file.try_clone()?;
+        match magic[..length] {
+            [0x1f, 0x8b, 8, _] => {
+                let decoder = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file));
+                source.form = Form::Gzip(Box::new(decoder));
+            }
+            // A data frame or a skippable one (RFC 8878, 3.1).
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+                let reader = BufReader::with_capacity(1 << 16, file);
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                source.form = Form::Zstd(Box::new(decoder));
+            }
+            _ => {}
+        }
+        Ok(source)
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.form, Form::Plain(_))
+    }
+
+    /// The open file, when it is not compressed.
+    pub(super) fn plain_file(&self) -> Option<&File> {
+        match &self.form {
+            Form::Plain(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Where the next byte comes from.
+    pub(super) fn pos(&self) -> u64 {
+        self.pos
+    }
+
+    /// The bytes just before the place where reading began.
+    pub(super) fn before(&self) -> &[u8] {
+        &self.before
+    }
+
+    /// One read(2), or as much as the decompressor gives at once.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = match &mut self.form {
+            Form::Plain(file) => file.read(buffer)?,
+            Form::Gzip(decoder) => decoder.read(buffer)?,
+            Form::Zstd(decoder) => decoder.read(buffer)?,
+        };
+        if (self.pos as usize) < WINDOW_BYTES && self.head.len() as u64 == self.pos {
+            let wanted = (WINDOW_BYTES - self.head.len()).min(count);
+            self.head.extend_from_slice(&buffer[..wanted]);
+        }
+        self.pos += count as u64;
+        Ok(count)
+    }
+
+    /// Moves to the mark if this is the file it was made in, going by the content: the first bytes
+    /// and those before the mark. A mark without fingerprints fits every file that is long enough.
+    pub(super) fn seek_mark(&mut self, mark: &Mark) -> io::Result<Fit> {
+        let head_len = mark.head.map_or(0, |print| u64::from(print.len));
+        if self.is_plain() && self.size()? < mark.pos.max(head_len) {
+            return Ok(Fit::No);
+        }
+        let head_matched = match self.fits_head(mark) {
+            Ok(fits) => fits,
+            // Not even its beginning can be read: there is nothing to know it by.
+            Err(_) if !self.is_plain() => return Ok(Fit::No),
+            Err(error) => return Err(error),
+        };
+        if !head_matched {
+            return Ok(Fit::No);
+        }
+        match self.move_to(mark.pos) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Fit::No),
+            Err(error) if self.is_plain() => return Err(error),
+            Err(error) => return Ok(Fit::Broken(error.to_string())),
+        }
+        if let Some(tail) = mark.tail {
+            let length = tail.len as usize;
+            if length > self.before.len()
+                || Print::of(&self.before[self.before.len() - length..]) != tail
+            {
+                return Ok(Fit::No);
+            }
+        }
+        Ok(Fit::Yes)
+    }
+
+    fn fits_head(&self, mark: &Mark) -> io::Result<bool> {
+        let Some(print) = mark.head else { return Ok(true) };
+        let head = self.first_bytes(print.len as usize)?;
+        Ok(Print::of(&head) == print)
+    }
+
+    /// The first `length` bytes of the content, or all there are, without moving.
+    pub(super) fn first_bytes(&self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let count = match &self.form {
+            Form::Plain(file) => read_at_most(file, &mut bytes, 0)?,
+            // A decompressor cannot go back, so another one is asked.
+            _ => {
+                let mut other = Source::open_any(&self.path)?;
+                let mut count = 0;
+                while count < length {
+                    match retried(|| other.read(&mut bytes[count..]))? {
+                        0 => break,
+                        more => count += more,
+                    }
+                }
+                count
+            }
+        };
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
+    /// Moves forward to `pos`, remembering the bytes before it; false when the content ends first.
+    pub(super) fn move_to(&mut self, pos: u64) -> io::Result<bool> {
+        if let Form::Plain(file) = &mut self.form {
+            let mut head = vec![0; WINDOW_BYTES.min(pos as usize)];
+            let mut before = vec![0; WINDOW_BYTES.min(pos as usize)];
+            let seen = read_at_most(file, &mut head, 0)?;
+            let near_start = pos - before.len() as u64;
+            let near = read_at_most(file, &mut before, near_start)?;
+            if seen < head.len() || near < before.len() {
+                return Ok(false);
+            }
+            file.seek(SeekFrom::Start(pos))?;
+            (self.head, self.before, self.pos) = (head, before, pos);
+            return Ok(true);
+        }
+        let mut buffer = vec![0u8; 64 * 1024];
+        let mut before = Vec::new();
+        while self.pos < pos {
+            let wanted = buffer.len().min((pos - self.pos) as usize);
+            let count = retried(|| self.read(&mut buffer[..wanted]))?;
+            if count == 0 {
+                return Ok(false);
+            }
+            before.extend_from_slice(&buffer[count.saturating_sub(WINDOW_BYTES)..count]);
+            let excess = before.len().saturating_sub(WINDOW_BYTES);
+            before.drain(..excess);
+        }
+        self.before = before;
+        Ok(true)
+    }
+
+    /// Size on disk now.
+    pub(super) fn size(&self) -> io::Result<u64> {
+        let file = match &self.form {
+            Form::Plain(file) => file,
+            Form::Gzip(decoder) => decoder.get_ref().get_ref(),
+            Form::Zstd(decoder) => decoder.get_ref().get_ref(),
+        };
+        Ok(file.metadata()?.len())
+    }
+
+    /// How many bytes there are from here to the end, counted up to a little past `enough`. For a
+    /// compressed file this decompresses it once more, unless it is too small to matter.
+    pub(super) fn remaining(&self, enough: u64) -> io::Result<u64> {
+        if self.is_plain() {
+            return Ok(self.size()?.saturating_sub(self.pos));
+        }
+        let mut other = Source::open_any(&self.path)?;
+        let mut buffer = vec![0u8; 64 * 1024];
+        while other.pos <= self.pos.saturating_add(enough) {
+            match retried(|| other.read(&mut buffer)) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) => break, // reading it in earnest will say so
+            }
+        }
+        Ok(other.pos.saturating_sub(self.pos))
+    }
+
+    /// The place after the byte before `pos`, of which `before` are the bytes before.
+    pub(super) fn mark(&self, pos: u64, before: &[u8], skip: bool) -> Mark {
+        let known = before.len().min(pos as usize);
+        Mark {
+            pos,
+            inode: self.identity.inode,
+            dev: self.identity.dev,
+            born: self.identity.born,
+            head: Some(Print::of(&self.head)),
+            tail: Some(Print::of(&before[before.len() - known..])),
+            skip,
+        }
+    }
+
+    /// Whether the file still begins as it did when its beginning was read.
+    pub(super) fn still_begins_the_same(&self) -> io::Result<bool> {
+        Ok(self.first_bytes(self.head.len())? == self.head)
+    }
+
+    /// Tells the kernel that the file will be read in order.
+    pub(super) fn advise_sequential(&self) {
+        if let Form::Plain(file) = &self.form {
+            // SAFETY: the descriptor is open; the call is advice and its answer of no interest.
+            unsafe {
+                libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL);
+            }
+        }
+    }
+}
+
+/// Repeats a read that a signal interrupted.
+fn retried(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Fills `buffer` from `offset` as far as the file goes.
+fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match retried(|| file.read_at(&mut buffer[done..], offset + done as u64))? {
+            0 => break,
+            count => done += count,
+        }
+    }
+    Ok(done)
+}
