@@ -17,6 +17,7 @@ pub mod number;
 mod number_lines;
 pub mod pieces;
 pub mod position;
+pub mod postfix;
 pub mod quantile;
 pub mod records;
 pub mod samples;
