@@ -95,4 +95,5 @@ LIGHT = {
     "common/state.py",
     "common/units.py",
     "tools/percentile.py",
+    "tools/postfix_log.py",
 }

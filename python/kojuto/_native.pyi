@@ -6,6 +6,7 @@ from typing import final
 
 from kojuto.common.follow import FollowOptions, Log
 from kojuto.tools.axslog import AccessOptions
+from kojuto.tools.postfix_log import ScanOptions
 
 CORE_VERSION: str
 """Version of the Rust core."""
@@ -256,3 +257,76 @@ class Numbers:
         Raises:
             ValueError: it is damaged, no sketch, or of another accuracy.
         """
+# -- Postfix logs -------------------------------------------------------------------------------
+
+@final
+class PostfixFigures:
+    """The figures of a group of deliveries."""
+
+    @property
+    def total(self) -> int:
+        """All deliveries, whatever their class."""
+
+    @property
+    def classes(self) -> list[int]:
+        """Those of the DSN classes 2, 4 and 5."""
+
+    @property
+    def delays(self) -> list[tuple[float, float, float, float]] | None:
+        """Average, 99th, 95th and 90th percentile of each delay, seconds; None without deliveries.
+
+        The five are: total, before the queue manager, in it, connection, transmission.
+        """
+
+@final
+class PostfixScan:
+    """What one run over a mail log has found."""
+
+    @property
+    def report(self) -> FollowReport:
+        """What following the log gave."""
+
+    @property
+    def deliveries(self) -> PostfixFigures | None:
+        """All deliveries; None when no program asked for makes any."""
+
+    @property
+    def relays(self) -> list[tuple[str, str, PostfixFigures]]:
+        """(name for metrics, host, figures), most deliveries first, the pool ``other`` last."""
+
+    @property
+    def dsns(self) -> list[tuple[str, int]]:
+        """(DSN, count), most frequent first, the pool ``other`` last."""
+
+    @property
+    def activity(self) -> list[tuple[str, int]] | None:
+        """(event, count); None when no program asked for is counted so."""
+
+    @property
+    def bad_lines(self) -> list[tuple[str, int]]:
+        """(reason, count) of deliveries that could not be read."""
+
+    @property
+    def bad_example(self) -> tuple[str, builtins.bytes] | None:
+        """The first of them: (reason, the line's beginning)."""
+
+def check_syslog_name(text: str) -> None:
+    """Refuse what is no regular expression for a syslog name.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+
+def follow_postfix_log(log: Log, follow: FollowOptions, options: ScanOptions) -> PostfixScan:
+    """Count what was added to a mail log since the last run, and note the new position.
+
+    Args:
+        log: the log.
+        follow: how to follow it.
+        options: what to count.
+
+    Raises:
+        BlockingIOError: another run holds the position file.
+        OSError: the log or the position file; nothing was counted then.
+        ValueError: syslog_name is no regular expression.
+    """

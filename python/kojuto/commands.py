@@ -13,6 +13,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "growth of one log against another",
     ),
     "percentile": ("kojuto.tools.percentile", "percentiles of the numbers on standard input"),
+    "mackerel-plugin-postfix-log": (
+        "kojuto.tools.postfix_log",
+        "Postfix delivery delays and outcomes from the mail log",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ mod follow;
 mod incr_rate;
 mod job;
 mod numbers;
+mod postfix;
 mod state;
 
 use pyo3::prelude::*;
@@ -17,6 +18,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     access::register(module)?;
     incr_rate::register(module)?;
     numbers::register(module)?;
+    postfix::register(module)?;
     state::register(module)?;
     module.add_class::<follow::FollowReport>()?;
     // PyO3 lists every name here; the stub does that already, and says what each is.
