@@ -70,22 +70,22 @@ impl Number {
         };
         let word = u64::from_le_bytes(word);
         let ends =
-            zero_bytes(word ^ ALL * u64::from(b'/')) | zero_bytes(word ^ ALL * u64::from(b','));
+            zero_bytes(word ^ (ALL * u64::from(b'/'))) | zero_bytes(word ^ (ALL * u64::from(b',')));
         let length = ends.trailing_zeros() / 8;
         if ends == 0 || length == 0 {
             return Number::read_slowly(bytes, start);
         }
-        let text = word << (64 - 8 * length) | (ALL * u64::from(b'0')) >> (8 * length);
-        let points = zero_bytes(text ^ ALL * u64::from(b'.'));
+        let text = (word << (64 - 8 * length)) | ((ALL * u64::from(b'0')) >> (8 * length));
+        let points = zero_bytes(text ^ (ALL * u64::from(b'.')));
         let (text, decimals) = if points == 0 {
             (text, 0)
         } else {
             let at = points.trailing_zeros() / 8;
             let below = text & !(!0 << (8 * at));
             let above = text & (!0xff << (8 * at));
-            (above | below << 8 | u64::from(b'0'), 7 - at)
+            (above | (below << 8) | u64::from(b'0'), 7 - at)
         };
-        let digits = text ^ ALL * u64::from(b'0');
+        let digits = text ^ (ALL * u64::from(b'0'));
         let lone_point = length == 1 && points != 0;
         if (digits | (digits.wrapping_add(ALL * 0x76))) & (ALL * 0x80) != 0 || lone_point {
             return Number::read_slowly(bytes, start);
