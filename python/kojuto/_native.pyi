@@ -257,6 +257,7 @@ class Numbers:
         Raises:
             ValueError: it is damaged, no sketch, or of another accuracy.
         """
+
 # -- Postfix logs -------------------------------------------------------------------------------
 
 @final

@@ -20,12 +20,12 @@ pub mod position;
 pub mod postfix;
 pub mod quantile;
 pub mod records;
+pub mod rotated;
 pub mod samples;
 pub mod select;
 mod simd;
 pub mod sketch;
 pub mod sketch_file;
-pub mod rotated;
 
 pub use error::Error;
 
