@@ -4,14 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kojuto_core::position::{Lingering, Mark, Position, Print, Rotated};
+use kojuto_core::position::{Lingering, Mark, Position, Print, Rotated, WINDOW_BYTES};
 
-use super::siblings::{self, Entry, Siblings};
+use super::siblings::{self, Entry, STRONG_BYTES, Siblings};
 use super::source::{Fit, Identity, Source};
 use crate::{Error, Result};
-
-/// Fewer bytes than this are too few to know a file by.
-const STRONG_BYTES: u32 = 64;
 
 /// How often files may move while they are being looked for.
 const ATTEMPTS: u32 = 20;
@@ -322,8 +319,9 @@ fn not_found(log: &str, what: &str, mark: &Mark, siblings: &Siblings) -> String 
 /// Whether a file begins as the newest rotated one known, which was read, does.
 fn begins_as_read(source: &Source, before: &Position) -> bool {
     let known = before.newest_rotated.flatten().map(|known| known.head);
-    known.filter(|print| print.len >= STRONG_BYTES).is_some_and(|print| {
-        source.first_bytes(print.len as usize).is_ok_and(|bytes| Print::of(&bytes) == print)
+    // Many files may begin with the same few bytes.
+    known.filter(|print| print.len as usize == WINDOW_BYTES).is_some_and(|print| {
+        source.first_bytes(WINDOW_BYTES).is_ok_and(|bytes| Print::of(&bytes) == print)
     })
 }
 

@@ -11,6 +11,9 @@ use kojuto_core::rotated::{self, Packing, RotatedName};
 
 use super::source::Source;
 
+/// Fewer bytes than this are too few to know a file by.
+pub(super) const STRONG_BYTES: u32 = 64;
+
 /// A regular file as a listing showed it.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -181,7 +184,8 @@ pub(super) fn find(rotated: &[Entry], known: &Rotated) -> Option<usize> {
     if by_other_means.is_some() {
         return by_other_means;
     }
+    let strong = known.head.len >= STRONG_BYTES;
     let by_inode =
-        rotated.iter().rposition(|entry| entry.inode == known.inode && matches(&entry, true));
+        rotated.iter().rposition(|entry| entry.inode == known.inode && matches(&entry, strong));
     by_inode.or_else(|| rotated.iter().rposition(|entry| matches(&entry, false)))
 }
