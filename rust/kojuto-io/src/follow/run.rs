@@ -1,0 +1,276 @@
+//! One run: carries out a plan, block by block.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use kojuto_core::lines::Cutter;
+use kojuto_core::position::{Lingering, MAX_LINGERING, Mark, Position, Rotated};
+
+use super::plan::{self, Link, Origin, Plan};
+use super::source::Source;
+use super::{LineSink, Options, Report, writers};
+use crate::{Cancel, Error, Result};
+
+/// How long a renamed file is watched while a process has it open for writing.
+const LINGER_S: f64 = 24.0 * 3600.0;
+
+/// The same where the system does not tell whether one has.
+const LINGER_UNSURE_S: f64 = 3600.0;
+
+/// How long an unfinished last line of a renamed file that is still open waits for its end.
+const UNFINISHED_S: f64 = 600.0;
+
+/// What a run works with.
+pub(super) struct Run<'a> {
+    pub(super) log: &'a Path,
+    pub(super) options: &'a Options,
+    pub(super) time: f64,
+    pub(super) cutter: Cutter,
+    pub(super) sink: &'a mut dyn LineSink,
+    pub(super) cancel: &'a dyn Cancel,
+    pub(super) report: Report,
+}
+
+impl Run<'_> {
+    /// Reads everything that is there. Answers the new position, and whether the log was renamed
+    /// while it was read.
+    pub(super) fn round(&mut self, before: Option<&Position>) -> Result<(Position, bool)> {
+        let mut plan = plan::make(self.log, &self.options.archive_dirs, before)?;
+        self.report.notes.append(&mut plan.notes);
+        let mut after = Position { time: self.time, ..before.cloned().unwrap_or_default() };
+        after.lingering = Vec::new();
+        if plan.newest_rotated.is_some() {
+            after.newest_rotated = plan.newest_rotated;
+        }
+        if self.is_too_much(&mut plan)? {
+            plan.links.clear();
+            if let Some(live) = &mut plan.live {
+                after.mark = self.skip_to_end(live)?;
+                let moved = !self.is_still(live)?;
+                return Ok((after, moved));
+            }
+        }
+        let seen = plan.seen();
+        let Plan { links, live, skip, join, lingering, .. } = plan;
+        // Where an unfinished line began that goes on in the next file.
+        let mut carried: Option<(Mark, Option<Rotated>)> = None;
+        let mut in_stream = false;
+        for (index, link) in links.into_iter().enumerate() {
+            let joined = join && index >= lingering;
+            if !in_stream {
+                self.cutter.restart(link.source.before(), link.skip);
+            }
+            if joined {
+                in_stream = true;
+                let older = link.older.unwrap_or_default();
+                let mark = self.read_joined(link)?.map(|mark| (mark, older));
+                if self.cutter.pending() == 0 {
+                    carried = None;
+                } else {
+                    carried = mark.or(carried);
+                }
+            } else {
+                let (mark, grows) = self.read_link(link)?;
+                after.lingering.extend(grows);
+                after.mark = mark;
+            }
+        }
+        let excess = after.lingering.len().saturating_sub(MAX_LINGERING);
+        after.lingering.drain(..excess);
+        let Some(mut live) = live else { return Ok((after, false)) };
+        if !in_stream {
+            self.cutter.restart(live.before(), skip);
+        }
+        self.read_to_end(&mut live)?;
+        self.check_unchanged(&live)?;
+        let pending = self.cutter.pending() as u64;
+        match carried {
+            Some((mark, older)) if pending > live.pos() => {
+                // The next run finds the copy again, by its content.
+                after.mark = Mark {
+                    inode: live.identity.inode,
+                    dev: live.identity.dev,
+                    born: live.identity.born,
+                    ..mark
+                };
+                after.newest_rotated = Some(older);
+            }
+            _ => {
+                let skipping = self.cutter.is_skipping();
+                after.mark = live.mark(live.pos() - pending, self.cutter.before(), skipping);
+            }
+        }
+        let moved = !self.is_still(&live)?;
+        let archives = &self.options.archive_dirs;
+        if !moved && !seen.is_still_newest(self.log, archives) {
+            return Err(self.truncated_meanwhile());
+        }
+        Ok((after, moved))
+    }
+
+    fn truncated_meanwhile(&self) -> Error {
+        let text = "rotated while it was read; this run does not count, the next one reads the \
+                    same lines again";
+        Error::on_path(self.log)(io::Error::other(text))
+    }
+
+    /// Whether the file is still the one under the log's name, or there is none.
+    fn is_still(&self, live: &Source) -> Result<bool> {
+        match plan::is_still(self.log, &live.identity) {
+            Ok(false) if !self.log.exists() => Ok(true),
+            other => other.map_err(Error::on_path(self.log)),
+        }
+    }
+
+    /// Reads a copy that copytruncate made; answers the place of its unfinished last line, if that
+    /// began in it.
+    fn read_joined(&mut self, link: Link) -> Result<Option<Mark>> {
+        let mut source = link.source;
+        self.read_packed(&mut source)?;
+        let pending = self.cutter.pending() as u64;
+        let began_here = pending > 0 && pending <= source.pos();
+        let before = self.cutter.before();
+        Ok(began_here.then(|| source.mark(source.pos() - pending, before, false)))
+    }
+
+    /// Reads a rotated file to its end. Answers where that is, and what to watch if it may grow.
+    fn read_link(&mut self, link: Link) -> Result<(Mark, Option<Lingering>)> {
+        let Link { mut source, origin, lingering_since, .. } = link;
+        let since = lingering_since.unwrap_or(self.time).min(self.time);
+        let age = self.time - since;
+        // Asked before reading: what was written by a writer that is gone by now, is there.
+        let writers = match (origin, source.plain_file()) {
+            (Origin::Renamed, Some(file)) => writers::exist(file),
+            _ => Some(false),
+        };
+        let start = source.pos();
+        self.read_packed(&mut source)?;
+        let pending = self.cutter.pending() as u64;
+        let waits = writers == Some(true)
+            && (lingering_since.is_none() || source.pos() > start + pending || age < UNFINISHED_S);
+        let mark = if waits || pending == 0 {
+            let skipping = self.cutter.is_skipping();
+            source.mark(source.pos() - pending, self.cutter.before(), skipping)
+        } else {
+            self.finish_line();
+            source.mark(source.pos(), self.cutter.before(), true)
+        };
+        let keep_s = match writers {
+            Some(true) => LINGER_S,
+            None => LINGER_UNSURE_S,
+            Some(false) => return Ok((mark, None)),
+        };
+        let grows = Lingering { mark: mark.clone(), since };
+        Ok((mark, (age < keep_s).then_some(grows)))
+    }
+
+    /// Reads to the end; where a compressed file is damaged, that is its end, with a note.
+    fn read_packed(&mut self, source: &mut Source) -> Result<()> {
+        match self.read_to_end(source) {
+            Err(Error::Io { what, source: error }) if !source.is_plain() => {
+                let pos = source.pos();
+                let note = format!("{what}: damaged after byte {pos}: {error}; the rest is lost");
+                self.report.notes.push(note);
+                self.cutter.forget_line(false);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn read_to_end(&mut self, source: &mut Source) -> Result<()> {
+        source.advise_sequential();
+        loop {
+            match source.read(self.cutter.space()) {
+                Ok(0) => return Ok(()),
+                Ok(count) => {
+                    let (sink, bytes) = (&mut *self.sink, &mut self.report.bytes);
+                    self.cutter.filled(count, |block| {
+                        *bytes += block.len() as u64;
+                        sink.block(block);
+                    });
+                    self.cancel.check()?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.cancel.interrupted()?;
+                }
+                Err(error) => return Err(Error::on_path(&source.path)(error)),
+            }
+        }
+    }
+
+    fn finish_line(&mut self) {
+        let (sink, bytes) = (&mut *self.sink, &mut self.report.bytes);
+        self.cutter.finish_line(|block| {
+            *bytes += block.len() as u64;
+            sink.block(block);
+        });
+    }
+
+    /// A log that was cut short and grew past the place of the last read(2) meanwhile may have
+    /// given bytes of two contents in a row: then nothing of this run may count.
+    fn check_unchanged(&self, live: &Source) -> Result<()> {
+        let unchanged =
+            live.size().and_then(|size| Ok(size < live.pos() || live.still_begins_the_same()?));
+        if unchanged.map_err(Error::on_path(self.log))? {
+            return Ok(());
+        }
+        Err(self.truncated_meanwhile())
+    }
+
+    fn is_too_much(&mut self, plan: &mut Plan) -> Result<bool> {
+        let limit = self.options.max_read_bytes;
+        let mut added: u64 = 0;
+        for source in plan.links.iter().map(|link| &link.source).chain(&plan.live) {
+            let enough = limit.saturating_sub(added);
+            added += source.remaining(enough).map_err(Error::on_path(&source.path))?;
+        }
+        if added > limit {
+            self.report.skipped_bytes += added;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Passes over everything up to the unfinished last line of the live log.
+    fn skip_to_end(&mut self, live: &mut Source) -> Result<Mark> {
+        let failed = |error| Error::on_path(self.log)(error);
+        let size = live.size().map_err(failed)?;
+        let end = match live.plain_file() {
+            Some(file) => last_line_end(file, size, self.options.max_line_bytes).map_err(failed)?,
+            None => None,
+        };
+        let pos = end.unwrap_or(size);
+        if !live.move_to(pos).map_err(failed)? {
+            let text = "truncated while it was read; the next run reads it";
+            return Err(failed(io::Error::other(text)));
+        }
+        self.report.skipped_bytes = self.report.skipped_bytes.saturating_sub(size - pos);
+        let skipped = self.report.skipped_bytes;
+        let limit = self.options.max_read_bytes;
+        self.report.notes.push(format!(
+            "{}: {skipped} bytes skipped: more than the limit of {limit} bytes was added",
+            self.log.display()
+        ));
+        Ok(live.mark(pos, live.before(), end.is_none()))
+    }
+}
+
+/// The place after the last line feed before `size`, or `None` when the last line is longer than
+/// `max_line_bytes`.
+fn last_line_end(file: &File, size: u64, max_line_bytes: usize) -> io::Result<Option<u64>> {
+    let mut buffer = vec![0u8; 64 * 1024];
+    let mut end = size;
+    while end > 0 && size - end <= max_line_bytes as u64 {
+        let start = end.saturating_sub(buffer.len() as u64);
+        let part = &mut buffer[..(end - start) as usize];
+        file.read_exact_at(part, start)?;
+        if let Some(at) = part.iter().rposition(|&byte| byte == b'\n') {
+            return Ok(Some(start + at as u64 + 1));
+        }
+        end = start;
+    }
+    Ok((end == 0).then_some(0))
+}
