@@ -89,7 +89,7 @@ def busy(prog: str) -> int:
 def tell(prog: str, log: str, report: FollowReport) -> None:
     """Write what happened to the log to standard error, a line each."""
     for note in report.notes:
-        cli.complain(prog, f"{log}: {note}")
+        cli.complain(prog, note)
     if report.overlong_lines:
         start = report.overlong_first[:40].decode(errors="replace")
         cli.complain(
