@@ -6,10 +6,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := datamash logrotate nginx-light postfix
 
+# Real logs, where they are at hand; a small one is part of the tests' data.
+REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
+             ../shared/corpora/accesslog/json/nginx-json-42tokyo-1.jsonl \
+             ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
+             tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
+
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
 
 demo: build
 	$(BIN)/kojuto demo
+	@for log in $(REAL_LOGS); do \
+	    test ! -e "$$log" || { printf '\n== %s\n' "$$log"; $(BIN)/kojuto demo --logfile "$$log" || exit 1; }; \
+	done
 
 test: build servers test-rust test-python fuzz
 

@@ -33,7 +33,7 @@ def _list() -> str:
             "",
             *rows,
             "",
-            "'kojuto NAME --help' shows how to use one.",
+            "'kojuto NAME --help' shows how to use one; 'kojuto demo' shows axslog at work.",
         ]
     )
 
@@ -43,10 +43,14 @@ def _work(_: Values, arguments: list[str]) -> int:
         print(_list())
         return cli.DONE
     name, *rest = arguments
+    if name == "demo":
+        from kojuto import demo
+
+        return demo.main(rest)
     if name not in commands.COMMANDS:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, commands.COMMANDS, n=1)
+        near = get_close_matches(name, [*commands.COMMANDS, "demo"], n=1)
         hint = f"did you mean {near[0]}?" if near else "'kojuto' lists the commands"
         raise UsageError(f"{name}: no such command", hint)
     return commands.load(name)(rest)

@@ -98,14 +98,12 @@ class AccessTally:
             fractions: each from 0 to 1; the index is round_half_away(n * fraction) - 1.
         """
 
-    def histogram(self, bounds: list[float]) -> list[int]:
-        """How many times lie in each bin.
-
-        Args:
-            bounds: ascending upper bounds, seconds, each part of its bin.
+    def histogram(self, edges: list[float]) -> list[int]:
+        """How many times lie between ascending edges, seconds.
 
         Returns:
-            A count for each bound, and one more for what lies above the last.
+            One more than `edges`: below the first, from each edge to below the next, from the
+            last on.
         """
 
     def merge(self, other: AccessTally) -> None:

@@ -121,11 +121,11 @@ impl AccessTally {
         py.detach(|| quantile::select(&mut self.0.latencies, &fractions))
     }
 
-    fn histogram(&self, py: Python<'_>, bounds: Vec<f64>) -> Vec<u64> {
+    fn histogram(&self, py: Python<'_>, edges: Vec<f64>) -> Vec<u64> {
         py.detach(|| {
-            let mut counts = vec![0; bounds.len() + 1];
+            let mut counts = vec![0; edges.len() + 1];
             for latency in &self.0.latencies {
-                counts[bounds.partition_point(|bound| bound < latency)] += 1;
+                counts[edges.partition_point(|edge| edge <= latency)] += 1;
             }
             counts
         })

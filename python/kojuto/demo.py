@@ -1,0 +1,221 @@
+"""``kojuto demo``: follows an access log as two runs a minute apart would, and shows the result."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+
+from kojuto.common import cli, histogram, units
+from kojuto.common.cli import Command, Option, Values
+from kojuto.common.follow import FollowOptions, Log
+from kojuto.common.metrics import Metrics
+from kojuto.errors import KojutoError
+from kojuto.tools import axslog
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
+
+    from kojuto._native import AccessScan, AccessTally
+
+COMMAND = Command(
+    "kojuto demo",
+    "Writes an access log (or takes a copy of yours), follows it as two runs of "
+    "mackerel-plugin-axslog a minute apart would, and shows the metric lines, the speed and the "
+    "spread of the latencies.",
+    [
+        Option(
+            "--lines",
+            metavar="N",
+            read=units.integer(1000, 100_000_000),
+            default=1_000_000,
+            help="lines of the log that is written",
+        ),
+        Option("--logfile", metavar="FILE", help="take a copy of this log instead"),
+        Option(
+            "--format",
+            metavar="FORMAT",
+            default="auto",
+            choices=("auto", "ltsv", "json", "combined"),
+            help="its format: auto, ltsv, json or combined",
+        ),
+        Option("--ptime-key", metavar="KEY", help="key of the time taken (default: found out)"),
+        Option("--status-key", metavar="KEY", help="key of the status (default: found out)"),
+    ],
+)
+
+TIME_KEYS = ("ptime", "reqtime", "request_time", "response_time", "apptime", "duration", "Duration")
+STATUS_KEYS = ("status", "response_code", "DownstreamStatus")
+HEAD_BYTES = 1 << 16
+
+
+def write_log(out: BinaryIO, lines: int) -> None:
+    """Write an LTSV access log: latencies as servers have them, most short and a few very long."""
+    from random import Random
+
+    generator = Random(2026)  # noqa: S311  # the same log each time
+    statuses = [200] * 90 + [304] * 4 + [404] * 3 + [499, 500, 503]
+    made = []
+    for number in range(min(lines, 20_000)):
+        seconds = generator.lognormvariate(-3.2, 1.1)
+        made.append(
+            f"time:22/Nov/2026:21:{number // 60 % 60:02}:{number % 60:02} +0000"
+            f"\thost:192.0.2.{number % 254 + 1}\tforwardedfor:-"
+            f"\treq:GET /items/{generator.randrange(10**6)}?page={number % 50} HTTP/1.1"
+            f"\tstatus:{generator.choice(statuses)}\tsize:{generator.randrange(60_000)}"
+            f"\treferer:-\tua:Mozilla/5.0 (X11; Linux x86_64) Firefox/133.0"
+            f"\tptime:{seconds:.3f}\tvhost:www.example.com\n".encode()
+        )
+    body = b"".join(made)
+    whole, rest = divmod(lines, len(made))
+    for _ in range(whole):
+        out.write(body)
+    out.write(b"".join(made[:rest]))
+
+
+def _find_key(head: bytes, keys: Sequence[str]) -> str:
+    """The first of `keys` that stands in the beginning of a log; the first one when none does."""
+    for key in keys:
+        name = key.encode()
+        if (
+            b"\t" + name + b":" in head
+            or b'"' + name + b'"' in head
+            or head.startswith(name + b":")
+        ):
+            return key
+    return keys[0]
+
+
+def _halves(source: BinaryIO, size: int) -> Iterator[bytes]:
+    """The two halves of a log, cut at a line end, piece by piece; an empty piece parts them."""
+    done = 0
+    while done < size // 2:
+        piece = source.read(min(1 << 20, size // 2 - done))
+        if not piece:
+            break
+        done += len(piece)
+        yield piece
+    yield source.readline()
+    yield b""
+    while piece := source.read(1 << 20):
+        yield piece
+
+
+class _Demo:
+    def __init__(self, values: Values, folder: str, head: bytes) -> None:
+        self.log = os.path.join(folder, "access.log")
+        self.position = Log(self.log, "demo")
+        arguments = ["--logfile", self.log, "--key-prefix", "demo", "--format", values.format]
+        arguments += ["--ptime-key", values.ptime_key or _find_key(head, TIME_KEYS)]
+        arguments += ["--status-key", values.status_key or _find_key(head, STATUS_KEYS)]
+        self.values, _ = axslog.COMMAND.parse(arguments)
+        self.position.position_file = os.path.join(folder, "position")
+        self.bytes = 0
+        self.seconds = 0.0
+        self.tally: AccessTally | None = None
+
+    def run(self, now_s: float) -> None:
+        """Follow the log once, as if it were `now_s`."""
+        from kojuto import _native
+
+        options = FollowOptions(self.values, 1 << 62)
+        options.now_s = now_s
+        start = time.perf_counter()
+        (scan,) = _native.follow_access_logs(
+            [self.position], options, axslog.AccessOptions(self.values)
+        )
+        seconds = time.perf_counter() - start
+        if isinstance(scan, OSError):
+            raise scan
+        self._show(scan, seconds, int(now_s))
+        self.bytes += scan.report.bytes
+        self.seconds += seconds
+        if self.tally is None:
+            self.tally = scan.tally
+        else:
+            self.tally.merge(scan.tally)
+
+    def _show(self, scan: AccessScan, seconds: float, now: int) -> None:
+        rate = scan.report.bytes / seconds / 1e9
+        print(
+            f"{scan.lines:,} lines, {units.format_size(scan.report.bytes)} of {scan.format}, "
+            f"in {seconds * 1000:.0f} ms: {rate:.2f} GB/s"
+        )
+        out = Metrics(axslog.FAMILIES)
+        axslog.collect(out, self.values, [scan], 1)
+        out.write("mackerel", now)
+        bad = sum(count for _, count in scan.bad_lines)
+        if bad:
+            print(f"({bad:,} of the lines have no time or no status and do not count)")
+        print()
+
+    def plot(self) -> None:
+        """Draw the latencies of both runs."""
+        tally = self.tally
+        if tally is None or not tally.latency_count:
+            return
+
+        def between(edges: Sequence[float]) -> list[int]:
+            counts = tally.histogram(list(edges))
+            # The last row holds its upper edge too: the largest number.
+            return [*counts[1:-2], counts[-2] + counts[-1]]
+
+        low, high = tally.quantiles([0.0, 1.0])
+        edges = histogram.edges_for(low, high, between)
+        width = min(shutil.get_terminal_size().columns, 100)
+        print(f"Latency, from … up to the next row ({tally.latency_count:,} requests):")
+        lines = histogram.draw(edges, between(edges), width, colour=_colour(), unicode=_unicode())
+        print("\n".join(lines))
+
+
+def _colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _work(values: Values, _: list[str]) -> int:
+    with tempfile.TemporaryDirectory(prefix="kojuto-demo-") as folder:
+        original = values.logfile
+        if original is None:
+            original = os.path.join(folder, "written.log")
+            with open(original, "wb") as out:
+                write_log(out, values.lines)
+        with open(original, "rb") as source:
+            size = os.stat(original).st_size
+            head = source.read(HEAD_BYTES)
+            source.seek(0)
+            if not head:
+                raise KojutoError(f"{original} is empty", "take a log with some lines in it")
+            demo = _Demo(values, folder, head)
+            now_s = time.time()
+            with open(demo.log, "ab", buffering=0) as log:
+                print("First run, on the first half of the log:")
+                last = b"\n"
+                for piece in _halves(source, size):
+                    if piece:
+                        log.write(piece)
+                        last = piece[-1:]
+                    elif log.tell():
+                        demo.run(now_s)
+                if last != b"\n":
+                    log.write(b"\n")  # a line still being written would wait for the next run
+            print("Second run, as if a minute later, on what was added:")
+            demo.run(now_s + 60)
+        demo.plot()
+        print(
+            f"\nBoth runs: {units.format_size(demo.bytes)} in {demo.seconds:.3f} s, "
+            f"{demo.bytes / demo.seconds / 1e9:.2f} GB/s with one thread"
+        )
+    return cli.DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit status."""
+    return cli.run(COMMAND, _work, argv)

@@ -1,0 +1,74 @@
+"""The wheel: one file that installs into an empty environment and works there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kojuto import __version__
+from kojuto.commands import COMMANDS
+from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def wheel() -> Path:
+    """What ``make wheel`` has built last; it is built when there is none of this source."""
+    built = sorted((ROOT / "dist").glob(f"kojuto-{__version__}-*.whl"), key=os.path.getmtime)
+    newest = max(
+        path.stat().st_mtime
+        for folder in ("python", "rust")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".rs", ".c", ".pyi", ".toml") and "fuzz" not in path.parts
+    )
+    if not built or built[-1].stat().st_mtime < newest:
+        subprocess.run(["make", "wheel"], cwd=ROOT, check=True, timeout=900)
+        built = sorted((ROOT / "dist").glob(f"kojuto-{__version__}-*.whl"), key=os.path.getmtime)
+    return built[-1]
+
+
+def test_its_tag_says_any_python_from_3_10_and_an_old_glibc(wheel: Path) -> None:
+    assert "-cp310-abi3-" in wheel.name
+    assert "manylinux_2_17_x86_64" in wheel.name or "manylinux_2_28" in wheel.name
+
+
+def test_it_holds_what_is_needed_and_nothing_of_the_machine(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        assert "kojuto/_native.abi3.so" in names
+        assert "kojuto/py.typed" in names
+        assert "kojuto/_native.pyi" in names
+        assert not [name for name in names if "__pycache__" in name or "tests/" in name]
+        assert str(ROOT).encode() not in archive.read("kojuto/_native.abi3.so")
+
+
+@pytest.mark.timeout(900)
+def test_every_command_starts_and_one_does_its_job_in_an_empty_environment(
+    wheel: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+    subprocess.run(
+        [str(home / "bin/python"), "-m", "pip", "install", "--quiet", str(wheel)], check=True
+    )
+    clean = {"PATH": "/usr/bin:/bin", "MACKEREL_PLUGIN_WORKDIR": str(tmp_path)}
+    for name in [*COMMANDS, "kojuto"]:
+        done = subprocess.run(
+            [str(home / "bin" / name), "--help"], env=clean, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"Usage: {name} ".encode() in done.stdout
+    log = tmp_path / "log"
+    log.write_text("status:200\tptime:0.25\n")
+    done = subprocess.run(
+        [str(home / "bin/mackerel-plugin-axslog"), "--logfile", str(log), "--key-prefix", "w"],
+        env=clean, capture_output=True, check=False,
+    )  # fmt: skip
+    assert b"axslog.latency_w.average\t0.250000\t" in done.stdout
