@@ -6,9 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from benches.harness import cost
@@ -16,10 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kojuto.tools import axslog
-from tests.conftest import DATA, SHARED_CORPORA, read_metrics, run, script
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.conftest import DATA, SHARED_CORPORA, read_metrics, run, script, wait_until
 
 PROG = "mackerel-plugin-axslog"
 CORPUS = SHARED_CORPORA / "accesslog"
@@ -397,6 +395,56 @@ def test_a_full_disk_loses_no_lines(tmp_path: Path, workdir: Path, tiny_disk: Pa
     filler.unlink()
     done = run(PROG, *command, env=env)
     assert b"axslog.latency_t.average\t5.000000" in done.stdout
+
+
+def test_a_read_only_work_directory_is_an_error_that_names_it(
+    tmp_path: Path, tiny_disk: Path
+) -> None:
+    log = write(tmp_path / "log", "status:200\tptime:1")
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
+    done = run(PROG, "--logfile", log, "--key-prefix", "t",
+               env={"MACKEREL_PLUGIN_WORKDIR": str(tiny_disk)})  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert str(tiny_disk).encode() in done.stderr
+    assert b"Read-only file system" in done.stderr
+
+
+def test_an_interrupt_ends_a_long_run_at_once_and_nothing_counts(
+    tmp_path: Path, workdir: Path
+) -> None:
+    log = write(tmp_path / "log", "status:200\tptime:1")
+    with open(log, "ab") as file:
+        file.truncate(200 * 2**30)  # a hole: zeros without a line end, for minutes of reading
+    process = subprocess.Popen(
+        [script(PROG), "--logfile", str(log), "--key-prefix", "t", "--max-read-size", "1TB"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    position = f"/proc/{process.pid}/fdinfo"
+
+    def reading() -> bool:
+        return any(
+            "pos:\t" in (text := (Path(position) / fd).read_text())
+            and int(text.split("pos:\t")[1].split()[0]) > 10**8
+            for fd in os.listdir(position)
+        )
+
+    wait_until(reading, what="the run to read")
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=5)
+    assert (process.returncode, out, errors) == (130, b"", b"")
+    assert [path for path in workdir.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_lines_up_to_64_mib_count_and_longer_ones_are_skipped(
+    tmp_path: Path, workdir: Path
+) -> None:
+    log = tmp_path / "log"
+    with open(log, "wb") as file:
+        for mib, time_s in ((63, 1), (65, 100), (63, 3)):
+            file.write(b"x:" + b"y" * (mib * 2**20) + b"\tstatus:200\tptime:%d\n" % time_s)
+    done = run(PROG, "--logfile", log, "--key-prefix", "t")
+    assert read_metrics(done.stdout)["axslog.latency_t.average"] == "2.000000"
+    assert b"1 line over --max-line-size skipped" in done.stderr
 
 
 def test_a_closed_stdout_ends_quietly(tmp_path: Path, workdir: Path) -> None:

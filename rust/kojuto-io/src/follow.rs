@@ -7,7 +7,6 @@
 //! commit failed, is handed out again by the next run. The commit is one rename(2), so it has
 //! happened or it has not. Commit first and print afterwards, in one write: a full disk at the
 //! commit then costs nothing, while printing first would report the same lines every minute.
-
 //!
 //! # What cannot be known
 //!
@@ -16,9 +15,10 @@
 //! - When a log is cut short without a copy, what was added to it after the last run is gone; the
 //!   report says so.
 //! - A renamed file of which fewer than 64 bytes were there at the last run, that grew and was
-//!   compressed before the next one, is not known again by its content.
-//! - When a log was both renamed and cut by copytruncate between two runs, a line that a copy cut
-//!   in two counts as two.
+//!   compressed before the next one, is not known again by its content; nor is one that grew and
+//!   was compressed between its rename and the first run after it.
+//! - When a log was both renamed and cut by copytruncate between two runs (two rotators at work on
+//!   one log), lines may be lost or counted twice: which copy continues which is then a guess.
 //! - A truncated log that grows again to exactly the same first KiB, and the same KiB before the
 //!   position, is taken for unchanged.
 
