@@ -11,6 +11,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              ../shared/corpora/accesslog/json/nginx-json-42tokyo-1.jsonl \
              ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
+APT_PACKAGES := fping iproute2 iputils-ping logrotate mariadb-server nginx-light postfix tmux
 
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
 

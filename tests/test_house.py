@@ -96,4 +96,5 @@ LIGHT = {
     "common/units.py",
     "tools/percentile.py",
     "tools/postfix_log.py",
+    "tools/pinging.py",
 }

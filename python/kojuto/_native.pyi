@@ -329,3 +329,63 @@ def follow_postfix_log(log: Log, follow: FollowOptions, options: ScanOptions) ->
         OSError: the log or the position file; nothing was counted then.
         ValueError: syslog_name is no regular expression.
     """
+# -- ping ---------------------------------------------------------------------------------------
+
+def resolve_hosts(names: list[str], family: int) -> list[tuple[str | None, str | None]]:
+    """Resolve names by the system's resolver, side by side.
+
+    Args:
+        names: host names or literal addresses.
+        family: 4, 6, or 0 for IPv4 when the name has one and else IPv6.
+
+    Returns:
+        For each name (address, None), the address as `ping_hosts` takes it, or (None, why not).
+    """
+
+def ping_hosts(
+    addresses: list[str],
+    count: int,
+    timeout_ms: float,
+    interval_ms: float,
+    pace_ms: float,
+    payload_bytes: int,
+) -> list[PingOutcome]:
+    """Ping all addresses side by side, one packet at a time to each.
+
+    Args:
+        addresses: ``1.2.3.4:0`` or ``[2001:db8::1]:0``, as `resolve_hosts` answers them.
+        count: counted round trips for each, after one that warms up.
+        timeout_ms: how long to wait for each reply.
+        interval_ms: the pause after a reply or its time-out.
+        pace_ms: the least time between any two requests.
+        payload_bytes: size of a request's payload.
+
+    Returns:
+        What came of each address, in their order.
+
+    Raises:
+        PermissionError: neither an unprivileged ICMP socket nor a raw one is allowed.
+        OSError: no ICMP socket of that family.
+    """
+
+@final
+class PingOutcome:
+    """What came of one host."""
+
+    @property
+    def rtts_ms(self) -> list[float | None]:
+        """Milliseconds of each counted request in the order sent, None where it was lost."""
+    @property
+    def duplicates(self) -> int:
+        """Replies that came again."""
+    @property
+    def late(self) -> int:
+        """Replies that came after their time-out; they stay lost."""
+    @property
+    def stamped(self) -> int:
+        """Round trips that the kernel stamped at both ends."""
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Why requests were lost, and how often."""
+    def quantiles(self, fractions: list[float]) -> list[float]:
+        """The quantiles (0 to 1) of the round trips; empty when all were lost."""

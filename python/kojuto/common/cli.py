@@ -163,7 +163,8 @@ class Command:
             if token == "--":
                 positional += rest
                 break
-            if token == "-" or not token.startswith("-") or _is_number(token):
+            number = _is_number(token) and token[1] not in self._short
+            if token == "-" or not token.startswith("-") or number:
                 positional.append(token)
                 if self.stop_at_positional:
                     positional += rest

@@ -13,6 +13,7 @@ pub mod json;
 pub mod lines;
 pub mod ltsv;
 pub mod newlines;
+pub mod icmp;
 pub mod number;
 mod number_lines;
 pub mod pieces;

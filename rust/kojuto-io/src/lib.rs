@@ -5,6 +5,8 @@ pub mod cancel;
 pub mod error;
 pub mod follow;
 pub mod parallel;
+pub mod ping;
+pub mod resolve;
 pub mod state;
 
 pub use cancel::{Cancel, Never};

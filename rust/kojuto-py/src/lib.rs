@@ -7,6 +7,7 @@ mod incr_rate;
 mod job;
 mod numbers;
 mod postfix;
+mod ping;
 mod state;
 
 use pyo3::prelude::*;
@@ -19,6 +20,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     incr_rate::register(module)?;
     numbers::register(module)?;
     postfix::register(module)?;
+    ping::register(module)?;
     state::register(module)?;
     module.add_class::<follow::FollowReport>()?;
     // PyO3 lists every name here; the stub does that already, and says what each is.

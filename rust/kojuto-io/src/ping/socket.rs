@@ -1,0 +1,297 @@
+//! One ICMP socket with the kernel's time stamps for what leaves and what arrives.
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use kojuto_core::icmp::{self, Family};
+
+use crate::resolve::to_address;
+use crate::{Error, Result};
+
+const PACKET_BYTES: usize = 65_536;
+const ICMP_FILTER: libc::c_int = 1; // linux/icmp.h, level SOL_RAW
+const ICMP6_FILTER: libc::c_int = 1; // linux/icmpv6.h, level IPPROTO_ICMPV6
+
+/// What a socket had to tell.
+#[derive(Debug)]
+pub(super) enum Event<'a> {
+    /// The kernel handed the request of this sequence number to the device at this time.
+    Sent { message: &'a [u8], at_ns: i64 },
+    /// An ICMP error, or a local one, about the request quoted.
+    Failed { message: &'a [u8], words: &'static str },
+    /// A message arrived; the time is the kernel's, when it stamped.
+    Received { message: &'a [u8], from: SocketAddr, at_ns: Option<i64> },
+}
+
+/// An unprivileged ICMP socket where the system allows it, else a raw one.
+#[derive(Debug)]
+pub(super) struct IcmpSocket {
+    fd: OwnedFd,
+    pub(super) family: Family,
+    /// The identifier of our requests: the kernel's choice, or random on a raw socket.
+    pub(super) id: u16,
+    raw: bool,
+    buffer: Vec<u8>,
+}
+
+impl IcmpSocket {
+    /// Opens the socket and switches the time stamps on.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when neither kind is allowed (EPERM, EACCES) or the family is missing.
+    pub(super) fn open(family: Family, random: u16) -> Result<IcmpSocket> {
+        let (domain, protocol) = match family {
+            Family::V4 => (libc::AF_INET, libc::IPPROTO_ICMP),
+            Family::V6 => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
+        };
+        let what = Error::on("ICMP socket");
+        let (fd, raw) = match socket(domain, libc::SOCK_DGRAM, protocol) {
+            Ok(fd) => (fd, false),
+            Err(_) => (socket(domain, libc::SOCK_RAW, protocol).map_err(what)?, true),
+        };
+        let mut opened = IcmpSocket { fd, family, id: random, raw, buffer: vec![0; PACKET_BYTES] };
+        opened.prepare(domain).map_err(Error::on("ICMP socket"))?;
+        Ok(opened)
+    }
+
+    fn prepare(&mut self, domain: libc::c_int) -> io::Result<()> {
+        if self.raw {
+            self.let_only_replies_in()?;
+        } else {
+            self.id = self.bind_any(domain)?;
+        }
+        let (level, errors) = match self.family {
+            Family::V4 => (libc::IPPROTO_IP, libc::IP_RECVERR),
+            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+        };
+        self.set(level, errors, 1)?;
+        let stamps = libc::SOF_TIMESTAMPING_TX_SOFTWARE
+            | libc::SOF_TIMESTAMPING_RX_SOFTWARE
+            | libc::SOF_TIMESTAMPING_SOFTWARE;
+        // Without stamps (an old or odd kernel) the clock of the process has to do.
+        let _ = self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, stamps as libc::c_int);
+        Ok(())
+    }
+
+    /// Binds to a port of the kernel's choice, which is the identifier of a ping socket.
+    fn bind_any(&self, domain: libc::c_int) -> io::Result<u16> {
+        // SAFETY: an all-zero sockaddr_storage is a valid "any" address of the family set below.
+        let mut any: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        any.ss_family = domain as libc::sa_family_t;
+        let mut len = match self.family {
+            Family::V4 => size_of::<libc::sockaddr_in>(),
+            Family::V6 => size_of::<libc::sockaddr_in6>(),
+        } as libc::socklen_t;
+        // SAFETY: the address is valid for `len` bytes.
+        check(unsafe { libc::bind(self.raw_fd(), (&raw const any).cast(), len) })?;
+        // SAFETY: the storage is larger than any address the kernel writes.
+        check(unsafe { libc::getsockname(self.raw_fd(), (&raw mut any).cast(), &mut len) })?;
+        // SAFETY: the kernel has written `len` bytes.
+        let bound = unsafe { to_address((&raw const any).cast(), len) };
+        Ok(bound.map_or(0, |address| address.port()))
+    }
+
+    fn let_only_replies_in(&self) -> io::Result<()> {
+        match self.family {
+            Family::V4 => self.set(libc::SOL_RAW, ICMP_FILTER, !1), // all but type 0
+            Family::V6 => {
+                let mut blocked = [u32::MAX; 8];
+                blocked[129 / 32] &= !(1 << (129 % 32));
+                // SAFETY: the filter is 32 bytes, as the option wants.
+                check(unsafe {
+                    libc::setsockopt(
+                        self.raw_fd(),
+                        libc::IPPROTO_ICMPV6,
+                        ICMP6_FILTER,
+                        blocked.as_ptr().cast(),
+                        size_of::<[u32; 8]>() as libc::socklen_t,
+                    )
+                })
+            }
+        }
+    }
+
+    fn set(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        // SAFETY: the value is an int, whose size is told.
+        check(unsafe {
+            libc::setsockopt(
+                self.raw_fd(),
+                level,
+                option,
+                (&raw const value).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        })
+    }
+
+    pub(super) fn raw_fd(&self) -> libc::c_int {
+        self.fd.as_raw_fd()
+    }
+
+    /// Sends one message without waiting.
+    pub(super) fn send(&self, message: &[u8], to: SocketAddr) -> io::Result<()> {
+        let (storage, len) = to_storage(to);
+        // SAFETY: message and address are valid for the lengths given.
+        let sent = unsafe {
+            libc::sendto(
+                self.raw_fd(),
+                message.as_ptr().cast(),
+                message.len(),
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                (&raw const storage).cast(),
+                len,
+            )
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Hands everything that waits to `each`: first what the error queue holds (the time stamps
+    /// of what was sent, and failures), then what arrived.
+    pub(super) fn drain(&mut self, mut each: impl FnMut(Event<'_>)) {
+        while self.receive(libc::MSG_ERRQUEUE, &mut each) {}
+        while self.receive(0, &mut each) {}
+    }
+
+    /// One message; false when nothing waits.
+    fn receive(&mut self, flags: libc::c_int, each: &mut impl FnMut(Event<'_>)) -> bool {
+        let mut control = [0u64; 128]; // aligned for cmsghdr
+        let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let mut part =
+            libc::iovec { iov_base: self.buffer.as_mut_ptr().cast(), iov_len: self.buffer.len() };
+        // SAFETY: an all-zero msghdr is valid; its fields are set to live buffers below.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_name = name.as_mut_ptr().cast();
+        header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        header.msg_iov = &mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&control) as _;
+        // SAFETY: every buffer of the header outlives the call and has the length told.
+        let got =
+            unsafe { libc::recvmsg(self.fd.as_raw_fd(), &mut header, flags | libc::MSG_DONTWAIT) };
+        if got < 0 {
+            // An ICMP error that was already taken from the queue is reported once more here.
+            let code = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            return flags == 0 && code != libc::EAGAIN && code != libc::EBADF;
+        }
+        let packet = &self.buffer[..got as usize];
+        let notes = Notes::read(&header);
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            if let Some(event) = self.explain(packet, &notes) {
+                each(event);
+            }
+            return true;
+        }
+        let message = match (self.family, self.raw) {
+            (Family::V4, true) => icmp::strip_ipv4_header(packet),
+            _ => Some(packet),
+        };
+        // SAFETY: the kernel has written msg_namelen bytes of a zeroed storage.
+        let from = unsafe { to_address(name.as_ptr().cast(), header.msg_namelen) };
+        if let (Some(message), Some(from)) = (message, from) {
+            each(Event::Received { message, from, at_ns: notes.stamp_ns });
+        }
+        true
+    }
+
+    fn explain<'a>(&self, packet: &'a [u8], notes: &Notes) -> Option<Event<'a>> {
+        let error = notes.error?;
+        match error.ee_origin {
+            libc::SO_EE_ORIGIN_TIMESTAMPING => {
+                let at_ns = notes.stamp_ns?;
+                Some(Event::Sent { message: packet, at_ns })
+            }
+            libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => {
+                let words = icmp::error_words(self.family, error.ee_type, error.ee_code);
+                Some(Event::Failed { message: packet, words })
+            }
+            libc::SO_EE_ORIGIN_LOCAL => {
+                Some(Event::Failed { message: packet, words: "refused by this machine" })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The control messages that matter here.
+#[derive(Default)]
+struct Notes {
+    stamp_ns: Option<i64>,
+    error: Option<libc::sock_extended_err>,
+}
+
+impl Notes {
+    fn read(header: &libc::msghdr) -> Notes {
+        let mut notes = Notes::default();
+        // SAFETY: the header was filled by recvmsg.
+        let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
+        while !next.is_null() {
+            // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR answer headers inside the control buffer.
+            let (level, kind, data) =
+                unsafe { ((*next).cmsg_level, (*next).cmsg_type, libc::CMSG_DATA(next)) };
+            // SAFETY: as above.
+            let room = unsafe { (*next).cmsg_len as usize };
+            let holds = |bytes: usize| room >= bytes + size_of::<libc::cmsghdr>();
+            match (level, kind) {
+                (libc::SOL_SOCKET, libc::SO_TIMESTAMPING)
+                    if holds(size_of::<[libc::timespec; 3]>()) =>
+                {
+                    // SAFETY: the kernel wrote three timespecs; the first is the software stamp.
+                    let at = unsafe { ptr::read_unaligned(data.cast::<libc::timespec>()) };
+                    if at.tv_sec != 0 {
+                        notes.stamp_ns = Some(at.tv_sec * 1_000_000_000 + at.tv_nsec);
+                    }
+                }
+                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+                    if holds(size_of::<libc::sock_extended_err>()) =>
+                {
+                    // SAFETY: the kernel wrote a sock_extended_err first.
+                    notes.error = Some(unsafe { ptr::read_unaligned(data.cast()) });
+                }
+                _ => {}
+            }
+            // SAFETY: `next` is a header inside the control buffer.
+            next = unsafe { libc::CMSG_NXTHDR(header, next) };
+        }
+        notes
+    }
+}
+
+fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: socket takes no pointers.
+    let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
+    check(fd)?;
+    // SAFETY: the descriptor is new and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn check(status: libc::c_int) -> io::Result<()> {
+    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn to_storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: an all-zero sockaddr_storage is valid.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let place = &raw mut storage;
+    let len = match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: the storage is large enough and aligned for every socket address.
+            let target = unsafe { &mut *place.cast::<libc::sockaddr_in>() };
+            target.sin_family = libc::AF_INET as libc::sa_family_t;
+            target.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
+            size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: as above.
+            let target = unsafe { &mut *place.cast::<libc::sockaddr_in6>() };
+            target.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            target.sin6_addr.s6_addr = v6.ip().octets();
+            target.sin6_scope_id = v6.scope_id();
+            size_of::<libc::sockaddr_in6>()
+        }
+    };
+    (storage, len as libc::socklen_t)
+}

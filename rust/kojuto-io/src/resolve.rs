@@ -1,0 +1,132 @@
+//! Host names to addresses by the system's resolver, several at a time.
+
+use std::ffi::{CStr, CString};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ptr;
+
+/// Which addresses are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// IPv4 when the name has one, else IPv6.
+    Either,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// The first address of `name` (port 0), or the resolver's own words why there is none.
+///
+/// # Errors
+/// What getaddrinfo(3) said.
+pub fn resolve(name: &str, want: Want) -> Result<SocketAddr, String> {
+    match want {
+        Want::V4 => lookup(name, libc::AF_INET),
+        Want::V6 => lookup(name, libc::AF_INET6),
+        Want::Either => lookup(name, libc::AF_INET).or_else(|first| {
+            // The second failure tells less: it is about the rarer family.
+            lookup(name, libc::AF_INET6).map_err(|_| first)
+        }),
+    }
+}
+
+/// [`resolve`] for each name, side by side: one slow name server costs its time once.
+pub fn resolve_all(names: &[String], want: Want) -> Vec<Result<SocketAddr, String>> {
+    if let [name] = names {
+        return vec![resolve(name, want)];
+    }
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            names.iter().map(|name| scope.spawn(move || resolve(name, want))).collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err("resolver failed".to_owned())))
+            .collect()
+    })
+}
+
+fn lookup(name: &str, family: libc::c_int) -> Result<SocketAddr, String> {
+    let text = CString::new(name).map_err(|_| "NUL in the name".to_owned())?;
+    // SAFETY: an all-zero addrinfo is the documented "no hints".
+    let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
+    hints.ai_family = family;
+    hints.ai_socktype = libc::SOCK_DGRAM;
+    let mut found: *mut libc::addrinfo = ptr::null_mut();
+    // SAFETY: the name is NUL-terminated, the hints are valid, the result goes to a valid place.
+    let status = unsafe { libc::getaddrinfo(text.as_ptr(), ptr::null(), &hints, &mut found) };
+    if status != 0 {
+        // SAFETY: gai_strerror answers a static NUL-terminated text for every number.
+        let words = unsafe { CStr::from_ptr(libc::gai_strerror(status)) };
+        return Err(words.to_string_lossy().into_owned());
+    }
+    // SAFETY: status 0 means a list of at least one entry, which lives until freeaddrinfo.
+    let address = unsafe { to_address((*found).ai_addr, (*found).ai_addrlen) };
+    // SAFETY: the list came from getaddrinfo and is freed once.
+    unsafe { libc::freeaddrinfo(found) };
+    address.ok_or_else(|| "no address of this family".to_owned())
+}
+
+/// The address behind a `sockaddr` of `len` bytes; None for other families.
+///
+/// # Safety
+/// `address` must be NULL or point to `len` readable bytes.
+pub(crate) unsafe fn to_address(
+    address: *const libc::sockaddr,
+    len: libc::socklen_t,
+) -> Option<SocketAddr> {
+    if address.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {
+        return None;
+    }
+    // SAFETY: the family is within the `len` bytes; reads may be unaligned.
+    let family = unsafe { ptr::read_unaligned(&raw const (*address).sa_family) };
+    match i32::from(family) {
+        libc::AF_INET if len as usize >= size_of::<libc::sockaddr_in>() => {
+            // SAFETY: the caller promises `len` bytes, which hold the structure.
+            let v4 = unsafe { ptr::read_unaligned(address.cast::<libc::sockaddr_in>()) };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 if len as usize >= size_of::<libc::sockaddr_in6>() => {
+            // SAFETY: as above.
+            let v6 = unsafe { ptr::read_unaligned(address.cast::<libc::sockaddr_in6>()) };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Some(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// The address to ping for `address`: the unspecified one means this machine.
+pub fn or_loopback(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_their_own_addresses() {
+        assert_eq!(resolve("127.0.0.1", Want::Either).unwrap().ip(), Ipv4Addr::LOCALHOST);
+        assert_eq!(resolve("::1", Want::Either).unwrap().ip(), Ipv6Addr::LOCALHOST);
+        assert!(resolve("::1", Want::V4).is_err());
+        assert!(resolve("127.0.0.1", Want::V6).is_err());
+        assert!(or_loopback(resolve("0.0.0.0", Want::V4).unwrap()).ip().is_loopback());
+    }
+
+    #[test]
+    fn a_name_without_address_is_told_and_does_not_stop_the_others() {
+        let names = ["no-such-name.invalid".to_owned(), "127.0.0.2".to_owned(), "a\0b".to_owned()];
+        let found = resolve_all(&names, Want::Either);
+        assert!(found[0].as_ref().is_err_and(|words| !words.is_empty()));
+        assert!(found[1].is_ok());
+        assert!(found[2].is_err());
+    }
+}
