@@ -12,6 +12,8 @@ import pytest
 from benches.harness import BIN, cost
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benches.harness import Table
 
 PLUGIN = BIN / "mackerel-plugin-pinging"
@@ -65,7 +67,7 @@ def test_the_mean_on_loopback(table: Table) -> None:
 
 def test_a_run_costs_little_more_than_a_bare_start(table: Table) -> None:
     """CPU of one host and one packet, as a ratio to `python -c pass`; the sum of 20 starts."""
-    line = [PLUGIN, "--host", "127.0.0.1", "--key-prefix", "lo", "--count", "1"]
+    line: list[str | Path] = [PLUGIN, "--host", "127.0.0.1", "--key-prefix", "lo", "--count", "1"]
     row = table.compare(
         "start-up, pinging",
         "CPU of a run with one packet / bare `python -c pass`",

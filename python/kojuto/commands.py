@@ -16,6 +16,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mackerel-plugin-postfix-log": (
         "kojuto.tools.postfix_log",
         "Postfix delivery delays and outcomes from the mail log",
+    "mackerel-plugin-linux-process-status": (
+        "kojuto.tools.process_status",
+        "CPU, file descriptor and memory metrics of a process",
+    ),
     "mackerel-plugin-pinging": (
         "kojuto.tools.pinging",
         "ICMP round-trip metrics of one or more hosts",

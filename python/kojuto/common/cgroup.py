@@ -1,0 +1,98 @@
+"""The limits that control groups put on a process, versions 1 and 2 (cgroups(7))."""
+
+from __future__ import annotations
+
+import os
+
+from kojuto.common import procfs
+
+# A limit of version 1 from here on is none: the kernel's "unlimited" is 2^63 less a page.
+NO_LIMIT = 1 << 62
+
+
+class Groups:
+    """Where the groups of one process are mounted.
+
+    Args:
+        pid: the process.
+        proc: where proc is mounted.
+
+    Raises:
+        OSError: the process is gone.
+    """
+
+    def __init__(self, pid: int, proc: str = "/proc") -> None:
+        self._mounts = _mounts(procfs.read(f"{proc}/self/mountinfo"))
+        self._paths: dict[str, str] = {}
+        for line in procfs.read(f"{proc}/{pid}/cgroup").splitlines():
+            _, controllers, path = line.split(":", 2)
+            for controller in controllers.split(","):
+                self._paths[controller] = path
+
+    def memory_limit(self) -> int | None:
+        """The lowest memory limit from the process's group up to the root, None without one."""
+        limits = [
+            int(text)
+            for folder in self._folders("")
+            if (text := _value(folder, "memory.max")) not in ("", "max")
+        ]
+        limits += [
+            int(text)
+            for folder in self._folders("memory")
+            if (text := _value(folder, "memory.limit_in_bytes")) not in ("", "-1")
+        ]
+        lowest = min(limits, default=NO_LIMIT)
+        return lowest if lowest < NO_LIMIT else None
+
+    def cpu_limit(self) -> float | None:
+        """How many CPUs the process may use at most, None without a limit."""
+        limits = []
+        for folder in self._folders(""):
+            quota, _, period = _value(folder, "cpu.max").partition(" ")
+            if quota not in ("", "max"):
+                limits.append(int(quota) / int(period or 100_000))
+        for folder in self._folders("cpu"):
+            quota = _value(folder, "cpu.cfs_quota_us")
+            if quota not in ("", "-1"):
+                limits.append(int(quota) / int(_value(folder, "cpu.cfs_period_us") or 100_000))
+        return min(limits, default=None)
+
+    def _folders(self, controller: str) -> list[str]:
+        """The folder of the process's group and of all above it, as far as they can be seen."""
+        mount = self._mounts.get(controller)
+        path = self._paths.get(controller)
+        if mount is None or path is None:
+            return []
+        point, root = mount
+        inside = path
+        if root != "/":  # a part of the tree is mounted, as in a container
+            inside = path[len(root) :] if (path + "/").startswith(root + "/") else "/"
+        parts = [part for part in inside.split("/") if part]
+        if ".." in parts:  # the group is outside what this namespace may see
+            parts = []
+        return ["/".join([point, *parts[:end]]) for end in range(len(parts), -1, -1)]
+
+
+def _mounts(mountinfo: str) -> dict[str, tuple[str, str]]:
+    """Controller to (mount point, mounted root); the empty name is version 2."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, kind = left.split(), right.split()
+        if len(fields) < 5 or len(kind) < 3:
+            continue
+        point = fields[4].replace("\\040", " ")
+        if kind[0] == "cgroup2":
+            found.setdefault("", (point, fields[3]))
+        elif kind[0] == "cgroup":
+            for option in kind[-1].split(","):
+                found.setdefault(option, (point, fields[3]))
+    return found
+
+
+def _value(folder: str, name: str) -> str:
+    path = os.path.join(folder, name)
+    try:
+        return procfs.read(path).strip()
+    except OSError:
+        return ""

@@ -1,0 +1,359 @@
+"""``mackerel-plugin-linux-process-status``: CPU, descriptors and memory of one process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import CLOCK_BOOTTIME, clock_gettime, time
+
+from kojuto import _native
+from kojuto.common import cli, procfs
+from kojuto.common.cli import Command, Option, Values, complain, describe
+from kojuto.common.metrics import OUTPUT, Graph, Metrics, meta_requested, name_part, print_meta
+from kojuto.common.state import state_path
+from kojuto.common.units import integer
+from kojuto.errors import KojutoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PROG = "mackerel-plugin-linux-process-status"
+FAMILIES = {
+    "process_fds": ("gauge", "Open file descriptors and their limit."),
+    "process_fds_usage_percent": ("gauge", "Share of the descriptor limit in use."),
+    "process_cpu_percent": ("gauge", "Share of the CPU base used since the last run."),
+    "process_memory_bytes": ("gauge", "Resident memory, its maximum, and PSS when asked for."),
+    "process_memory_usage_percent": ("gauge", "Share of the memory in use."),
+    "process_count": ("gauge", "Threads and processes."),
+    "process_io_bytes_per_second": ("gauge", "Storage bytes a second since the last run."),
+    "process_context_switches_per_second": ("gauge", "Context switches a second."),
+}
+
+COMMAND = Command(
+    PROG,
+    "Print CPU, file descriptor and memory use of a process as Mackerel metrics. CPU is what was "
+    "used since the last run.",
+    [
+        Option("-p", "--pid", metavar="PID", read=integer(1, 1 << 22), help="process id",
+               group="Process (one of these)"),
+        Option("--pid-file", metavar="FILE", help="file that holds the process id",
+               group="Process (one of these)"),
+        Option("--name", metavar="NAME", group="Process (one of these)",
+               help="name of the process, its program or its first argument; of a tree the root"),
+        Option("--with-children", help="sum over the process and all its descendants",
+               group="Process (one of these)"),
+        Option("--key-prefix", metavar="PREFIX", required=True, help="metric key"),
+        Option("--cpu-base", metavar="BASE", default="host",
+               choices=("host", "core", "cgroup", "compat"),
+               help="what 100% of CPU is: host (all CPUs), core (one CPU), cgroup (its CPU "
+                    "limit), compat (user, nice, system and idle time, as the original)"),
+        Option("--ignore-cgroup", help="memory maximum is the machine's, whatever cgroup limits"),
+        Option("--threads", help="print the number of threads (and processes) too",
+               group="More metrics"),
+        Option("--io", help="print storage bytes read and written a second too",
+               group="More metrics"),
+        Option("--context-switches", help="print context switches a second too",
+               group="More metrics"),
+        Option("--pss", group="More metrics",
+               help="print the proportional memory share too; the kernel walks all pages for it, "
+                    "which can stall a process of many GB for seconds"),
+        OUTPUT,
+    ],
+    usage="{--pid PID | --pid-file FILE | --name NAME} --key-prefix PREFIX [options]",
+)  # fmt: skip
+
+
+class Run:
+    """One run: what was found, what to print, what to say at the end."""
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.key = name_part(values.key_prefix)
+        self.metrics = Metrics(FAMILIES)
+        self.root = _find(values)
+        self.tree = [self.root]
+        if values.with_children:
+            self.tree = procfs.with_descendants(self.root, procfs.every_stat())
+        self.failed = False
+
+    def sum(self, of: Callable[[int], int]) -> int:
+        """The sum over the tree; a descendant that ended meanwhile counts nothing."""
+        total = 0
+        for process in self.tree:
+            try:
+                total += of(process.pid)
+            except (FileNotFoundError, ProcessLookupError):  # noqa: PERF203
+                if process is self.root:
+                    raise
+        return total
+
+    def part(self, what: str, work: Callable[[], None]) -> None:
+        """Do a part of the work that may need more rights than we have."""
+        try:
+            work()
+        except PermissionError as error:
+            if not self.failed:
+                complain(
+                    PROG,
+                    f"error: {what} of process {self.root.pid}: {describe(error)}",
+                    "run it as root or as the user of that process",
+                )
+            self.failed = True
+
+    def add(self, graph: str, name: str, value: float, family: str) -> None:
+        """Add a metric of one graph."""
+        title = f"process-status.{graph}_{self.key}.{name}"
+        self.metrics.add(title, value, family, process=self.key, kind=name)
+
+    # -- the parts --------------------------------------------------------------------------------
+
+    def fds(self) -> None:
+        """Open file descriptors beside their limit."""
+        count, most = self.sum(procfs.fd_count), self.sum(procfs.fd_limit)
+        self.add("fds", "count", count, "process_fds")
+        self.add("fds", "max", most, "process_fds")
+        share = count * 100 / most if most else 0.0
+        self.add("fds_usage", "percentage", share, "process_fds_usage_percent")
+
+    def rates(self) -> None:
+        """CPU and whatever else is a difference to the last run."""
+        sample = self._sample()
+        path = state_path(f"{os.getuid()}-process-status-v2-{self.values.key_prefix}-{self._id()}")
+        before = _load(path)
+        if before is None:
+            sys.stderr.write("Notice: first time execution command\n")
+        elif not _same_process(before, sample):
+            sys.stderr.write(
+                f"Notice: the last run looked at another process than this {self.root.pid} "
+                "(or at another set of them); starting afresh\n"
+            )
+        else:
+            self._print_rates(before, sample)
+        text = ",".join(f'"{name}":{value!r}' for name, value in sample.items())
+        _native.write_state(path, b"{%s}" % text.encode())
+
+    def _id(self) -> str:
+        """A process found by file or name keeps its state over a restart with another pid."""
+        return str(self.root.pid) if self.values.pid is not None else "found"
+
+    def _sample(self) -> dict[str, float]:
+        ticks = sum(process.cpu_ticks for process in self.tree)
+        if self.values.with_children:
+            # What a child has used moves to its parent's account when it is waited for, so that
+            # this sum only grows.
+            ticks += sum(process.reaped_ticks for process in self.tree)
+        sample: dict[str, float] = {
+            "now": int(time()),
+            "syscpu": procfs.busy_and_idle_ticks() / procfs.TICKS_PER_S,
+            "cpu": ticks / procfs.TICKS_PER_S,
+            "uptime": clock_gettime(CLOCK_BOOTTIME),
+            "pid": self.root.pid,
+            "start": self.root.start_ticks,
+            "tree": int(self.values.with_children),
+        }
+        if self.values.io:
+            self.part("I/O", lambda: self._sample_pair(sample, "io", procfs.io_bytes))
+        if self.values.context_switches:
+            self.part(
+                "context switches",
+                lambda: self._sample_pair(sample, "ctx", procfs.context_switches),
+            )
+        return sample
+
+    def _sample_pair(
+        self, sample: dict[str, float], name: str, of: Callable[[int], tuple[int, int]]
+    ) -> None:
+        pairs: dict[int, tuple[int, int]] = {}
+
+        def first(pid: int) -> int:
+            pairs[pid] = of(pid)
+            return pairs[pid][0]
+
+        sample[name + "1"] = self.sum(first)
+        sample[name + "2"] = sum(pair[1] for pair in pairs.values())
+
+    def _print_rates(self, before: dict[str, float], sample: dict[str, float]) -> None:
+        used_s = sample["cpu"] - before["cpu"]
+        base_s = self._base_s(before, sample)
+        if base_s > 0 and used_s >= 0:
+            self.add("cpu", "percentage", used_s / base_s * 100, "process_cpu_percent")
+        passed_s = sample["uptime"] - before.get("uptime", sample["uptime"])
+        for name, graph, kinds, family in (
+            ("io", "io", ("read_bytes", "write_bytes"), "process_io_bytes_per_second"),
+            (
+                "ctx",
+                "context_switches",
+                ("voluntary", "involuntary"),
+                "process_context_switches_per_second",
+            ),
+        ):
+            for number, kind in enumerate(kinds, start=1):
+                field = f"{name}{number}"
+                if field in sample and field in before and passed_s > 0:
+                    grown = sample[field] - before[field]
+                    if grown >= 0:  # threads that ended take their counts with them
+                        self.add(graph, kind, grown / passed_s, family)
+
+    def _base_s(self, before: dict[str, float], sample: dict[str, float]) -> float:
+        """CPU seconds that are 100%."""
+        base = self.values.cpu_base
+        if base == "compat" or "uptime" not in before:  # a state file of the original
+            return sample["syscpu"] - before["syscpu"]
+        cpus: float = os.cpu_count() or 1
+        if base == "core":
+            cpus = 1
+        elif base == "cgroup":
+            from kojuto.common.cgroup import Groups
+
+            cpus = min(cpus, Groups(self.root.pid).cpu_limit() or cpus)
+        return (sample["uptime"] - before["uptime"]) * cpus
+
+    def memory(self) -> None:
+        """Resident memory beside what there is."""
+        used = self.sum(procfs.resident_bytes)
+        most = procfs.memory_bytes()
+        if not self.values.ignore_cgroup:
+            from kojuto.common.cgroup import Groups
+
+            most = min(most, Groups(self.root.pid).memory_limit() or most)
+        self.add("mem", "used", used, "process_memory_bytes")
+        self.add("mem", "max", most, "process_memory_bytes")
+        self.add("mem_usage", "percentage", used * 100 / most, "process_memory_usage_percent")
+
+    def more(self) -> None:
+        """What was asked for beyond the original's metrics."""
+        if self.values.threads:
+            threads = sum(process.threads for process in self.tree)
+            self.add("threads", "count", threads, "process_count")
+            if self.values.with_children:
+                self.add("processes", "count", len(self.tree), "process_count")
+        if self.values.pss:
+            self.part("smaps_rollup", self._pss)
+
+    def _pss(self) -> None:
+        self.add("mem", "pss", self.sum(procfs.pss_bytes), "process_memory_bytes")
+
+
+def _find(values: Values) -> procfs.Stat:
+    given = [name for name in ("pid", "pid_file", "name") if getattr(values, name) is not None]
+    if len(given) != 1:
+        raise UsageError("one of --pid, --pid-file and --name is required")
+    pid = values.pid
+    if values.name is not None:
+        return _by_name(values.name)
+    if values.pid_file is not None:
+        pid = _from_file(values.pid_file)
+    try:
+        return procfs.stat(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        where = f" (from {values.pid_file})" if values.pid_file is not None else ""
+        raise KojutoError(f"no process {pid}{where}", "is it running?") from None
+
+
+def _from_file(path: str) -> int:
+    text = procfs.read(path).split()
+    if not text or not text[0].isascii() or not text[0].isdigit() or len(text[0]) > 9:
+        raise KojutoError(f"{path}: no process id in it")
+    return int(text[0])
+
+
+def _by_name(name: str) -> procfs.Stat:
+    """The one process of that name whose parent does not bear it too."""
+    own = os.getpid()
+    every = [each for each in procfs.every_stat() if each.state != "Z" and each.pid != own]
+    found = {each.pid: each for each in every if name in procfs.command_names(each.pid, each.name)}
+    roots = [each for each in found.values() if each.ppid not in found]
+    if not roots:
+        raise KojutoError(f"no process is called {name}", "see 'ps -eo pid,comm,args'")
+    if len(roots) > 1:
+        pids = ", ".join(str(each.pid) for each in sorted(roots, key=lambda each: each.pid)[:10])
+        raise KojutoError(
+            f"{len(roots)} processes are called {name}: {pids}", "choose with --pid or --pid-file"
+        )
+    return roots[0]
+
+
+def _load(path: str) -> dict[str, float] | None:
+    """The last run's sample: a flat JSON object of numbers, ours or the original's."""
+    content, reason = _native.read_state(path)
+    if content is None:
+        if reason is not None:
+            complain(PROG, f"warning: {path}: {reason}; starting afresh")
+        return None
+    try:
+        text = content.decode("ascii").strip()
+        if text[:1] != "{" or text[-1:] != "}":
+            raise ValueError
+        pairs = [part.split(":") for part in text[1:-1].split(",")]
+        found = {name.strip().strip('"'): float(value) for name, value in pairs}
+        if not {"syscpu", "cpu"} <= found.keys() or any(v - v != 0 for v in found.values()):
+            raise ValueError
+    except ValueError:
+        complain(PROG, f"warning: {path}: not what an earlier run wrote; starting afresh")
+        return None
+    return found
+
+
+def _same_process(before: dict[str, float], sample: dict[str, float]) -> bool:
+    if "start" in before:
+        same = all(before.get(name) == sample[name] for name in ("pid", "start", "tree"))
+        # Not by the calendar, which may be stepped: by the time since boot.
+        return same and before.get("uptime", 0.0) <= sample["uptime"]
+    # A state file of the original knows no start: the process must be older than the file.
+    started = time() - sample["uptime"] + sample["start"] / procfs.TICKS_PER_S
+    return started <= before.get("now", 0.0) + 1 and sample["cpu"] >= before["cpu"]
+
+
+def _graphs(values: Values) -> list[Graph]:
+    key = name_part(values.key_prefix)
+    label = f"Process {key}"
+
+    def graph(name: str, title: str, unit: str, *metrics: str) -> Graph:
+        rows = [(metric, metric.replace("_", " ")) for metric in metrics]
+        return Graph(f"process-status.{name}_{key}", f"{label}: {title}", unit, rows)
+
+    graphs = [
+        graph("fds", "file descriptors", "integer", "count", "max"),
+        graph("fds_usage", "file descriptor usage", "percentage", "percentage"),
+        graph("cpu", "CPU", "percentage", "percentage"),
+        graph("mem", "memory", "bytes", "used", "max", *(["pss"] if values.pss else [])),
+        graph("mem_usage", "memory usage", "percentage", "percentage"),
+    ]
+    if values.threads:
+        graphs.append(graph("threads", "threads", "integer", "count"))
+        if values.with_children:
+            graphs.append(graph("processes", "processes", "integer", "count"))
+    if values.io:
+        graphs.append(graph("io", "storage", "bytes/sec", "read_bytes", "write_bytes"))
+    if values.context_switches:
+        kinds = ("voluntary", "involuntary")
+        graphs.append(graph("context_switches", "context switches a second", "float", *kinds))
+    return graphs
+
+
+def _work(values: Values, _: list[str]) -> int:
+    if meta_requested():
+        print_meta(_graphs(values))
+        return cli.DONE
+    run = Run(values)
+    try:
+        run.part("file descriptors", run.fds)
+        run.rates()
+        run.memory()
+        run.more()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        if not (error.filename or "").startswith("/proc/") and error.errno != 3:
+            raise
+        raise KojutoError(f"process {run.root.pid} ended meanwhile") from None
+    run.metrics.write(values.output, int(time()))
+    return cli.FAILED if run.failed else cli.DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``mackerel-plugin-linux-process-status`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
