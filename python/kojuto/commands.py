@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "kojuto.tools.pinging",
         "ICMP round-trip metrics of one or more hosts",
     ),
+    "myps": ("kojuto.tools.myps", "grep, kill and watch the threads of a MySQL server"),
 }
 
 

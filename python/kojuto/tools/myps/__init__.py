@@ -1,0 +1,54 @@
+"""``myps``: grep, kill and watch the threads of a MySQL or MariaDB server."""
+
+from __future__ import annotations
+
+import sys
+
+from kojuto.common import cli
+from kojuto.common.cli import Command, Values
+from kojuto.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMAND = Command(
+    "myps",
+    "Like pgrep and pkill for the threads of a MySQL or MariaDB server: grep lists those that "
+    "match, kill ends them, top shows them live.",
+    [],
+    usage="{grep | kill | top} [options] [INFO]",
+    positional="COMMAND …",
+    stop_at_positional=True,
+    epilog="""
+Commands:
+  grep   list the threads that match
+  kill   list them, ask, and kill those that still run the same statement
+  top    a live view: sort, filter, kill
+
+'myps COMMAND --help' shows the options. Examples:
+  myps grep --time 10 --info 'select%'
+  myps kill --time 60 --user app --query-only
+  myps kill --time 60 --user app --yes --interval 5s --run-time 10m --log /var/log/myps.ltsv
+""",
+)
+
+
+def _work(_: Values, arguments: list[str]) -> int:
+    from kojuto.tools.myps import options
+
+    name, *rest = arguments or [""]
+    command = options.COMMANDS.get(name)
+    if command is None:
+        text = f"{name}: no such command" if name else "no command given"
+        raise UsageError(text, "myps grep, myps kill or myps top")
+    return cli.run(command, options.run, rest)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``myps`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""How ``myps`` reaches the server: option files, environment, command line, TLS."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.constants import CLIENT
+
+from kojuto.common.cli import complain, one_line
+from kojuto.common.optionfile import client_options
+from kojuto.errors import KojutoError
+from kojuto.tools.myps.options import SSL_MODES as MODES
+
+if TYPE_CHECKING:
+    from pymysql.cursors import Cursor
+
+    from kojuto.common.cli import Values
+
+if TYPE_CHECKING:
+    _Connection = Connection[Cursor]
+else:
+    _Connection = Connection
+
+SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108
+# The server or the way to it went away: worth another try in a watch.
+GONE = frozenset(
+    {1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 2002, 2003, 2006, 2013, 2055, 4031}
+)
+
+
+class MypsConnection(_Connection):
+    """A connection that never sends credentials before the TLS it was told to require."""
+
+    require_tls = False
+    server_capabilities: int
+
+    def _request_authentication(self) -> None:
+        if not self.server_capabilities & CLIENT.SSL:
+            if self.require_tls:
+                raise pymysql.err.OperationalError(2026, "the server offers no TLS")
+            self.ssl = False  # it was preferred, not required
+        super()._request_authentication()  # type: ignore[misc]
+
+
+class _TlsConnection(MypsConnection):
+    require_tls = True
+
+
+class Target:
+    """Where to connect and as whom.
+
+    Args:
+        values: the command line.
+    """
+
+    def __init__(self, values: Values) -> None:
+        hide_argument(values.mysql_password)
+        options = client_options(
+            "myps",
+            os.environ,
+            lambda text: complain("myps", f"warning: {text}"),
+            defaults_file=values.defaults_file,
+            extra_file=values.defaults_extra_file,
+            group_suffix=values.defaults_group_suffix,
+            login_path=values.login_path,
+            no_defaults=values.no_defaults,
+        )
+        environ = os.environ
+        self.host = values.mysql_host or options.get("host") or environ.get("MYSQL_HOST") or ""
+        self.port = values.mysql_port or _port(options.get("port"), environ.get("MYSQL_TCP_PORT"))
+        socket = values.mysql_socket or options.get("socket") or environ.get("MYSQL_UNIX_PORT")
+        self.user = values.mysql_user or options.get("user") or environ.get("USER") or _login()
+        self.password = options.get("password", environ.get("MYSQL_PWD")) or ""
+        if values.mysql_password is not None:
+            self.password = values.mysql_password
+        if values.ask_password:
+            from getpass import getpass
+
+            self.password = getpass("Password: ")
+        self.timeout_s = values.mysql_timeout
+        self.socket = self._choose_socket(values, options, socket)
+        self._tls = _Tls(values, options)
+        self.debug = values.debug
+
+    def _choose_socket(
+        self, values: Values, options: dict[str, str | None], socket: str | None
+    ) -> str | None:
+        """The socket when the host is this machine by name; None for TCP (the client's rule)."""
+        protocol = (options.get("protocol") or "").lower()
+        if protocol == "tcp" or self.host not in ("", "localhost"):
+            return None
+        if values.mysql_socket is None and values.mysql_port and self.host == "":
+            return None  # a port on the command line means TCP
+        if socket:
+            return socket
+        found = [path for path in SOCKETS if os.path.exists(path)]
+        return found[0] if found else None
+
+    @property
+    def address(self) -> str:
+        """For messages."""
+        if self.socket is not None:
+            return self.socket
+        host = self.host or "127.0.0.1"
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def connect(self) -> MypsConnection:
+        """A new connection, answers as bytes.
+
+        Raises:
+            KojutoError: why there is none; `__cause__` is pymysql's error.
+        """
+        if self.debug:
+            log(f"DSN: {self.user}:xxxx@{self.address} tls={self._tls.mode}")
+        where: dict[str, Any] = {"host": self.host or "127.0.0.1", "port": self.port}
+        if self.socket is not None:
+            where = {"unix_socket": self.socket}
+        secure = self._tls.arguments(self.socket is not None)
+        kind = _TlsConnection if self._tls.required else MypsConnection
+        try:
+            return kind(
+                user=self.user,
+                password=self.password,
+                charset="utf8mb4",
+                use_unicode=False,
+                autocommit=True,
+                connect_timeout=max(1, round(self.timeout_s)),
+                read_timeout=max(1, round(self.timeout_s)),
+                write_timeout=max(1, round(self.timeout_s)),
+                client_flag=CLIENT.MULTI_STATEMENTS,
+                program_name="myps",
+                **where,
+                **secure,
+            )
+        except (pymysql.err.MySQLError, OSError, RuntimeError) as error:
+            raise KojutoError(
+                f"{self.user}@{self.address}: {words(error)}", _hint(error, self)
+            ) from error
+
+
+class _Tls:
+    """What was asked for in TLS terms, by MySQL's and by MariaDB's names."""
+
+    def __init__(self, values: Values, options: dict[str, str | None]) -> None:
+        mode = values.ssl_mode or (options.get("ssl-mode") or "").upper()
+        if not mode:
+            if "skip-ssl" in options or _off(options.get("ssl", "")):
+                mode = "DISABLED"
+            elif "ssl-verify-server-cert" in options and not _off(
+                options["ssl-verify-server-cert"]
+            ):
+                mode = "VERIFY_IDENTITY"
+            elif "ssl" in options:
+                mode = "REQUIRED"
+            else:
+                mode = "PREFERRED"
+        if mode not in MODES:
+            raise KojutoError(f"ssl-mode={mode}: not one of {', '.join(MODES)}")
+        self.ca = values.ssl_ca or options.get("ssl-ca")
+        self.cert = values.ssl_cert or options.get("ssl-cert")
+        self.key = values.ssl_key or options.get("ssl-key")
+        if self.ca and mode == "PREFERRED":
+            mode = "VERIFY_CA"  # as the client of MySQL does for --ssl-ca without a mode
+        self.mode = mode
+
+    @property
+    def required(self) -> bool:
+        return MODES.index(self.mode) >= MODES.index("REQUIRED")
+
+    def arguments(self, by_socket: bool) -> dict[str, Any]:
+        if self.mode == "DISABLED" or (by_socket and self.mode == "PREFERRED"):
+            return {"ssl_disabled": True}
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.cert:
+                context.load_cert_chain(self.cert, self.key)
+        except (OSError, ssl.SSLError) as error:
+            named = ", ".join(path for path in (self.ca, self.cert, self.key) if path)
+            raise KojutoError(f"TLS files {named}: {error}") from None
+        context.check_hostname = self.mode == "VERIFY_IDENTITY"
+        if not self.mode.startswith("VERIFY"):
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return {"ssl": context}
+
+
+def _off(value: str | None) -> bool:
+    return value is not None and value.lower() in ("0", "off", "false")
+
+
+def _port(*texts: str | None) -> int:
+    for text in texts:
+        if text:
+            if not text.isdigit() or not 0 < int(text) < 65536:
+                raise KojutoError(f"port={text}: no port", "look into the option files")
+            return int(text)
+    return 3306
+
+
+def _login() -> str:
+    from getpass import getuser
+
+    return getuser()
+
+
+def words(error: BaseException) -> str:
+    """A failure in the server's or the system's words."""
+    if isinstance(error, pymysql.err.MySQLError) and len(error.args) >= 2:
+        return one_line(f"{error.args[1]} ({error.args[0]})")
+    return one_line(str(error))
+
+
+def code(error: BaseException) -> int:
+    """The number of a MySQL error, 0 for others."""
+    if isinstance(error, pymysql.err.MySQLError) and error.args and isinstance(error.args[0], int):
+        return error.args[0]
+    return 0
+
+
+def _hint(error: BaseException, target: Target) -> str | None:
+    if code(error) == 1045:
+        return "give --mysql-user and a password, or put them under [client] in ~/.my.cnf"
+    if code(error) == 2026:
+        return "see --ssl-mode and --ssl-ca"
+    if code(error) in (2002, 2003):
+        where = "--mysql-socket" if target.socket is not None else "--mysql-host and --mysql-port"
+        return f"is the server running there? see {where}"
+    return None
+
+
+def log(text: str) -> None:
+    """A line of ``--debug``."""
+    print(f"myps: {one_line(text)}", file=sys.stderr)
+
+
+def hide_argument(secret: str | None) -> None:
+    """Overwrite `secret` in this process's command line, so that ``ps`` does not show it."""
+    if not secret:
+        return
+    wanted = os.fsencode(secret)
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, proc(5)
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            memory.seek(start)
+            line = memory.read(min(end - start, 1 << 20)) or b""
+            at = line.find(wanted)
+            while at >= 0:
+                memory.seek(start + at)
+                memory.write(b"x" * len(wanted))
+                at = line.find(wanted, at + len(wanted))
+    except (OSError, ValueError, IndexError):
+        complain("myps", "warning: the password on the command line can be seen by ps")

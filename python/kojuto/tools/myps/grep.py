@@ -1,0 +1,30 @@
+"""``myps grep``."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pymysql
+
+from kojuto.common import cli
+from kojuto.errors import KojutoError
+from kojuto.tools.myps.connect import Target, words
+from kojuto.tools.myps.processes import Server
+from kojuto.tools.myps.show import show
+
+if TYPE_CHECKING:
+    from kojuto.common.cli import Values
+
+
+def grep(values: Values) -> int:
+    """List the threads that match; status 1 without any."""
+    target = Target(values)
+    try:
+        with closing(target.connect()) as connection:
+            found = Server(connection, values.debug).match(values)
+    except pymysql.err.MySQLError as error:
+        raise KojutoError(f"{target.address}: {words(error)}") from error
+    for process in found:
+        show(process, "ID", full=values.full)
+    return cli.DONE if found else cli.FAILED

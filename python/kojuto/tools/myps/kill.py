@@ -1,0 +1,271 @@
+"""``myps kill``: list, ask, and kill those that still run the statement that was listed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pymysql
+
+from kojuto.common import cli
+from kojuto.common.cli import complain
+from kojuto.errors import KojutoError, UsageError
+from kojuto.tools.myps.connect import GONE, Target, code, words
+from kojuto.tools.myps.processes import Server
+from kojuto.tools.myps.show import MAGENTA, RESET, colour, line, show
+
+if TYPE_CHECKING:
+    from kojuto.common.cli import Values
+    from kojuto.tools.myps.processes import Process
+
+QUESTION = "Are you sure you want to kill threads? [y/N]:"
+NO_SUCH_THREAD, NOT_OWNER, NO_SUCH_QUERY = 1094, 1095, 1957
+
+
+KILLED = "killed"
+STATEMENT_ONLY = "statement only"
+PASSED_OVER = "passed over"
+
+
+def kill_same(server: Server, process: Process, *, query_only: bool) -> str:
+    """Kill a thread if it still runs the statement it was listed with.
+
+    MariaDB compares the query id itself while it holds its lock, so ``KILL QUERY ID`` hits that
+    statement or none. For a whole connection it goes first, twice, in one block on the server: it
+    does nothing to a connection that sleeps, and fails for one that has moved on. The second asks
+    again because the first may have woken the client into its next statement. No command of a
+    server compares and ends a connection at once, so some microseconds are left between the two.
+
+    Elsewhere the check and the kill travel in one packet.
+
+    Returns:
+        `KILLED`; `STATEMENT_ONLY` when the statement was ended but its connection had moved on
+        before it could be; `PASSED_OVER` when the thread is gone or had moved on.
+
+    Raises:
+        pymysql.err.MySQLError: the server refused.
+    """
+    by_query_id = server.mariadb and process.statement is not None
+    try:
+        if by_query_id and query_only:
+            server.query(f"KILL QUERY ID {process.statement}")
+        elif by_query_id:
+            server.query(
+                f"BEGIN NOT ATOMIC SET @myps_hit = 0; KILL QUERY ID {process.statement}; "
+                f"SET @myps_hit = 1; KILL QUERY ID {process.statement}; "
+                f"KILL CONNECTION {process.id}; END"
+            )
+        else:
+            _check_and_kill(server, process, "QUERY" if query_only else "CONNECTION")
+    except pymysql.err.MySQLError as error:
+        if code(error) == NO_SUCH_QUERY and not query_only:
+            hit = server.query("SELECT @myps_hit")[0][0]
+            return STATEMENT_ONLY if hit in (b"1", 1) else PASSED_OVER
+        if code(error) in (NO_SUCH_THREAD, NO_SUCH_QUERY):
+            return PASSED_OVER
+        raise
+    return KILLED
+
+
+def _check_and_kill(server: Server, process: Process, kind: str) -> None:
+    """The check leaves a variable at 0, an id that no thread has, unless all is as listed."""
+    conditions = (
+        "ID = %s AND USER <=> %s AND HOST <=> %s AND COMMAND = %s AND IFNULL(INFO, '') = %s"
+    )
+    arguments: list[object] = [
+        process.id, process.user, process.host, process.command, process.info,
+    ]  # fmt: skip
+    if process.statement is not None:
+        conditions += (
+            " AND %s = (SELECT MAX(e.EVENT_ID) FROM performance_schema.threads t "
+            "JOIN performance_schema.events_statements_current e USING (THREAD_ID) "
+            "WHERE t.PROCESSLIST_ID = %s)"
+        )
+        arguments += [process.statement, process.id]
+    else:
+        conditions += " AND ABS(UNIX_TIMESTAMP() - TIME - %s) <= 1"
+        arguments.append(process.started)
+    select = f"SELECT IFNULL(MAX(ID), 0) INTO @myps_victim FROM {server.table}"  # noqa: S608
+    sql = f"{select} WHERE {conditions}; KILL {kind} @myps_victim"
+    connection = server.connection
+    with connection.cursor() as cursor:
+        cursor.execute(sql, arguments)
+        while cursor.nextset():
+            pass
+
+
+class Killer:
+    """One command's kills.
+
+    Args:
+        values: the command line.
+    """
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.target = Target(values)
+        self.server: Server | None = None
+        self._spared: set[int] = set()
+
+    def connected(self) -> Server:
+        """The server, connected when it is not."""
+        if self.server is None:
+            connection = self.target.connect()
+            try:
+                self.server = Server(connection, self.values.debug)
+            except BaseException:
+                connection.close()
+                raise
+        return self.server
+
+    def close(self) -> None:
+        """Let go of the connection, whatever state it is in."""
+        if self.server is not None:
+            with suppress(Exception):
+                self.server.connection.close()
+            self.server = None
+
+    def victims(self) -> list[Process]:
+        """Those to kill, in the order to kill them."""
+        values, server = self.values, self.connected()
+        found = server.match(values)
+        if values.ignore_user:
+            spared = self._users_like(values.ignore_user)
+            found = [process for process in found if process.id not in spared]
+        if not values.include_system:
+            for process in found:
+                if process.system and process.id not in self._spared:
+                    self._spared.add(process.id)
+                    complain(
+                        "myps",
+                        f"spared {process.id}: {process.user} {process.command}, a thread of the "
+                        "system (--include-system kills it too)",
+                    )
+            found = [process for process in found if not process.system]
+        if values.query_only:  # a sleeping connection runs no statement
+            found = [process for process in found if process.command != "Sleep"]
+        most = 1 if values.victims == "oldest" else values.limit
+        if most is not None:
+            found = sorted(found, key=lambda process: (-process.time, process.id))[:most]
+        return found
+
+    def _users_like(self, patterns: list[str]) -> set[int]:
+        """Ids of the threads of these users, by the server's own LIKE."""
+        condition = " OR ".join(["IFNULL(USER, '') LIKE %s"] * len(patterns))
+        return {process.id for process in self.connected().processes(f"({condition})", patterns)}
+
+    def kill(self, process: Process) -> bool:
+        """Kill one that was listed; False when it was passed over."""
+        values, server = self.values, self.connected()
+        try:
+            outcome = kill_same(server, process, query_only=values.query_only)
+        except pymysql.err.MySQLError as error:
+            if code(error) == NOT_OWNER:
+                raise KojutoError(
+                    f"{process.id}: {words(error)}",
+                    "the user needs CONNECTION ADMIN, CONNECTION_ADMIN or SUPER",
+                ) from error
+            raise
+        if outcome == PASSED_OVER:
+            complain("myps", f"passed over {process.id}: gone, or on to another statement")
+            return False
+        if outcome == STATEMENT_ONLY:
+            complain("myps", f"{process.id}: only its statement, the connection had moved on")
+        show(process, "KILLED", full=values.full)
+        self._log(process)
+        return True
+
+    def _log(self, process: Process) -> None:
+        if self.values.log is None:
+            return
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        kind = "QUERY" if self.values.query_only else "CONNECTION"
+        text = line(process, "KILLED", full=True, coloured=False)
+        entry = f"time:{now}\tkind:{kind}\tserver:{self.target.address}\t{text}\n"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self.values.log, flags, 0o600)
+        try:
+            os.write(descriptor, entry.encode("utf-8", "replace"))
+        finally:
+            os.close(descriptor)
+
+    def once(self) -> int:
+        """List, ask, kill."""
+        values = self.values
+        victims = self.victims()
+        if values.dry_run or not values.yes:
+            for process in victims:
+                show(process, "ID", full=values.full)
+        if values.dry_run or not victims or not (values.yes or _confirmed()):
+            return cli.DONE
+        for process in victims:
+            self.kill(process)
+        return cli.DONE
+
+    def watch(self) -> int:
+        """List and kill every interval until the time is over or a signal comes."""
+        values = self.values
+        stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        end = None if values.run_time is None else time.monotonic() + values.run_time
+        down = False
+        while not stop.is_set():
+            try:
+                self.once()
+                if down:
+                    complain("myps", f"{self.target.address}: back")
+                down = False
+            except (KojutoError, pymysql.err.MySQLError, OSError) as error:
+                cause = error.__cause__ if isinstance(error, KojutoError) else error
+                if code(cause or error) not in GONE and not isinstance(cause, (OSError, EOFError)):
+                    raise
+                self.close()
+                if not down:
+                    complain("myps", f"warning: {self.target.address}: {words(cause or error)}")
+                    complain("myps", "warning: trying again every interval")
+                down = True
+            left = values.interval if end is None else min(values.interval, end - time.monotonic())
+            if left <= 0 or (end is not None and time.monotonic() + left >= end):
+                stop.wait(max(left, 0))
+                break
+            stop.wait(left)
+        return cli.DONE
+
+
+def _confirmed() -> bool:
+    """Ask; only ``y`` or ``Y`` is a yes, and the end of the input is an error."""
+    question = QUESTION
+    if colour(sys.stdout):
+        question = f"{MAGENTA}{QUESTION}{RESET}"
+    sys.stdout.write(question)
+    sys.stdout.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        sys.stdout.write("\n")
+        raise KojutoError("no answer, nothing was killed", "--yes kills without asking")
+    return answer.rstrip("\r\n") in ("y", "Y")
+
+
+def kill(values: Values) -> int:
+    """Kill the threads that match, once or in a watch."""
+    if values.interval is None and values.run_time is not None:
+        raise UsageError("--run-time needs --interval")
+    if values.interval is not None:
+        if not (values.yes or values.dry_run):
+            raise UsageError("--interval needs --yes or --dry-run", "nobody is there to be asked")
+        if values.interval <= 0:
+            raise UsageError("--interval 0: above 0 is needed")
+    killer = Killer(values)
+    if values.log is not None:  # find out now, not after the first kill
+        os.close(os.open(values.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    try:
+        return killer.watch() if values.interval is not None else killer.once()
+    except pymysql.err.MySQLError as error:
+        raise KojutoError(f"{killer.target.address}: {words(error)}") from error
+    finally:
+        killer.close()

@@ -1,0 +1,170 @@
+"""The command lines of ``myps grep``, ``myps kill`` and ``myps top``."""
+
+from __future__ import annotations
+
+from kojuto.common.cli import Command, Option, Values
+from kojuto.common.units import duration, integer, number
+from kojuto.errors import KojutoError
+
+FILTER = "Filters (% and _ are wildcards)"
+SERVER = "Connection"
+SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return number(0)(text)
+    except ValueError:
+        return duration(text)
+
+
+def _ssl_mode(text: str) -> str:
+    if text.upper() not in SSL_MODES:
+        raise ValueError(f"not one of {', '.join(SSL_MODES)}")
+    return text.upper()
+
+
+def _filters() -> list[Option]:
+    def like(short: str, long: str, what: str) -> Option:
+        return Option(short, long, metavar="PATTERN", help=what, group=FILTER)
+
+    return [
+        Option("-t", "--time", "--duration", metavar="SECONDS", read=_seconds, group=FILTER,
+               help="in its present state for at least so long"),
+        like("-u", "--user", "of this user"),
+        like("-d", "--db", "in this database"),
+        like("-c", "--command", "of this command (Query, Sleep, …)"),
+        like("-s", "--state", "in this state"),
+        like("-i", "--info", "whose statement matches; a bare argument is the same"),
+    ]  # fmt: skip
+
+
+def _connection() -> list[Option]:
+    def server(name: str, metavar: str, what: str) -> Option:
+        return Option(name, metavar=metavar, help=what, group=SERVER)
+
+    return [
+        server("--mysql-host", "HOST", "server; localhost means the socket"),
+        Option("--mysql-port", metavar="PORT", read=integer(1, 65535), help="TCP port",
+               group=SERVER),
+        server("--mysql-user", "USER", "user"),
+        server("--mysql-password", "PASSWORD",
+               "password (better in an option file; hidden from ps as soon as it is read)"),
+        Option("--ask-password", help="ask for the password on the terminal", group=SERVER),
+        server("--mysql-socket", "PATH", "socket"),
+        Option("--mysql-timeout", metavar="TIME", read=duration, default=30.0, group=SERVER,
+               help="how long to wait for the connection and for each answer, in seconds or 30s"),
+        server("--defaults-extra-file", "FILE", "read this option file after the global ones"),
+        server("--defaults-file", "FILE", "read this option file alone"),
+        server("--defaults-group-suffix", "TEXT", "read the groups with this suffix too"),
+        server("--login-path", "NAME", "read this group of ~/.mylogin.cnf too"),
+        Option("--no-defaults", help="read no option file but ~/.mylogin.cnf", group=SERVER),
+        Option("--ssl-mode", metavar="MODE", group=SERVER, read=_ssl_mode,
+               help="TLS: DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY"),
+        server("--ssl-ca", "FILE", "certificates of the authorities to trust"),
+        server("--ssl-cert", "FILE", "own certificate"),
+        server("--ssl-key", "FILE", "own key"),
+    ]  # fmt: skip
+
+
+def _display() -> list[Option]:
+    return [
+        Option("-f", "--full", help="show whole statements, not 110 characters", group="Display"),
+        Option("-D", "--debug", help="tell on stderr what is asked of the server",
+               group="Display"),
+    ]  # fmt: skip
+
+
+def _killing() -> list[Option]:
+    return [
+        Option("-y", "--yes", help="do not ask", group="Killing"),
+        Option("--dry-run", help="list what would be killed and kill nothing", group="Killing"),
+        Option("--query-only", help="end the statement, leave the connection (KILL QUERY)",
+               group="Killing"),
+        Option("--victims", metavar="WHICH", default="all", choices=("all", "oldest"),
+               help="of those that match: all, or the oldest alone", group="Killing"),
+        Option("--limit", metavar="N", read=integer(1), group="Killing",
+               help="kill no more than N, the oldest first"),
+        Option("--ignore-user", metavar="PATTERN", repeat=True, group="Killing",
+               help="spare this user"),
+        Option("--include-system", group="Killing",
+               help="do not spare replication, binlog dump and event scheduler threads"),
+        Option("--interval", metavar="TIME", read=duration, group="Watching",
+               help="look again and again, so far apart; needs --yes or --dry-run"),
+        Option("--run-time", metavar="TIME", read=duration, group="Watching",
+               help="stop watching after this time"),
+        Option("--log", metavar="FILE", group="Watching",
+               help="append every kill to this file, a line of LTSV each"),
+    ]  # fmt: skip
+
+
+COMMANDS = {
+    "grep": Command(
+        "myps grep",
+        "List the threads that match all filters. Status 1 when none does.",
+        [*_filters(), *_display(), *_connection()],
+        usage="[options] [INFO]",
+        positional="INFO",
+    ),
+    "kill": Command(
+        "myps kill",
+        "List the threads that match all filters, ask, and kill those that still run the same "
+        "statement.",
+        [*_filters(), *_killing(), *_display(), *_connection()],
+        usage="[options] [INFO]",
+        positional="INFO",
+    ),
+    "top": Command(
+        "myps top",
+        "A live view of the threads. Keys: t u d c s n sort, r reverses, / filters, a shows "
+        "sleeping ones too, j k or arrows choose, K kills the statement, X the connection, "
+        "space pauses, q ends.",
+        [
+            *_filters(),
+            Option(
+                "--refresh",
+                metavar="TIME",
+                read=duration,
+                default=2.0,
+                help="time between two looks",
+                group="Display",
+            ),
+            Option("--all", help="show sleeping connections too", group="Display"),
+            *_display(),
+            *_connection(),
+        ],
+        usage="[options] [INFO]",
+        positional="INFO",
+    ),
+}
+_FILTERS = ("time", "user", "db", "command", "state", "info")
+
+
+def run(values: Values, arguments: list[str]) -> int:
+    """Do what the command says.
+
+    Raises:
+        KojutoError: it failed.
+    """
+    if len(arguments) > 1:
+        from kojuto.errors import UsageError
+
+        raise UsageError(f"{arguments[1]}: unexpected argument", "put the statement in quotes")
+    if arguments and values.info is None:
+        setattr(values, "info", arguments[0])  # noqa: B010
+    if "refresh" in vars(values):
+        from kojuto.tools.myps.top import top
+
+        return top(values)
+    name = "kill" if "yes" in vars(values) else "grep"
+    if all(getattr(values, name) is None for name in _FILTERS):
+        raise KojutoError(
+            "no matching criteria specified", f"try 'myps {name} --help' for more information"
+        )
+    if name == "kill":
+        from kojuto.tools.myps.kill import kill
+
+        return kill(values)
+    from kojuto.tools.myps.grep import grep
+
+    return grep(values)

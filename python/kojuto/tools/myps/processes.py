@@ -1,0 +1,211 @@
+"""The process list of a server: what it is read from, which threads match, which are the system's.
+
+Where it is read from follows what the server says of itself: MariaDB's and older MySQL's
+``information_schema.PROCESSLIST``, and ``performance_schema.processlist`` from MySQL 8.0.22 on,
+where the other is deprecated (and takes a global lock).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+
+from kojuto.errors import KojutoError
+from kojuto.tools.myps.connect import log, words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kojuto.common.cli import Values
+    from kojuto.tools.myps.connect import MypsConnection
+
+SYSTEM_USERS = frozenset({"system user", "event_scheduler", "rdsadmin", "mysql.session"})
+SYSTEM_COMMANDS = frozenset(
+    {
+        "binlog dump", "binlog dump gtid", "connect out", "daemon", "register slave",
+        "slave_io", "slave_sql", "slave_worker", "table dump",
+    }
+)  # fmt: skip
+DENIED_OR_MISSING = frozenset({1044, 1142, 1143, 1146, 1227})
+
+
+@dataclass(frozen=True)
+class Process:
+    """One thread of the server, NULL as the empty text.
+
+    Attributes:
+        statement: what names the statement it runs (or ran last) for good: MariaDB's query id or
+            the event id of MySQL's performance schema; None where the server keeps neither.
+        started: when it began, seconds of the server's clock; for servers without `statement`.
+    """
+
+    id: int
+    user: str
+    host: str
+    db: str
+    command: str
+    time: int
+    state: str
+    info: str
+    statement: int | None = None
+    started: int = 0
+
+    @property
+    def system(self) -> bool:
+        """Whether replication, the event scheduler or a dump of the binary log runs here."""
+        return (
+            self.user.lower() in SYSTEM_USERS
+            or self.command.lower() in SYSTEM_COMMANDS
+            or self.user.lower().startswith("replication applier")
+        )
+
+
+class Server:
+    """The process list of a connected server.
+
+    Attributes:
+        version: as the server tells it.
+        mariadb: whether it is one with query ids.
+        table: where the process list is read from.
+        events: whether the performance schema can name statements.
+    """
+
+    def __init__(self, connection: MypsConnection, debug: bool = False) -> None:
+        self.connection = connection
+        self.debug = debug
+        row = self.query("SELECT VERSION(), @@version_comment")[0]
+        self.version = _text(row[0])
+        mariadb = "mariadb" in (self.version + _text(row[1])).lower()
+        numbers = version_numbers(self.version)
+        self.mariadb = mariadb and numbers >= (10, 1)  # has BEGIN NOT ATOMIC and KILL QUERY ID
+        self.table = "information_schema.PROCESSLIST"
+        self.events = False
+        if not mariadb and numbers >= (5, 7):
+            self._ask_performance_schema(numbers)
+        if debug:
+            log(f"server: {self.version}, process list from {self.table}")
+
+    def _ask_performance_schema(self, numbers: tuple[int, ...]) -> None:
+        if _text(self.query("SELECT @@performance_schema")[0][0]) not in ("1", "ON"):
+            return
+        if numbers >= (8, 0, 22) and self._readable("performance_schema.processlist"):
+            self.table = "performance_schema.processlist"
+        consumer = (
+            "SELECT ENABLED FROM performance_schema.setup_consumers "
+            "WHERE NAME = 'events_statements_current'"
+        )
+        try:
+            rows = self.query(consumer)
+        except pymysql.err.MySQLError as error:
+            if error.args[0] not in DENIED_OR_MISSING:
+                raise
+            return
+        self.events = (
+            bool(rows)
+            and _text(rows[0][0]).upper() == "YES"
+            and self._readable("performance_schema.threads")
+            and self._readable("performance_schema.events_statements_current")
+        )
+
+    def _readable(self, table: str) -> bool:
+        try:
+            self.query(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
+        except pymysql.err.MySQLError as error:
+            if error.args[0] not in DENIED_OR_MISSING:
+                raise
+            return False
+        return True
+
+    def query(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of one statement, values as bytes."""
+        if self.debug:
+            log(f"Query: {sql} Args: {list(arguments)}")
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, tuple(arguments) or None)
+            return list(cursor.fetchall())
+
+    def processes(self, where: str = "", arguments: Sequence[object] = ()) -> list[Process]:
+        """The threads that `where` lets through, never our own.
+
+        Where statements are named by events, those are read first: a thread that goes on to
+        another statement between the two readings then bears the older name, and no kill that
+        asks for that name finds it.
+        """
+        events = self._events() if self.events else {}
+        statement = ", QUERY_ID" if self.mariadb else ", UNIX_TIMESTAMP()"
+        columns = "ID, USER, HOST, DB, COMMAND, TIME, STATE, INFO" + statement
+        sql = f"SELECT /* SHOW PROCESSLIST */ {columns} FROM {self.table}"  # noqa: S608
+        sql += " WHERE ID != CONNECTION_ID()"
+        found = []
+        for row in self.query(sql + (f" AND {where}" if where else ""), arguments):
+            number = int(_text(row[0]))
+            user, host, db, command, passed, state, info = map(_text, row[1:8])
+            process = Process(number, user, host, db, command, int(passed or 0), state, info)
+            last = int(_text(row[8]))
+            if self.mariadb:
+                process = replace(process, statement=last)
+            else:
+                started = last - process.time
+                process = replace(process, statement=events.get(number), started=started)
+            found.append(process)
+        return found
+
+    def _events(self) -> dict[int, int]:
+        rows = self.query(
+            "SELECT t.PROCESSLIST_ID, MAX(e.EVENT_ID) FROM performance_schema.threads t "
+            "JOIN performance_schema.events_statements_current e USING (THREAD_ID) "
+            "WHERE t.PROCESSLIST_ID IS NOT NULL GROUP BY t.PROCESSLIST_ID"
+        )
+        return {int(_text(row[0])): int(_text(row[1])) for row in rows}
+
+    def match(self, values: Values) -> list[Process]:
+        """The threads that match every filter given.
+
+        Raises:
+            KojutoError: the list may not be read.
+        """
+        clauses, arguments = filters(values)
+        try:
+            return self.processes(" AND ".join(clauses), arguments)
+        except pymysql.err.MySQLError as error:
+            if error.args[0] in DENIED_OR_MISSING:
+                raise KojutoError(
+                    f"the process list may not be read: {words(error)}", "GRANT PROCESS ON *.* …"
+                ) from error
+            raise
+
+
+def filters(values: Values) -> tuple[list[str], list[object]]:
+    """The filters of the command line as conditions and their arguments."""
+    clauses: list[str] = []
+    arguments: list[object] = []
+    if values.time is not None:
+        clauses.append("TIME >= %s")
+        arguments.append(values.time)
+    for name in ("user", "db", "command", "state", "info"):
+        pattern = getattr(values, name)
+        if pattern is not None:
+            clauses.append(f"IFNULL({name.upper()}, '') LIKE %s")
+            arguments.append(pattern)
+    return clauses, arguments
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """``8.0.36-log`` as (8, 0, 36); MariaDB's replication prefix ``5.5.5-`` left out."""
+    if version.startswith("5.5.5-") and "mariadb" in version.lower():
+        version = version[6:]
+    numbers = []
+    for part in version.split("-", 1)[0].split("."):
+        digits = "".join(c for c in part if c.isdigit())
+        numbers.append(int(digits or 0))
+    return tuple(numbers[:3])
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode("utf-8", "replace")
+    return str(value)

@@ -1,0 +1,124 @@
+"""A thread that has moved on to another statement between list and kill survives.
+
+The client counts its statements on the server, too: each takes the next value of a sequence before
+it sleeps, so that a statement that had begun is told from one that was sent into a connection that
+was already closed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+import pytest
+
+from kojuto.tools.myps.connect import MypsConnection
+from kojuto.tools.myps.kill import PASSED_OVER, kill_same
+from kojuto.tools.myps.processes import Server
+from tests.mariadb import Server as MariaDB
+from tests.mariadb import mariadb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kojuto.tools.myps.processes import Process
+
+ROUNDS = int(os.environ.get("KOJUTO_RACE_ROUNDS", "120"))
+NEVER_LISTED = "INFO LIKE 'SELECT NEXTVAL%%'"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MariaDB]:
+    with mariadb(innodb_flush_log_at_trx_commit=0) as started:
+        started.execute("CREATE DATABASE race")
+        started.execute("CREATE SEQUENCE race.s NOCACHE")
+        yield started
+
+
+class Client(threading.Thread):
+    """Runs numbered statements one after the other and notes which of them died."""
+
+    def __init__(self, server: MariaDB, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.server = server
+        self.rng = random.Random(seed)
+        self.stop = False
+        self.id = 0
+        self.died: set[int] = set()
+        self.never_begun = 0
+        self.connection: pymysql.connections.Connection[Any] | None = None
+
+    def run(self) -> None:
+        number = self.begun()
+        while not self.stop:
+            if self.connection is None:
+                self.connection = self.server.connect()
+                self.id = self.connection.thread_id()  # type: ignore[no-untyped-call]
+            number += 1
+            pause = self.rng.choice([0, 0.0002, 0.001, 0.003])
+            statement = f"SELECT NEXTVAL(race.s), SLEEP({pause}) /* number {number} */"
+            try:
+                with self.connection.cursor() as cursor:
+                    cursor.execute(statement)
+                    [[counted, interrupted]] = cursor.fetchall()
+                    assert counted == number
+                    if interrupted:  # KILL QUERY may end a SLEEP early, without an error
+                        self.died.add(number)
+            except pymysql.err.MySQLError as error:
+                if error.args[0] != 1317:
+                    self.connection.close()
+                    self.connection = None
+                if self.begun() >= number:
+                    self.died.add(number)
+                else:
+                    self.never_begun += 1
+                    number -= 1
+        if self.connection is not None:
+            self.connection.close()
+
+    def begun(self) -> int:
+        [[following]] = self.server.execute("SELECT next_not_cached_value FROM race.s")
+        return int(following) - 1
+
+
+def numbered(process: Process) -> int:
+    return int(process.info.split("number ")[1].split(" ")[0])
+
+
+@pytest.mark.parametrize("query_only", [True, False], ids=["query", "connection"])
+def test_only_the_statement_that_was_listed_ever_dies(query_only: bool, server: MariaDB) -> None:
+    """Statements of 0 to 3 ms against a kill that comes within that time, again and again."""
+    client = Client(server, seed=1)
+    client.start()
+    connection = MypsConnection(
+        user="root", unix_socket=server.socket, use_unicode=False, autocommit=True
+    )
+    own = Server(connection)
+    assert own.mariadb
+    rng = random.Random(2)
+    hit: set[int] = set()
+    passed = 0
+    deadline = time.monotonic() + max(20, ROUNDS / 10)
+    rounds = ROUNDS if query_only else ROUNDS // 3
+    while len(hit) < rounds and time.monotonic() < deadline and client.is_alive():
+        listed = [p for p in own.processes(NEVER_LISTED) if p.id == client.id]
+        if not listed:
+            time.sleep(0.0005)  # lets the client's thread go on
+            continue
+        time.sleep(rng.choice([0, 0, 0.0002, 0.001]))
+        if kill_same(own, listed[0], query_only=query_only) != PASSED_OVER:
+            hit.add(numbered(listed[0]))
+        else:
+            passed += 1
+    client.stop = True
+    client.join(10)
+    connection.close()
+    print(f"{len(hit)} hit, {passed} passed over, {len(client.died)} died")
+    assert len(hit) >= 30
+    assert passed >= 10, "the race was never lost, so nothing was shown"
+    assert len(client.died) >= len(hit) // 3
+    assert client.died <= hit
