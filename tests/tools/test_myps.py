@@ -500,6 +500,19 @@ def test_a_watch_kills_what_comes_and_logs_it(server: Server, tmp_path: Path) ->
     assert log.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_log_that_cannot_be_written_ends_a_watch(server: Server) -> None:
+    line = ["--info", "%watched%", "--interval", "100ms", "--log", "/dev/full"]
+    wanted = ("SELECT SLEEP(600), 'watched'", {"user": "app1"})
+    with watching(server, *line) as process, threads(server, wanted) as (thread,):
+        thread.join(20)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert f"/dev/full: No space left on device, after {thread.id} was killed".encode() in err
+    done = myps(server, "kill", "--yes", "--user", "app1", "--log", "/no/such/folder/log")
+    assert done.returncode == 1
+    assert b"/no/such/folder/log" in done.stderr
+
+
 def test_a_watch_ends_with_its_run_time(server: Server) -> None:
     start = time.monotonic()
     done = myps(server, "kill", "-y", "-u", "nobody", "--interval", "0.2", "--run-time", "1s")
@@ -611,6 +624,27 @@ def test_a_password_is_neither_in_ps_nor_in_the_debug_output(server: Server) -> 
     assert b"sesame" not in out + err
     assert b"DSN: hidden:xxxx@" in err
     assert b"Query: SELECT /* SHOW PROCESSLIST */" in err
+
+
+def test_the_password_is_asked_for_on_the_terminal(server: Server) -> None:
+    import pty
+
+    server.execute("CREATE OR REPLACE USER asked@'%' IDENTIFIED BY 'typed'")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        line = [script("myps"), "grep", "--mysql-socket", server.socket, "--mysql-user", "asked",
+                "--ask-password", "-u", "nobody"]  # fmt: skip
+        os.execv(line[0], line)
+    shown = b""
+    while b"Password: " not in shown:
+        shown += os.read(terminal, 1000)
+    os.write(terminal, b"typed\n")
+    _, status = os.waitpid(pid, 0)
+    rest = os.read(terminal, 1000)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 1  # nobody matches: connected
+    assert b"denied" not in rest
+    assert b"typed" not in rest
 
 
 def test_a_user_without_rights_sees_and_kills_its_own_alone(server: Server) -> None:

@@ -50,6 +50,10 @@ def press(on: View, keys: str) -> object:
     return result
 
 
+def asks(screen: View) -> bool:
+    return screen.asked is not None
+
+
 def ids(of: View) -> list[int]:
     return [each.id for each in of.rows()]
 
@@ -112,20 +116,20 @@ def test_a_kill_wants_y_and_keeps_to_what_was_asked_about(key: str, query_only: 
     assert kill.query_only == query_only  # type: ignore[attr-defined]
     for other in ("n", "\r", " ", "K", "\x1b"):
         assert press(screen, key + other) is None
-        assert screen.asked is None
+        assert not asks(screen)
         assert screen.told == "nothing was killed"
 
 
 def test_the_system_and_the_sleeping_cannot_be_killed_by_mistake() -> None:
     screen = view()
-    press(screen, "gK")
-    assert screen.asked is None
+    assert press(screen, "gK") is None
+    assert not asks(screen)
     assert "a thread of the system" in screen.told
     press(screen, "a/sleep\rK")
-    assert screen.asked is None
+    assert not asks(screen)
     assert "runs no statement" in screen.told
     press(screen, "X")
-    assert screen.asked is not None
+    assert asks(screen)
 
 
 def test_age_has_its_colour() -> None:

@@ -47,6 +47,24 @@ class MypsConnection(_Connection):
         super()._request_authentication()  # type: ignore[misc]
 
 
+class _PlainPassword:
+    """Answers a server that wants the password as it is: only where nobody can listen."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def authenticate(self, _: object) -> Any:
+        """Send the password, or refuse."""
+        if not (self.connection._secure or self.connection.unix_socket):
+            raise pymysql.err.OperationalError(
+                2059, "the server asks for the password in plain text on an unencrypted connection"
+            )
+        self.connection.write_packet(self.connection.password + b"\0")
+        packet = self.connection._read_packet()
+        packet.check_error()
+        return packet
+
+
 class _TlsConnection(MypsConnection):
     require_tls = True
 
@@ -134,6 +152,7 @@ class Target:
                 write_timeout=max(1, round(self.timeout_s)),
                 client_flag=CLIENT.MULTI_STATEMENTS,
                 program_name="myps",
+                auth_plugin_map={"mysql_clear_password": _PlainPassword},
                 **where,
                 **secure,
             )

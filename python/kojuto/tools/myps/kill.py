@@ -75,7 +75,8 @@ def kill_same(server: Server, process: Process, *, query_only: bool) -> str:
 def _check_and_kill(server: Server, process: Process, kind: str) -> None:
     """The check leaves a variable at 0, an id that no thread has, unless all is as listed."""
     conditions = (
-        "ID = %s AND USER <=> %s AND HOST <=> %s AND COMMAND = %s AND IFNULL(INFO, '') = %s"
+        "ID = %s AND IFNULL(USER, '') = %s AND IFNULL(HOST, '') = %s AND COMMAND = %s "
+        "AND IFNULL(INFO, '') = %s"
     )
     arguments: list[object] = [
         process.id, process.user, process.host, process.command, process.info,
@@ -176,8 +177,8 @@ class Killer:
             return False
         if outcome == STATEMENT_ONLY:
             complain("myps", f"{process.id}: only its statement, the connection had moved on")
-        show(process, "KILLED", full=values.full)
         self._log(process)
+        show(process, "KILLED", full=values.full)
         return True
 
     def _log(self, process: Process) -> None:
@@ -187,12 +188,16 @@ class Killer:
         kind = "QUERY" if self.values.query_only else "CONNECTION"
         text = line(process, "KILLED", full=True, coloured=False)
         entry = f"time:{now}\tkind:{kind}\tserver:{self.target.address}\t{text}\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self.values.log, flags, 0o600)
         try:
-            os.write(descriptor, entry.encode("utf-8", "replace"))
-        finally:
-            os.close(descriptor)
+            descriptor = _open_log(self.values.log)
+            try:
+                os.write(descriptor, entry.encode("utf-8", "replace"))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise KojutoError(
+                f"{self.values.log}: {error.strerror}, after {process.id} was killed"
+            ) from None
 
     def once(self) -> int:
         """List, ask, kill."""
@@ -237,6 +242,10 @@ class Killer:
         return cli.DONE
 
 
+def _open_log(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
 def _confirmed() -> bool:
     """Ask; only ``y`` or ``Y`` is a yes, and the end of the input is an error."""
     question = QUESTION
@@ -262,7 +271,7 @@ def kill(values: Values) -> int:
             raise UsageError("--interval 0: above 0 is needed")
     killer = Killer(values)
     if values.log is not None:  # find out now, not after the first kill
-        os.close(os.open(values.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(_open_log(values.log))
     try:
         return killer.watch() if values.interval is not None else killer.once()
     except pymysql.err.MySQLError as error:
