@@ -2,6 +2,7 @@
 
 import builtins
 from collections.abc import Sequence
+from collections.abc import Callable
 from typing import final
 
 from kojuto.common.follow import FollowOptions, Log
@@ -193,6 +194,21 @@ class Numbers:
 
     Raises:
         ValueError: an empty key, or an accuracy out of bounds.
+# -- sabo ---------------------------------------------------------------------------------------
+
+@final
+class Budget:
+    """One member's part of a budget of bytes a second, shared by lock files in a directory.
+
+    Args:
+        max_bandwidth: bytes a second of all members together.
+        work_dir: the directory of the lock files; None for a budget that nobody shares.
+        weight: how many shares this member takes.
+        min_share: bytes a second below which this member does not go.
+        burst: bytes that may be saved while nothing passes (at least 40 ms of the share are).
+
+    Raises:
+        OSError: the directory is missing, read-only or full.
     """
 
     def __new__(
@@ -389,3 +405,57 @@ class PingOutcome:
         """Why requests were lost, and how often."""
     def quantiles(self, fractions: list[float]) -> list[float]:
         """The quantiles (0 to 1) of the round trips; empty when all were lost."""
+        max_bandwidth: int,
+        work_dir: str | None = None,
+        *,
+        weight: int = 1,
+        min_share: int = 0,
+        burst: int = 0,
+    ) -> Budget: ...
+    @property
+    def share(self) -> int:
+        """Bytes a second that this member may pass now; 0 while `pump` runs and after `close`."""
+
+    @property
+    def members(self) -> int:
+        """Live members, this one included; 0 while `pump` runs and after `close`."""
+
+    @property
+    def last(self) -> tuple[int, float, int, int] | None:
+        """How far the last `pump` came: bytes, seconds, share, members."""
+
+    def warnings(self) -> list[str]:
+        """What should be told since the last call (the directory vanished, for one)."""
+
+    def take(self, want: int) -> int:
+        """Wait until bytes may pass and take them: at least 1, at most `want`."""
+
+    def give_back(self, count: int) -> None:
+        """Give back bytes that were taken and then did not pass."""
+
+    def close(self) -> None:
+        """Leave the budget."""
+
+    def pump(
+        self,
+        input_fd: int,
+        output_fd: int,
+        on_event: Callable[..., object],
+        report_every_s: float | None = None,
+    ) -> int:
+        """Move bytes from one descriptor to the other until the input ends or a signal comes.
+
+        Args:
+            input_fd: read from; a pipe is spliced where the other end allows.
+            output_fd: written to.
+            on_event: called with "warning" and a text, or with "tick" (the interval is over) or
+                "asked" (SIGUSR1) and (bytes, seconds, share, members).
+            report_every_s: the interval of "tick"; None for never.
+
+        Returns:
+            0 at the end of the input, else the signal (SIGTERM, SIGINT) that ended it; everything
+            that was read is then written.
+
+        Raises:
+            OSError: with "standard input" or "standard output" as its file name.
+        """

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ICMP round-trip metrics of one or more hosts",
     ),
     "myps": ("kojuto.tools.myps", "grep, kill and watch the threads of a MySQL server"),
+    "sabo": ("kojuto.tools.sabo", "bandwidth-limiting pipe whose processes share one budget"),
 }
 
 

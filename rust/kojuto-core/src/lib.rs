@@ -27,6 +27,8 @@ pub mod select;
 mod simd;
 pub mod sketch;
 pub mod sketch_file;
+pub mod share;
+pub mod token_bucket;
 
 pub use error::Error;
 

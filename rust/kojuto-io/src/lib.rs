@@ -7,7 +7,11 @@ pub mod follow;
 pub mod parallel;
 pub mod ping;
 pub mod resolve;
+pub mod pump;
+pub mod share;
+pub mod signals;
 pub mod state;
+pub mod throttle;
 
 pub use cancel::{Cancel, Never};
 pub use error::{Error, Result};

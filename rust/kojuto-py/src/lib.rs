@@ -8,6 +8,7 @@ mod job;
 mod numbers;
 mod postfix;
 mod ping;
+mod sabo;
 mod state;
 
 use pyo3::prelude::*;
@@ -21,6 +22,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     numbers::register(module)?;
     postfix::register(module)?;
     ping::register(module)?;
+    sabo::register(module)?;
     state::register(module)?;
     module.add_class::<follow::FollowReport>()?;
     // PyO3 lists every name here; the stub does that already, and says what each is.

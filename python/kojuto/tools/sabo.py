@@ -1,0 +1,220 @@
+"""``sabo``: a bandwidth-limiting pipe whose processes share one budget."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kojuto.common import cli, units
+from kojuto.common.cli import Command, Option, Values
+from kojuto.errors import KojutoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Numbers = tuple[int, float, int, int]
+
+MINIMUM = 1000
+MAX_WEIGHT = 100
+
+
+def bandwidth(text: str) -> int:
+    """Bytes a second; fractions are cut off, since the number is part of the lock files' names."""
+    plain = text.replace(",", "")
+    value = units.size(plain)
+    digits = plain.strip().rstrip("KMGTPEkmgtpeIiBb ")
+    if not digits.isdigit():
+        scale = units.size("1" + plain.strip()[len(digits) :])
+        value = int(float(digits) * scale)
+    if value < MINIMUM:
+        raise ValueError(f"below the minimum of {MINIMUM} bytes a second (1K)")
+    return value
+
+
+COMMAND = Command(
+    "sabo",
+    "Passes standard input to standard output at a limited rate. Every sabo with the same work "
+    "directory and the same maximum shares one budget: each passes its part of it, and the parts "
+    "follow within a second when others come, leave or die.",
+    [
+        Option(
+            "--max-bandwidth", metavar="RATE", read=bandwidth, required=True,
+            help="bytes a second of all members together, such as 100M (at least 1K)",
+        ),
+        Option(
+            "--work-dir", metavar="DIR", required=True,
+            help="directory by whose lock files the members know each other; it must exist",
+        ),
+        Option(
+            "--weight", metavar="N", default=1, read=units.integer(1, MAX_WEIGHT),
+            help="take N shares instead of one",
+        ),
+        Option(
+            "--min-share", metavar="RATE", default=0, read=units.size,
+            help="never go below this rate, even if the members together then pass more than the "
+            "budget",
+        ),
+        Option(
+            "--burst", metavar="SIZE", default=0, read=units.size,
+            help="bytes that may be saved up while the producer is idle (40 ms of the share "
+            "always are)",
+        ),
+        Option("--progress", help="show how far it is on standard error", group="Reports"),
+        Option(
+            "--size", metavar="SIZE", read=units.size, group="Reports",
+            help="how much will come, for the time left in the reports",
+        ),
+        Option(
+            "--stats-interval", metavar="TIME", read=units.duration, group="Reports",
+            help="print a line on standard error this often (--progress alone: 1s)",
+        ),
+        Option(
+            "--summary", metavar="FORM", bare="text", choices=("text", "json"), group="Reports",
+            help="print a last line on standard error, as text or json",
+        ),
+    ],
+    epilog="""
+SIGUSR1 prints a report. SIGTERM and SIGINT end it after everything that was read is written.
+Exit status: 0 done, 1 read or write error, 2 called wrongly, 143 and 130 after a signal.
+
+  mysqldump -h db1 app | sabo --max-bandwidth 100M --work-dir /tmp/dumps > app.sql
+""",
+)  # fmt: skip
+
+
+class Reports:
+    """Prints what the pump tells: warnings, ticks, asked-for reports, the summary."""
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.terminal = bool(values.progress and sys.stderr is not None and sys.stderr.isatty())
+        self.before = (0, 0.0)
+
+    def __call__(self, kind: str, told: str | Numbers) -> None:
+        """Take one event of the pump."""
+        if isinstance(told, str):
+            self.end_line()
+            cli.complain("sabo", f"warning: {told}")
+            return
+        line = self.line(told)
+        if kind == "tick" and self.terminal:
+            self.write(f"\r{line}\x1b[K")
+        else:
+            self.end_line()
+            cli.complain("sabo", line)
+
+    def line(self, numbers: Numbers) -> str:
+        """One report: amount, time, rate since the last one, share, members, time left."""
+        count, seconds, share, members = numbers
+        before_count, before_s = self.before
+        self.before = (count, seconds)
+        rate = (count - before_count) / max(seconds - before_s, 1e-9)
+        size = units.format_size
+        text = f"{size(count)} in {seconds:.1f} s, {size(rate)}/s, share {size(share)}/s of "
+        text += f"{size(self.values.max_bandwidth)}/s, "
+        text += f"{members} member{'' if members == 1 else 's'}"
+        if self.values.size:
+            left = max(self.values.size - count, 0)
+            total = f", {100 * count / self.values.size:.0f} %"
+            text += f"{total}, {_clock(left / rate) if rate > 0 else '--:--'} left"
+        return text
+
+    def summary(self, numbers: Numbers, status: int) -> None:
+        """The last line, in the form that was asked for."""
+        self.end_line()
+        if self.values.summary is None:
+            return
+        count, seconds, share, members = numbers
+        if self.values.summary == "json":
+            from json import dumps
+
+            document = {
+                "bytes": count,
+                "seconds": round(seconds, 3),
+                "bytes_per_second": round(count / seconds) if seconds else 0,
+                "share": share,
+                "max_bandwidth": self.values.max_bandwidth,
+                "members": members,
+                "status": status,
+            }
+            self.write(dumps(document) + "\n")
+            return
+        self.before = (0, 0.0)
+        cli.complain("sabo", f"{self.line(numbers)}, {count} bytes, status {status}")
+
+    def end_line(self) -> None:
+        """Leave the progress line of a terminal as it stands."""
+        if self.terminal and self.before[1] > 0:
+            self.write("\n")
+
+    def write(self, text: str) -> None:
+        """Write to standard error, if anybody is there to read it."""
+        try:
+            if sys.stderr is not None:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+        except OSError:
+            pass
+
+
+def _clock(seconds: float) -> str:
+    whole = int(min(seconds, 359999))
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def _must_be_open(descriptor: int, name: str) -> None:
+    """Refuse a closed descriptor: its number would go to the next file that is opened."""
+    try:
+        os.fstat(descriptor)
+    except OSError as error:
+        raise KojutoError(f"{name}: {error.strerror}", "it must be open") from error
+
+
+def _work(values: Values, _: list[str]) -> int:
+    from kojuto._native import Budget
+
+    _must_be_open(0, "standard input")
+    _must_be_open(1, "standard output")
+    try:
+        budget = Budget(
+            values.max_bandwidth,
+            values.work_dir,
+            weight=values.weight,
+            min_share=values.min_share,
+            burst=values.burst,
+        )
+    except OSError as error:
+        raise KojutoError(
+            f"--work-dir: {cli.describe(error)}",
+            "it must be a directory in which sabo can create its lock file",
+        ) from error
+    reports = Reports(values)
+    for warning in budget.warnings():
+        reports("warning", warning)
+    every = values.stats_interval or (1.0 if values.progress else None)
+    status = cli.FAILED
+    try:
+        signal = budget.pump(0, 1, reports, every)
+        status = 128 + signal if signal else cli.DONE
+    except OSError as error:
+        reports.end_line()
+        count = budget.last[0] if budget.last else 0
+        raise KojutoError(
+            f"{cli.describe(error)} (after {count} bytes)", "the output is not complete"
+        ) from error
+    finally:
+        if budget.last:
+            reports.summary(budget.last, status)
+        budget.close()
+    return status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``sabo`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

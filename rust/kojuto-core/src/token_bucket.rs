@@ -1,0 +1,203 @@
+//! A token bucket: how many bytes may pass at `now`.
+//!
+//! It starts empty, so a pipe begins at its rate and not with a burst, and what it saves while
+//! the producer is idle is bounded: in any stretch of `t` seconds at most `rate * t + burst` bytes
+//! pass. Time is an argument, counted from any fixed point.
+
+use std::time::Duration;
+
+const NANOS: u128 = 1_000_000_000;
+
+/// Nanoseconds of work that are handed out at once: shorter would wake the process more often
+/// than smoothness needs.
+const QUANTUM_NS: u128 = 10_000_000;
+
+/// Nanoseconds of the rate that are saved by default, enough to make up for a late wake-up and
+/// within the 5 % by which one second may differ.
+const BURST_NS: u128 = 40_000_000;
+
+/// The answer to "may these bytes pass now?".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// So many bytes may pass now (at least 1).
+    Bytes(u64),
+    /// Nothing yet; ask again after this long.
+    Wait(Duration),
+}
+
+/// See the module's description.
+#[derive(Debug, Clone)]
+pub struct TokenBucket {
+    rate: u64,
+    extra_burst: u64,
+    /// Billionths of a byte.
+    credit: u128,
+    at: Duration,
+}
+
+impl TokenBucket {
+    /// An empty bucket.
+    ///
+    /// `rate` is in bytes a second (0 counts as 1); `burst` is how many bytes may be saved while
+    /// nothing passes, never less than 40 ms of the rate.
+    pub fn new(rate: u64, burst: u64, now: Duration) -> Self {
+        TokenBucket { rate: rate.max(1), extra_burst: burst, credit: 0, at: now }
+    }
+
+    /// The rate in bytes a second.
+    pub fn rate(&self) -> u64 {
+        self.rate
+    }
+
+    /// Changes the rate from `now` on; what was saved stays, up to the new limit.
+    pub fn set_rate(&mut self, now: Duration, rate: u64) {
+        self.refill(now);
+        self.rate = rate.max(1);
+        self.credit = self.credit.min(self.limit());
+    }
+
+    /// How many of `want` bytes may pass at `now`. Nothing is taken yet: see [`Self::take`].
+    ///
+    /// To keep wake-ups few, the answer is [`Grant::Wait`] until `want` bytes or 10 ms of the rate
+    /// have gathered, whichever is less.
+    pub fn allow(&mut self, now: Duration, want: u64) -> Grant {
+        self.refill(now);
+        let want = u128::from(want.max(1)) * NANOS;
+        let needed = want.min(self.quantum());
+        if self.credit >= needed {
+            return Grant::Bytes((self.credit.min(want) / NANOS) as u64);
+        }
+        let missing = (needed - self.credit).div_ceil(u128::from(self.rate));
+        Grant::Wait(Duration::from_nanos(missing.min(u128::from(u64::MAX)) as u64))
+    }
+
+    /// Takes `bytes` that have passed; more than was granted leaves the bucket empty.
+    pub fn take(&mut self, bytes: u64) {
+        self.credit = self.credit.saturating_sub(u128::from(bytes) * NANOS);
+    }
+
+    /// Gives back bytes that were taken and then did not pass, up to what may be saved.
+    pub fn give_back(&mut self, bytes: u64) {
+        let credit = self.credit.saturating_add(u128::from(bytes) * NANOS);
+        self.credit = credit.min(self.limit());
+    }
+
+    fn refill(&mut self, now: Duration) {
+        // A clock that stands still or goes back earns nothing.
+        let elapsed = now.saturating_sub(self.at).as_nanos();
+        self.at = self.at.max(now);
+        let earned = elapsed.saturating_mul(u128::from(self.rate));
+        self.credit = self.credit.saturating_add(earned).min(self.limit());
+    }
+
+    /// Ten milliseconds of the rate, at least one byte; whole bytes, so that waiting for it ends.
+    fn quantum(&self) -> u128 {
+        (u128::from(self.rate) * QUANTUM_NS / NANOS).max(1) * NANOS
+    }
+
+    fn limit(&self) -> u128 {
+        let default = u128::from(self.rate) * BURST_NS;
+        default.max(u128::from(self.extra_burst) * NANOS).max(self.quantum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn spend(bucket: &mut TokenBucket, now: Duration, want: u64) -> u64 {
+        match bucket.allow(now, want) {
+            Grant::Bytes(bytes) => {
+                bucket.take(bytes);
+                bytes
+            }
+            Grant::Wait(_) => 0,
+        }
+    }
+
+    #[test]
+    fn it_starts_empty_and_saves_40_ms_at_most() {
+        let mut bucket = TokenBucket::new(100_000, 0, S);
+        assert_eq!(bucket.allow(S, 1 << 20), Grant::Wait(Duration::from_millis(10)));
+        assert_eq!(spend(&mut bucket, S * 100, u64::MAX), 4_000);
+        let mut bucket = TokenBucket::new(100_000, 9_000, S);
+        assert_eq!(spend(&mut bucket, S * 100, u64::MAX), 9_000);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_earns_nothing_and_takes_nothing() {
+        let mut bucket = TokenBucket::new(1_000, 0, S * 10);
+        assert_eq!(spend(&mut bucket, S * 5, 100), 0);
+        assert_eq!(spend(&mut bucket, S * 10, 100), 0);
+        assert_eq!(spend(&mut bucket, S * 10 + Duration::from_millis(20), 100), 20);
+    }
+
+    #[test]
+    fn a_wait_is_as_long_as_it_must_be() {
+        for rate in [1, 3, 7, 999, 1_000, 33_333, 1 << 20, 2_000_000_000, u64::MAX / 2] {
+            for want in [1, 2, 100, 65_536] {
+                let mut bucket = TokenBucket::new(rate, 0, S);
+                let Grant::Wait(wait) = bucket.allow(S, want) else { panic!("burst at the start") };
+                assert!(matches!(bucket.allow(S + wait, want), Grant::Bytes(n) if n <= want));
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_rate_counts_from_its_moment() {
+        let mut bucket = TokenBucket::new(1_000_000, 0, Duration::ZERO);
+        bucket.set_rate(S, 1_000);
+        assert_eq!(spend(&mut bucket, S, u64::MAX), 40);
+        bucket.set_rate(S, 1_000_000);
+        assert_eq!(spend(&mut bucket, S + Duration::from_millis(20), u64::MAX), 20_000);
+    }
+
+    proptest! {
+        #[test]
+        fn no_stretch_of_time_passes_more_than_rate_and_burst(
+            rate in 1u64..3_000_000_000,
+            burst in 0u64..1_000_000,
+            steps in proptest::collection::vec((0u64..300_000_000, 1u64..3_000_000), 1..200),
+        ) {
+            let mut bucket = TokenBucket::new(rate, burst, Duration::ZERO);
+            let limit = burst.max(rate / 25).max(rate / 100).max(1) as f64 + 1.0;
+            let mut now = Duration::ZERO;
+            let mut passed = vec![(now, 0u64)];
+            let mut total = 0;
+            for (nanos, want) in steps {
+                now += Duration::from_nanos(nanos);
+                total += spend(&mut bucket, now, want);
+                passed.push((now, total));
+            }
+            for (i, (from, before)) in passed.iter().enumerate() {
+                for (to, after) in &passed[i..] {
+                    let allowed = limit + rate as f64 * (*to - *from).as_secs_f64();
+                    prop_assert!((after - before) as f64 <= allowed * 1.000_001);
+                }
+            }
+        }
+
+        #[test]
+        fn who_waits_as_told_gets_the_whole_rate(rate in 1u64..3_000_000_000, late in 0u64..25) {
+            let mut bucket = TokenBucket::new(rate, 0, Duration::ZERO);
+            let (mut now, mut total) = (Duration::ZERO, 0u64);
+            let end = Duration::from_secs(20);
+            while now < end {
+                match bucket.allow(now, u64::MAX) {
+                    Grant::Bytes(bytes) => {
+                        bucket.take(bytes);
+                        total += bytes;
+                    }
+                    Grant::Wait(wait) => now += wait + Duration::from_millis(late),
+                }
+            }
+            let expected = rate as f64 * now.as_secs_f64();
+            let short = expected - total as f64;
+            prop_assert!(short <= rate as f64 * 0.05 + 2.0, "{short} of {expected}");
+            prop_assert!(short >= -1.0);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Standard input to standard output at the rate of a [`Throttle`].
+//!
+//! From a pipe the bytes move by splice(2) inside the kernel: nothing is ever held here, so
+//! nothing can be lost here. Where splice is refused (a file opened for appending, a terminal)
+//! they are read and written, and what was read is written before the job ends.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use kojuto_core::token_bucket::Grant;
+
+use crate::signals::{Signals, wait};
+use crate::throttle::Throttle;
+use crate::{Error, Result};
+
+/// The most that one system call moves.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// The size of the buffer where splice is refused.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// From this rate on pipes are made larger, which halves the wake-ups.
+const LARGE_PIPE_RATE: u64 = 8_000_000;
+
+/// The signals of a pump: two that end it, one that asks for a report.
+pub const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
+
+/// What the user should see while the pump works.
+#[derive(Debug)]
+pub enum Event {
+    /// Something to tell once.
+    Warning(String),
+    /// It is time for a report (the interval is over).
+    Tick(Totals),
+    /// SIGUSR1 asked for a report.
+    Asked(Totals),
+}
+
+/// How far the pump is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Totals {
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// Since the pump was made.
+    pub elapsed: Duration,
+    /// Bytes a second that may pass now.
+    pub share: u64,
+    /// Live members of the budget.
+    pub members: u32,
+}
+
+/// How a pump ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// At the end of the input.
+    Eof,
+    /// By this signal; everything that was read is written.
+    Signal(i32),
+}
+
+enum Moved {
+    Bytes(usize),
+    Eof,
+    NeedInput,
+    NeedOutput,
+    Refused,
+    /// A second signal came while what was read could not be written.
+    Abandoned,
+}
+
+/// See the module's description.
+pub struct Pump<'a> {
+    throttle: &'a mut Throttle,
+    signals: &'a Signals,
+    input: RawFd,
+    output: RawFd,
+    report_every: Option<Duration>,
+    next_report: Option<Instant>,
+    start: Instant,
+    bytes: u64,
+    stop: Option<i32>,
+    stops: u32,
+    splices: bool,
+    buffer: Vec<u8>,
+    on_event: &'a mut dyn FnMut(Event),
+}
+
+impl<'a> Pump<'a> {
+    /// A pump between two descriptors, which stay the caller's.
+    pub fn new(
+        throttle: &'a mut Throttle,
+        signals: &'a Signals,
+        (input, output): (RawFd, RawFd),
+        report_every: Option<Duration>,
+        on_event: &'a mut dyn FnMut(Event),
+    ) -> Pump<'a> {
+        let start = Instant::now();
+        Pump {
+            throttle,
+            signals,
+            input,
+            output,
+            report_every,
+            next_report: report_every.map(|every| start + every),
+            start,
+            bytes: 0,
+            stop: None,
+            stops: 0,
+            splices: is_pipe(input),
+            buffer: Vec::new(),
+            on_event,
+        }
+    }
+
+    /// How far it is; also after an error.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            bytes: self.bytes,
+            elapsed: self.start.elapsed(),
+            share: self.throttle.share(),
+            members: self.throttle.members(),
+        }
+    }
+
+    /// Works until the input ends, a signal comes or something fails.
+    ///
+    /// # Errors
+    /// [`Error::Io`] on "standard input" or "standard output".
+    pub fn run(&mut self) -> Result<End> {
+        if self.throttle.share() >= LARGE_PIPE_RATE {
+            widen(self.input);
+            widen(self.output);
+        }
+        loop {
+            self.look_at_signals();
+            if let Some(signal) = self.stop {
+                return Ok(End::Signal(signal));
+            }
+            let now = Instant::now();
+            self.keep_up(now);
+            let granted = match self.throttle.allow(now, CHUNK_BYTES as u64) {
+                Grant::Bytes(bytes) => bytes as usize,
+                Grant::Wait(pause) => {
+                    wait(Some(self.signals), [], Some(self.no_longer_than(now, pause)))?;
+                    continue;
+                }
+            };
+            let moved = if self.splices { self.splice(granted)? } else { self.copy(granted)? };
+            match moved {
+                Moved::Bytes(bytes) => {
+                    self.bytes += bytes as u64;
+                    self.throttle.take(bytes as u64);
+                }
+                Moved::Eof => {
+                    flush(self.output)?;
+                    return Ok(End::Eof);
+                }
+                Moved::NeedInput => self.wait_for(self.input, libc::POLLIN)?,
+                Moved::NeedOutput => self.wait_for(self.output, libc::POLLOUT)?,
+                Moved::Refused => self.splices = false,
+                Moved::Abandoned => return Ok(End::Signal(self.stop.unwrap_or(libc::SIGTERM))),
+            }
+        }
+    }
+
+    fn wait_for(&self, fd: RawFd, events: i16) -> Result<()> {
+        let now = Instant::now();
+        let pause = self.no_longer_than(now, Duration::from_secs(3600));
+        wait(Some(self.signals), [(fd, events)], Some(pause)).map(|_| ())
+    }
+
+    /// `pause`, cut so that the next count of the members and the next report are not missed.
+    fn no_longer_than(&self, now: Instant, pause: Duration) -> Duration {
+        let dues = [self.throttle.next_count(), self.next_report];
+        dues.into_iter().flatten().map(|due| due - now).fold(pause, Duration::min)
+    }
+
+    fn keep_up(&mut self, now: Instant) {
+        if self.throttle.next_count().is_some_and(|due| now >= due)
+            && let Some(warning) = self.throttle.refresh(now)
+        {
+            (self.on_event)(Event::Warning(warning));
+        }
+        if let (Some(due), Some(every)) = (self.next_report, self.report_every)
+            && now >= due
+        {
+            self.next_report = Some((due + every).max(now + every / 2));
+            let totals = self.totals();
+            (self.on_event)(Event::Tick(totals));
+        }
+    }
+
+    fn look_at_signals(&mut self) {
+        if !self.signals.any() {
+            return;
+        }
+        self.signals.clear();
+        if self.signals.take(libc::SIGUSR1) > 0 {
+            let totals = self.totals();
+            (self.on_event)(Event::Asked(totals));
+        }
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            let times = self.signals.take(signal);
+            if times > 0 {
+                self.stops += times;
+                self.stop = self.stop.or(Some(signal));
+            }
+        }
+    }
+
+    fn splice(&mut self, most: usize) -> Result<Moved> {
+        let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
+        // SAFETY: no memory of ours is involved; null offsets mean the descriptors' own.
+        let moved = unsafe {
+            libc::splice(self.input, ptr::null_mut(), self.output, ptr::null_mut(), most, flags)
+        };
+        if moved > 0 {
+            return Ok(Moved::Bytes(moved as usize));
+        }
+        if moved == 0 {
+            return Ok(Moved::Eof);
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => Ok(Moved::Bytes(0)),
+            Some(libc::EAGAIN) => {
+                let [input] = wait(None, [(self.input, libc::POLLIN)], Some(Duration::ZERO))?;
+                Ok(if input { Moved::NeedOutput } else { Moved::NeedInput })
+            }
+            Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) => Ok(Moved::Refused),
+            // A pipe that is open for reading is not at fault.
+            _ => Err(Error::on("standard output")(error)),
+        }
+    }
+
+    /// Reads at most `most` bytes and writes them all.
+    fn copy(&mut self, most: usize) -> Result<Moved> {
+        let [ready] = wait(None, [(self.input, libc::POLLIN)], Some(Duration::ZERO))?;
+        if !ready {
+            return Ok(Moved::NeedInput);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER_BYTES, 0);
+        let most = most.min(BUFFER_BYTES);
+        // SAFETY: the buffer is at least `most` long and lives through the call.
+        let read = unsafe { libc::read(self.input, buffer.as_mut_ptr().cast(), most) };
+        let result = match read {
+            1.. => self.write_all(&buffer[..read as usize]),
+            0 => Ok(Moved::Eof),
+            _ => {
+                let error = io::Error::last_os_error();
+                match error.kind() {
+                    io::ErrorKind::Interrupted => Ok(Moved::Bytes(0)),
+                    io::ErrorKind::WouldBlock => Ok(Moved::NeedInput),
+                    _ => Err(Error::on("standard input")(error)),
+                }
+            }
+        };
+        self.buffer = buffer;
+        result
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<Moved> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.look_at_signals();
+            if self.stops >= 2 {
+                (self.on_event)(Event::Warning(format!(
+                    "stopped by a second signal: {} bytes that were read are not written",
+                    rest.len()
+                )));
+                self.bytes += (bytes.len() - rest.len()) as u64;
+                return Ok(Moved::Abandoned);
+            }
+            self.keep_up(Instant::now());
+            let pause = self.no_longer_than(Instant::now(), Duration::from_secs(3600));
+            let [ready] = wait(Some(self.signals), [(self.output, libc::POLLOUT)], Some(pause))?;
+            if !ready {
+                continue;
+            }
+            // SAFETY: the slice lives through the call.
+            let written = unsafe { libc::write(self.output, rest.as_ptr().cast(), rest.len()) };
+            if written >= 0 {
+                rest = &rest[written as usize..];
+                continue;
+            }
+            let error = io::Error::last_os_error();
+            if !matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) {
+                self.bytes += (bytes.len() - rest.len()) as u64;
+                return Err(Error::on("standard output")(error));
+            }
+        }
+        Ok(Moved::Bytes(bytes.len()))
+    }
+}
+
+/// Whether the descriptor is a pipe or FIFO.
+pub fn is_pipe(fd: RawFd) -> bool {
+    // SAFETY: all-zero is a valid stat structure, and fstat writes nothing else.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: see above.
+    unsafe { libc::fstat(fd, &mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO }
+}
+
+/// Makes a pipe as large as an unprivileged process may; nothing happens where that is refused.
+pub fn widen(fd: RawFd) {
+    // SAFETY: takes and gives integers only; on anything but a pipe it fails.
+    unsafe {
+        let size = libc::fcntl(fd, libc::F_GETPIPE_SZ);
+        if size > 0 && (size as usize) < CHUNK_BYTES {
+            libc::fcntl(fd, libc::F_SETPIPE_SZ, CHUNK_BYTES as libc::c_int);
+        }
+    }
+}
+
+/// Closes a copy of the descriptor: network filesystems and quotas tell only then that what was
+/// written did not reach the disk.
+fn flush(fd: RawFd) -> Result<()> {
+    let copy = {
+        // SAFETY: gives a new descriptor or -1.
+        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
+        if copy < 0 {
+            return Ok(());
+        }
+        copy
+    };
+    // SAFETY: the copy is ours and closed once.
+    if unsafe { libc::close(copy) } != 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(Error::on("standard output")(error));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! Lock files by which processes share one budget of bytes a second.
+//!
+//! Each member holds an exclusive flock on its files in the work directory; a file that can be
+//! locked belongs to nobody any more and is removed. The kernel drops the lock of a process that
+//! was killed, so nothing else is needed to notice its end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use kojuto_core::share::{is_unfinished, lock_name, parse_lock_name};
+
+use crate::{Error, Result};
+
+/// A file that was made but never put in place is removed when nobody has locked it after this
+/// long.
+const UNFINISHED_AFTER: Duration = Duration::from_secs(60);
+
+/// How many are alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Live lock files, this member's included.
+    pub locks: u32,
+    /// Live members, this one included.
+    pub members: u32,
+}
+
+/// Membership in one budget; dropping it leaves.
+#[derive(Debug)]
+pub struct Member {
+    directory: PathBuf,
+    budget: u64,
+    weight: u32,
+    files: Vec<(File, PathBuf)>,
+}
+
+impl Member {
+    /// Joins with `weight` lock files (at least 1).
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the directory or file: it is missing, read-only or full.
+    pub fn join(directory: &Path, budget: u64, weight: u32) -> Result<Member> {
+        if !fs::metadata(directory).map_err(Error::on_path(directory))?.is_dir() {
+            let error = io::Error::from_raw_os_error(libc::ENOTDIR);
+            return Err(Error::on_path(directory)(error));
+        }
+        let mut member = Member {
+            directory: directory.to_owned(),
+            budget,
+            weight: weight.max(1),
+            files: Vec::new(),
+        };
+        member.put_files()?;
+        Ok(member)
+    }
+
+    /// How many lock files this member holds.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    fn put_files(&mut self) -> Result<()> {
+        let unique = unique().map_err(Error::on("getrandom"))?;
+        let mut files = Vec::new();
+        for part in 1..=self.weight {
+            let name = lock_name(self.budget, std::process::id(), &unique, part);
+            match put_file(&self.directory, &name) {
+                Ok(file) => files.push((file, self.directory.join(&name))),
+                Err(error) => {
+                    remove_all(&files);
+                    return Err(Error::on_path(&self.directory.join(&name))(error));
+                }
+            }
+        }
+        self.files = files;
+        Ok(())
+    }
+
+    /// Looks once at all lock files: counts the live ones, removes the dead ones, and puts its own
+    /// back when somebody removed them.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be read or the own files cannot be put back.
+    pub fn count(&mut self) -> Result<Count> {
+        let found = self.look()?;
+        if found.own < self.weight {
+            remove_all(&self.files);
+            self.put_files()?;
+        }
+        let (weight, others) = (self.weight, found.other_locks);
+        Ok(Count { locks: others + weight, members: found.other_members + 1 })
+    }
+
+    fn look(&self) -> Result<Seen> {
+        let mut seen = Seen::default();
+        let entries = fs::read_dir(&self.directory).map_err(Error::on_path(&self.directory))?;
+        for entry in entries {
+            let name = entry.map_err(Error::on_path(&self.directory))?.file_name();
+            let bytes = name.as_bytes();
+            let path = self.directory.join(&name);
+            if let Some(lock) = parse_lock_name(bytes, self.budget) {
+                if self.files.iter().any(|(_, own)| *own == path) {
+                    seen.own += 1;
+                } else if is_alive(&path, lock.pid) {
+                    seen.other_locks += 1;
+                    seen.other_members += u32::from(lock.part == 1);
+                }
+            } else if is_unfinished(bytes, self.budget) && is_old(&path) {
+                is_alive(&path, None);
+            }
+        }
+        Ok(seen)
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    own: u32,
+    other_locks: u32,
+    other_members: u32,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        remove_all(&self.files);
+    }
+}
+
+fn remove_all(files: &[(File, PathBuf)]) {
+    for (_, path) in files {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Makes a lock file under a name nobody counts, locks it, and only then puts it in place.
+fn put_file(directory: &Path, name: &str) -> io::Result<File> {
+    let hidden = directory.join(format!("_{name}"));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        // Readable for everybody, so that members of other users can see that it is locked.
+        .mode(0o644)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(&hidden)?;
+    let placed =
+        flock(&file, libc::LOCK_EX).and_then(|()| fs::rename(&hidden, directory.join(name)));
+    if let Err(error) = placed {
+        let _ = fs::remove_file(&hidden);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+/// Whether somebody holds the file's lock; removes a file that nobody holds.
+fn is_alive(path: &Path, pid: Option<u32>) -> bool {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        // Another user's file (the Go program makes them 0600): believe the pid in its name.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
+        }
+        Err(_) => return false,
+    };
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return false;
+    }
+    // A shared lock is refused by the owner's exclusive one all the same, and two members that
+    // look at the same moment do not take each other's look for a life sign.
+    match flock(&file, libc::LOCK_SH) {
+        Ok(()) => {
+            let _ = fs::remove_file(path);
+            false
+        }
+        Err(error) => error.raw_os_error() == Some(libc::EWOULDBLOCK),
+    }
+}
+
+fn is_old(path: &Path) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|meta| meta.modified());
+    modified.is_ok_and(|at| {
+        SystemTime::now().duration_since(at).is_ok_and(|age| age > UNFINISHED_AFTER)
+    })
+}
+
+fn flock(file: &File, kind: i32) -> io::Result<()> {
+    loop {
+        // SAFETY: the descriptor is open for as long as `file` lives.
+        if unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Twenty characters that no other member has, in the alphabet of the Go program's names.
+fn unique() -> io::Result<String> {
+    let mut random = [0u8; 20];
+    // SAFETY: the buffer is local and as long as stated; so few bytes always come whole.
+    if unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(random
+        .iter()
+        .map(|byte| char::from(b"0123456789abcdefghijklmnopqrstuv"[usize::from(byte % 32)]))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn members_see_each_other_and_leave_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = Member::join(dir.path(), 1000, 1).unwrap();
+        assert_eq!(one.count().unwrap(), Count { locks: 1, members: 1 });
+        let mut two = Member::join(dir.path(), 1000, 3).unwrap();
+        let _other_budget = Member::join(dir.path(), 1001, 1).unwrap();
+        assert_eq!(one.count().unwrap(), Count { locks: 4, members: 2 });
+        assert_eq!(two.count().unwrap(), Count { locks: 4, members: 2 });
+        drop(two);
+        assert_eq!(one.count().unwrap(), Count { locks: 1, members: 1 });
+        drop(one);
+        assert_eq!(names(dir.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_dead_file_is_removed_and_foreign_things_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("sabo_1000_1_dead.lock"), b"").unwrap();
+        fs::write(dir.path().join("sabo_2000_1_other.lock"), b"").unwrap();
+        fs::write(dir.path().join("_sabo_1000_1_young.lock"), b"").unwrap();
+        let old = File::create(dir.path().join("_sabo_1000_1_old.lock")).unwrap();
+        old.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        fs::create_dir(dir.path().join("sabo_1000_1_directory")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("sabo_1000_1_link")).unwrap();
+        let mut member = Member::join(dir.path(), 1000, 1).unwrap();
+        assert_eq!(member.count().unwrap(), Count { locks: 1, members: 1 });
+        let mut left = names(dir.path());
+        left.retain(|name| !name.starts_with(&format!("sabo_1000_{}_", std::process::id())));
+        left.sort();
+        assert_eq!(
+            left,
+            [
+                "_sabo_1000_1_young.lock",
+                "sabo_1000_1_directory",
+                "sabo_1000_1_link",
+                "sabo_2000_1_other.lock"
+            ]
+        );
+    }
+
+    #[test]
+    fn own_files_that_were_removed_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut member = Member::join(dir.path(), 1000, 2).unwrap();
+        for name in names(dir.path()) {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(member.count().unwrap(), Count { locks: 2, members: 1 });
+        assert_eq!(names(dir.path()).len(), 2);
+        fs::remove_dir_all(dir.path()).unwrap();
+        assert!(member.count().is_err());
+        fs::create_dir(dir.path()).unwrap();
+        assert_eq!(member.count().unwrap(), Count { locks: 2, members: 1 });
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let error = Member::join(Path::new("/nonexistent"), 1000, 1).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent"), "{error}");
+        assert!(Member::join(Path::new("/etc/passwd"), 1000, 1).is_err());
+    }
+}

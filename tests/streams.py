@@ -1,0 +1,122 @@
+"""What the tests of the pipe commands share: full disks, byte patterns, starting and killing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def mount_tmpfs(path: Path, options: str) -> None:
+    """Mount a tmpfs; where that is refused the test fails under CI and is skipped elsewhere."""
+    path.mkdir(exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "none", str(path)], capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        text = f"cannot mount a tmpfs: {done.stderr.decode().strip()}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(text)
+        pytest.skip(text)
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, options: str = "size=1m") -> Iterator[Path]:
+    """A real small disk for as long as the block runs."""
+    mount_tmpfs(path, options)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def pattern(size: int, seed: int = 0) -> bytes:
+    """Bytes in which every loss, repetition and exchange shows."""
+    return random.Random(seed).randbytes(size)
+
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def start(name: str, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+    """Start an installed command; pipes and the like as for `subprocess.Popen`."""
+    return spawn([script(name), *map(str, arguments)], **options)
+
+
+def spawn(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start any program; `processes_end` sees to its end."""
+    process = subprocess.Popen(command, **options)
+    _started.append(process)
+    source: Any = options.get("stdin")
+    if hasattr(source, "close"):
+        source.close()  # the child has its own
+    return process
+
+
+@pytest.fixture(autouse=True)
+def processes_end() -> Iterator[None]:
+    """Kill what a test started and left, and close its pipes."""
+    yield
+    for process in _started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()
+    _started.clear()
+
+
+def feed(pipe: IO[bytes], data: bytes) -> threading.Thread:
+    """Write all of `data` from a thread and close; a reader that is gone ends it quietly."""
+
+    def work() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            pipe.write(data)
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+class Meter(threading.Thread):
+    """Reads a descriptor to its end and notes when how much came, in this process's clock."""
+
+    def __init__(self, descriptor: int, chunk: int = 1 << 20) -> None:
+        super().__init__(daemon=True)
+        self.descriptor = descriptor
+        self.chunk = chunk
+        self.marks: list[tuple[float, int]] = [(time.monotonic(), 0)]
+        self.start()
+
+    def run(self) -> None:
+        total = 0
+        while data := os.read(self.descriptor, self.chunk):
+            total += len(data)
+            self.marks.append((time.monotonic(), total))
+
+    def total_at(self, moment: float) -> int:
+        """How many bytes had come by then."""
+        from bisect import bisect_right
+
+        marks = self.marks
+        return marks[max(bisect_right(marks, moment, key=lambda mark: mark[0]) - 1, 0)][1]
+
+    def rate(self, since: float, until: float) -> float:
+        """Bytes a second between two moments."""
+        return (self.total_at(until) - self.total_at(since)) / (until - since)
