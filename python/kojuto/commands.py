@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ICMP round-trip metrics of one or more hosts",
     ),
     "myps": ("kojuto.tools.myps", "grep, kill and watch the threads of a MySQL server"),
+    "no-excl-open": (
+        "kojuto.tools.no_excl_open",
+        "runs logrotate so that a log that is already there does not stop it",
+    ),
     "sabo": ("kojuto.tools.sabo", "bandwidth-limiting pipe whose processes share one budget"),
 }
 

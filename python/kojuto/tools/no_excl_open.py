@@ -1,0 +1,178 @@
+"""``no-excl-open``: runs a command so that a log that is already there does not stop it.
+
+The work is done by ``no_excl_open.so``, which this wrapper puts into LD_PRELOAD.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kojuto.common import cli
+from kojuto.common.cli import Command, Option, Values
+from kojuto.errors import KojutoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+
+def pattern(text: str) -> str:
+    """A glob pattern as the shim compares it: absolute, without a colon."""
+    if not text or ":" in text:
+        raise ValueError("a pattern has no colon and is not empty")
+    return os.path.abspath(text)
+
+
+COMMAND = Command(
+    "no-excl-open",
+    "Runs COMMAND with a shim in LD_PRELOAD: where it creates a file with O_CREAT|O_EXCL|O_RDWR "
+    "that is already there, the file is opened. So logrotate does not fail with 'File exists', or "
+    "strand lines in a .backup file, when the application re-creates its log between rename and "
+    "create. 'no-excl-open doctor' says whether a program can be run so.",
+    [
+        Option(
+            "--only", metavar="GLOB", read=pattern, repeat=True,
+            help="act on these files only; * and ? stay within one directory, ** crosses them",
+        ),
+        Option("--verbose", help="tell on standard error each file that was opened so"),
+        Option("--path", help="print where the shim lies, for LD_PRELOAD, and exit"),
+    ],
+    positional="COMMAND …",
+    usage="[--only GLOB]… [--verbose] [--] COMMAND [argument …]",
+    stop_at_positional=True,
+    epilog="""
+Directories that are world-writable and sticky (/tmp) are left alone; symbolic links are not
+followed. COMMAND's exit status is passed on; 126 and 127 when it cannot be run or found. Only
+COMMAND itself is changed: its children do not get the shim.
+
+  no-excl-open --only '/var/log/app/*.log' -- logrotate /etc/logrotate.conf
+  no-excl-open doctor logrotate
+""",
+)  # fmt: skip
+
+DOCTOR = Command(
+    "no-excl-open doctor",
+    "Says whether programs can be run under the shim (linked dynamically with glibc, not setuid), "
+    "and finds the .backup files in which logrotate strands lines without it.",
+    [
+        Option(
+            "--dir", metavar="DIR", repeat=True, default=["/var/log"],
+            help="look for orphaned .backup files below this directory",
+        ),
+    ],
+    positional="PROGRAM …",
+    usage="[--dir DIR]… [PROGRAM …]",
+    epilog="Without PROGRAM it looks at logrotate. Exit status: 0 all well, 1 something was found.",
+)  # fmt: skip
+
+
+def shim_path() -> str:
+    """Where ``no_excl_open.so`` lies."""
+    path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "no_excl_open.so")
+    if not os.path.exists(path):
+        raise KojutoError(f"{path}: not there", "install kojuto again; the wheel carries it")
+    return path
+
+
+def _find(name: str) -> str:
+    from shutil import which
+
+    path = which(name) or which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+    if path is None:
+        there = os.path.exists(name) if "/" in name else False
+        error = KojutoError(f"{name}: {'not executable' if there else 'command not found'}")
+        error.exit_status = NOT_EXECUTABLE if there else NOT_FOUND
+        raise error
+    return path
+
+
+def _work(values: Values, positional: list[str]) -> int:
+    shim = shim_path()
+    if values.path:
+        print(shim)
+        return cli.DONE
+    if not positional:
+        raise UsageError("no command to run", "'no-excl-open --help' shows how to write one")
+    if ":" in shim or " " in shim:
+        raise KojutoError(f"{shim}: LD_PRELOAD cannot hold a path with a blank or colon")
+    program = _find(positional[0])
+    from kojuto.common.elf import why_not_preloadable
+
+    reason = why_not_preloadable(program)
+    if reason is not None:
+        cli.complain("no-excl-open", f"warning: {program}: {reason}: it runs without the shim")
+    environment = dict(os.environ)
+    others = environment.get("LD_PRELOAD")
+    environment["LD_PRELOAD"] = f"{shim}:{others}" if others else shim
+    if values.only:
+        environment["NO_EXCL_OPEN_PATHS"] = ":".join(values.only)
+    if values.verbose:
+        environment["NO_EXCL_OPEN_VERBOSE"] = "1"
+        cli.complain("no-excl-open", f"running {' '.join([program, *positional[1:]])}")
+    # What the interpreter ignores for itself must not be ignored in the command.
+    from signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal
+
+    signal(SIGPIPE, SIG_DFL)
+    signal(SIGXFSZ, SIG_DFL)
+    try:
+        # In this process's place: signals and the exit status need no passing on.
+        os.execve(program, positional, environment)  # noqa: S606
+    except OSError as problem:
+        error = KojutoError(f"{program}: {problem.strerror}")
+        error.exit_status = NOT_EXECUTABLE
+        raise error from problem
+
+
+def _doctor(values: Values, programs: list[str]) -> int:
+    from kojuto.common.elf import why_not_preloadable
+
+    print(f"shim: {shim_path()}")
+    ill = False
+    for name in programs or ["logrotate"]:
+        try:
+            path = _find(name)
+            reason = why_not_preloadable(path)
+        except (KojutoError, OSError) as error:
+            path, reason = name, cli.describe(error) if isinstance(error, OSError) else str(error)
+        ill = ill or reason is not None
+        print(f"{path}: {'can be run under the shim' if reason is None else f'no: {reason}'}")
+    orphans = sorted(found for directory in values.dir for found in _orphans(directory))
+    for orphan in orphans:
+        print(f"{orphan}: stranded by logrotate; nothing rotates or removes it")
+    if orphans:
+        print(
+            "advice: append what they hold to the log of the same name, oldest first, and remove "
+            "them; then run logrotate as 'no-excl-open -- logrotate …'"
+        )
+    else:
+        print(f"no orphaned .backup files below {', '.join(values.dir)}")
+    return cli.FAILED if ill or orphans else cli.DONE
+
+
+def _orphans(directory: str) -> list[str]:
+    """Files named as logrotate names what it moves out of its way: ``NAME-YYYYMMDDHH.backup``."""
+    if not os.path.isdir(directory):
+        raise KojutoError(f"{directory}: no such directory", "--dir names where the logs are")
+    found = []
+    for place, _, names in os.walk(directory):
+        for name in names:
+            stem, _, date = name.removesuffix(".backup").rpartition("-")
+            if name.endswith(".backup") and stem and len(date) == 10 and date.isdigit():
+                found.append(os.path.join(place, name))
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``no-excl-open`` and return its exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["doctor"]:
+        return cli.run(DOCTOR, _doctor, arguments[1:])
+    return cli.run(COMMAND, _work, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

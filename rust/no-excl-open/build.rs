@@ -1,0 +1,41 @@
+//! Compiles the shim with the C compiler that cargo (or zig, for the wheel) would use.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const SOURCE: &str = "src/no_excl_open.c";
+
+fn main() -> ExitCode {
+    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed=build.rs");
+    let os = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    let libc = std::env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
+    if os != "linux" || libc != "gnu" {
+        println!("cargo::error=no_excl_open.so is for Linux with glibc, not for {os}/{libc}");
+        return ExitCode::FAILURE;
+    }
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join("no_excl_open.so");
+    let compiler = cc::Build::new()
+        .opt_level(2)
+        .debug(false)
+        .pic(true)
+        .warnings(true)
+        .extra_warnings(true)
+        .warnings_into_errors(true)
+        .get_compiler();
+    let status = compiler
+        .to_command()
+        // The shim defines the functions that the fortified headers would replace by others.
+        .args(["-U_FORTIFY_SOURCE", "-std=gnu11", "-fvisibility=hidden", "-shared"])
+        .args(["-Wl,-soname,no_excl_open.so", "-Wl,-z,relro,-z,now", "-s", "-o"])
+        .arg(&out)
+        .args([SOURCE, "-ldl"])
+        .status();
+    match status {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        other => {
+            println!("cargo::error=cannot compile {SOURCE}: {other:?}");
+            ExitCode::FAILURE
+        }
+    }
+}

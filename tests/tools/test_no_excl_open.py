@@ -1,0 +1,359 @@
+"""`no-excl-open`: logrotate beside a writer, every call the shim covers, its limits, the doctor."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kojuto.tools.no_excl_open import shim_path
+from tests.conftest import ROOT, need_program, run, script, wait_until
+from tests.streams import processes_end, spawn
+
+__all__ = ["processes_end"]
+
+SHIM = shim_path()
+OPEN = "import os, sys; os.open(sys.argv[1], os.O_CREAT | os.O_EXCL | os.O_RDWR)"
+
+
+@pytest.fixture(scope="module")
+def exclusive(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The C program of tests/programs, compiled as distributions compile: fortified."""
+    out = tmp_path_factory.mktemp("programs") / "exclusive"
+    source = ROOT / "tests/programs/exclusive.c"
+    flags = ["-O2", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-pthread", "-w"]
+    subprocess.run([need_program("cc"), *flags, "-o", str(out), str(source)], check=True)
+    return str(out)
+
+
+def preloaded(*command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LD_PRELOAD": SHIM, **more}
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def opens(path: Path, **more: str) -> bool:
+    """Whether an existing file is opened under the shim."""
+    done = preloaded(sys.executable, "-c", OPEN, str(path), **more)
+    assert done.returncode == 0 or "FileExistsError" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+# -- logrotate ------------------------------------------------------------------------------------
+
+WRITER = """
+import itertools, os, signal, sys, time
+path, name = sys.argv[1:]
+going = [True]
+signal.signal(signal.SIGTERM, lambda *_: going.clear())
+for number in itertools.count():
+    if not going:
+        break
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(log, b"%s %d\\n" % (name.encode(), number))
+    os.close(log)
+    time.sleep(0.00002)
+print(number)
+"""
+
+
+def race(directory: Path, rounds: int, *, shim: bool, names: str = "a") -> tuple[int, int]:
+    """Rotate while writers log, until a fault shows; return (rounds made, faults).
+
+    With the shim the lines are counted at the end: each is there once.
+    """
+    log, archive = directory / "app.log", directory / "archive"
+    archive.mkdir()
+    config = directory / "logrotate.conf"
+    config.write_text(f'"{log}" {{\n    rotate 3\n    create 0644\n    missingok\n}}\n')
+    os.chmod(config, 0o644)
+    writers = {
+        name: spawn([sys.executable, "-c", WRITER, str(log), name], stdout=subprocess.PIPE)
+        for name in names
+    }
+    wait_until(log.exists)
+    environment = {**os.environ, "LD_PRELOAD": SHIM} if shim else dict(os.environ)
+    command = [need_program("logrotate"), "-f", "-s", str(directory / "state"), str(config)]
+    faults = made = 0
+    while made < rounds and not faults:
+        made += 1
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        faults += done.returncode != 0 or done.stderr != b""
+        faults += len(list(directory.glob("*.backup")))
+        rotated = directory / "app.log.1"
+        if rotated.exists():
+            rotated.rename(archive / str(made))
+    counts = {}
+    for name, writer in writers.items():
+        writer.send_signal(signal.SIGTERM)
+        out, _ = writer.communicate(timeout=10)
+        counts[name] = int(out)
+    if shim:
+        lines = log.read_text().splitlines() if log.exists() else []
+        for path in archive.iterdir():
+            lines += path.read_text().splitlines()
+        expected = {f"{name} {number}" for name, count in counts.items() for number in range(count)}
+        assert set(lines) == expected
+        assert len(lines) == len(expected)
+    return made, faults
+
+
+def test_logrotate_raced_a_thousand_times_never_fails_and_strands_nothing(tmp_path: Path) -> None:
+    assert race(tmp_path, 1000, shim=True) == (1000, 0)
+
+
+def test_logrotate_raced_by_two_writers_at_once(tmp_path: Path) -> None:
+    assert race(tmp_path, 30, shim=True, names="ab") == (30, 0)
+
+
+def test_without_the_shim_the_same_race_shows_the_fault(tmp_path: Path) -> None:
+    made, faults = race(tmp_path, 1000, shim=False)
+    assert faults, f"no fault in {made} rounds"
+
+
+def test_the_wrapper_runs_logrotate(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("line\n")
+    config = tmp_path / "conf"
+    config.write_text(f'"{log}" {{\n    rotate 3\n    create 0644\n}}\n')
+    os.chmod(config, 0o644)
+    done = run("no-excl-open", "--", "logrotate", "-f", "-s", tmp_path / "state", config)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "app.log.1").read_text() == "line\n"
+    assert log.read_text() == ""
+
+
+# -- the shim -------------------------------------------------------------------------------------
+
+
+def test_every_call_is_covered_and_nothing_else_is_changed(exclusive: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"content")
+
+    def calls(*, shim: bool) -> dict[str, str]:
+        command = [exclusive, "calls", str(path), str(tmp_path), "log"]
+        done = preloaded(*command, **({} if shim else {"LD_PRELOAD": ""}))
+        assert (done.returncode, done.stderr) == (0, "")
+        return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+    with_shim, without = calls(shim=True), calls(shim=False)
+    changed = {"open", "open64", "openat", "openat64"}
+    refused = f"refused {errno.EEXIST}"
+    for name, result in without.items():
+        assert with_shim[name] == ("opened 0" if name in changed else result), name
+        assert name not in changed or result == refused
+    assert with_shim["write-only"] == with_shim["truncating"] == refused
+    assert with_shim["tmpfile"] == with_shim["fortified-open"] == "opened 0"
+    assert len(with_shim) == 13
+
+
+def test_fortified_entry_points_are_in_the_program_and_in_the_shim(exclusive: str) -> None:
+    symbols = subprocess.run(["nm", "-D", exclusive], capture_output=True, text=True, check=True)
+    ours = subprocess.run(["nm", "-D", SHIM], capture_output=True, text=True, check=True).stdout
+    for name in ("__open_2", "__open64_2", "__openat_2", "__openat64_2"):
+        assert f"U {name}" in symbols.stdout
+        assert f"T {name}\n" in ours
+    defined = {line.split()[-1] for line in ours.splitlines() if " T " in line}
+    assert defined == {
+        "open", "open64", "openat", "openat64", "creat", "creat64",
+        "__open_2", "__open64_2", "__openat_2", "__openat64_2",
+    }  # fmt: skip
+
+
+def test_it_needs_nothing_but_the_c_library() -> None:
+    shown = subprocess.run(["readelf", "-d", SHIM], capture_output=True, text=True, check=True)
+    needed = {
+        line.split("[")[1].split("]")[0] for line in shown.stdout.splitlines() if "NEEDED" in line
+    }
+    assert needed <= {"libc.so.6", "libdl.so.2"}
+
+
+def test_the_mode_and_errno_are_kept(exclusive: str, tmp_path: Path) -> None:
+    done = preloaded(exclusive, "modes", str(tmp_path / "new"))
+    assert done.stdout.split("\n")[:3] == ["created 640", "errno 77", f"missing {errno.ENOENT}"]
+
+
+def test_threads_and_signal_handlers(exclusive: str, tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"")
+    done = preloaded(exclusive, "threads", str(tmp_path / "log"))
+    assert (done.returncode, done.stdout) == (0, "threads done, handler ran\n")
+
+
+def test_links_and_what_is_no_file_are_refused(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"secret")
+    for name in ("link", "dangling"):
+        (tmp_path / name).symlink_to(target if name == "link" else tmp_path / "nowhere")
+        assert not opens(tmp_path / name)
+    os.mkfifo(tmp_path / "fifo")
+    assert not opens(tmp_path / "fifo")
+    assert not (tmp_path / "nowhere").exists()
+    assert opens(target)
+    assert target.read_bytes() == b"secret"
+
+
+def test_a_sticky_directory_keeps_its_guard(tmp_path: Path) -> None:
+    for mode, opened in [(0o1777, False), (0o777, True), (0o1775, True), (0o755, True)]:
+        directory = tmp_path / f"{mode:o}"
+        directory.mkdir()
+        directory.chmod(mode)
+        path = directory / "log"
+        path.write_bytes(b"")
+        assert opens(path) is opened, f"{mode:o}"
+        # A pattern does not lift it.
+        assert opens(path, NO_EXCL_OPEN_PATHS=f"{directory}/*") is opened
+
+
+@pytest.mark.parametrize(
+    ("pattern", "opened"),
+    [
+        ("{d}/log", True), ("{d}/*", True), ("{d}/l?g", True), ("{d}/**", True), ("{u}/**g", True),
+        ("{d}/*.log:{d}/lo*", True), ("{u}/*/log", True), ("{d}//log", False), ("{u}/*", False),
+        ("{d}/other", False), ("log", False), ("{d}/log?", False), ("{d}", False), (":", False),
+        ("{u}/**/x/*:{d}/*o", False), ("/**/*og", True), ("{u}/a*a/*", False),
+    ],
+)  # fmt: skip
+def test_patterns_limit_it(pattern: str, opened: bool, tmp_path: Path) -> None:
+    directory = tmp_path / "sub"
+    directory.mkdir()
+    path = directory / "log"
+    path.write_bytes(b"")
+    patterns = pattern.format(d=directory, u=tmp_path)
+    assert opens(path, NO_EXCL_OPEN_PATHS=patterns) is opened
+
+
+def test_relative_paths_are_compared_as_absolute_ones(exclusive: str, tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"")
+    command = f"cd {tmp_path} && LD_PRELOAD={SHIM} {sys.executable} -c '{OPEN}'"
+    allowed = {"NO_EXCL_OPEN_PATHS": f"{tmp_path}/*"}
+    for name, status in [("log", 0), ("./log", 0), (".//log", 0), (f"../{tmp_path.name}/log", 1)]:
+        done = preloaded("sh", "-c", f"{command} {name}", **allowed)
+        assert done.returncode == status, name
+    done = preloaded(exclusive, "calls", str(tmp_path / "log"), str(tmp_path), "log", **allowed)
+    assert "openat opened 0" in done.stdout
+    other = {"NO_EXCL_OPEN_PATHS": "/other/*"}
+    done = preloaded(exclusive, "calls", str(tmp_path / "log"), str(tmp_path), "log", **other)
+    assert f"openat refused {errno.EEXIST}" in done.stdout
+
+
+def test_children_get_the_other_preloads_and_not_this_one(tmp_path: Path) -> None:
+    """On a bare sh; another object before and behind stays, in its order."""
+    libc = "libm.so.6"
+    shown = 'echo "$LD_PRELOAD"'
+    assert preloaded("sh", "-c", shown).stdout == "\n"
+    both = preloaded("sh", "-c", shown, LD_PRELOAD=f"{libc}:{SHIM} libdl.so.2")
+    assert both.stdout == f"{libc}:libdl.so.2\n"
+    link = tmp_path / "by-another-name.so"
+    link.symlink_to(SHIM)
+    assert preloaded("sh", "-c", shown, LD_PRELOAD=str(link)).stdout == "\n"
+    log = tmp_path / "log"
+    log.write_bytes(b"")
+    child = preloaded("sh", "-c", f"{sys.executable} -c '{OPEN}' {log}; echo $?")
+    assert child.stdout == "1\n"
+    assert "FileExistsError" in child.stderr
+
+
+# -- the wrapper ----------------------------------------------------------------------------------
+
+
+def test_the_wrapper_sets_the_limits_and_tells(tmp_path: Path) -> None:
+    for name in ("a.log", "b.log"):
+        (tmp_path / name).write_bytes(b"")
+    options: list[str | Path] = ["--only", tmp_path / "a*", "--only=/other", "--verbose", "--"]
+    done = run("no-excl-open", *options, sys.executable, "-c", OPEN, tmp_path / "a.log")
+    assert done.returncode == 0
+    told = done.stderr.decode().splitlines()
+    assert told[0].startswith("no-excl-open: running ")
+    assert told[1] == f"no_excl_open: opened though it exists: {tmp_path}/a.log"
+    done = run("no-excl-open", *options, sys.executable, "-c", OPEN, tmp_path / "b.log")
+    assert done.returncode == 1
+    assert run("no-excl-open", "--only", "a:b", "true").returncode == 2
+    assert run("no-excl-open").returncode == 2
+
+
+def test_status_and_signals_pass_through(tmp_path: Path) -> None:
+    assert run("no-excl-open", "sh", "-c", "exit 37").returncode == 37
+    assert run("no-excl-open", "/nonexistent/program").returncode == 127
+    plain = tmp_path / "plain"
+    plain.write_text("no program")
+    assert run("no-excl-open", plain).returncode == 126
+    waits = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    process = spawn(
+        [script("no-excl-open"), "sh", "-c", waits],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.terminate()
+    assert process.wait(timeout=10) == 9
+    process = spawn([script("no-excl-open"), "sleep", "60"])
+    wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
+    process.terminate()
+    assert process.wait(timeout=10) == -signal.SIGTERM
+
+
+def test_path_is_what_ld_preload_takes(tmp_path: Path) -> None:
+    shown = run("no-excl-open", "--path").stdout.decode().strip()
+    assert shown == SHIM
+    log = tmp_path / "log"
+    log.write_bytes(b"")
+    assert opens(log, LD_PRELOAD=shown)
+
+
+# -- the doctor -----------------------------------------------------------------------------------
+
+
+def test_the_doctor_knows_who_cannot_be_helped(tmp_path: Path) -> None:
+    source = tmp_path / "hello.c"
+    source.write_text("int main(void) { return 0; }\n")
+    for name, flags in (("dynamic", []), ("static", ["-static"])):
+        subprocess.run(["cc", *flags, "-o", tmp_path / name, source], check=True)
+    shutil.copy(tmp_path / "dynamic", tmp_path / "setuid")
+    (tmp_path / "setuid").chmod(0o4755)
+    (tmp_path / "script").write_text(f"#!{tmp_path}/static\n")
+    (tmp_path / "script").chmod(0o755)
+    shutil.copy(tmp_path / "dynamic", tmp_path / "go")
+    with open(tmp_path / "go", "ab") as file:
+        file.write(b"\xff Go buildinf:")
+    for name, words in {
+        "dynamic": "can be run under the shim",
+        "static": "no: linked statically",
+        "setuid": "no: setuid or setgid",
+        "script": f"no: its interpreter {tmp_path}/static: linked statically",
+        "go": "no: a Go program",
+        "missing": "command not found",
+    }.items():
+        done = run("no-excl-open", "doctor", "--dir", tmp_path, tmp_path / name)
+        line = done.stdout.decode().splitlines()[1]
+        assert words in line, name
+        assert done.returncode == (0 if name == "dynamic" else 1), name
+    warned = run("no-excl-open", tmp_path / "static")
+    assert warned.returncode == 0
+    assert b"linked statically" in warned.stderr
+    done = run("no-excl-open", "doctor", "--dir", tmp_path, "logrotate")
+    assert done.returncode == 0
+
+
+def test_the_doctor_finds_orphans(tmp_path: Path) -> None:
+    for name in ("app.log-2026112203.backup", "app.log.1", "x.backup", "y-20261122.backup"):
+        (tmp_path / name).write_bytes(b"")
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    (deep / "db.log-2026010100.backup").write_bytes(b"")
+    done = run("no-excl-open", "doctor", "--dir", tmp_path, "sh")
+    assert done.returncode == 1
+    stranded = [line for line in done.stdout.decode().splitlines() if "stranded" in line]
+    assert [line.split(":")[0] for line in stranded] == [
+        f"{tmp_path}/app.log-2026112203.backup",
+        f"{deep}/db.log-2026010100.backup",
+    ]
+    assert b"advice: " in done.stdout
+    missing = run("no-excl-open", "doctor", "--dir", tmp_path / "none")
+    assert missing.returncode == 1
