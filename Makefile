@@ -13,7 +13,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 APT_PACKAGES := fping iproute2 iputils-ping logrotate mariadb-server nginx-light postfix tmux
 APT_PACKAGES := apache2-utils daemontools logrotate mariadb-client mariadb-server nginx-light \
-	postfix pv
+	postfix pv zstd
 
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
 

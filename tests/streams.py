@@ -42,6 +42,17 @@ def small_disk(path: Path, options: str = "size=1m") -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+def fill(disk: Path) -> Path:
+    """Leave not one byte free; removing the file that is returned makes room again."""
+    path = disk / "filler"
+    with open(path, "ab", buffering=0) as file:
+        for block in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(block))
+    return path
+
+
 def pattern(size: int, seed: int = 0) -> bytes:
     """Bytes in which every loss, repetition and exchange shows."""
     return random.Random(seed).randbytes(size)

@@ -459,3 +459,63 @@ class PingOutcome:
         Raises:
             OSError: with "standard input" or "standard output" as its file name.
         """
+
+# -- relaxlogs ----------------------------------------------------------------------------------
+
+def check_log_pattern(text: str) -> None:
+    """Check a file name pattern.
+
+    Raises:
+        ValueError: it is none; the text says why.
+    """
+
+def rotate_lines(
+    directory: str | None,
+    on_event: Callable[[str], object],
+    *,
+    pattern: str = "log.%Y%m%d%H%M",
+    mode: int = 0o644,
+    rotation_minutes: int = 60,
+    max_size: int | None = None,
+    max_age_s: float | None = None,
+    max_files: int | None = None,
+    max_total: int | None = None,
+    compress: str | None = None,
+    with_time: bool = False,
+    buffer: int = 64_000_000,
+    on_full: str = "block",
+    fsync_s: float | None = None,
+    stop_timeout_s: float = 10.0,
+    ignore_int: bool = False,
+    input_fd: int = 0,
+    output_fd: int = 1,
+) -> tuple[int, int, int]:
+    """Write the lines of a descriptor to dated files until it ends or a signal asks for the end.
+
+    Args:
+        directory: of the files; None writes to `output_fd`.
+        on_event: called with a text that the user should see.
+        pattern: file name with fields of strftime(3).
+        mode: permission bits of new files.
+        rotation_minutes: of a period, in local time.
+        max_size: bytes at which a file is closed at the end of the line.
+        max_age_s: closed files that were last changed longer ago are removed.
+        max_files: how many files stay, the one that is written included.
+        max_total: how many bytes stay, the file that is written included.
+        compress: "gz" or "zst".
+        with_time: put the time before each line.
+        buffer: bytes that wait at most while the disk refuses.
+        on_full: "block", "drop-oldest" or "drop-new".
+        fsync_s: how often lines are made durable.
+        stop_timeout_s: how long a disk that refuses is tried after SIGTERM.
+        ignore_int: leave SIGINT alone.
+        input_fd: read from.
+        output_fd: written to without a directory.
+
+    Returns:
+        The signal that ended it (0 at the end of the input), lines dropped, bytes not written.
+
+    Raises:
+        BlockingIOError: another process writes to the directory.
+        OSError: naming the file or stream.
+    """

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "kojuto.tools.no_excl_open",
         "runs logrotate so that a log that is already there does not stop it",
     ),
+    "relaxlogs": ("kojuto.tools.relaxlogs", "standard input's lines into time-rotated files"),
     "sabo": ("kojuto.tools.sabo", "bandwidth-limiting pipe whose processes share one budget"),
 }
 

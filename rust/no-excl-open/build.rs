@@ -14,7 +14,8 @@ fn main() -> ExitCode {
         println!("cargo::error=no_excl_open.so is for Linux with glibc, not for {os}/{libc}");
         return ExitCode::FAILURE;
     }
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join("no_excl_open.so");
+    let out =
+        PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join("no_excl_open.so");
     let compiler = cc::Build::new()
         .opt_level(2)
         .debug(false)

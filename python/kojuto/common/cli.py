@@ -420,6 +420,18 @@ def complain(prog: str, message: str, hint: str | None = None) -> None:
         pass  # nobody is left to tell
 
 
+def must_be_open(descriptor: int, name: str) -> None:
+    """Refuse a closed standard stream: its number would go to the next file that is opened.
+
+    Raises:
+        KojutoError: it is closed.
+    """
+    try:
+        os.fstat(descriptor)
+    except OSError as error:
+        raise KojutoError(f"{name}: {error.strerror}", "it must be open") from error
+
+
 def one_line(text: str) -> str:
     """`text` with control characters escaped, so that it stays one harmless line."""
     if text.isprintable():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from kojuto.common import cli, units
@@ -164,19 +163,11 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
-def _must_be_open(descriptor: int, name: str) -> None:
-    """Refuse a closed descriptor: its number would go to the next file that is opened."""
-    try:
-        os.fstat(descriptor)
-    except OSError as error:
-        raise KojutoError(f"{name}: {error.strerror}", "it must be open") from error
-
-
 def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import Budget
 
-    _must_be_open(0, "standard input")
-    _must_be_open(1, "standard output")
+    cli.must_be_open(0, "standard input")
+    cli.must_be_open(1, "standard output")
     try:
         budget = Budget(
             values.max_bandwidth,

@@ -14,6 +14,7 @@ pub mod lines;
 pub mod ltsv;
 pub mod newlines;
 pub mod icmp;
+pub mod log_name;
 pub mod number;
 mod number_lines;
 pub mod pieces;

@@ -45,8 +45,13 @@ pub fn is_unfinished(name: &[u8], budget: u64) -> bool {
 }
 
 fn number(text: &str) -> Option<u32> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
+    digits(text.as_bytes())
+}
+
+/// A number of digits alone that fits; leading zeros are allowed, a sign is not.
+pub(crate) fn digits(text: &[u8]) -> Option<u32> {
+    let plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok()?.parse().ok().filter(|_| plain)
 }
 
 /// Bytes a second of a member that holds `own` of `total` lock files, never below `floor`, 1, nor

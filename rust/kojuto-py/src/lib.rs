@@ -8,6 +8,7 @@ mod job;
 mod numbers;
 mod postfix;
 mod ping;
+mod relaxlogs;
 mod sabo;
 mod state;
 
@@ -22,6 +23,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     numbers::register(module)?;
     postfix::register(module)?;
     ping::register(module)?;
+    relaxlogs::register(module)?;
     sabo::register(module)?;
     state::register(module)?;
     module.add_class::<follow::FollowReport>()?;

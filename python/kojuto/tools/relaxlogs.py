@@ -1,0 +1,195 @@
+"""``relaxlogs``: the lines of standard input into time-rotated log files."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kojuto.common import cli, units
+from kojuto.common.cli import Command, Option, Values
+from kojuto.errors import KojutoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PATTERN = "log.%Y%m%d%H%M"
+MIN_BUFFER = 64 << 10
+MAX_BUFFER = 16 << 30
+
+
+def _mode(text: str) -> int:
+    try:
+        value = int(text, 8)
+    except ValueError:
+        value = -1
+    if not 0 < value <= 0o777 or not value & 0o200:
+        raise ValueError("no file mode its owner may write (write 0640)")
+    return value
+
+
+def _pattern(text: str) -> str:
+    from kojuto._native import check_log_pattern
+
+    check_log_pattern(text)
+    return text
+
+
+def _buffer(text: str) -> int:
+    value = units.size(text)
+    if not MIN_BUFFER <= value <= MAX_BUFFER:
+        raise ValueError(f"not between {MIN_BUFFER} and {MAX_BUFFER} bytes")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = units.size(text)
+    if value < 1:
+        raise ValueError("below the minimum of 1 byte")
+    return value
+
+
+COMMAND = Command(
+    "relaxlogs",
+    "Writes the lines of standard input to dated files, begins a new file at the turn of each "
+    "period and removes old ones. No line is lost, cut or split over two files: not at SIGTERM, "
+    "not on a full disk, not when it is killed and started again on the same pipe.",
+    [
+        Option(
+            "--log-dir", metavar="DIR", default="",
+            help="directory of the files; 'stdout' or none: the lines go to standard output",
+        ),
+        Option(
+            "--rotation-time", metavar="MINUTES", default=60, read=units.integer(1, 5_256_000),
+            help="minutes of a period, counted in local time from midnight",
+        ),
+        Option(
+            "--max-age", metavar="MINUTES", default=1440, read=units.integer(0),
+            help="remove closed files whose last change is older; 0 keeps them",
+        ),
+        Option("--with-time", help="put [02/Jan/2006:15:04:05 +0900] before each line"),
+        Option(
+            "--max-size", metavar="SIZE", read=_positive, group="Files",
+            help="begin a new file (NAME.1, NAME.2, …) at the end of the line that reaches SIZE",
+        ),
+        Option(
+            "--max-files", metavar="N", read=units.integer(1), group="Files",
+            help="keep at most N files",
+        ),
+        Option(
+            "--max-total-size", metavar="SIZE", read=_positive, group="Files",
+            help="keep at most so many bytes in all files together",
+        ),
+        Option(
+            "--compress", metavar="FORM", choices=("gz", "zst"), group="Files",
+            help="compress closed files in the background (gz or zst)",
+        ),
+        Option(
+            "--pattern", metavar="NAME", default=PATTERN, read=_pattern, group="Files",
+            help="file name; %%Y %%y %%m %%d %%H %%M %%S %%j are replaced".replace("%%", "%"),
+        ),
+        Option(
+            "--mode", metavar="OCTAL", default=0o644, read=_mode, group="Files",
+            help="permission bits of new files, such as 0640 (default: 0644)",
+        ),
+        Option(
+            "--fsync", metavar="TIME", bare=1.0, read=units.duration, group="Files",
+            help="make the lines durable this often (--fsync alone: 1s) and at each rotation",
+        ),
+        Option(
+            "--buffer", metavar="SIZE", default=64_000_000, read=_buffer,
+            group="When the disk refuses",
+            help="bytes of lines that wait while nothing can be written",
+        ),
+        Option(
+            "--on-full", metavar="WHAT", default="block",
+            choices=("block", "drop-oldest", "drop-new"),
+            group="When the disk refuses",
+            help="when the buffer is full too: block the producer, drop-oldest or drop-new",
+        ),
+        Option(
+            "--drop-when-full", group="When the disk refuses",
+            help="the same as --on-full drop-new",
+        ),
+        Option(
+            "--stop-timeout", metavar="TIME", default=10.0, read=units.duration,
+            group="When the disk refuses",
+            help="how long to go on trying after SIGTERM",
+        ),
+        Option(
+            "--ignore-int", group="Signals",
+            help="leave SIGINT to the producer, and end when the pipe does",
+        ),
+    ],
+    epilog="""
+DIR/current is a link to the newest file. One relaxlogs at a time writes to a directory.
+SIGTERM, SIGINT: write what the pipe holds now, then end. SIGHUP: open the file again.
+SIGUSR1, SIGALRM: begin a new file.
+
+  daemon 2>&1 | relaxlogs --log-dir /var/log/app --rotation-time 1440 --max-age 44640
+""",
+)  # fmt: skip
+
+
+def _work(values: Values, _: list[str]) -> int:
+    from kojuto._native import rotate_lines
+
+    directory = None if values.log_dir in ("", "stdout") else os.path.abspath(values.log_dir)
+    on_full = values.on_full
+    if values.drop_when_full:
+        if "on_full" in values.given and on_full != "drop-new":
+            raise UsageError(f"--drop-when-full and --on-full {on_full} contradict each other")
+        on_full = "drop-new"
+    if values.compress == "zst":
+        from shutil import which
+
+        if which("zstd") is None:
+            raise KojutoError("--compress zst: zstd is not installed", "install zstd or take gz")
+    cli.must_be_open(0, "standard input")
+    if directory is None:
+        cli.must_be_open(1, "standard output")
+    if values.ignore_int:
+        from signal import SIG_IGN, SIGINT
+        from signal import signal as handle
+
+        handle(SIGINT, SIG_IGN)
+    try:
+        signal, dropped, lost = rotate_lines(
+            directory,
+            lambda text: cli.complain("relaxlogs", f"warning: {text}"),
+            pattern=values.pattern,
+            mode=values.mode,
+            rotation_minutes=values.rotation_time,
+            max_size=values.max_size,
+            max_age_s=values.max_age * 60.0 if values.max_age else None,
+            max_files=values.max_files,
+            max_total=values.max_total_size,
+            compress=values.compress,
+            with_time=values.with_time,
+            buffer=values.buffer,
+            on_full=on_full,
+            fsync_s=values.fsync,
+            stop_timeout_s=values.stop_timeout,
+            ignore_int=values.ignore_int,
+        )
+    except BlockingIOError as error:
+        raise KojutoError(
+            f"{directory}: another relaxlogs writes there", "give each its own --log-dir"
+        ) from error
+    except BrokenPipeError as error:
+        # Lines were lost, which is no quiet end here.
+        raise KojutoError(cli.describe(error)) from error
+    if dropped:
+        cli.complain("relaxlogs", f"warning: {dropped} lines were dropped")
+    if lost:
+        raise KojutoError(f"{lost} bytes of lines could not be written before the end")
+    return cli.INTERRUPTED if signal == 2 else cli.DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``relaxlogs`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

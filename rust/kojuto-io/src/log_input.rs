@@ -1,0 +1,209 @@
+//! Where the lines of `relaxlogs` come from: a pipe that can be looked into before anything is
+//! taken out of it, or whatever else standard input is.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use crate::pump::{is_pipe, widen};
+use crate::signals::wait;
+use crate::{Error, Result};
+
+const CHUNK_BYTES: usize = 1 << 20;
+const PIPEFS_MAGIC: libc::c_long = 0x5049_5045;
+
+/// What looking found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Bytes are in [`Input::bytes`].
+    Bytes,
+    /// Nothing at present.
+    Nothing,
+    /// The end.
+    End,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Input {
+    fd: RawFd,
+    /// A pipe into which the input is copied (tee(2)) to look at it, and a place to throw away.
+    aside: Option<(io::PipeReader, io::PipeWriter, std::fs::File)>,
+    bytes: Vec<u8>,
+    used: usize,
+    /// Whether `bytes` is no longer in the pipe.
+    taken: bool,
+}
+
+impl Input {
+    /// An input on a descriptor that stays the caller's.
+    pub fn new(fd: RawFd) -> Input {
+        widen(fd);
+        let aside = is_pipe(fd).then(|| -> io::Result<_> {
+            let (reader, writer) = io::pipe()?;
+            widen(writer.as_raw_fd());
+            let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
+            Ok((reader, writer, nowhere))
+        });
+        let aside = aside.and_then(io::Result::ok);
+        Input { fd, taken: aside.is_none(), aside, bytes: Vec::new(), used: 0 }
+    }
+
+    /// Whether bytes can be looked at while they stay in the pipe.
+    pub fn can_peek(&self) -> bool {
+        self.aside.is_some()
+    }
+
+    /// From now on bytes are taken out as they are read.
+    pub fn stop_peeking(&mut self) {
+        self.aside = None;
+        if !self.taken {
+            self.bytes.clear();
+            self.used = 0;
+        }
+        self.taken = true;
+    }
+
+    /// The inode of an anonymous pipe, by which a successor knows that it reads the same one.
+    pub fn pipe_inode(&self) -> Option<u64> {
+        // SAFETY: all-zero is valid for both structures, which the calls fill.
+        let (mut stat, mut fs): (libc::stat, libc::statfs) = unsafe { std::mem::zeroed() };
+        // SAFETY: see above.
+        let known =
+            unsafe { libc::fstat(self.fd, &mut stat) == 0 && libc::fstatfs(self.fd, &mut fs) == 0 };
+        (known && is_pipe(self.fd) && fs.f_type as libc::c_long == PIPEFS_MAGIC)
+            .then_some(stat.st_ino)
+    }
+
+    /// How many bytes wait in the pipe or socket.
+    pub fn waiting(&self) -> usize {
+        let mut count: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one integer.
+        let done = unsafe { libc::ioctl(self.fd, libc::FIONREAD, &mut count) };
+        let inside = if self.taken { self.bytes.len() - self.used } else { 0 };
+        inside + if done == 0 { count.max(0) as usize } else { 0 }
+    }
+
+    /// Whether there is anything to be had without waiting.
+    pub fn has_bytes(&self) -> bool {
+        let inside = self.taken && self.used < self.bytes.len();
+        let ready = || {
+            let now = Some(std::time::Duration::ZERO);
+            wait(None, [(self.fd, libc::POLLIN)], now).is_ok_and(|[ready]| ready)
+        };
+        inside || if is_pipe(self.fd) { self.waiting() > 0 } else { ready() }
+    }
+
+    /// The bytes that the last look found and nobody consumed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    /// Looks for bytes without waiting.
+    ///
+    /// # Errors
+    /// [`Error::Io`] on "standard input".
+    pub fn look(&mut self, most: usize) -> Result<Seen> {
+        let most = most.clamp(1, CHUNK_BYTES);
+        if self.taken && self.used < self.bytes.len() {
+            return Ok(Seen::Bytes);
+        }
+        self.used = 0;
+        self.bytes.clear();
+        if let Some((reader, writer, _)) = &mut self.aside {
+            // SAFETY: no memory of ours is involved.
+            let copied =
+                unsafe { libc::tee(self.fd, writer.as_raw_fd(), most, libc::SPLICE_F_NONBLOCK) };
+            if copied < 0 {
+                let error = io::Error::last_os_error();
+                return match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Seen::Nothing),
+                    _ => {
+                        self.stop_peeking();
+                        Ok(Seen::Nothing)
+                    }
+                };
+            }
+            if copied == 0 {
+                return Ok(Seen::End);
+            }
+            self.bytes.resize(copied as usize, 0);
+            reader.read_exact(&mut self.bytes).map_err(Error::on("standard input"))?;
+            return Ok(Seen::Bytes);
+        }
+        let [ready] = wait(None, [(self.fd, libc::POLLIN)], Some(std::time::Duration::ZERO))?;
+        if !ready {
+            return Ok(Seen::Nothing);
+        }
+        self.bytes.resize(most, 0);
+        // SAFETY: the buffer is `most` long and lives through the call.
+        let read = unsafe { libc::read(self.fd, self.bytes.as_mut_ptr().cast(), most) };
+        self.bytes.truncate(read.max(0) as usize);
+        match read {
+            1.. => Ok(Seen::Bytes),
+            0 => Ok(Seen::End),
+            _ => {
+                let error = io::Error::last_os_error();
+                match error.kind() {
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Ok(Seen::Nothing),
+                    _ => Err(Error::on("standard input")(error)),
+                }
+            }
+        }
+    }
+
+    /// Takes the first `count` of [`Self::bytes`] out for good.
+    ///
+    /// # Errors
+    /// [`Error::Io`] on "standard input".
+    pub fn consume(&mut self, count: usize) -> Result<()> {
+        self.used += count;
+        let Some((_, _, nowhere)) = &self.aside else { return Ok(()) };
+        let mut left = count;
+        while left > 0 {
+            // To /dev/null nothing is copied: the pages are let go of.
+            match splice(self.fd, nowhere.as_raw_fd(), left) {
+                Ok(0) => break,
+                Ok(moved) => left -= moved,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::on("standard input")(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves up to `most` bytes from the pipe into a file inside the kernel.
+    ///
+    /// # Errors
+    /// What splice(2) says; EAGAIN when there is nothing at present.
+    pub fn splice_into(&mut self, file: RawFd, most: usize) -> io::Result<usize> {
+        self.bytes.clear();
+        self.used = 0;
+        splice(self.fd, file, most)
+    }
+}
+
+impl AsRawFd for Input {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd
+    }
+}
+
+fn splice(from: RawFd, to: RawFd, most: usize) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
+    // SAFETY: no memory of ours is involved; null offsets mean the descriptors' own.
+    let moved = unsafe {
+        libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), most.min(CHUNK_BYTES), flags)
+    };
+    if moved < 0 { Err(io::Error::last_os_error()) } else { Ok(moved as usize) }
+}
+
+/// A copy of standard output that may be written without waiting for it to be closed elsewhere.
+pub fn duplicate(fd: RawFd) -> io::Result<std::fs::File> {
+    // SAFETY: the caller's descriptor is only borrowed for the call.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let owned: OwnedFd = borrowed.try_clone_to_owned()?;
+    let mut file = std::fs::File::from(owned);
+    file.flush()?;
+    Ok(file)
+}
