@@ -1,0 +1,115 @@
+"""`sabo` beside `pv -L` and `relaxlogs` beside `rotatelogs`: CPU of the one process in the pipe."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benches.harness import BIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benches.harness import Table
+
+RATE = 2_000_000_000
+LINES_BYTES = 240_000_000
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory, so that no disk is measured."""
+    path = Path("/dev/shm") / f"kojuto-bench-{os.getpid()}"
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+def need(name: str) -> str:
+    path = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/usr/bin")
+    if path is None:
+        pytest.skip(f"{name} is not installed; 'make servers' installs it")
+    return path
+
+
+def in_pipe(producer: list[str], command: list[str], sink: Path | None = None) -> float:
+    """CPU seconds of `command` behind `producer`, its output in a file."""
+    with open(sink or os.devnull, "wb") as out:
+        source = subprocess.Popen(producer, stdout=subprocess.PIPE)
+        process = subprocess.Popen(command, stdin=source.stdout, stdout=out)
+        assert source.stdout is not None
+        source.stdout.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert source.wait() == 0
+    assert process.returncode == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+@pytest.mark.parametrize("gigabytes", [1, 2, 4])
+def test_sabo_beside_pv(gigabytes: int, table: Table, memory: Path) -> None:
+    """Pipe to file at 2 GB/s; three sizes, since the cost must grow with the bytes alone."""
+    producer = ["head", "-c", str(gigabytes * 10**9), "/dev/zero"]
+    ours = [str(BIN / "sabo"), "--max-bandwidth", str(RATE), "--work-dir", str(memory)]
+    theirs = [need("pv"), "-q", "-L", str(RATE)]
+    out = memory / "out"
+
+    def measure(command: list[str]) -> float:
+        cpu_s = in_pipe(producer, command, out)
+        assert out.stat().st_size == gigabytes * 10**9
+        out.unlink()
+        return cpu_s
+
+    row = table.compare(
+        f"sabo, {gigabytes} GB, pipe to file",
+        "CPU of `sabo` at 2 GB/s / `pv -q -L`",
+        lambda: measure(ours),
+        lambda: measure(theirs),
+        bound=1.0,
+    )
+    assert row.ok
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """240 MB of lines of an access log's length."""
+    path = tmp_path_factory.mktemp("lines") / "lines"
+    with open(path, "wb") as file:
+        block = b"".join(b"%08d " % n + b"x" * (80 + n * 37 % 240) + b"\n" for n in range(10_000))
+        for _ in range(LINES_BYTES // len(block) + 1):
+            file.write(block)
+    os.truncate(path, LINES_BYTES)
+    return path
+
+
+@pytest.mark.parametrize("more", [[], ["--with-time"]], ids=["plain", "with-time"])
+def test_relaxlogs_beside_rotatelogs(
+    more: list[str], table: Table, memory: Path, lines: Path
+) -> None:
+    """240 MB of lines; stamps, which rotatelogs has not, are shown without a bound."""
+    producer = ["cat", str(lines)]
+    logs = memory / "logs"
+    ours = [str(BIN / "relaxlogs"), "--log-dir", str(logs), *more]
+    theirs = [need("rotatelogs"), str(logs / "log.%Y%m%d%H%M"), "3600"]
+
+    def measure(command: list[str]) -> float:
+        logs.mkdir()
+        cpu_s = in_pipe(producer, command)
+        written = sum(path.stat().st_size for path in logs.glob("log.*"))
+        assert written >= LINES_BYTES
+        shutil.rmtree(logs)
+        return cpu_s
+
+    row = table.compare(
+        f"relaxlogs {' '.join(more)}, 240 MB",
+        "CPU of `relaxlogs` / `rotatelogs`",
+        lambda: measure(ours),
+        lambda: measure(theirs),
+        bound=None if more else 1.2,
+    )
+    assert row.ok

@@ -1,0 +1,130 @@
+//! Which file is written, when the next one is due, and what time it is.
+
+use std::time::{Instant, SystemTime};
+
+use kojuto_core::log_name::{Pattern, Tail, stamp};
+
+use super::{Options, Rotator, Sink};
+use crate::log_dir::{Current, LogDir};
+use crate::log_keep::Compressor;
+use crate::{Error, Result};
+
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) directory: LogDir,
+    pub(super) pattern: Pattern,
+    pub(super) current: Option<Current>,
+    pub(super) compressor: Option<Compressor>,
+    pub(super) period: i64,
+    pub(super) fresh: bool,
+    pub(super) reopen: bool,
+}
+
+impl Files {
+    pub(super) fn renew(&mut self, options: &Options, period: i64) -> Result<()> {
+        let base = self.pattern.format(period);
+        let full = |size: u64| options.max_size.is_some_and(|most| size >= most);
+        let next = self.directory.open_period(base, self.fresh, full)?;
+        if let Some(old) = self.current.take()
+            && options.fsync.is_some()
+        {
+            let _ = old.file.sync_data();
+        }
+        self.current = Some(next);
+        self.period = period;
+        (self.fresh, self.reopen) = (false, false);
+        if let Some(compressor) = &mut self.compressor {
+            compressor.rotated();
+        }
+        Ok(())
+    }
+}
+
+/// Local time at a glance: the offset is asked for once a second.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    now: i64,
+    pub(super) offset: i64,
+    stamped: i64,
+    stamp: Vec<u8>,
+}
+
+impl Clock {
+    pub(super) fn wall(&mut self) -> i64 {
+        let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = age.as_secs() as i64;
+        if now != self.now {
+            self.now = now;
+            // SAFETY: all-zero is a valid tm; localtime_r fills it or answers null.
+            let mut local: libc::tm = unsafe { std::mem::zeroed() };
+            // SAFETY: both pointers are to locals.
+            if !unsafe { libc::localtime_r(&now, &mut local) }.is_null() {
+                self.offset = local.tm_gmtoff;
+            }
+        }
+        now + self.offset
+    }
+
+    pub(super) fn stamp(&mut self) -> &[u8] {
+        let wall = self.wall();
+        if wall != self.stamped || self.stamp.is_empty() {
+            self.stamped = wall;
+            self.stamp = stamp(wall, self.offset).into_bytes();
+        }
+        &self.stamp
+    }
+}
+
+impl Rotator<'_> {
+    /// Whether another file should be begun at the end of the line.
+    pub(super) fn is_due(&self) -> bool {
+        let Sink::Files(files) = &self.sink else { return false };
+        let Some(current) = &files.current else { return true };
+        files.fresh
+            || files.reopen
+            || self.period != files.period
+            || self.options.max_size.is_some_and(|most| current.size >= most)
+    }
+
+    /// Begins another file if that is due and no line is unfinished.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        if !self.is_due() {
+            return Ok(());
+        }
+        let has_line = !self.backlog.is_empty() || self.input.has_bytes();
+        let Sink::Files(files) = &mut self.sink else { return Ok(()) };
+        // The turn of a period makes no empty file: the next line does.
+        if files.current.is_some() && !files.fresh && !files.reopen && !has_line {
+            return Ok(());
+        }
+        if let Some(current) = &files.current {
+            let mid = match self.mid_line {
+                Some(known) => known,
+                None => !current.ends_line().map_err(Error::on("log file"))?,
+            };
+            self.mid_line = Some(mid);
+            if mid {
+                return Ok(());
+            }
+        }
+        files.renew(&self.options, self.period)?;
+        self.next_purge = Instant::now();
+        self.mid_line = Some(false);
+        self.mark();
+        Ok(())
+    }
+
+    /// Tells the lock file what a torn end would mean from now on.
+    pub(super) fn mark(&mut self) {
+        let in_memory = !self.backlog.is_empty() || !self.input.can_peek();
+        let in_line = self.mid_line == Some(true);
+        let tail = match (in_memory, self.splices || in_line) {
+            (true, _) => Tail::Lost,
+            (false, true) => Tail::InPipe,
+            (false, false) => Tail::Again,
+        };
+        if let Sink::Files(files) = &mut self.sink {
+            files.directory.set_tail(tail);
+        }
+    }
+}

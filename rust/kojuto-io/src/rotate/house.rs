@@ -1,0 +1,170 @@
+//! Signals, what is done now and then, and the end.
+
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use kojuto_core::log_name::{Tail, floor};
+
+use super::{CHUNK_BYTES, Ended, LINE_PATIENCE, PURGE_EVERY, Rotator, Sink, memchr};
+use crate::log_input::Seen;
+use crate::log_keep::{Compressor, purge};
+use crate::signals::wait;
+use crate::{Error, Result};
+
+impl Rotator<'_> {
+    pub(super) fn look_at_signals(&mut self) {
+        if !self.signals.any() {
+            return;
+        }
+        self.signals.clear();
+        let hang_up = self.signals.take(libc::SIGHUP) > 0;
+        let rotate = self.signals.take(libc::SIGUSR1) + self.signals.take(libc::SIGALRM) > 0;
+        if let Sink::Files(files) = &mut self.sink {
+            files.reopen |= hang_up;
+            files.fresh |= rotate;
+        }
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
+            let times = self.signals.take(signal);
+            if times > 0 {
+                self.stops += times;
+                if self.stop.is_none() {
+                    self.stop = Some((signal, Instant::now()));
+                    self.drain = self.input.waiting();
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_over(&mut self, now: Instant) -> Result<bool> {
+        let Some((_, since)) = self.stop else { return Ok(false) };
+        if self.failing.is_some() || !self.backlog.is_empty() {
+            let late = now.duration_since(since) >= self.options.stop_timeout;
+            return Ok(self.stops >= 2 || late);
+        }
+        if self.drain > 0 {
+            return Ok(false);
+        }
+        // The pipe held so much; a line that was cut there still ends.
+        if self.mid_line.is_none()
+            && let Sink::Files(files) = &self.sink
+            && let Some(current) = &files.current
+        {
+            self.mid_line = Some(!current.ends_line().unwrap_or(true));
+        }
+        if self.mid_line != Some(true) || now.duration_since(since) > self.options.stop_timeout {
+            return Ok(true);
+        }
+        match self.input.look(CHUNK_BYTES)? {
+            Seen::Bytes => {
+                let bytes = self.input.bytes();
+                self.drain = memchr(bytes).map_or(bytes.len(), |at| at + 1);
+                Ok(false)
+            }
+            Seen::End => Ok(true),
+            Seen::Nothing => {
+                if now.duration_since(since) > LINE_PATIENCE {
+                    return Ok(true);
+                }
+                wait(
+                    Some(self.signals),
+                    [(self.input.as_raw_fd(), libc::POLLIN)],
+                    Some(LINE_PATIENCE),
+                )?;
+                self.is_over(Instant::now())
+            }
+        }
+    }
+
+    pub(super) fn wait_for_input(&self, pause: Duration) -> Result<()> {
+        wait(Some(self.signals), [(self.input.as_raw_fd(), libc::POLLIN)], Some(pause)).map(|_| ())
+    }
+
+    /// How long nothing has to be done.
+    pub(super) fn pause(&self, now: Instant) -> Duration {
+        let mut pause = PURGE_EVERY.min(self.next_purge.saturating_duration_since(now));
+        if self.unsynced && self.options.fsync.is_some() {
+            pause = pause.min(self.next_sync.saturating_duration_since(now));
+        }
+        if let Sink::Files(files) = &self.sink {
+            if files.compressor.as_ref().is_some_and(Compressor::is_busy) {
+                pause = pause.min(Duration::from_millis(100));
+            }
+            if files.fresh || files.reopen {
+                pause = pause.min(LINE_PATIENCE);
+            }
+        }
+        pause
+    }
+
+    pub(super) fn keep_house(&mut self, now: Instant) {
+        self.period = floor(self.clock.wall(), self.options.rotation_minutes);
+        if let (Some(every), true) = (self.options.fsync, self.unsynced)
+            && now >= self.next_sync
+        {
+            self.next_sync = now + every;
+            self.unsynced = false;
+            self.sync();
+        }
+        let Sink::Files(files) = &mut self.sink else { return };
+        let forced = files.fresh || files.reopen;
+        let current = files.current.as_ref().map_or("", |current| &current.name);
+        if let Some(compressor) = &mut files.compressor
+            && (compressor.is_busy() || now >= self.next_purge)
+            && let Some(text) = compressor.step(&files.directory, current)
+        {
+            (self.on_event)(text);
+        }
+        if now >= self.next_purge {
+            self.next_purge = now + PURGE_EVERY;
+            let _ = purge(&files.directory, current, self.options.keep, SystemTime::now());
+        }
+        // Asked for by a signal: at once, even if no line comes.
+        if forced
+            && self.failing.is_none()
+            && self.backlog.is_empty()
+            && let Err(error) = self.prepare()
+        {
+            let _ = self.refused(&error);
+        }
+    }
+
+    pub(super) fn sync(&mut self) {
+        if let Sink::Files(files) = &mut self.sink
+            && let Some(current) = &files.current
+            && let Err(error) = current.file.sync_data()
+        {
+            let path = files.directory.path.join(&current.name);
+            (self.on_event)(format!("{}: fsync: {error}", path.display()));
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> Result<Ended> {
+        let (dropped, lost) = (self.dropped, self.backlog.len() as u64);
+        let signal = self.stop.map_or(0, |(signal, _)| signal);
+        if lost == 0 {
+            let mid = match (self.mid_line, &self.sink) {
+                (None, Sink::Files(files)) => files
+                    .current
+                    .as_ref()
+                    .is_some_and(|current| !current.ends_line().unwrap_or(true)),
+                (known, _) => known == Some(true),
+            };
+            if mid {
+                self.write(b"\n").map_err(|(_, error)| error)?;
+                // A successor on the same pipe goes on with the line.
+                let whole = signal == 0 || !self.input.can_peek();
+                if let Sink::Files(files) = &mut self.sink {
+                    files.directory.set_tail(if whole { Tail::Lost } else { Tail::Closed });
+                }
+            }
+        }
+        if let Sink::Files(files) = &mut self.sink {
+            if let Some(current) = &files.current {
+                let path = files.directory.path.join(&current.name);
+                current.file.sync_all().map_err(Error::on_path(&path))?;
+            }
+            files.directory.sync();
+        }
+        Ok(Ended { signal, dropped, lost })
+    }
+}
