@@ -65,6 +65,7 @@ fuzz:
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --zig --compatibility manylinux2014 --out dist
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin build --release --zig --compatibility manylinux2014 --out dist
 
 clean:
 	rm -rf $(VENV) target dist rust/fuzz/target

@@ -12,17 +12,14 @@ import stat
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from kojuto.common import units
 from kojuto.tools.sabo import bandwidth
 from tests.conftest import run, script, wait_until
-from tests.streams import feed, pattern, processes_end, small_disk, start
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.streams import Meter, feed, pattern, processes_end, small_disk, start
 
 __all__ = ["processes_end"]
 
@@ -91,6 +88,38 @@ def test_every_size_around_every_buffer_passes_whole(way: str, work: Path, tmp_p
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(one, SIZES))
     assert not list(work.iterdir())
+
+
+@pytest.mark.parametrize(("way", "copies"), [("file", False), ("pipe", False), ("append", True)])
+def test_splice_where_it_goes_and_copies_where_not(
+    way: str, copies: bool, work: Path, tmp_path: Path
+) -> None:
+    """The kernel counts what read(2) and write(2) move, and not what splice(2) does."""
+    with open(tmp_path / "out", "ab" if way == "append" else "wb") as sink:
+        process = start(
+            "sabo", *arguments(work),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE if way == "pipe" else sink,
+        )  # fmt: skip
+    assert process.stdin is not None
+    data = pattern(20_000_000)
+    reader = None if process.stdout is None else Meter(process.stdout.fileno())
+    process.stdin.write(data)
+    process.stdin.flush()
+
+    def arrived() -> int:
+        return reader.marks[-1][1] if reader else (tmp_path / "out").stat().st_size
+
+    wait_until(lambda: arrived() == len(data))
+    counters = dict(
+        line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines()
+    )
+    assert (int(counters["wchar"]) >= len(data)) is copies
+    assert (int(counters["rchar"]) >= len(data)) is copies
+    process.stdin.close()
+    process.stdin = None
+    assert process.wait(timeout=10) == 0
+    if way != "pipe":
+        assert (tmp_path / "out").read_bytes() == data
 
 
 def test_every_rate_from_one_kilobyte_passes_whole(tmp_path: Path) -> None:
