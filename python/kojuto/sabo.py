@@ -142,7 +142,7 @@ def throttled(
     """
     from os import fspath
 
-    from kojuto.common.units import size
+    from kojuto.common.units import sized
     from kojuto.tools.sabo import MAX_WEIGHT, bandwidth
 
     if not 1 <= weight <= MAX_WEIGHT:
@@ -151,7 +151,7 @@ def throttled(
         bandwidth(str(max_bandwidth)),
         None if work_dir is None else fspath(work_dir),
         weight=weight,
-        min_share=size(str(min_share)),
-        burst=size(str(burst)),
+        min_share=sized()(str(min_share)),
+        burst=sized()(str(burst)),
     )
     return Throttled(source, budget)

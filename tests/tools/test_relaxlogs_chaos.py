@@ -190,6 +190,38 @@ def test_a_hundred_random_events_cost_no_line(tmp_path: Path) -> None:
         list(pool.map(one, [(seed, []), (seed + 1, ["--with-time"])]))
 
 
+def test_killed_on_a_full_disk_no_line_is_damaged(tmp_path: Path) -> None:
+    """What waited in memory is lost, as whole lines; nothing on disk is torn or there twice."""
+
+    def one(case: tuple[int, list[str]]) -> None:
+        seed, more = case
+        with small_disk(tmp_path / f"disk{seed}", "size=24m,mode=755") as disk:
+            chaos = Chaos(disk, tmp_path / f"archive{seed}", seed, more)
+            for _ in range(4):
+                chaos.is_ready()
+                before = chaos.told()
+                filler = fill(disk)
+                wait_until(lambda b=before: chaos.told().count("No space") > b.count("No space"))  # type: ignore[misc]
+                time.sleep(chaos.dice.random() * 0.2)
+                chaos.kill()
+                filler.unlink()
+                chaos.is_ready()
+                time.sleep(0.1)
+            chaos.producer.terminate()
+            _, told = chaos.producer.communicate(timeout=60)
+            assert chaos.logger.wait(timeout=60) == 0
+            os.close(chaos.reader)
+            chaos.move_away("end")
+            numbers: list[int] = []
+            for path in sorted(chaos.archive.iterdir()):
+                numbers += whole_numbers(path.read_bytes(), stamped=bool(more))
+            assert len(set(numbers)) > 0.2 * int(told)
+            assert more or len(numbers) == len(set(numbers))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, [(5, []), (6, ["--with-time"])]))
+
+
 def test_under_daemontools_as_multilog_runs(tmp_path: Path) -> None:
     """A real svscan with a service and its log service; the log service is restarted at random."""
     svscan, svc = need_program("svscan"), need_program("svc")

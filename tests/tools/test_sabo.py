@@ -144,13 +144,21 @@ def test_every_rate_from_one_kilobyte_passes_whole(tmp_path: Path) -> None:
         list(pool.map(one, cases))
 
 
-@pytest.mark.parametrize("members", [1, 2, 7, 100])
+@pytest.mark.parametrize(
+    ("members", "rate", "size"),
+    [
+        (1, 2_000_000, 400_000),
+        (2, 2_000_000, 400_000),
+        (7, 2_000_000, 400_000),
+        (100, 4_000_000, 60_000),
+        (100, 100_000, 3_000),  # shares of 1 KB/s
+    ],
+)
 def test_members_that_join_leave_and_die_cost_no_byte(
-    members: int, work: Path, tmp_path: Path
+    members: int, rate: int, size: int, work: Path, tmp_path: Path
 ) -> None:
     dice = random.Random(members)
-    rate = 2_000_000 if members < 100 else 4_000_000
-    data = pattern(400_000 if members < 100 else 60_000, members)
+    data = pattern(size, members)
     alive: dict[int, subprocess.Popen[bytes]] = {}
     dead: set[int] = set()
     for number in range(members):
@@ -285,6 +293,9 @@ def test_an_unusable_work_directory_is_a_clear_error(kind: str, tmp_path: Path) 
     [
         ("--max-bandwidth", "999", "below the minimum of 1000 bytes a second"),
         ("--max-bandwidth", "fast", "no size"),
+        ("--max-bandwidth", "2000T", "above the maximum of 1000000000000000 bytes a second"),
+        ("--burst", "9e9", "no size"),
+        ("--burst", "2E", "above the maximum of 1000000000000000000 bytes"),
         ("--weight", "0", "below the minimum of 1"),
         ("--stats-interval", "soon", "no duration"),
     ],

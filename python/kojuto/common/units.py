@@ -94,6 +94,20 @@ def size(text: str) -> int:
     return int(digits) * scale if digits.isdigit() else round(value * scale)
 
 
+def sized(low: int = 0, high: int = 10**18) -> Callable[[str], int]:
+    """Make a reader of sizes from `low` to `high` bytes, both included."""
+
+    def read(text: str) -> int:
+        value = size(text)
+        if value < low:
+            raise ValueError(f"below the minimum of {low} bytes")
+        if value > high:
+            raise ValueError(f"above the maximum of {high} bytes")
+        return value
+
+    return read
+
+
 def integer(low: int | None = None, high: int | None = None) -> Callable[[str], int]:
     """Make a reader of whole numbers from `low` to `high`, both included."""
 

@@ -35,20 +35,6 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _buffer(text: str) -> int:
-    value = units.size(text)
-    if not MIN_BUFFER <= value <= MAX_BUFFER:
-        raise ValueError(f"not between {MIN_BUFFER} and {MAX_BUFFER} bytes")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = units.size(text)
-    if value < 1:
-        raise ValueError("below the minimum of 1 byte")
-    return value
-
-
 COMMAND = Command(
     "relaxlogs",
     "Writes the lines of standard input to dated files, begins a new file at the turn of each "
@@ -64,20 +50,20 @@ COMMAND = Command(
             help="minutes of a period, counted in local time from midnight",
         ),
         Option(
-            "--max-age", metavar="MINUTES", default=1440, read=units.integer(0),
+            "--max-age", metavar="MINUTES", default=1440, read=units.integer(0, 10**9),
             help="remove closed files whose last change is older; 0 keeps them",
         ),
         Option("--with-time", help="put [02/Jan/2006:15:04:05 +0900] before each line"),
         Option(
-            "--max-size", metavar="SIZE", read=_positive, group="Files",
+            "--max-size", metavar="SIZE", read=units.sized(1), group="Files",
             help="begin a new file (NAME.1, NAME.2, …) at the end of the line that reaches SIZE",
         ),
         Option(
-            "--max-files", metavar="N", read=units.integer(1), group="Files",
+            "--max-files", metavar="N", read=units.integer(1, 10**9), group="Files",
             help="keep at most N files",
         ),
         Option(
-            "--max-total-size", metavar="SIZE", read=_positive, group="Files",
+            "--max-total-size", metavar="SIZE", read=units.sized(1), group="Files",
             help="keep at most so many bytes in all files together",
         ),
         Option(
@@ -89,7 +75,7 @@ COMMAND = Command(
             help="file name; %%Y %%y %%m %%d %%H %%M %%S %%j are replaced".replace("%%", "%"),
         ),
         Option(
-            "--mode", metavar="OCTAL", default=0o644, read=_mode, group="Files",
+            "--mode", metavar="OCTAL", read=_mode, group="Files",
             help="permission bits of new files, such as 0640 (default: 0644)",
         ),
         Option(
@@ -97,7 +83,8 @@ COMMAND = Command(
             help="make the lines durable this often (--fsync alone: 1s) and at each rotation",
         ),
         Option(
-            "--buffer", metavar="SIZE", default=64_000_000, read=_buffer,
+            "--buffer", metavar="SIZE", default=64_000_000,
+            read=units.sized(MIN_BUFFER, MAX_BUFFER),
             group="When the disk refuses",
             help="bytes of lines that wait while nothing can be written",
         ),
@@ -158,7 +145,7 @@ def _work(values: Values, _: list[str]) -> int:
             directory,
             lambda text: cli.complain("relaxlogs", f"warning: {text}"),
             pattern=values.pattern,
-            mode=values.mode,
+            mode=values.mode or 0o644,
             rotation_minutes=values.rotation_time,
             max_size=values.max_size,
             max_age_s=values.max_age * 60.0 if values.max_age else None,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Numbers = tuple[int, float, int, int]
 
 MINIMUM = 1000
+MAXIMUM = 10**15
 MAX_WEIGHT = 100
 
 
@@ -28,6 +29,8 @@ def bandwidth(text: str) -> int:
         value = int(float(digits) * scale)
     if value < MINIMUM:
         raise ValueError(f"below the minimum of {MINIMUM} bytes a second (1K)")
+    if value > MAXIMUM:
+        raise ValueError(f"above the maximum of {MAXIMUM} bytes a second")
     return value
 
 
@@ -50,18 +53,18 @@ COMMAND = Command(
             help="take N shares instead of one",
         ),
         Option(
-            "--min-share", metavar="RATE", default=0, read=units.size,
+            "--min-share", metavar="RATE", default=0, read=units.sized(),
             help="never go below this rate, even if the members together then pass more than the "
             "budget",
         ),
         Option(
-            "--burst", metavar="SIZE", default=0, read=units.size,
+            "--burst", metavar="SIZE", default=0, read=units.sized(),
             help="bytes that may be saved up while the producer is idle (40 ms of the share "
             "always are)",
         ),
         Option("--progress", help="show how far it is on standard error", group="Reports"),
         Option(
-            "--size", metavar="SIZE", read=units.size, group="Reports",
+            "--size", metavar="SIZE", read=units.sized(), group="Reports",
             help="how much will come, for the time left in the reports",
         ),
         Option(

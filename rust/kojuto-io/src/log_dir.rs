@@ -344,6 +344,25 @@ impl Current {
         Ok(Some(bytes))
     }
 
+    /// Cuts an unfinished line of at most `most` bytes off the end and returns it; None when there
+    /// is none, or a longer one.
+    ///
+    /// # Errors
+    /// The system's; the file is then as it was.
+    pub fn take_back(&mut self, most: u64) -> io::Result<Option<Vec<u8>>> {
+        if self.ends_line()? {
+            return Ok(None);
+        }
+        let start = self.line_start(self.size)?;
+        if self.size - start > most {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; (self.size - start) as usize];
+        self.file.read_exact_at(&mut bytes, start)?;
+        self.cut(start)?;
+        Ok(Some(bytes))
+    }
+
     /// Where the line begins that `end` is in.
     fn line_start(&self, end: u64) -> io::Result<u64> {
         let mut at = end;

@@ -29,6 +29,12 @@ pub(crate) fn run<T: Send>(
     })
 }
 
+/// Seconds as Python gives them; what is no sensible time becomes the nearest that is.
+pub(crate) fn seconds(value: f64) -> Duration {
+    const CENTURY: f64 = 3_200_000_000.0;
+    Duration::from_secs_f64(if value > 0.0 { value.min(CENTURY) } else { 0.0 })
+}
+
 struct PendingSignals {
     asked: Cell<Instant>,
     raised: RefCell<Option<PyErr>>,

@@ -1,7 +1,6 @@
 //! Wrapper of `kojuto_io::rotate`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use kojuto_core::log_name::Pattern;
 use kojuto_io::log_keep::Keep;
@@ -10,6 +9,7 @@ use kojuto_io::signals::Signals;
 use pyo3::prelude::*;
 
 use crate::errors::to_py;
+use crate::job::seconds;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(rotate_lines, module)?)?;
@@ -57,7 +57,7 @@ fn rotate_lines(
         mode,
         rotation_minutes,
         max_size,
-        keep: Keep { max_age: max_age_s.map(Duration::from_secs_f64), max_files, max_total },
+        keep: Keep { max_age: max_age_s.map(seconds), max_files, max_total },
         compress,
         with_time,
         buffer,
@@ -66,8 +66,8 @@ fn rotate_lines(
             "drop-new" => OnFull::DropNew,
             _ => OnFull::Block,
         },
-        fsync: fsync_s.map(Duration::from_secs_f64),
-        stop_timeout: Duration::from_secs_f64(stop_timeout_s),
+        fsync: fsync_s.map(seconds),
+        stop_timeout: seconds(stop_timeout_s),
     };
     let caught: Vec<i32> =
         SIGNALS.into_iter().filter(|&signal| !(ignore_int && signal == SIGNALS[1])).collect();

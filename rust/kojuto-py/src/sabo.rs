@@ -126,7 +126,7 @@ impl Budget {
         on_event: Py<PyAny>,
         report_every_s: Option<f64>,
     ) -> PyResult<i32> {
-        let every = report_every_s.map(Duration::from_secs_f64);
+        let every = report_every_s.map(job::seconds);
         let signals = Signals::install(&SIGNALS).map_err(to_py)?;
         // The pump holds the throttle alone; the getters meanwhile answer 0.
         let Some(mut throttle) = self.inner().throttle.take() else {

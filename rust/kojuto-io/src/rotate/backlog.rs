@@ -6,7 +6,7 @@ use std::time::Instant;
 use kojuto_core::log_name::Tail;
 
 use super::lines::LONG_LINE_BYTES;
-use super::{CHUNK_BYTES, OnFull, RETRY, Rotator, Sink, Step, memchr};
+use super::{CHUNK_BYTES, OnFull, RETRY, Rotator, Sink, Step, memchr, memrchr};
 use crate::log_input::Seen;
 use crate::{Error, Result};
 
@@ -41,8 +41,23 @@ impl Rotator<'_> {
                 self.backlog_mid_line = self.mid_line == Some(true);
             }
         }
+        self.retreat();
         self.failing = Some(Instant::now() + RETRY);
         Ok(Step::Worked)
+    }
+
+    /// Takes the beginning of an unfinished line back from the file into the buffer, so that the
+    /// file ends with a whole line if this process is killed before the disk works again.
+    fn retreat(&mut self) {
+        let Sink::Files(files) = &mut self.sink else { return };
+        let Some(current) = &mut files.current else { return };
+        if let Ok(Some(beginning)) = current.take_back(LONG_LINE_BYTES as u64) {
+            files.directory.set_tail(Tail::Lost);
+            for byte in beginning.into_iter().rev() {
+                self.backlog.push_front(byte);
+            }
+            self.mid_line = Some(false);
+        }
     }
 
     pub(super) fn step_with_backlog(&mut self, now: Instant) -> Result<Step> {
@@ -152,7 +167,13 @@ impl Rotator<'_> {
                 return Ok(false);
             }
         }
-        let bytes = self.input.bytes().to_vec();
+        let mut bytes = self.input.bytes().to_vec();
+        if self.input.can_peek()
+            && let Some(newline) = memrchr(&bytes)
+        {
+            // Whoever comes after a kill finds the pipe at the beginning of a line.
+            bytes.truncate(newline + 1);
+        }
         // Before they leave the pipe: who is killed now has lost them.
         if let Sink::Files(files) = &mut self.sink {
             files.directory.set_tail(Tail::Lost);

@@ -139,7 +139,13 @@ impl Rotator<'_> {
     }
 
     pub(super) fn finish(&mut self) -> Result<Ended> {
-        let (dropped, lost) = (self.dropped, self.backlog.len() as u64);
+        let (dropped, mut lost) = (self.dropped, self.backlog.len() as u64);
+        if lost > 0 && self.backlog_mid_line && self.input.look(CHUNK_BYTES)? == Seen::Bytes {
+            // The rest of a line whose beginning is lost is no line for a successor.
+            let rest = memchr(self.input.bytes()).map_or(self.input.bytes().len(), |at| at + 1);
+            self.input.consume(rest)?;
+            lost += rest as u64;
+        }
         let signal = self.stop.map_or(0, |(signal, _)| signal);
         if lost == 0 {
             let mid = match (self.mid_line, &self.sink) {
