@@ -14,6 +14,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
 APT_PACKAGES := fping iproute2 iputils-ping logrotate mariadb-server nginx-light postfix tmux
 APT_PACKAGES := apache2-utils daemontools logrotate mariadb-client mariadb-server nginx-light \
 	postfix pv zstd
+APT_PACKAGES := haproxy libnginx-mod-stream libserver-starter-perl logrotate nginx-light postfix systemd
 
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
 

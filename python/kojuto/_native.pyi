@@ -4,6 +4,8 @@ import builtins
 from collections.abc import Sequence
 from collections.abc import Callable
 from typing import final
+from collections.abc import Sequence
+from typing import Any, final
 
 from kojuto.common.follow import FollowOptions, Log
 from kojuto.tools.axslog import AccessOptions
@@ -209,6 +211,46 @@ class Budget:
 
     Raises:
         OSError: the directory is missing, read-only or full.
+# -- servers ------------------------------------------------------------------------------------
+
+@final
+class LogWriter:
+    """Log lines on standard error, written by a thread of its own.
+
+    Nobody who logs ever waits: up to 8 MiB of lines wait for a slow reader of standard error,
+    lines beyond that are dropped and their number is logged.
+
+    Args:
+        verbose: connections that say LOCAL in their PROXY header are logged too.
+    """
+
+    def __new__(cls, *, verbose: bool = False) -> LogWriter: ...
+    def write(self, line: bytes) -> None:
+        """Queue a line, its line feed included."""
+
+    def close(self) -> None:
+        """Write what is queued and end the thread."""
+
+@final
+class Relay:
+    """A running TCP relay; all its methods may be called from any thread.
+
+    Args:
+        log: where connections are logged.
+        connect_timeout_s: for each attempt to reach an upstream; 0 leaves it to the kernel.
+        idle_timeout_s: how long a connection may be silent; 0 for ever.
+        half_close_timeout_s: the same once one direction has ended.
+        header_timeout_s: how long a PROXY header may take.
+        header_in: ``off``, ``optional`` or ``require``: whether clients send a PROXY header.
+        trusted: address ranges whose headers are believed; empty for all.
+        header_out: ``off``, ``v1`` or ``v2``: the PROXY header that upstreams are sent.
+        max_connections: the most at a time; 0 for no limit.
+        max_attempts: the most upstreams that are tried for one connection.
+        threads: 0 for one for each core, at most 4.
+
+    Raises:
+        OSError: the system gives no thread or descriptor.
+        ValueError: an argument is none of its values.
     """
 
     def __new__(
@@ -518,4 +560,66 @@ def rotate_lines(
     Raises:
         BlockingIOError: another process writes to the directory.
         OSError: naming the file or stream.
+        log: LogWriter,
+        *,
+        connect_timeout_s: float = 60.0,
+        idle_timeout_s: float = 0.0,
+        half_close_timeout_s: float = 3600.0,
+        header_timeout_s: float = 5.0,
+        header_in: str = "off",
+        trusted: Sequence[str] = ...,
+        header_out: str = "off",
+        max_connections: int = 0,
+        max_attempts: int = 3,
+        threads: int = 0,
+    ) -> Relay: ...
+    def add_pool(self, balancing: str, *, max_fails: int = 1, host: str = "") -> int:
+        """Add an empty list of upstreams and return its number.
+
+        Args:
+            balancing: ``leastconn``, ``iphash``, ``remotehash``, ``fixed`` or ``first``.
+            max_fails: failed attempts after which an address is left out until the next
+                `set_upstreams`; 0 for never.
+            host: what ``fixed`` hashes.
+        """
+
+    def set_upstreams(self, pool: int, addresses: Sequence[tuple[str, int]]) -> None:
+        """Replace the list of (IP address, port); open connections go on."""
+
+    def listen(self, fd: int, name: str, pool: int) -> int:
+        """Accept on a copy of the listening socket `fd` and return the listener's number."""
+
+    def unlisten(self, listener: int) -> None:
+        """Stop accepting on one socket; its connections go on."""
+
+    def stop(self) -> None:
+        """Stop accepting everywhere; the relay ends with its last connection."""
+
+    def abort(self) -> None:
+        """Stop, and end all connections now with resets."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the end of a relay that was stopped; whether it has ended."""
+
+    def stats(self) -> dict[str, Any]:
+        """The counters.
+
+        ``open``, ``accepted``, ``succeeded``, ``failed``, ``read_bytes``,
+        ``write_bytes``, ``connect_failures``, ``header_failures``, ``probes``, ``pauses``,
+        ``connect_us`` with ``connect_times`` and ``connect_bounds_us`` (a histogram), and
+        ``upstreams``: each with ``pool``, ``name``, ``open``, ``connected``, ``failed``, ``up``.
+        """
+
+def parse_proxy_header(data: bytes) -> tuple[str, dict[str, Any] | None]:
+    """Read the PROXY protocol header (version 1 or 2) at the front of a stream.
+
+    Returns:
+        ``("more", None)`` when `data` may be the beginning of one, ``("none", None)`` when it is
+        not, else ``("done", header)`` with ``version``, ``length`` (what follows is payload),
+        ``local``, ``datagram``, ``checked`` (a CRC32c was there and right), ``tlvs`` (type and
+        value) and, unless they are unknown, ``source`` and ``destination``: (address, port), or
+        the path of a UNIX socket as bytes.
+
+    Raises:
+        ValueError: it begins like a header and is wrong; the text says why.
     """

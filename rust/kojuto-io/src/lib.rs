@@ -14,6 +14,7 @@ pub mod pump;
 pub mod rotate;
 pub mod share;
 pub mod signals;
+pub mod relay;
 pub mod state;
 pub mod throttle;
 

@@ -10,6 +10,8 @@ mod postfix;
 mod ping;
 mod relaxlogs;
 mod sabo;
+mod proxy_protocol;
+mod relay;
 mod state;
 
 use pyo3::prelude::*;
@@ -25,6 +27,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ping::register(module)?;
     relaxlogs::register(module)?;
     sabo::register(module)?;
+    proxy_protocol::register(module)?;
+    relay::register(module)?;
     state::register(module)?;
     module.add_class::<follow::FollowReport>()?;
     // PyO3 lists every name here; the stub does that already, and says what each is.

@@ -1,0 +1,177 @@
+"""Listening sockets: from Server::Starter, from systemd, or bound here, in this order.
+
+Sources: p5-Server-Starter, ``SERVER_STARTER_PORT``; sd_listen_fds(3).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from kojuto.errors import KojutoError
+
+BACKLOG = 4096
+"""As long as the system allows (net.core.somaxconn cuts it)."""
+
+FIRST_SYSTEMD_FD = 3
+
+
+def split_address(text: str, default_host: str = "") -> tuple[str, int]:
+    """``HOST:PORT``, ``[IPv6]:PORT``, ``:PORT`` or ``PORT`` as (host, port).
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 address needs brackets: [2001:db8::1]:3306")
+    elif text.startswith("[") or (colon and not port):
+        raise ValueError("no port (write HOST:PORT)")
+    if not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
+        raise ValueError("no port from 0 to 65535 (write HOST:PORT)")
+    return host or default_host, int(port)
+
+
+def address_text(host: str, port: int) -> str:
+    """The opposite of `split_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def name_of(sock: socket.socket) -> str:
+    """The local address of a socket as logs show it."""
+    name = sock.getsockname()
+    if isinstance(name, tuple):
+        return address_text(name[0], name[1])
+    return f"unix:{name.decode(errors='replace') if isinstance(name, bytes) else name}"
+
+
+def inherited() -> list[socket.socket]:
+    """The listening stream sockets that a supervisor handed down; empty without one.
+
+    The variables that announce them are removed, so that no child believes them again.
+
+    Raises:
+        KojutoError: a supervisor announced sockets that are not there or not of the right kind.
+    """
+    starter = os.environ.pop("SERVER_STARTER_PORT", "")
+    if starter:
+        found = []
+        for entry in starter.split(";"):
+            name, equals, fd = entry.rpartition("=")
+            if not equals or not fd.isdigit():
+                raise KojutoError(
+                    f"SERVER_STARTER_PORT={starter}: {entry} is no ADDRESS=FD",
+                    "this variable is set by start_server; unset it to bind the address itself",
+                )
+            found.append(_adopt(int(fd), f"SERVER_STARTER_PORT ({name})"))
+        return [sock for sock in found if sock is not None]
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if count and pid == str(os.getpid()):
+        if not count.isdigit():
+            raise KojutoError(f"LISTEN_FDS={count}: no number of sockets")
+        fds = range(FIRST_SYSTEMD_FD, FIRST_SYSTEMD_FD + int(count))
+        return [sock for fd in fds if (sock := _adopt(fd, "LISTEN_FDS")) is not None]
+    return []
+
+
+def _adopt(fd: int, source: str) -> socket.socket | None:
+    """Take over a listening stream socket; None for one of another kind (UDP)."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        raise KojutoError(
+            f"{source}: descriptor {fd} is no socket: {error.strerror}",
+            "the process that started this one must leave the descriptor open",
+        ) from None
+    os.set_inheritable(fd, False)
+    if sock.type != socket.SOCK_STREAM:
+        sock.detach()
+        return None
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise KojutoError(f"{source}: descriptor {fd} is a socket that does not listen")
+    return sock
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Bind and listen on one TCP address.
+
+    Args:
+        host: a name or address; empty for all, IPv6 included where the system has it.
+        port: 0 for one that is free.
+
+    Raises:
+        KojutoError: naming the address.
+    """
+    address = address_text(host or "*", port)
+    try:
+        if not host:
+            return _bind_all(port)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, where = found[0]
+        sock = socket.socket(family, kind, protocol)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return _listen(sock, where)
+    except OSError as error:
+        hint = None
+        if isinstance(error, PermissionError):
+            hint = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+        elif error.errno == 98:
+            hint = "another process listens there; 'ss -ltnp' shows which"
+        raise KojutoError(f"cannot listen on {address}: {error.strerror}", hint) from None
+
+
+def _bind_all(port: int) -> socket.socket:
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        return _listen(sock, ("::", port))
+    except OSError as error:
+        if error.errno not in (97, 99):  # no IPv6 on this machine
+            raise
+        return _listen(socket.socket(socket.AF_INET, socket.SOCK_STREAM), ("0.0.0.0", port))  # noqa: S104
+
+
+def _listen(sock: socket.socket, where: tuple[object, ...]) -> socket.socket:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def sockets(address: tuple[str, int]) -> list[socket.socket]:
+    """The sockets to accept on: the inherited ones, else one bound to `address`.
+
+    Raises:
+        KojutoError: the address cannot be bound.
+    """
+    found = inherited()
+    return found or [bind(*address)]
+
+
+def address(text: str) -> tuple[str, int]:
+    """A reader for options: ``HOST:PORT``, ``:PORT`` for all addresses.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    return split_address(text)
+
+
+def upstream(text: str) -> tuple[str, int]:
+    """A reader for options: ``HOST:PORT`` with a host.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    host, port = split_address(text)
+    if not host or port == 0:
+        raise ValueError("no upstream (write HOST:PORT, [IPv6]:PORT)")
+    return host, port

@@ -1,0 +1,53 @@
+"""The log of a server: one JSON object a line on standard error."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from kojuto._native import LogWriter
+
+
+class Logger:
+    """Writes ``{"level":…,"ts":…,"msg":…,…}`` lines through the native writer.
+
+    Args:
+        verbose: write lines of level ``debug`` too.
+    """
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        from kojuto._native import LogWriter
+
+        self.writer: LogWriter = LogWriter(verbose=verbose)
+        self._verbose = verbose
+
+    def _log(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        from json import dumps
+        from time import time
+
+        members = {key.rstrip("_").replace("_", "-"): value for key, value in fields.items()}
+        line = {"level": level, "ts": round(time(), 6), "msg": message, **members}
+        text = dumps(line, ensure_ascii=False, separators=(",", ":"), default=str)
+        self.writer.write(text.encode("utf-8", "replace") + b"\n")
+
+    def debug(self, message: str, **fields: Any) -> None:
+        """A line for the curious; only when verbose."""
+        if self._verbose:
+            self._log("debug", message, fields)
+
+    def info(self, message: str, **fields: Any) -> None:
+        """Something happened as it should; an underscore in a field's name becomes a dash."""
+        self._log("info", message, fields)
+
+    def warn(self, message: str, **fields: Any) -> None:
+        """Something failed and work goes on."""
+        self._log("warn", message, fields)
+
+    def error(self, message: str, **fields: Any) -> None:
+        """Something failed and somebody was hurt."""
+        self._log("error", message, fields)
+
+    def close(self) -> None:
+        """Write what is queued."""
+        self.writer.close()

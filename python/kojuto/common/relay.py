@@ -1,0 +1,182 @@
+"""What the relay commands share: their options, their life, their metrics."""
+
+from __future__ import annotations
+
+from kojuto.common import exporter, listen, service, units
+from kojuto.common.cli import Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from kojuto._native import Relay
+    from kojuto.common.cli import Values
+    from kojuto.common.logs import Logger
+
+OPTIONS = [
+    Option(
+        "--idle-timeout",
+        metavar="TIME",
+        read=units.duration,
+        default=0.0,
+        help="end a connection on which no byte passes for so long; 0 for never",
+        group="Connections",
+    ),
+    Option(
+        "--half-close-timeout",
+        metavar="TIME",
+        read=units.duration,
+        default=3600.0,
+        help="the same once one side has ended its half; 0 for never",
+        group="Connections",
+    ),
+    Option(
+        "--max-connections",
+        metavar="N",
+        read=units.integer(0),
+        default=0,
+        help="accept no more than so many at a time, the rest wait in the queue; 0 for no limit",
+        group="Connections",
+    ),
+    Option(
+        "--shutdown-timeout",
+        metavar="TIME",
+        read=units.duration,
+        default=86400.0,
+        help="how long open connections may go on after SIGTERM; a second SIGTERM ends them",
+        group="Connections",
+    ),
+    Option(
+        "--send-proxy",
+        metavar="VERSION",
+        choices=("v1", "v2"),
+        help="begin each upstream connection with a PROXY header, v1 or v2",
+        group="Connections",
+    ),
+    Option(
+        "--metrics-listen",
+        metavar="ADDRESS",
+        read=listen.address,
+        help="answer /metrics (Prometheus) and /live on this address",
+        group="Connections",
+    ),
+]
+
+
+def engine_options(values: Values) -> dict[str, Any]:
+    """The arguments of `kojuto._native.Relay` that come from `OPTIONS`."""
+    return {
+        "connect_timeout_s": values.proxy_connect_timeout,
+        "idle_timeout_s": values.idle_timeout,
+        "half_close_timeout_s": values.half_close_timeout,
+        "max_connections": values.max_connections,
+        "header_out": values.send_proxy or "off",
+    }
+
+
+def open_metrics(values: Values) -> socket.socket | None:
+    """Bind the metrics port, before anything else is done.
+
+    Raises:
+        KojutoError: the address cannot be bound.
+    """
+    return listen.bind(*values.metrics_listen) if values.metrics_listen else None
+
+
+def run(
+    engine: Relay,
+    log: Logger,
+    values: Values,
+    metrics: socket.socket | None,
+    refresh: Callable[[], None],
+) -> int:
+    """Serve until a signal ends it; returns the exit status."""
+    if metrics is not None:
+        exporter.serve(metrics, lambda: families(engine))
+        log.info("Start metrics", listen=listen.name_of(metrics))
+    return service.run(engine, log, shutdown_timeout_s=values.shutdown_timeout, on_hangup=refresh)
+
+
+def families(engine: Relay) -> list[exporter.Family]:
+    """The metrics of a relay."""
+    stats = engine.stats()
+    family = exporter.Family
+    found = [
+        family("kojuto_relay_connections_open", "gauge", "Connections open now.").add(
+            stats["open"]
+        ),
+        family("kojuto_relay_connections_accepted_total", "counter", "Connections accepted.").add(
+            stats["accepted"]
+        ),
+        family("kojuto_relay_connections_ended_total", "counter", "Connections by their end.")
+        .add(stats["succeeded"], result="succeeded")
+        .add(stats["failed"], result="failed"),
+        family("kojuto_relay_bytes_total", "counter", "Payload bytes by direction.")
+        .add(stats["read_bytes"], direction="to_upstream")
+        .add(stats["write_bytes"], direction="to_client"),
+        family(
+            "kojuto_relay_connect_failures_total", "counter", "Attempts to connect that failed."
+        ).add(stats["connect_failures"]),
+        family(
+            "kojuto_relay_header_failures_total", "counter", "Connections refused for their header."
+        ).add(stats["header_failures"]),
+        family("kojuto_relay_probes_total", "counter", "PROXY headers that said LOCAL.").add(
+            stats["probes"]
+        ),
+        family("kojuto_relay_accept_pauses_total", "counter", "Times that accepting paused.").add(
+            stats["pauses"]
+        ),
+    ]
+    took = family("kojuto_relay_connect_seconds", "histogram", "Time to reach an upstream.")
+    count = 0
+    bounds = [str(bound / 1e6) for bound in stats["connect_bounds_us"]]
+    for bound, times in zip([*bounds, "+Inf"], stats["connect_times"], strict=True):
+        count += times
+        took.add(count, "_bucket", le=bound)
+    took.add(stats["connect_us"] / 1e6, "_sum").add(count, "_count")
+    found.append(took)
+    rows = [
+        ("open_connections", "gauge", "Connections open to an upstream.", "open"),
+        ("connections_total", "counter", "Connections made to an upstream.", "connected"),
+        ("connect_failures_total", "counter", "Failed attempts at an upstream.", "failed"),
+        ("up", "gauge", "1 unless the upstream is left out for its failures.", "up"),
+    ]
+    for name, kind, text, key in rows:
+        one = family(f"kojuto_relay_upstream_{name}", kind, text)
+        for member in stats["upstreams"]:
+            one.add(int(member[key]), pool=str(member["pool"]), upstream=member["name"])
+        found.append(one)
+    return found
+
+
+def resolve(host: str, port: int) -> list[tuple[str, int]]:
+    """All A and AAAA records of a name, each once, in the resolver's order.
+
+    Raises:
+        OSError: the name cannot be resolved.
+    """
+    import socket
+
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys((str(entry[4][0]), port) for entry in found))
+
+
+def check_ranges(text: str) -> list[str]:
+    """A reader for a comma-separated list of address ranges.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    import ipaddress
+
+    ranges = [part.strip() for part in text.split(",") if part.strip()]
+    for part in ranges:
+        try:
+            ipaddress.ip_network(part)
+        except ValueError as error:  # noqa: PERF203
+            raise ValueError(f"{error} (write 192.0.2.0/24,2001:db8::/32)") from None
+    if not ranges:
+        raise ValueError("no address range (write 192.0.2.0/24)")
+    return ranges

@@ -1,0 +1,107 @@
+"""The life of a server: ready, signals, the deadline for open connections, the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from kojuto.common.logs import Logger
+
+    class Servable(Protocol):
+        """What a server can do, each without waiting except `wait`."""
+
+        def stop(self) -> None:
+            """Stop accepting; end with the last connection."""
+
+        def abort(self) -> None:
+            """End all connections now."""
+
+        def wait(self, timeout_s: float) -> bool:
+            """Whether it has ended, at the latest after the time-out."""
+
+
+INTERRUPTED = 130
+
+
+def notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing happens without it."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.connect("\0" + path[1:] if path.startswith("@") else path)
+            sock.sendall(state.encode())
+        except OSError:
+            pass  # the service works without
+
+
+def run(
+    server: Servable,
+    log: Logger,
+    *,
+    shutdown_timeout_s: float,
+    on_hangup: Callable[[], None] | None = None,
+) -> int:
+    """Serve until a signal ends it.
+
+    SIGTERM stops accepting and waits for open connections, at most `shutdown_timeout_s`; a second
+    one ends them at once. SIGINT ends at once too.
+
+    Args:
+        server: what serves, already accepting.
+        log: told of each step.
+        shutdown_timeout_s: how long open connections may go on.
+        on_hangup: what SIGHUP does; nothing when left out.
+
+    Returns:
+        The exit status: 0 after SIGTERM, 130 after SIGINT.
+    """
+    watched = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    notify("READY=1")
+    status = 0
+    try:
+        while True:
+            number = signal.sigwait(watched)
+            if number != signal.SIGHUP:
+                break
+            if on_hangup is not None:
+                on_hangup()
+        notify("STOPPING=1")
+        if number == signal.SIGINT:
+            status = INTERRUPTED
+            log.info("Interrupted")
+        else:
+            log.info("Go shutdown", timeout=shutdown_timeout_s)
+            server.stop()
+            if _drain(server, watched, shutdown_timeout_s):
+                log.info("Complete shutdown")
+                return status
+            log.warn("Open connections are cut")
+        server.abort()
+        server.wait(10)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, watched)
+    return status
+
+
+def _drain(server: Servable, watched: set[signal.Signals], timeout_s: float) -> bool:
+    """Wait for the last connection; False after the deadline or a second signal."""
+    deadline = time.monotonic() + timeout_s
+    while not server.wait(0):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        came = signal.sigtimedwait(watched, min(left, 0.05))
+        if came is not None and came.si_signo != signal.SIGHUP:
+            return False
+    return True

@@ -1,0 +1,201 @@
+"""``ppdp``: a TCP relay with PROXY protocol, balancing and traffic dump."""
+
+from __future__ import annotations
+
+import sys
+
+from kojuto.common import cli, listen, relay, units
+from kojuto.common.cli import Command, Option, Values
+from kojuto.errors import KojutoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kojuto._native import Relay
+    from kojuto.common.logs import Logger
+
+COMMAND = Command(
+    "ppdp",
+    "Relays TCP connections to the addresses of a name: balanced, with half-closed connections "
+    "kept whole, PROXY protocol in and out, and a dump of what passes.",
+    [
+        Option(
+            "-l",
+            "--listen",
+            metavar="ADDRESS",
+            read=listen.address,
+            default=("0.0.0.0", 3000),  # noqa: S104
+            help="where to accept when neither Server::Starter nor systemd hands a socket down",
+        ),
+        Option(
+            "--upstream",
+            metavar="HOST:PORT",
+            read=listen.upstream,
+            required=True,
+            help="where to relay to: all A and AAAA records of the name; IPv6 in brackets",
+        ),
+        Option(
+            "--balancing",
+            metavar="RULE",
+            default="leastconn",
+            choices=("leastconn", "iphash", "fixed", "remotehash"),
+            help="how an address is chosen: leastconn (fewest connections), iphash (by the "
+            "client's address), remotehash (by its address and port), fixed (always the same)",
+        ),
+        Option(
+            "--proxy-connect-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=60.0,
+            help="for each attempt to reach an upstream",
+        ),
+        Option(
+            "--max-connect-retry",
+            metavar="N",
+            read=units.integer(1),
+            default=3,
+            help="the most addresses that are tried for one connection",
+        ),
+        Option(
+            "--max-fails",
+            metavar="N",
+            read=units.integer(0),
+            default=1,
+            help="failed attempts after which an address is left out until the next refresh; 0 "
+            "for never",
+        ),
+        Option(
+            "--refresh-interval",
+            metavar="TIME",
+            read=units.duration,
+            default=3.0,
+            help="how often the name is resolved again; SIGHUP does it at once",
+        ),
+        Option(
+            "--proxy-protocol",
+            metavar="MODE",
+            choices=("optional", "require"),
+            bare="optional",
+            help="clients begin with a PROXY header (v1 or v2): optional relays those without "
+            "one as they are, require refuses them",
+        ),
+        Option(
+            "--trusted-proxies",
+            metavar="CIDR,…",
+            read=relay.check_ranges,
+            help="believe only the headers of peers in these ranges and refuse the others'",
+        ),
+        *relay.OPTIONS,
+    ],
+    epilog="""
+Examples:
+  ppdp -l 127.0.0.1:3306 --upstream db.example.com:3306
+  start_server --port 3306 -- ppdp --upstream db.example.com:3306 --proxy-protocol=require
+""",
+)
+
+
+class Refresher:
+    """Keeps the engine's list of upstreams as the name resolves.
+
+    Raises:
+        KojutoError: the name cannot be resolved at the start.
+    """
+
+    def __init__(self, engine: Relay, log: Logger, values: Values) -> None:
+        from threading import Event, Thread
+
+        self._engine = engine
+        self._log = log
+        self._host, self._port = values.upstream
+        self._interval_s = values.refresh_interval
+        self._wanted = Event()
+        self.pool = engine.add_pool(values.balancing, max_fails=values.max_fails, host=self._host)
+        try:
+            self._known = relay.resolve(self._host, self._port)
+        except OSError as error:
+            raise KojutoError(
+                f"--upstream {self._host}: {error.strerror}",
+                "the name must resolve at the start; later failures keep the last addresses",
+            ) from None
+        engine.set_upstreams(self.pool, self._known)
+        log.info("Upstreams", host=self._host, addresses=self._names())
+        Thread(target=self._run, name="refresh", daemon=True).start()
+
+    def _names(self) -> list[str]:
+        return [listen.address_text(*address) for address in self._known]
+
+    def now(self) -> None:
+        """Resolve at once rather than at the next interval."""
+        self._wanted.set()
+
+    def _run(self) -> None:
+        failing = False
+        while True:
+            self._wanted.wait(self._interval_s or None)
+            self._wanted.clear()
+            try:
+                found = relay.resolve(self._host, self._port)
+            except OSError as error:
+                if not failing:
+                    self._log.warn(
+                        "Failed to refresh upstreams, the last ones are kept",
+                        host=self._host,
+                        error=error.strerror,
+                    )
+                failing = True
+                found = self._known
+            else:
+                if failing:
+                    self._log.info("Refreshing upstreams works again", host=self._host)
+                failing = False
+            changed = set(found) != set(self._known)
+            self._known = found
+            self._engine.set_upstreams(self.pool, found)
+            if changed:
+                self._log.info("Upstreams", host=self._host, addresses=self._names())
+
+
+def _check(values: Values) -> None:
+    if values.trusted_proxies and not values.proxy_protocol:
+        raise UsageError(
+            "--trusted-proxies has no meaning without --proxy-protocol",
+            "add --proxy-protocol=require or --proxy-protocol",
+        )
+
+
+def _work(values: Values, _: list[str]) -> int:
+    _check(values)
+    from kojuto._native import Relay
+    from kojuto.common.logs import Logger
+
+    metrics = relay.open_metrics(values)
+    sockets = listen.sockets(values.listen)
+    log = Logger()
+    try:
+        engine = Relay(
+            log.writer,
+            header_in=values.proxy_protocol or "off",
+            trusted=values.trusted_proxies or (),
+            max_attempts=values.max_connect_retry,
+            **relay.engine_options(values),
+        )
+        refresher = Refresher(engine, log, values)
+        for sock in sockets:
+            name = listen.name_of(sock)
+            engine.listen(sock.fileno(), name, refresher.pool)
+            sock.close()
+            log.info("Start listen", listener=name, upstream=listen.address_text(*values.upstream))
+        return relay.run(engine, log, values, metrics, refresher.now)
+    finally:
+        log.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``ppdp`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

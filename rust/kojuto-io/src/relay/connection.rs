@@ -1,0 +1,157 @@
+//! One relayed connection: what it waits for and what has passed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kojuto_core::json_line::JsonLine;
+use kojuto_core::proxy_protocol::{Addresses, Header};
+
+use super::endpoint::Side;
+use super::listener::Route;
+use super::log::Log;
+use super::pump::{Pump, Tools, Turn};
+use super::remote::Remote;
+use super::tap::{Direction, Tap};
+use super::upstream::Upstream;
+
+/// What a connection waits for.
+pub(super) enum Phase {
+    /// The client's PROXY header; what has come of it.
+    Header(Vec<u8>),
+    /// An upstream; the payload that came with the header, and when to give up this attempt.
+    Connect { payload: Vec<u8>, deadline_ms: u64, began: Instant },
+    /// Bytes.
+    Pump,
+}
+
+pub(super) struct Connection {
+    pub(super) id: u64,
+    pub(super) route: Arc<Route>,
+    pub(super) remote: Remote,
+    /// The header said LOCAL: a health check, which is not worth a line in the log.
+    pub(super) probe: bool,
+    /// What the PROXY header said, for the one that is sent on.
+    pub(super) header: Option<Box<Header>>,
+    pub(super) client: Side,
+    pub(super) upstream: Option<Side>,
+    pub(super) target: Option<Arc<Upstream>>,
+    pub(super) tried: Vec<SocketAddr>,
+    pub(super) phase: Phase,
+    pub(super) up: Pump,
+    pub(super) down: Pump,
+    pub(super) began: Instant,
+    pub(super) active_ms: u64,
+    pub(super) timer_ms: Option<u64>,
+    pub(super) tapped: bool,
+    /// It is counted in `Shared::starving`.
+    pub(super) starving: bool,
+}
+
+/// How a connection's turn ended.
+pub(super) enum Progress {
+    Waiting,
+    Again,
+    /// Both directions have ended.
+    Complete,
+    /// It is over: why, in words.
+    Broken(String),
+}
+
+impl Connection {
+    /// Moves what can be moved in both directions; answers how many bytes each moved.
+    pub(super) fn pump(
+        &mut self,
+        tools: &mut Tools,
+        tap: Option<&dyn Tap>,
+    ) -> (Progress, u64, u64) {
+        let Some(upstream) = &mut self.upstream else { return (Progress::Waiting, 0, 0) };
+        let before = (self.up.moved(), self.down.moved());
+        let id = self.id;
+        let tap = tap.filter(|_| self.tapped);
+        let mut see = |bytes: &[u8]| {
+            if let Some(tap) = tap {
+                tap.bytes(id, Direction::ToUpstream, bytes);
+            }
+        };
+        let wanted = tap.is_some_and(|tap| tap.wants(Direction::ToUpstream));
+        let up = self.up.turn(
+            &mut self.client,
+            upstream,
+            tools,
+            if wanted { Some(&mut see) } else { None },
+        );
+        let mut see = |bytes: &[u8]| {
+            if let Some(tap) = tap {
+                tap.bytes(id, Direction::ToClient, bytes);
+            }
+        };
+        let wanted = tap.is_some_and(|tap| tap.wants(Direction::ToClient));
+        let down = self.down.turn(
+            upstream,
+            &mut self.client,
+            tools,
+            if wanted { Some(&mut see) } else { None },
+        );
+        let moved = (self.up.moved() - before.0, self.down.moved() - before.1);
+        let progress = match (up, down) {
+            (Turn::SourceFailed(error), _) | (_, Turn::SinkFailed(error)) => {
+                Progress::Broken(failed("client", &error))
+            }
+            (Turn::SinkFailed(error), _) | (_, Turn::SourceFailed(error)) => {
+                Progress::Broken(failed("upstream", &error))
+            }
+            _ if self.up.is_done() && self.down.is_done() => Progress::Complete,
+            (Turn::Again, _) | (_, Turn::Again) => Progress::Again,
+            _ => Progress::Waiting,
+        };
+        (progress, moved.0, moved.1)
+    }
+
+    pub(super) fn half_closed(&self) -> bool {
+        self.up.source_ended() || self.down.source_ended()
+    }
+
+    /// The addresses that a PROXY header to the upstream names.
+    pub(super) fn addresses(&self, local: io::Result<SocketAddr>) -> Addresses {
+        if let Some(header) = &self.header {
+            if self.probe {
+                return Addresses::Unknown;
+            }
+            if header.addresses != Addresses::Unknown {
+                return header.addresses.clone();
+            }
+        }
+        match (&self.remote, local) {
+            (Remote::Socket(source), Ok(destination)) => {
+                Addresses::Inet { source: *source, destination, datagram: false }
+            }
+            _ => Addresses::Unknown,
+        }
+    }
+
+    /// A log line with what identifies the connection.
+    pub(super) fn line(&self, level: &str, message: &str) -> JsonLine {
+        let line = Log::line(level, message)
+            .text("listener", &self.route.name)
+            .text("remote-addr", &self.remote.to_string());
+        match &self.target {
+            Some(target) => line.text("upstream", &target.name),
+            None => line,
+        }
+    }
+}
+
+pub(super) fn failed(side: &str, error: &io::Error) -> String {
+    format!("{side}: {}", words(error))
+}
+
+/// The system's words without Rust's `(os error N)` behind them.
+pub(super) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}

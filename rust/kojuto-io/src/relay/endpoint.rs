@@ -1,0 +1,111 @@
+//! What the pump moves bytes between.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::sys;
+
+/// One end of a relayed connection: a read side and a write side, neither of which ever waits.
+///
+/// The pump knows nothing else about it: a TCP socket is one kind, a WebSocket or TLS stream is
+/// another. `io::ErrorKind::WouldBlock` means: call again when [`Endpoint::fd`] is ready.
+pub trait Endpoint: Send {
+    /// The descriptor whose readiness drives this endpoint.
+    fn fd(&self) -> RawFd;
+
+    /// Takes bytes; 0 is the end of the peer's stream.
+    ///
+    /// # Errors
+    /// What the connection failed with; `WouldBlock` when there is nothing now.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Gives bytes; answers how many were taken, at least 1.
+    ///
+    /// # Errors
+    /// What the connection failed with; `WouldBlock` when there is no room now.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Ends the write side (half-close) once everything written is on its way.
+    ///
+    /// # Errors
+    /// What the connection failed with; `WouldBlock` when it must be asked again.
+    fn finish(&mut self) -> io::Result<()>;
+
+    /// Makes the coming drop look like a reset to the peer.
+    fn reset(&mut self);
+
+    /// Whether a read that answered `got` of `asked` bytes has emptied the source, so that the
+    /// next readiness event may be awaited without asking once more.
+    fn drained(&self, _got: usize, _asked: usize) -> bool {
+        false
+    }
+
+    /// The socket that splice(2) may read from and write to directly, when the bytes on the wire
+    /// are the payload.
+    fn splice_fd(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+/// A connected, non-blocking stream socket.
+pub struct Tcp(OwnedFd);
+
+impl Tcp {
+    /// Takes over a connected, non-blocking socket.
+    pub fn new(socket: OwnedFd) -> Tcp {
+        Tcp(socket)
+    }
+}
+
+impl Endpoint for Tcp {
+    fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        sys::recv(self.0.as_raw_fd(), buffer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        sys::send(self.0.as_raw_fd(), bytes)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        sys::shutdown_write(self.0.as_raw_fd())
+    }
+
+    fn reset(&mut self) {
+        sys::reset_on_close(self.0.as_raw_fd());
+    }
+
+    fn drained(&self, got: usize, asked: usize) -> bool {
+        got < asked // epoll(7), "Questions and answers" 9
+    }
+
+    fn splice_fd(&self) -> Option<RawFd> {
+        Some(self.0.as_raw_fd())
+    }
+}
+
+/// An endpoint with what epoll has said about it.
+pub(super) struct Side {
+    pub(super) end: Box<dyn Endpoint>,
+    /// There may be bytes to read; false after the source said `WouldBlock`.
+    pub(super) readable: bool,
+    /// There may be room to write; false after the sink said `WouldBlock`.
+    pub(super) writable: bool,
+    /// The peer has ended its stream (EPOLLRDHUP): reads go on to the very end.
+    pub(super) ending: bool,
+}
+
+impl Side {
+    pub(super) fn new(end: Box<dyn Endpoint>) -> Side {
+        Side { end, readable: false, writable: true, ending: false }
+    }
+
+    pub(super) fn saw(&mut self, events: u32) {
+        self.readable |= events & (sys::READ | sys::HANGUP) != 0;
+        self.writable |= events & (sys::WRITE | sys::HANGUP) != 0;
+        self.ending |= events & (sys::PEER_ENDED | sys::HANGUP) != 0;
+    }
+}

@@ -1,0 +1,124 @@
+//! JSON lines on standard error, written by a thread of their own: a reader of the log that
+//! stands still never stands in the way of a connection.
+
+use std::os::fd::RawFd;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kojuto_core::json_line::JsonLine;
+
+/// The most that may wait to be written; lines beyond it are dropped and counted.
+const LIMIT_BYTES: usize = 8 << 20;
+/// Lines that come this close together go out in one write.
+const GATHER: Duration = Duration::from_millis(2);
+
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    dropped: u64,
+    closed: bool,
+}
+
+/// Takes log lines without ever waiting for the one who reads them.
+pub struct Log {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    verbose: bool,
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_time_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+impl Log {
+    /// Starts the writer on `fd`. The thread ends after [`Log::close`].
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start(fd: RawFd, verbose: bool) -> std::io::Result<(Arc<Log>, JoinHandle<()>)> {
+        let log = Arc::new(Log { queue: Mutex::default(), filled: Condvar::new(), verbose });
+        let writer = Arc::clone(&log);
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            super::sys::block_signals();
+            writer.run(fd);
+        })?;
+        Ok((log, thread))
+    }
+
+    /// A line of this level, now.
+    pub(super) fn line(level: &str, message: &str) -> JsonLine {
+        JsonLine::log(level, unix_time_s(), message)
+    }
+
+    /// Whether lines of level `debug` are wanted.
+    pub(super) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Queues a line; it is dropped and counted when too much is waiting.
+    pub fn write(&self, line: &[u8]) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.bytes.len() + line.len() > LIMIT_BYTES {
+            queue.dropped += 1;
+            return;
+        }
+        let was_empty = queue.bytes.is_empty();
+        queue.bytes.extend_from_slice(line);
+        drop(queue);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Writes what is queued and ends the thread.
+    pub fn close(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.filled.notify_one();
+    }
+
+    fn run(&self, fd: RawFd) {
+        loop {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            while queue.bytes.is_empty() && queue.dropped == 0 && !queue.closed {
+                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            let closed = queue.closed;
+            let mut bytes = std::mem::take(&mut queue.bytes);
+            let dropped = std::mem::take(&mut queue.dropped);
+            drop(queue);
+            if dropped > 0 {
+                let line =
+                    Log::line("warn", "log lines dropped: nobody reads standard error fast enough");
+                bytes.extend_from_slice(&line.number("dropped", dropped).end());
+            }
+            write_all(fd, &bytes);
+            if closed {
+                return;
+            }
+            std::thread::sleep(GATHER);
+        }
+    }
+}
+
+/// Writes everything, waiting as long as it takes; a closed standard error is nobody's loss.
+fn write_all(fd: RawFd, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: `bytes` is readable for its length.
+        let count = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+        if count > 0 {
+            bytes = &bytes[count as usize..];
+            continue;
+        }
+        match std::io::Error::last_os_error().raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EAGAIN) => {
+                let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+                // SAFETY: one pollfd.
+                unsafe { libc::poll(&raw mut poll, 1, 1000) };
+            }
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The TCP relay engine: accepts, chooses an upstream, connects, and moves bytes both ways until
+//! both directions have ended.
+//!
+//! A few threads run an event loop each ([`worker`](self)); a connection stays with the thread
+//! that accepted it. The handle, [`Relay`], only steers: nothing that waits happens in it except
+//! [`Relay::wait`].
+
+mod connection;
+mod endpoint;
+mod listener;
+mod log;
+mod opening;
+mod options;
+mod pipes;
+mod pump;
+mod remote;
+mod shared;
+mod slab;
+mod stats;
+mod sys;
+mod tap;
+mod timers;
+mod upstream;
+mod worker;
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub use endpoint::{Endpoint, Tcp};
+pub use listener::Listener;
+pub use log::Log;
+pub use opening::HEADER_BYTES;
+pub use options::{HeaderIn, HeaderOut, Options};
+pub use remote::Remote;
+pub use stats::{CONNECT_BOUNDS_US, Stats};
+pub use tap::{Direction, Tap};
+pub use upstream::{Pool, Upstream};
+
+use crate::{Cancel, Error, Result};
+use shared::{Command, Shared};
+use sys::Wake;
+use worker::Worker;
+
+/// A running relay.
+pub struct Relay {
+    shared: Arc<Shared>,
+    wakes: Vec<Arc<Wake>>,
+    threads: Vec<JoinHandle<()>>,
+    listeners: Mutex<Vec<Arc<Listener>>>,
+}
+
+impl Relay {
+    /// Starts the threads; they wait for listeners.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the system gives no thread or descriptor.
+    pub fn start(options: Options, log: Arc<Log>, tap: Option<Arc<dyn Tap>>) -> Result<Relay> {
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(4),
+            count => count,
+        };
+        let shared = Arc::new(Shared {
+            options,
+            stats: Stats::default(),
+            log,
+            tap,
+            next_id: AtomicU64::new(1),
+            commands: Mutex::new((0..threads).map(|_| Vec::new()).collect()),
+            running: Mutex::new(0),
+            ended: Condvar::new(),
+            paused: AtomicBool::new(false),
+            starving: AtomicUsize::new(0),
+        });
+        let mut relay =
+            Relay { shared, wakes: Vec::new(), threads: Vec::new(), listeners: Mutex::default() };
+        for index in 0..threads {
+            relay.add_worker(index).map_err(Error::on("starting the relay"))?;
+        }
+        Ok(relay)
+    }
+
+    fn add_worker(&mut self, index: usize) -> std::io::Result<()> {
+        let wake = Arc::new(Wake::new()?);
+        let worker = Worker::new(Arc::clone(&self.shared), Arc::clone(&wake), index)?;
+        let ended = Ended(Arc::clone(&self.shared));
+        *lock(&self.shared.running) += 1;
+        let thread =
+            std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
+                let _ended = ended;
+                worker.run();
+            })?;
+        self.wakes.push(wake);
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for queue in lock(&self.shared.commands).iter_mut() {
+            queue.push(command());
+        }
+        for wake in &self.wakes {
+            wake.wake();
+        }
+    }
+
+    /// Accepts on a listening socket from now on; `fd` stays the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: `fd` is no open descriptor.
+    pub fn listen(&self, fd: RawFd, name: &str, pool: &Arc<Pool>) -> Result<Arc<Listener>> {
+        let listener = Arc::new(Listener::new(fd, name.to_owned(), Arc::clone(pool))?);
+        lock(&self.listeners).push(Arc::clone(&listener));
+        self.tell_all(|| Command::Listen(Arc::clone(&listener)));
+        Ok(listener)
+    }
+
+    /// Stops accepting on one socket; its connections go on.
+    pub fn unlisten(&self, listener: &Arc<Listener>) {
+        listener.close();
+        lock(&self.listeners).retain(|known| !Arc::ptr_eq(known, listener));
+        self.tell_all(|| Command::Unlisten);
+    }
+
+    /// Stops accepting; the threads end with their last connection.
+    pub fn stop(&self) {
+        lock(&self.listeners).clear();
+        self.tell_all(|| Command::Stop);
+    }
+
+    /// Ends all connections now, with resets.
+    pub fn abort(&self) {
+        self.stop();
+        self.tell_all(|| Command::Abort);
+    }
+
+    /// Waits until all threads have ended, or for `limit`; answers whether they have.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn wait(&self, limit: Duration, cancel: &dyn Cancel) -> Result<bool> {
+        const SLICE: Duration = Duration::from_millis(50);
+        let deadline = Instant::now().checked_add(limit);
+        let mut running = lock(&self.shared.running);
+        while *running > 0 {
+            let left = deadline.map_or(SLICE, |at| at.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(false);
+            }
+            running = self
+                .shared
+                .ended
+                .wait_timeout(running, left.min(SLICE))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            cancel.check()?;
+        }
+        Ok(true)
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.abort();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Counts a worker as ended, even one that panicked.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        *lock(&self.0.running) -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

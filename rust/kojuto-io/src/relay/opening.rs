@@ -1,0 +1,322 @@
+//! The first half of a connection's life: its PROXY header, the way to an upstream, the timers.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use kojuto_core::proxy_protocol::{self, Addresses, Header, Step};
+
+use super::connection::{Phase, words};
+use super::endpoint::{Side, Tcp};
+use super::options::{HeaderIn, HeaderOut};
+use super::remote::Remote;
+use super::sys;
+use super::tap::Direction;
+use super::worker::{Worker, token};
+
+/// The longest PROXY header that is accepted; nginx's own limit is half of it.
+pub const HEADER_BYTES: usize = 8192;
+/// How long to wait before asking for a descriptor once more.
+const RETRY_MS: u64 = 20;
+
+impl Worker {
+    fn ms(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
+    }
+
+    fn set_timer(&mut self, slot: u32, at_ms: Option<u64>) {
+        if let Some(connection) = self.connections.get(slot) {
+            self.timers.set(slot, &mut connection.timer_ms, at_ms);
+        }
+    }
+
+    // -- the PROXY header -------------------------------------------------------------------
+
+    pub(super) fn await_header(&mut self, slot: u32) {
+        let timeout = Self::ms(self.shared.options.header_timeout);
+        self.set_timer(slot, (timeout > 0).then_some(self.now_ms + timeout));
+    }
+
+    pub(super) fn read_header(&mut self, slot: u32) {
+        let optional = self.shared.options.header_in == HeaderIn::Optional;
+        loop {
+            let Some(connection) = self.connections.get(slot) else { return };
+            let Phase::Header(seen) = &mut connection.phase else { return };
+            if !connection.client.readable {
+                return;
+            }
+            let count = match connection.client.end.read(&mut self.tools.buffer[..HEADER_BYTES]) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.client.readable = false;
+                    return;
+                }
+                Err(error) => return self.refuse(slot, &format!("client: {}", words(&error))),
+            };
+            seen.extend_from_slice(&self.tools.buffer[..count]);
+            match proxy_protocol::parse(seen, HEADER_BYTES) {
+                Ok(Step::NeedMore) if count == 0 && optional => {
+                    // Not a whole header, and nothing more will come: relayed as it is.
+                    let payload = std::mem::take(seen);
+                    connection.client.readable = true;
+                    return self.without_header(slot, payload);
+                }
+                Ok(Step::NeedMore) if count == 0 => {
+                    let text = format!("the stream ended after {} bytes of it", seen.len());
+                    return self.refuse(slot, &text);
+                }
+                Ok(Step::NeedMore) => {}
+                Ok(Step::NotProxy) if optional => {
+                    let payload = std::mem::take(seen);
+                    return self.without_header(slot, payload);
+                }
+                Ok(Step::NotProxy) => return self.refuse(slot, "there is none"),
+                Ok(Step::Done { header, used }) => {
+                    let payload = seen[used..].to_vec();
+                    return self.with_header(slot, header, payload);
+                }
+                Err(error) => return self.refuse(slot, &error.to_string()),
+            }
+        }
+    }
+
+    fn is_trusted(&self, remote: &Remote) -> bool {
+        let trusted = &self.shared.options.trusted;
+        trusted.is_empty()
+            || remote.ip().is_some_and(|ip| trusted.iter().any(|range| range.contains(ip)))
+    }
+
+    fn with_header(&mut self, slot: u32, header: Header, payload: Vec<u8>) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        let remote = connection.remote.clone();
+        if !self.is_trusted(&remote) {
+            return self.refuse(slot, "the peer is not in --trusted-proxies");
+        }
+        let Some(connection) = self.connections.get(slot) else { return };
+        if header.local {
+            connection.probe = true;
+            self.shared.stats.probes.fetch_add(1, Relaxed);
+        } else {
+            match &header.addresses {
+                Addresses::Inet { source, .. } => connection.remote = Remote::Socket(*source),
+                Addresses::Unix { source, .. } => {
+                    connection.remote = Remote::Unix(String::from_utf8_lossy(source).into());
+                }
+                Addresses::Unknown => {}
+            }
+        }
+        connection.header = Some(Box::new(header));
+        self.announce(slot);
+        self.connect(slot, payload);
+    }
+
+    fn without_header(&mut self, slot: u32, payload: Vec<u8>) {
+        self.announce(slot);
+        self.connect(slot, payload);
+    }
+
+    fn refuse(&mut self, slot: u32, why: &str) {
+        self.shared.stats.header_failures.fetch_add(1, Relaxed);
+        self.fail(slot, &format!("PROXY header: {why}"));
+    }
+
+    // -- the way to an upstream -------------------------------------------------------------
+
+    /// Starts an attempt to reach the next upstream.
+    pub(super) fn connect(&mut self, slot: u32, payload: Vec<u8>) {
+        let random = self.random();
+        let timeout = Self::ms(self.shared.options.connect_timeout);
+        let attempts = self.shared.options.max_attempts.max(1);
+        let Some(connection) = self.connections.get(slot) else { return };
+        let fresh = connection.tried.len() < attempts;
+        let pool = &connection.route.pool;
+        let target =
+            fresh.then(|| pool.pick(&connection.remote, &connection.tried, random)).flatten();
+        let Some(target) = target else {
+            let none = connection.tried.is_empty();
+            let why = if none { "there is no upstream" } else { "no upstream could be reached" };
+            let line = connection.line("error", "Giveup to connect upstreams").text("error", why);
+            self.shared.log.write(&line.end());
+            return self.fail(slot, why);
+        };
+        let address = target.address;
+        connection.target = Some(target);
+        let deadline_ms = if timeout > 0 { self.now_ms + timeout } else { u64::MAX };
+        connection.phase = Phase::Connect { payload, deadline_ms, began: Instant::now() };
+        self.dial(slot, &address, deadline_ms);
+    }
+
+    fn dial(&mut self, slot: u32, address: &std::net::SocketAddr, deadline_ms: u64) {
+        let generation = self.connections.generation(slot);
+        let made = sys::connect(address).and_then(|socket| {
+            self.epoll.add_stream(socket.as_raw_fd(), token(slot, generation, true))?;
+            Ok(socket)
+        });
+        match made {
+            Ok(socket) => {
+                if let Some(connection) = self.connections.get(slot) {
+                    if std::mem::take(&mut connection.starving) {
+                        self.shared.starving.fetch_sub(1, Relaxed);
+                    }
+                    let mut side = Side::new(Box::new(Tcp::new(socket)));
+                    side.writable = false;
+                    connection.upstream = Some(side);
+                }
+                self.set_timer(slot, (deadline_ms < u64::MAX).then_some(deadline_ms));
+            }
+            Err(error) => match error.raw_os_error() {
+                // Our own shortage is not the upstream's fault: wait for a descriptor.
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    if let Some(connection) = self.connections.get(slot)
+                        && !std::mem::replace(&mut connection.starving, true)
+                    {
+                        self.shared.starving.fetch_add(1, Relaxed);
+                    }
+                    self.pause(&words(&error));
+                    self.set_timer(slot, Some(deadline_ms.min(self.now_ms + RETRY_MS)));
+                }
+                _ => self.attempt_failed(slot, &words(&error)),
+            },
+        }
+    }
+
+    pub(super) fn connect_answered(&mut self, slot: u32, mask: u32) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        let Some(side) = &connection.upstream else { return };
+        if mask & sys::HANGUP != 0
+            && let Some(error) = sys::pending_error(side.end.fd())
+        {
+            return self.attempt_failed(slot, &words(&error));
+        }
+        if mask & sys::WRITE != 0 {
+            self.established(slot);
+        }
+    }
+
+    /// Counts the failure against the upstream and goes on to the next one.
+    fn attempt_failed(&mut self, slot: u32, why: &str) {
+        self.shared.stats.connect_failures.fetch_add(1, Relaxed);
+        let Some(connection) = self.connections.get(slot) else { return };
+        let line = connection.line("warn", "Failed to connect upstream").text("error", why);
+        self.shared.log.write(&line.end());
+        connection.upstream = None;
+        if let Some(target) = connection.target.take() {
+            target.open.fetch_sub(1, Relaxed);
+            connection.route.pool.failed(&target);
+            connection.tried.push(target.address);
+        }
+        let payload = match &mut connection.phase {
+            Phase::Connect { payload, .. } => std::mem::take(payload),
+            _ => Vec::new(),
+        };
+        self.connect(slot, payload);
+    }
+
+    fn established(&mut self, slot: u32) {
+        let shared = Arc::clone(&self.shared);
+        let Some(connection) = self.connections.get(slot) else { return };
+        let Phase::Connect { payload, began, .. } =
+            std::mem::replace(&mut connection.phase, Phase::Pump)
+        else {
+            return;
+        };
+        shared.stats.connected_after(began.elapsed());
+        connection.active_ms = self.now_ms;
+        let local = || sys::local_address(connection.client.end.fd());
+        let header = match shared.options.header_out {
+            HeaderOut::Off => Vec::new(),
+            HeaderOut::V1 => proxy_protocol::write_v1(&connection.addresses(local())),
+            HeaderOut::V2 => proxy_protocol::write_v2(&connection.addresses(local())),
+        };
+        connection.tried = Vec::new();
+        connection.header = None;
+        if let Some(target) = &connection.target {
+            target.connected.fetch_add(1, Relaxed);
+            if let Some(tap) = &shared.tap {
+                connection.tapped = true;
+                let (id, name) = (connection.id, &connection.route.name);
+                tap.opened(id, name, &connection.remote, target.address);
+                if !payload.is_empty() && tap.wants(Direction::ToUpstream) {
+                    tap.bytes(id, Direction::ToUpstream, &payload);
+                }
+            }
+        }
+        if !header.is_empty() || !payload.is_empty() {
+            connection.up.preload(&header, &payload);
+        }
+        if let Some(side) = &mut connection.upstream {
+            side.writable = true;
+        }
+        self.watch_silence(slot);
+        self.pump(slot);
+    }
+
+    // -- time -------------------------------------------------------------------------------
+
+    /// The limit of silence that holds for a connection now, 0 for none.
+    fn silence_ms(&mut self, slot: u32) -> u64 {
+        let idle = Self::ms(self.shared.options.idle_timeout);
+        let half = Self::ms(self.shared.options.half_close_timeout);
+        match self.connections.get(slot) {
+            Some(connection) if connection.half_closed() && half > 0 => {
+                if idle > 0 {
+                    idle.min(half)
+                } else {
+                    half
+                }
+            }
+            _ => idle,
+        }
+    }
+
+    /// Sets the timer for the connection's silence. Traffic does not touch it: when it runs out,
+    /// the time of the last byte decides.
+    pub(super) fn watch_silence(&mut self, slot: u32) {
+        let limit = self.silence_ms(slot);
+        let Some(connection) = self.connections.get(slot) else { return };
+        let at = (limit > 0).then(|| connection.active_ms + limit);
+        self.set_timer(slot, at);
+    }
+
+    pub(super) fn timed_out(&mut self, slot: u32) {
+        let limit = self.silence_ms(slot);
+        let optional = self.shared.options.header_in == HeaderIn::Optional;
+        let Some(connection) = self.connections.get(slot) else { return };
+        match &mut connection.phase {
+            Phase::Header(seen) if seen.is_empty() && optional => {
+                // A client that waits for the server to speak first.
+                self.without_header(slot, Vec::new());
+            }
+            Phase::Header(seen) => {
+                let count = seen.len();
+                let limit_s = self.shared.options.header_timeout.as_secs_f64();
+                self.refuse(slot, &format!("{count} bytes and no end of it within {limit_s} s"));
+            }
+            Phase::Connect { deadline_ms, .. } => {
+                let deadline_ms = *deadline_ms;
+                if self.now_ms >= deadline_ms {
+                    return self.attempt_failed(slot, "timed out");
+                }
+                match (&connection.upstream, &connection.target) {
+                    (None, Some(target)) => {
+                        let address = target.address;
+                        self.set_timer(slot, None);
+                        self.dial(slot, &address, deadline_ms);
+                    }
+                    _ => self.set_timer(slot, Some(deadline_ms)),
+                }
+            }
+            Phase::Pump => {
+                if self.now_ms >= connection.active_ms + limit {
+                    let half =
+                        if connection.half_closed() { " after one side had ended" } else { "" };
+                    let text = format!("idle for {} s{half}", limit as f64 / 1000.0);
+                    return self.fail(slot, &text);
+                }
+                self.watch_silence(slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! How a relay is to behave.
+
+use std::time::Duration;
+
+use kojuto_core::cidr::Cidr;
+
+/// Whether clients begin with a PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderIn {
+    /// They do not; whatever comes is payload.
+    Off,
+    /// They may; a connection without one is relayed as it is.
+    Optional,
+    /// They must.
+    Require,
+}
+
+/// Whether the upstream is told who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderOut {
+    /// It is not.
+    Off,
+    /// By a version 1 header.
+    V1,
+    /// By a version 2 header.
+    V2,
+}
+
+/// The settings of one relay. A duration of zero means: no limit.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// For each attempt to reach an upstream.
+    pub connect_timeout: Duration,
+    /// How long a connection may be silent.
+    pub idle_timeout: Duration,
+    /// How long it may be silent once one direction has ended.
+    pub half_close_timeout: Duration,
+    /// How long the PROXY header may take.
+    pub header_timeout: Duration,
+    /// What is expected of clients.
+    pub header_in: HeaderIn,
+    /// Whose headers are believed; empty: everybody's.
+    pub trusted: Vec<Cidr>,
+    /// What upstreams are told.
+    pub header_out: HeaderOut,
+    /// The most connections at a time; 0: no limit.
+    pub max_connections: usize,
+    /// The most upstreams that are tried for one connection.
+    pub max_attempts: usize,
+    /// Threads; 0: one for each core, at most 4.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            connect_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::ZERO,
+            half_close_timeout: Duration::from_secs(3600),
+            header_timeout: Duration::from_secs(5),
+            header_in: HeaderIn::Off,
+            trusted: Vec::new(),
+            header_out: HeaderOut::Off,
+            max_connections: 0,
+            max_attempts: 3,
+            threads: 0,
+        }
+    }
+}

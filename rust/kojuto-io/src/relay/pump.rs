@@ -1,0 +1,309 @@
+//! Moves the bytes of one direction, by copying or by splicing, whichever costs less.
+//!
+//! Small messages: one read into a buffer that all connections of a worker share, one write. A
+//! source that fills the buffer again and again is spliced through a pipe instead. What the sink
+//! does not take stays in one buffer or one pipe, and nothing more is read until it is gone.
+
+use std::io;
+
+use super::endpoint::Side;
+use super::pipes::{PIPE_BYTES, Pipe, Pipes};
+
+/// The buffer that the connections of a worker share.
+pub(super) const COPY_BYTES: usize = 64 << 10;
+/// A copy of at least this much speaks for splicing.
+const LARGE: usize = 32 << 10;
+/// Large copies in a row before splicing starts.
+const LARGE_IN_A_ROW: u8 = 2;
+/// A splice below this much speaks for copying.
+const SMALL: usize = 8 << 10;
+/// Small splices in a row before copying starts again.
+const SMALL_IN_A_ROW: u8 = 4;
+/// What one connection may move before the others get their turn.
+const TURN_BYTES: usize = 4 << 20;
+
+/// Looks at the bytes as they pass; a direction with a tap is copied, never spliced.
+pub(super) type Tap<'a> = Option<&'a mut dyn FnMut(&[u8])>;
+
+/// What a worker lends to each pump.
+pub(super) struct Tools {
+    pub(super) buffer: Box<[u8]>,
+    pub(super) pipes: Pipes,
+}
+
+impl Tools {
+    pub(super) fn new() -> Tools {
+        Tools { buffer: vec![0; COPY_BYTES].into_boxed_slice(), pipes: Pipes::default() }
+    }
+}
+
+/// How a pump's turn ended.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Nothing to do before the next event.
+    Waiting,
+    /// The turn was used up with more to do.
+    Again,
+    /// The stream has ended and its end was passed on.
+    Done,
+    /// The side that was read failed.
+    SourceFailed(io::Error),
+    /// The side that was written failed.
+    SinkFailed(io::Error),
+}
+
+/// One direction of a connection.
+#[derive(Default)]
+pub(super) struct Pump {
+    /// Bytes read that the sink has not taken, from `start` on.
+    held: Vec<u8>,
+    start: usize,
+    pipe: Option<Pipe>,
+    in_pipe: usize,
+    splicing: bool,
+    streak: u8,
+    source_ended: bool,
+    done: bool,
+    /// Bytes that the sink has taken.
+    moved: u64,
+    /// Those of them that this side put in itself, at the front.
+    ours: u64,
+}
+
+impl Pump {
+    /// Puts bytes before what the source will say: `ours` are not counted, `theirs` are.
+    pub(super) fn preload(&mut self, ours: &[u8], theirs: &[u8]) {
+        self.ours = ours.len() as u64;
+        self.held = [ours, theirs].concat();
+    }
+
+    /// The source's bytes that the sink has taken.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.saturating_sub(self.ours)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Whether the source has ended, the sink perhaps not yet.
+    pub(super) fn source_ended(&self) -> bool {
+        self.source_ended
+    }
+
+    fn blocked(&self) -> bool {
+        self.start < self.held.len() || self.in_pipe > 0
+    }
+
+    /// Moves what can be moved now.
+    pub(super) fn turn(
+        &mut self,
+        from: &mut Side,
+        to: &mut Side,
+        tools: &mut Tools,
+        mut tap: Tap<'_>,
+    ) -> Turn {
+        if self.done {
+            return Turn::Waiting;
+        }
+        let before = self.moved;
+        let turn = loop {
+            if self.blocked() {
+                match self.flush(to, tools) {
+                    Ok(true) => {}
+                    Ok(false) => break Turn::Waiting,
+                    Err(error) => break Turn::SinkFailed(error),
+                }
+            }
+            if self.source_ended {
+                match to.end.finish() {
+                    Ok(()) => {
+                        self.done = true;
+                        break Turn::Done;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        to.writable = false;
+                        break Turn::Waiting;
+                    }
+                    // The sink is gone already; its other direction tells why.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                        self.done = true;
+                        break Turn::Done;
+                    }
+                    Err(error) => break Turn::SinkFailed(error),
+                }
+            }
+            if !from.readable {
+                break Turn::Waiting;
+            }
+            if self.moved - before > TURN_BYTES as u64 {
+                break Turn::Again;
+            }
+            let splice =
+                if self.splicing && tap.is_none() { self.open_pipe(from, to, tools) } else { None };
+            let moved = match splice {
+                Some((source, sink)) => self.splice(source, sink, from, to),
+                None => self.copy(from, to, &mut tools.buffer, &mut tap),
+            };
+            if let Err(failed) = moved {
+                break failed;
+            }
+        };
+        self.give_back(tools);
+        turn
+    }
+
+    /// Hands what is held to the sink; true when nothing is left.
+    fn flush(&mut self, to: &mut Side, tools: &mut Tools) -> io::Result<bool> {
+        while self.start < self.held.len() {
+            if !to.writable {
+                return Ok(false);
+            }
+            match to.end.write(&self.held[self.start..]) {
+                Ok(count) => {
+                    self.start += count;
+                    self.moved += count as u64;
+                }
+                Err(error) => refused(error, &mut to.writable)?,
+            }
+        }
+        self.held = Vec::new();
+        self.start = 0;
+        while self.in_pipe > 0 {
+            if !to.writable {
+                return Ok(false);
+            }
+            let (Some(pipe), Some(sink)) = (&self.pipe, to.end.splice_fd()) else {
+                return Err(io::Error::other("bytes in a pipe that has no sink"));
+            };
+            match pipe.drain(sink, self.in_pipe) {
+                Ok(count) => {
+                    self.in_pipe -= count;
+                    self.moved += count as u64;
+                }
+                Err(error) => refused(error, &mut to.writable)?,
+            }
+        }
+        self.give_back(tools);
+        Ok(true)
+    }
+
+    /// One read and, as far as the sink takes it, one write.
+    fn copy(
+        &mut self,
+        from: &mut Side,
+        to: &mut Side,
+        buffer: &mut [u8],
+        tap: &mut Tap<'_>,
+    ) -> Result<(), Turn> {
+        let count = match from.end.read(buffer) {
+            Ok(0) => {
+                self.source_ended = true;
+                return Ok(());
+            }
+            Ok(count) => count,
+            Err(error) => return self.source_refused(error, from),
+        };
+        if from.end.drained(count, buffer.len()) && !from.ending {
+            from.readable = false;
+        }
+        self.streak = if count >= LARGE { self.streak.saturating_add(1) } else { 0 };
+        if self.streak >= LARGE_IN_A_ROW {
+            self.streak = 0;
+            self.splicing = true;
+        }
+        if let Some(tap) = tap {
+            tap(&buffer[..count]);
+        }
+        let mut sent = 0;
+        while to.writable && sent < count {
+            match to.end.write(&buffer[sent..count]) {
+                Ok(taken) => {
+                    sent += taken;
+                    self.moved += taken as u64;
+                }
+                Err(error) => refused(error, &mut to.writable).map_err(Turn::SinkFailed)?,
+            }
+        }
+        if sent < count {
+            self.held.extend_from_slice(&buffer[sent..count]);
+        }
+        Ok(())
+    }
+
+    fn open_pipe(&mut self, from: &Side, to: &Side, tools: &mut Tools) -> Option<(i32, i32)> {
+        let (source, sink) = (from.end.splice_fd()?, to.end.splice_fd()?);
+        if self.pipe.is_none() {
+            self.pipe = tools.pipes.take();
+        }
+        self.pipe.as_ref().map(|_| (source, sink))
+    }
+
+    /// One splice into the empty pipe and, as far as the sink takes it, out of it.
+    fn splice(
+        &mut self,
+        source: i32,
+        sink: i32,
+        from: &mut Side,
+        to: &mut Side,
+    ) -> Result<(), Turn> {
+        let Some(pipe) = &self.pipe else { return Ok(()) };
+        let count = match pipe.fill(source, PIPE_BYTES) {
+            Ok(0) => {
+                self.source_ended = true;
+                return Ok(());
+            }
+            Ok(count) => count,
+            Err(error) => return self.source_refused(error, from),
+        };
+        self.streak = if count < SMALL { self.streak + 1 } else { 0 };
+        if self.streak >= SMALL_IN_A_ROW {
+            self.streak = 0;
+            self.splicing = false;
+        }
+        self.in_pipe = count;
+        while to.writable && self.in_pipe > 0 {
+            match pipe.drain(sink, self.in_pipe) {
+                Ok(count) => {
+                    self.in_pipe -= count;
+                    self.moved += count as u64;
+                }
+                Err(error) => refused(error, &mut to.writable).map_err(Turn::SinkFailed)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn source_refused(&mut self, error: io::Error, from: &mut Side) -> Result<(), Turn> {
+        refused(error, &mut from.readable).map_err(Turn::SourceFailed)
+    }
+
+    /// An idle direction holds no pipe.
+    fn give_back(&mut self, tools: &mut Tools) {
+        if self.in_pipe == 0
+            && let Some(pipe) = self.pipe.take()
+        {
+            tools.pipes.give(pipe);
+        }
+    }
+
+    /// Drops what is held, at the end of the connection; a pipe with bytes in it is closed.
+    pub(super) fn clear(&mut self, tools: &mut Tools) {
+        self.give_back(tools);
+        self.pipe = None;
+        self.in_pipe = 0;
+        self.held = Vec::new();
+    }
+}
+
+/// Sorts out an error: not now (the flag goes down), try again, or a failure.
+fn refused(error: io::Error, ready: &mut bool) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            *ready = false;
+            Ok(())
+        }
+        io::ErrorKind::Interrupted => Ok(()),
+        _ => Err(error),
+    }
+}

@@ -1,0 +1,48 @@
+//! Who the client is, as far as we know.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// The client's address: the socket's, or the one that a PROXY header names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
+    /// An Internet address and port.
+    Socket(SocketAddr),
+    /// A UNIX socket with its path, which may be empty.
+    Unix(Box<str>),
+}
+
+impl Remote {
+    /// The Internet address, if it has one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Remote::Socket(address) => Some(address.ip()),
+            Remote::Unix(_) => None,
+        }
+    }
+
+    /// What a consistent hash looks at.
+    pub(super) fn hash_key(&self, with_port: bool, key: &mut Vec<u8>) {
+        match self {
+            Remote::Socket(address) => {
+                match address.ip() {
+                    IpAddr::V4(ip) => key.extend_from_slice(&ip.octets()),
+                    IpAddr::V6(ip) => key.extend_from_slice(&ip.octets()),
+                }
+                if with_port {
+                    key.extend_from_slice(&address.port().to_be_bytes());
+                }
+            }
+            Remote::Unix(path) => key.extend_from_slice(path.as_bytes()),
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remote::Socket(address) => address.fmt(f),
+            Remote::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What the worker threads of one relay and its handle share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::listener::Listener;
+use super::log::Log;
+use super::options::Options;
+use super::stats::Stats;
+use super::tap::Tap;
+
+pub(super) enum Command {
+    Listen(Arc<Listener>),
+    /// Let go of the listeners that are marked closed.
+    Unlisten,
+    /// Accept nothing more and end with the last connection.
+    Stop,
+    /// End all connections now.
+    Abort,
+}
+
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) stats: Stats,
+    pub(super) log: Arc<Log>,
+    pub(super) tap: Option<Arc<dyn Tap>>,
+    pub(super) next_id: AtomicU64,
+    pub(super) commands: Mutex<Vec<Vec<Command>>>,
+    /// Workers that still run.
+    pub(super) running: Mutex<usize>,
+    pub(super) ended: Condvar,
+    pub(super) paused: AtomicBool,
+    /// Connections that wait for a descriptor to reach their upstream with.
+    pub(super) starving: AtomicUsize,
+}
+
+impl Shared {
+    /// Notes that accepting pauses; says so in the log if it did not before.
+    pub(super) fn pausing(&self, why: &str) {
+        if !self.paused.swap(true, Relaxed) {
+            self.stats.pauses.fetch_add(1, Relaxed);
+            let line = Log::line("warn", "accepting is paused").text("error", why);
+            self.log.write(&line.end());
+        }
+    }
+
+    pub(super) fn accepting_again(&self) {
+        if self.paused.load(Relaxed) && self.paused.swap(false, Relaxed) {
+            self.log.write(&Log::line("info", "accepting again").end());
+        }
+    }
+}

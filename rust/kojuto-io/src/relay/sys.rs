@@ -1,0 +1,315 @@
+//! The system calls of the relay, each wrapped once so that the rest of it is safe code.
+
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use libc::{c_int, socklen_t};
+
+/// Seconds of silence before the kernel asks whether the peer is still there, seconds between
+/// its questions, and how many stay unanswered before the connection counts as dead.
+const KEEPALIVE: (c_int, c_int, c_int) = (60, 15, 4);
+
+pub(super) const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
+pub(super) const WRITE: u32 = libc::EPOLLOUT as u32;
+pub(super) const HANGUP: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
+pub(super) const PEER_ENDED: u32 = libc::EPOLLRDHUP as u32;
+
+fn check(result: isize) -> io::Result<usize> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
+}
+
+fn check_fd(result: c_int) -> io::Result<OwnedFd> {
+    check(result as isize)?;
+    // SAFETY: the call that returned this descriptor gave it to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+/// An epoll instance (epoll(7)).
+pub(super) struct Epoll(OwnedFd);
+
+impl Epoll {
+    pub(super) fn new() -> io::Result<Epoll> {
+        // SAFETY: no pointers.
+        Ok(Epoll(check_fd(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?))
+    }
+
+    fn add(&self, fd: RawFd, events: u32, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events, u64: token };
+        // SAFETY: `event` lives for the call.
+        let done =
+            unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+        check(done as isize).map(drop)
+    }
+
+    /// Watches a connection, edge-triggered in both directions: the only epoll_ctl it ever needs.
+    pub(super) fn add_stream(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.add(fd, READ | WRITE | libc::EPOLLET as u32, token)
+    }
+
+    /// Watches a listening socket that other threads and processes watch too.
+    pub(super) fn add_listener(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.add(fd, (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32, token)
+    }
+
+    pub(super) fn add_wake(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.add(fd, libc::EPOLLIN as u32, token)
+    }
+
+    pub(super) fn remove(&self, fd: RawFd) {
+        // SAFETY: EPOLL_CTL_DEL reads no event.
+        unsafe {
+            libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut());
+        }
+    }
+
+    /// Waits at most `timeout_ms` (-1: for ever) and returns the number of events filled in.
+    pub(super) fn wait(&self, events: &mut [libc::epoll_event], timeout_ms: i32) -> usize {
+        // SAFETY: the kernel writes at most `events.len()` entries.
+        let count = unsafe {
+            libc::epoll_wait(
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as c_int,
+                timeout_ms,
+            )
+        };
+        count.max(0) as usize // EINTR: nothing happened
+    }
+}
+
+/// A counter that wakes an epoll instance (eventfd(2)).
+pub(super) struct Wake(OwnedFd);
+
+impl Wake {
+    pub(super) fn new() -> io::Result<Wake> {
+        // SAFETY: no pointers.
+        Ok(Wake(check_fd(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?))
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    pub(super) fn wake(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: eight readable bytes.
+        unsafe { libc::write(self.fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    pub(super) fn clear(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: eight writable bytes.
+        unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+}
+
+/// Accepts one connection, non-blocking.
+pub(super) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    // SAFETY: an all-zero sockaddr_storage is valid.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as socklen_t;
+    // SAFETY: `storage` has `length` writable bytes.
+    let fd = unsafe {
+        libc::accept4(
+            listener,
+            (&raw mut storage).cast(),
+            &raw mut length,
+            libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+        )
+    };
+    Ok((check_fd(fd)?, address_of(&storage)))
+}
+
+fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match c_int::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that this is a sockaddr_in, which is smaller.
+            let v4: &libc::sockaddr_in = unsafe { &*(&raw const *storage).cast() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that this is a sockaddr_in6, which is smaller.
+            let v6: &libc::sockaddr_in6 = unsafe { &*(&raw const *storage).cast() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            // A client on a dual-stack socket is shown as what it is, an IPv4 address.
+            Some(match ip.to_ipv4_mapped() {
+                Some(ip) => SocketAddrV4::new(ip, port).into(),
+                None => SocketAddrV6::new(ip, port, 0, v6.sin6_scope_id).into(),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, socklen_t) {
+    // SAFETY: an all-zero sockaddr_storage is valid.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let length = match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: sockaddr_storage is large enough and aligned for each family.
+            let raw: &mut libc::sockaddr_in = unsafe { &mut *(&raw mut storage).cast() };
+            raw.sin_family = libc::AF_INET as libc::sa_family_t;
+            raw.sin_port = v4.port().to_be();
+            raw.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
+            mem::size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: as above.
+            let raw: &mut libc::sockaddr_in6 = unsafe { &mut *(&raw mut storage).cast() };
+            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            raw.sin6_port = v6.port().to_be();
+            raw.sin6_addr.s6_addr = v6.ip().octets();
+            raw.sin6_scope_id = v6.scope_id();
+            mem::size_of::<libc::sockaddr_in6>()
+        }
+    };
+    (storage, length as socklen_t)
+}
+
+/// Starts a non-blocking connection; it is made, or has failed, when the socket is writable.
+pub(super) fn connect(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers.
+    let socket = check_fd(unsafe { libc::socket(family, kind, 0) })?;
+    tune_stream(socket.as_raw_fd());
+    let (storage, length) = raw_address(address);
+    // SAFETY: `storage` holds an address of `length` bytes.
+    let done = unsafe { libc::connect(socket.as_raw_fd(), (&raw const storage).cast(), length) };
+    match check(done as isize) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+fn set(fd: RawFd, level: c_int, name: c_int, value: c_int) {
+    // SAFETY: an int-sized option value that lives for the call. A refusal leaves the default.
+    unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast(),
+            mem::size_of::<c_int>() as socklen_t,
+        );
+    }
+}
+
+/// No delay and keep-alive. Sockets accepted from a listener inherit both from it.
+pub(super) fn tune_stream(fd: RawFd) {
+    set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+    set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
+    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, KEEPALIVE.0);
+    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, KEEPALIVE.1);
+    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEPALIVE.2);
+}
+
+/// Makes the coming close(2) send a reset.
+pub(super) fn reset_on_close(fd: RawFd) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: a linger structure that lives for the call.
+    unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            mem::size_of::<libc::linger>() as socklen_t,
+        );
+    }
+}
+
+/// The error that waits on a socket, if any (SO_ERROR).
+pub(super) fn pending_error(fd: RawFd) -> Option<io::Error> {
+    let mut code: c_int = 0;
+    let mut length = mem::size_of::<c_int>() as socklen_t;
+    // SAFETY: an int and its length, both writable.
+    unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut code).cast(),
+            &raw mut length,
+        )
+    };
+    (code != 0).then(|| io::Error::from_raw_os_error(code))
+}
+
+pub(super) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) } as isize)? as c_int;
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) } as isize).map(drop)
+}
+
+/// A second descriptor of the same open file, closed on exec.
+pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    check_fd(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })
+}
+
+/// The local address of a socket, or the path of a UNIX socket, as text.
+pub(super) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
+    // SAFETY: an all-zero sockaddr_storage is valid.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as socklen_t;
+    // SAFETY: `storage` has `length` writable bytes.
+    let done = unsafe { libc::getsockname(fd, (&raw mut storage).cast(), &raw mut length) };
+    check(done as isize)?;
+    Ok(address_of(&storage).unwrap_or_else(|| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into()))
+}
+
+pub(super) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `buffer` is writable for its length.
+    check(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+}
+
+pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: `bytes` is readable for its length.
+    check(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
+}
+
+pub(super) fn shutdown_write(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::shutdown(fd, libc::SHUT_WR) } as isize).map(drop)
+}
+
+/// A pipe for splice(2): (read end, write end), as large as the system allows up to `bytes`.
+pub(super) fn pipe(bytes: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    let done = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC) };
+    check(done as isize)?;
+    // SAFETY: pipe2 gave both to us alone.
+    let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+    let mut size = bytes;
+    // SAFETY: no pointers. A refusal (pipe-max-size, pipe-user-pages-soft) leaves the default.
+    while size > 65536 && unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, size) } < 0 {
+        size /= 2;
+    }
+    Ok((read, write))
+}
+
+/// Moves up to `limit` bytes between a socket and a pipe without copying (splice(2)).
+pub(super) fn splice(from: RawFd, to: RawFd, limit: usize) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
+    let null = std::ptr::null_mut;
+    // SAFETY: null offsets are what sockets and pipes need.
+    check(unsafe { libc::splice(from, null(), to, null(), limit, flags) })
+}
+
+/// Keeps signals away from a worker thread: they are the main thread's affair, and a splice into
+/// a closed socket must answer EPIPE.
+pub(super) fn block_signals() {
+    // SAFETY: a zeroed set is filled before it is used; the calls touch this thread only.
+    unsafe {
+        let mut set: libc::sigset_t = mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}

@@ -1,0 +1,26 @@
+//! Who looks at the bytes of the connections as they pass.
+
+use std::net::SocketAddr;
+
+use super::remote::Remote;
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the upstream.
+    ToUpstream,
+    /// From the upstream to the client.
+    ToClient,
+}
+
+/// Is told of every connection and of the bytes it asks for. It must never wait.
+pub trait Tap: Send + Sync {
+    /// Whether it wants the bytes of a direction.
+    fn wants(&self, direction: Direction) -> bool;
+    /// A connection was made; `id` is new for each.
+    fn opened(&self, id: u64, listener: &str, client: &Remote, upstream: SocketAddr);
+    /// Bytes have come, in order within one direction of one connection.
+    fn bytes(&self, id: u64, direction: Direction, bytes: &[u8]);
+    /// The source of a direction has ended.
+    fn closed(&self, id: u64);
+}

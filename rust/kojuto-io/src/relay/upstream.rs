@@ -1,0 +1,164 @@
+//! Where connections can go: lists of addresses that change while connections are open.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kojuto_core::balance::{Balance, choose};
+
+use super::remote::Remote;
+
+/// One address with what is known about it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// The address as logs and hashes name it.
+    pub name: String,
+    /// Connections open now, or being made.
+    pub open: AtomicUsize,
+    /// Connections made since the start.
+    pub connected: AtomicU64,
+    /// Attempts that failed since the start.
+    pub failed: AtomicU64,
+    /// Attempts that failed since the last refresh.
+    recent_failures: AtomicU32,
+}
+
+impl Upstream {
+    fn new(address: SocketAddr) -> Upstream {
+        Upstream {
+            address,
+            name: address.to_string(),
+            open: AtomicUsize::new(0),
+            connected: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            recent_failures: AtomicU32::new(0),
+        }
+    }
+}
+
+/// A list of upstreams and the rule that chooses among them.
+#[derive(Debug)]
+pub struct Pool {
+    balance: Balance,
+    /// Failures after which an address is left out until the next refresh; 0: never.
+    max_fails: u32,
+    /// What [`Balance::Fixed`] hashes.
+    host: String,
+    members: RwLock<Arc<[Arc<Upstream>]>>,
+}
+
+impl Pool {
+    /// An empty list.
+    pub fn new(balance: Balance, max_fails: u32, host: String) -> Pool {
+        Pool { balance, max_fails, host, members: RwLock::new(Arc::new([])) }
+    }
+
+    /// The list as it is now.
+    pub fn members(&self) -> Arc<[Arc<Upstream>]> {
+        Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the list. An address that stays keeps its counts and is given a new chance.
+    pub fn replace(&self, addresses: &[SocketAddr]) {
+        let old = self.members();
+        let mut new: Vec<Arc<Upstream>> = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            if new.iter().any(|member| member.address == *address) {
+                continue;
+            }
+            let known = old.iter().find(|member| member.address == *address);
+            new.push(known.map_or_else(|| Arc::new(Upstream::new(*address)), Arc::clone));
+        }
+        for member in &new {
+            member.recent_failures.store(0, Relaxed);
+        }
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = new.into();
+    }
+
+    /// Whether an address is left out for its failures.
+    pub fn is_left_out(&self, member: &Upstream) -> bool {
+        self.max_fails > 0 && member.recent_failures.load(Relaxed) >= self.max_fails
+    }
+
+    /// Counts a failed attempt.
+    pub(super) fn failed(&self, member: &Upstream) {
+        member.failed.fetch_add(1, Relaxed);
+        member.recent_failures.fetch_add(1, Relaxed);
+    }
+
+    /// Chooses an upstream that was not tried yet, and counts it as open.
+    pub(super) fn pick(
+        &self,
+        client: &Remote,
+        tried: &[SocketAddr],
+        random: u64,
+    ) -> Option<Arc<Upstream>> {
+        let members = self.members();
+        let fresh = |member: &&Arc<Upstream>| !tried.contains(&member.address);
+        let mut candidates: Vec<&Arc<Upstream>> =
+            members.iter().filter(fresh).filter(|member| !self.is_left_out(member)).collect();
+        if candidates.is_empty() {
+            candidates = members.iter().filter(fresh).collect();
+        }
+        let mut key = Vec::new();
+        match self.balance {
+            Balance::IpHash => client.hash_key(false, &mut key),
+            Balance::RemoteHash => client.hash_key(true, &mut key),
+            Balance::Fixed => key.extend_from_slice(self.host.as_bytes()),
+            Balance::LeastConn | Balance::First => {}
+        }
+        let weighed = candidates.iter().map(|m| (m.name.as_bytes(), m.open.load(Relaxed)));
+        let chosen = candidates[choose(self.balance, &key, weighed, random)?];
+        chosen.open.fetch_add(1, Relaxed);
+        Some(Arc::clone(chosen))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(count: u8) -> Vec<SocketAddr> {
+        (1..=count).map(|i| SocketAddr::from(([127, 0, 0, i], 80))).collect()
+    }
+
+    #[test]
+    fn a_failed_address_is_left_out_until_the_next_refresh_unless_all_have_failed() {
+        let pool = Pool::new(Balance::LeastConn, 1, String::new());
+        pool.replace(&addresses(2));
+        let client = Remote::Socket(addresses(1)[0]);
+        let first = pool.members()[0].clone();
+        pool.failed(&first);
+        for random in 0..50 {
+            let picked = pool.pick(&client, &[], random).unwrap();
+            assert_ne!(picked.address, first.address);
+        }
+        let second = pool.members()[1].clone();
+        pool.failed(&second);
+        let seen: std::collections::HashSet<_> = (0..50)
+            .map(|random| {
+                let picked = pool.pick(&client, &[], random).unwrap();
+                picked.open.fetch_sub(1, Relaxed);
+                picked.address
+            })
+            .collect();
+        assert!(!seen.is_empty());
+        pool.replace(&addresses(2));
+        assert!(!pool.is_left_out(&first) && !pool.is_left_out(&second));
+        assert_eq!(pool.members()[0].failed.load(Relaxed), 1, "the count itself stays");
+    }
+
+    #[test]
+    fn what_was_tried_is_not_tried_again() {
+        let pool = Pool::new(Balance::First, 0, String::new());
+        pool.replace(&addresses(3));
+        let client = Remote::Socket(addresses(1)[0]);
+        let mut tried = Vec::new();
+        while let Some(picked) = pool.pick(&client, &tried, 0) {
+            tried.push(picked.address);
+        }
+        assert_eq!(tried, addresses(3));
+    }
+}

@@ -1,0 +1,414 @@
+//! The event loop of one thread: accepts, connects, pumps, times out.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::connection::{Connection, Phase, Progress, words};
+use super::endpoint::{Side, Tcp};
+use super::listener::{Listener, Route};
+use super::log::Log;
+use super::options::HeaderIn;
+use super::pump::{Pump, Tools};
+use super::remote::Remote;
+use super::shared::{Command, Shared};
+use super::slab::Slab;
+use super::sys::{self, Epoll, Wake};
+use super::timers::Timers;
+
+/// Accepts in a row before the connections get their turn.
+const ACCEPT_BATCH: usize = 32;
+const EVENTS: usize = 256;
+/// How long accepting rests when there are no descriptors, or too many connections.
+const PAUSE_MS: u64 = 20;
+
+const WAKE_TOKEN: u64 = u64::MAX;
+const LISTENER_TOKEN: u64 = 1 << 63;
+const UPSTREAM_SIDE: u64 = 1 << 62;
+
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) epoll: Epoll,
+    wake: Arc<Wake>,
+    index: usize,
+    listeners: Vec<Option<Arc<Listener>>>,
+    pub(super) connections: Slab<Connection>,
+    pub(super) timers: Timers,
+    pub(super) tools: Tools,
+    again: VecDeque<(u32, u32)>,
+    epoch: Instant,
+    pub(super) now_ms: u64,
+    paused_until: Option<u64>,
+    stopping: bool,
+    random: u64,
+}
+
+pub(super) fn token(slot: u32, generation: u32, upstream: bool) -> u64 {
+    u64::from(slot) | u64::from(generation) << 32 | if upstream { UPSTREAM_SIDE } else { 0 }
+}
+
+impl Worker {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        wake: Arc<Wake>,
+        index: usize,
+    ) -> std::io::Result<Worker> {
+        let epoll = Epoll::new()?;
+        epoll.add_wake(wake.fd(), WAKE_TOKEN)?;
+        Ok(Worker {
+            shared,
+            epoll,
+            wake,
+            index,
+            listeners: Vec::new(),
+            connections: Slab::new(),
+            timers: Timers::default(),
+            tools: Tools::new(),
+            again: VecDeque::new(),
+            epoch: Instant::now(),
+            now_ms: 0,
+            paused_until: None,
+            stopping: false,
+            random: 0x9e37_79b9_7f4a_7c15 ^ (index as u64) << 32 ^ u64::from(std::process::id()),
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        sys::block_signals();
+        let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        loop {
+            let count = self.epoll.wait(&mut events, self.timeout_ms());
+            self.now_ms = self.epoch.elapsed().as_millis() as u64;
+            for event in &events[..count] {
+                let (mask, token) = (event.events, event.u64);
+                if token == WAKE_TOKEN {
+                    self.obey();
+                } else if token & LISTENER_TOKEN != 0 {
+                    self.accept((token & !LISTENER_TOKEN) as usize);
+                } else {
+                    self.ready(token, mask);
+                }
+            }
+            for _ in 0..self.again.len() {
+                let Some((slot, generation)) = self.again.pop_front() else { break };
+                if self.connections.is_current(slot, generation) {
+                    self.pump(slot);
+                }
+            }
+            while let Some(slot) = self.timers.due(self.now_ms) {
+                self.timed_out(slot);
+            }
+            if self.paused_until.is_some_and(|until| until <= self.now_ms) {
+                self.resume();
+            }
+            if self.stopping && self.connections.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn timeout_ms(&self) -> i32 {
+        if !self.again.is_empty() {
+            return 0;
+        }
+        let pause = self.paused_until.map(|until| until.saturating_sub(self.now_ms));
+        let next = [pause, self.timers.next_ms(self.now_ms)].into_iter().flatten().min();
+        next.map_or(-1, |ms| ms.min(60_000) as i32 + 1)
+    }
+
+    pub(super) fn random(&mut self) -> u64 {
+        // xorshift64 (Marsaglia, 2003)
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    // -- commands ---------------------------------------------------------------------------
+
+    fn obey(&mut self) {
+        self.wake.clear();
+        let commands = {
+            let mut queues = self.shared.commands.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut queues[self.index])
+        };
+        for command in commands {
+            match command {
+                Command::Listen(listener) => {
+                    let at = self.listeners.len();
+                    if self.paused_until.is_none() {
+                        self.watch(at, &listener);
+                    }
+                    self.listeners.push(Some(listener));
+                }
+                Command::Unlisten => {
+                    for at in 0..self.listeners.len() {
+                        if self.listeners[at].as_ref().is_some_and(|l| l.is_closed()) {
+                            self.unlisten(at);
+                        }
+                    }
+                }
+                Command::Stop => {
+                    for at in 0..self.listeners.len() {
+                        self.unlisten(at);
+                    }
+                    self.paused_until = None;
+                    self.stopping = true;
+                }
+                Command::Abort => {
+                    for slot in self.connections.slots() {
+                        self.fail(slot, "stopped before it ended");
+                    }
+                }
+            }
+        }
+    }
+
+    fn watch(&self, at: usize, listener: &Listener) {
+        if let Err(error) = self.epoll.add_listener(listener.fd(), LISTENER_TOKEN | at as u64) {
+            let line = Log::line("error", "cannot watch a listening socket");
+            let line = line.text("listener", &listener.route.name).text("error", &words(&error));
+            self.shared.log.write(&line.end());
+        }
+    }
+
+    /// Takes what the kernel has already accepted for us, then lets go of the socket.
+    fn unlisten(&mut self, at: usize) {
+        if self.paused_until.is_none() {
+            self.accept(at);
+        }
+        if let Some(listener) = self.listeners[at].take() {
+            self.epoll.remove(listener.fd());
+        }
+    }
+
+    // -- accepting --------------------------------------------------------------------------
+
+    fn accept(&mut self, at: usize) {
+        let Some(listener) = self.listeners[at].clone() else { return };
+        for _ in 0..ACCEPT_BATCH {
+            if self.paused_until.is_some() {
+                return;
+            }
+            let limit = self.shared.options.max_connections;
+            if limit > 0 && self.shared.stats.open.load(Relaxed) >= limit {
+                self.pause(&format!("the limit of {limit} connections is reached"));
+                return;
+            }
+            match sys::accept(listener.fd()) {
+                Ok((socket, address)) => {
+                    let remote = address.map_or_else(|| Remote::Unix("".into()), Remote::Socket);
+                    self.shared.accepting_again();
+                    self.begin(
+                        Arc::clone(&listener.route),
+                        Side::new(Box::new(Tcp::new(socket))),
+                        remote,
+                    );
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return,
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                        self.pause(&words(&error));
+                        return;
+                    }
+                    // The peer has gone already, or a network error that accept(2) hands on.
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    /// Stops accepting for a moment, whatever the reason; the log is told once.
+    pub(super) fn pause(&mut self, why: &str) {
+        self.tools.pipes.clear();
+        self.shared.pausing(why);
+        if self.stopping {
+            return;
+        }
+        if self.paused_until.replace(self.now_ms + PAUSE_MS).is_none() {
+            for listener in self.listeners.iter().flatten() {
+                self.epoll.remove(listener.fd());
+            }
+        }
+    }
+
+    /// Those who were accepted and still lack a descriptor for their upstream come first: else
+    /// clients could take every descriptor there is and none of them be served.
+    fn resume(&mut self) {
+        if self.shared.starving.load(Relaxed) > 0 {
+            self.paused_until = Some(self.now_ms + PAUSE_MS);
+            return;
+        }
+        self.paused_until = None;
+        for (at, listener) in self.listeners.iter().enumerate() {
+            if let Some(listener) = listener {
+                self.watch(at, listener);
+            }
+        }
+    }
+
+    fn begin(&mut self, route: Arc<Route>, client: Side, remote: Remote) {
+        let stats = &self.shared.stats;
+        stats.accepted.fetch_add(1, Relaxed);
+        stats.open.fetch_add(1, Relaxed);
+        let (slot, generation) = self.connections.reserve();
+        let fd = client.end.fd();
+        let expects = self.shared.options.header_in != HeaderIn::Off;
+        let connection = Connection {
+            id: self.shared.next_id.fetch_add(1, Relaxed),
+            route,
+            remote,
+            probe: false,
+            header: None,
+            client,
+            upstream: None,
+            target: None,
+            tried: Vec::new(),
+            phase: Phase::Header(Vec::new()),
+            up: Pump::default(),
+            down: Pump::default(),
+            began: Instant::now(),
+            active_ms: self.now_ms,
+            timer_ms: None,
+            tapped: false,
+            starving: false,
+        };
+        self.connections.fill(slot, Box::new(connection));
+        if let Err(error) = self.epoll.add_stream(fd, token(slot, generation, false)) {
+            self.fail(slot, &words(&error));
+        } else if expects {
+            self.await_header(slot);
+        } else {
+            self.announce(slot);
+            self.connect(slot, Vec::new());
+        }
+    }
+
+    pub(super) fn announce(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        if !connection.probe || self.shared.log.is_verbose() {
+            let line = connection.line("info", "log").text("status", "Connected");
+            self.shared.log.write(&line.end());
+        }
+    }
+
+    // -- events -----------------------------------------------------------------------------
+
+    fn ready(&mut self, token: u64, mask: u32) {
+        let (slot, generation) = (token as u32, (token >> 32) as u32 & super::slab::GENERATIONS);
+        if !self.connections.is_current(slot, generation) {
+            return;
+        }
+        let Some(connection) = self.connections.get(slot) else { return };
+        let from_upstream = token & UPSTREAM_SIDE != 0;
+        let side =
+            if from_upstream { connection.upstream.as_mut() } else { Some(&mut connection.client) };
+        let Some(side) = side else { return };
+        side.saw(mask);
+        let broken = mask & libc::EPOLLERR as u32 != 0;
+        match connection.phase {
+            Phase::Header(_) => self.read_header(slot),
+            Phase::Connect { .. } if from_upstream => self.connect_answered(slot, mask),
+            Phase::Connect { .. } if broken => {
+                self.fail(slot, "client: gone before an upstream answered")
+            }
+            Phase::Connect { .. } => {}
+            Phase::Pump => {
+                self.pump(slot);
+                if broken && self.connections.is_current(slot, generation) {
+                    self.broken(slot, from_upstream);
+                }
+            }
+        }
+    }
+
+    /// A socket has failed while the other direction holds its bytes back, so that no read or
+    /// write has met the error yet.
+    fn broken(&mut self, slot: u32, upstream: bool) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        let side = if upstream { connection.upstream.as_ref() } else { Some(&connection.client) };
+        let error = side.and_then(|side| sys::pending_error(side.end.fd()));
+        let error = error.map_or_else(|| "connection lost".to_owned(), |e| words(&e));
+        let name = if upstream { "upstream" } else { "client" };
+        self.fail(slot, &format!("{name}: {error}"));
+    }
+
+    pub(super) fn pump(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        let was_half_closed = connection.half_closed();
+        let (progress, read, written) =
+            connection.pump(&mut self.tools, self.shared.tap.as_deref());
+        if read > 0 {
+            self.shared.stats.read_bytes.fetch_add(read, Relaxed);
+        }
+        if written > 0 {
+            self.shared.stats.write_bytes.fetch_add(written, Relaxed);
+        }
+        if read + written > 0 {
+            connection.active_ms = self.now_ms;
+        }
+        match progress {
+            Progress::Waiting => {
+                if connection.half_closed() != was_half_closed {
+                    connection.active_ms = self.now_ms;
+                    self.watch_silence(slot);
+                }
+            }
+            Progress::Again => {
+                let generation = self.connections.generation(slot);
+                self.again.push_back((slot, generation));
+            }
+            Progress::Complete => self.finish(slot, None),
+            Progress::Broken(why) => self.fail(slot, &why),
+        }
+    }
+
+    // -- ends -------------------------------------------------------------------------------
+
+    /// Ends a connection that failed: both peers get a reset.
+    pub(super) fn fail(&mut self, slot: u32, why: &str) {
+        if let Some(connection) = self.connections.get(slot) {
+            connection.client.end.reset();
+            if let Some(upstream) = &mut connection.upstream {
+                upstream.end.reset();
+            }
+        }
+        self.finish(slot, Some(why));
+    }
+
+    pub(super) fn finish(&mut self, slot: u32, error: Option<&str>) {
+        let Some(mut connection) = self.connections.release(slot) else { return };
+        self.timers.set(slot, &mut connection.timer_ms, None);
+        connection.up.clear(&mut self.tools);
+        connection.down.clear(&mut self.tools);
+        if let Some(target) = &connection.target {
+            target.open.fetch_sub(1, Relaxed);
+        }
+        if connection.starving {
+            self.shared.starving.fetch_sub(1, Relaxed);
+        }
+        if connection.tapped
+            && let Some(tap) = &self.shared.tap
+        {
+            tap.closed(connection.id);
+        }
+        let stats = &self.shared.stats;
+        stats.open.fetch_sub(1, Relaxed);
+        let ended = if error.is_none() { &stats.succeeded } else { &stats.failed };
+        ended.fetch_add(1, Relaxed);
+        if connection.probe && error.is_none() && !self.shared.log.is_verbose() {
+            return;
+        }
+        let mut line = connection
+            .line(if error.is_none() { "info" } else { "warn" }, "log")
+            .text("status", if error.is_none() { "Suceeded" } else { "Failed" })
+            .number("read", connection.up.moved())
+            .number("write", connection.down.moved())
+            .seconds("duration", connection.began.elapsed().as_secs_f64());
+        if let Some(error) = error {
+            line = line.text("error", error);
+        }
+        self.shared.log.write(&line.end());
+    }
+}

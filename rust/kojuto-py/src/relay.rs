@@ -1,0 +1,217 @@
+//! Wrappers of `kojuto_io::relay`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kojuto_core::balance::Balance;
+use kojuto_io::Error;
+use kojuto_io::relay::{self, CONNECT_BOUNDS_US, HeaderIn, HeaderOut, Listener, Options, Pool};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors::to_py;
+use crate::job;
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<LogWriter>()?;
+    module.add_class::<Relay>()
+}
+
+/// Log lines on standard error by a thread of their own.
+#[pyclass(module = "kojuto._native", frozen)]
+pub(crate) struct LogWriter {
+    pub(crate) log: Arc<relay::Log>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[pymethods]
+impl LogWriter {
+    #[new]
+    #[pyo3(signature = (*, verbose = false))]
+    fn new(verbose: bool) -> PyResult<Self> {
+        let (log, thread) = relay::Log::start(2, verbose)
+            .map_err(|error| PyOSError::new_err(format!("starting the log: {error}")))?;
+        Ok(LogWriter { log, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn write(&self, line: &[u8]) {
+        self.log.write(line);
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            self.log.close();
+            py.detach(|| {
+                let _ = thread.join();
+            });
+        }
+    }
+}
+
+/// A running relay. All methods may be called from any thread.
+#[pyclass(module = "kojuto._native", frozen)]
+struct Relay {
+    engine: relay::Relay,
+    pools: Mutex<Vec<Arc<Pool>>>,
+    listeners: Mutex<Vec<Option<Arc<Listener>>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn seconds(value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| PyValueError::new_err(format!("{value} is no number of seconds")))
+}
+
+#[pymethods]
+impl Relay {
+    #[new]
+    #[pyo3(signature = (
+        log, *, connect_timeout_s = 60.0, idle_timeout_s = 0.0, half_close_timeout_s = 3600.0,
+        header_timeout_s = 5.0, header_in = "off", trusted = Vec::new(), header_out = "off",
+        max_connections = 0, max_attempts = 3, threads = 0
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
+    fn new(
+        log: &LogWriter,
+        connect_timeout_s: f64,
+        idle_timeout_s: f64,
+        half_close_timeout_s: f64,
+        header_timeout_s: f64,
+        header_in: &str,
+        trusted: Vec<String>,
+        header_out: &str,
+        max_connections: usize,
+        max_attempts: usize,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let trusted: Result<_, kojuto_core::Error> =
+            trusted.iter().map(|range| range.parse()).collect();
+        let options = Options {
+            connect_timeout: seconds(connect_timeout_s)?,
+            idle_timeout: seconds(idle_timeout_s)?,
+            half_close_timeout: seconds(half_close_timeout_s)?,
+            header_timeout: seconds(header_timeout_s)?,
+            header_in: match header_in {
+                "off" => HeaderIn::Off,
+                "optional" => HeaderIn::Optional,
+                "require" => HeaderIn::Require,
+                other => return Err(PyValueError::new_err(format!("header_in={other}"))),
+            },
+            trusted: trusted.map_err(Error::from).map_err(to_py)?,
+            header_out: match header_out {
+                "off" => HeaderOut::Off,
+                "v1" => HeaderOut::V1,
+                "v2" => HeaderOut::V2,
+                other => return Err(PyValueError::new_err(format!("header_out={other}"))),
+            },
+            max_connections,
+            max_attempts,
+            threads,
+        };
+        let engine = relay::Relay::start(options, Arc::clone(&log.log), None).map_err(to_py)?;
+        Ok(Relay { engine, pools: Mutex::default(), listeners: Mutex::default() })
+    }
+
+    #[pyo3(signature = (balancing, *, max_fails = 1, host = ""))]
+    fn add_pool(&self, balancing: &str, max_fails: u32, host: &str) -> PyResult<usize> {
+        let rule = Balance::from_name(balancing)
+            .ok_or_else(|| PyValueError::new_err(format!("balancing={balancing}")))?;
+        let mut pools = lock(&self.pools);
+        pools.push(Arc::new(Pool::new(rule, max_fails, host.to_owned())));
+        Ok(pools.len() - 1)
+    }
+
+    fn set_upstreams(&self, pool: usize, addresses: Vec<(String, u16)>) -> PyResult<()> {
+        let read = |(ip, port): (String, u16)| {
+            let ip: IpAddr =
+                ip.parse().map_err(|_| PyValueError::new_err(format!("{ip} is no IP address")))?;
+            Ok(SocketAddr::new(ip, port))
+        };
+        let addresses: PyResult<Vec<SocketAddr>> = addresses.into_iter().map(read).collect();
+        self.pool(pool)?.replace(&addresses?);
+        Ok(())
+    }
+
+    fn listen(&self, fd: RawFd, name: &str, pool: usize) -> PyResult<usize> {
+        let listener = self.engine.listen(fd, name, &self.pool(pool)?).map_err(to_py)?;
+        let mut listeners = lock(&self.listeners);
+        listeners.push(Some(listener));
+        Ok(listeners.len() - 1)
+    }
+
+    fn unlisten(&self, listener: usize) {
+        let found = lock(&self.listeners).get_mut(listener).and_then(Option::take);
+        if let Some(listener) = found {
+            self.engine.unlisten(&listener);
+        }
+    }
+
+    fn stop(&self) {
+        lock(&self.listeners).clear();
+        self.engine.stop();
+    }
+
+    fn abort(&self) {
+        lock(&self.listeners).clear();
+        self.engine.abort();
+    }
+
+    fn wait(&self, py: Python<'_>, timeout_s: f64) -> PyResult<bool> {
+        let limit = seconds(timeout_s)?;
+        job::run(py, |cancel| self.engine.wait(limit, cancel))
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.engine.stats();
+        let found = PyDict::new(py);
+        found.set_item("open", stats.open.load(Relaxed))?;
+        for (name, counter) in [
+            ("accepted", &stats.accepted),
+            ("succeeded", &stats.succeeded),
+            ("failed", &stats.failed),
+            ("read_bytes", &stats.read_bytes),
+            ("write_bytes", &stats.write_bytes),
+            ("connect_failures", &stats.connect_failures),
+            ("header_failures", &stats.header_failures),
+            ("probes", &stats.probes),
+            ("pauses", &stats.pauses),
+            ("connect_us", &stats.connect_us),
+        ] {
+            found.set_item(name, counter.load(Relaxed))?;
+        }
+        let times: Vec<u64> = stats.connect_times.iter().map(|c| c.load(Relaxed)).collect();
+        found.set_item("connect_times", times)?;
+        found.set_item("connect_bounds_us", CONNECT_BOUNDS_US.to_vec())?;
+        let mut upstreams = Vec::new();
+        for (at, pool) in lock(&self.pools).iter().enumerate() {
+            for member in pool.members().iter() {
+                let row = PyDict::new(py);
+                row.set_item("pool", at)?;
+                row.set_item("name", &member.name)?;
+                row.set_item("open", member.open.load(Relaxed))?;
+                row.set_item("connected", member.connected.load(Relaxed))?;
+                row.set_item("failed", member.failed.load(Relaxed))?;
+                row.set_item("up", !pool.is_left_out(member))?;
+                upstreams.push(row);
+            }
+        }
+        found.set_item("upstreams", upstreams)?;
+        Ok(found)
+    }
+}
+
+impl Relay {
+    fn pool(&self, at: usize) -> PyResult<Arc<Pool>> {
+        let found = lock(&self.pools).get(at).map(Arc::clone);
+        found.ok_or_else(|| PyValueError::new_err(format!("there is no pool {at}")))
+    }
+}

@@ -1,0 +1,1 @@
+"""Tests, one file per part or command."""

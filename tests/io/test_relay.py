@@ -1,0 +1,411 @@
+"""The relay engine under what networks do: half-close, resets, stalls, floods, shortage."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import script, wait_until
+from tests.servers import accepts, echo, free_port, read_all, read_exactly, reset
+
+if TYPE_CHECKING:
+    from tests.servers import Ppdp, Stage
+
+
+def settled(ppdp: Ppdp, descriptors: int) -> None:
+    """Nothing is left behind: no descriptor more than before, every connection logged twice."""
+    wait_until(
+        lambda: ppdp.descriptors() <= descriptors,
+        what=f"{ppdp.descriptors()} descriptors, {descriptors} expected",
+    )
+
+
+def idle_descriptors(ppdp: Ppdp) -> int:
+    """What the relay holds when it has worked once and rests (its pooled pipes too)."""
+    with ppdp.connect() as conn:
+        conn.shutdown(socket.SHUT_WR)
+        read_all(conn)
+    wait_until(lambda: ppdp.lines(status="Suceeded"))
+    return ppdp.descriptors()
+
+
+def ends(ppdp: Ppdp) -> int:
+    return len(ppdp.lines(status="Suceeded")) + len(ppdp.lines(status="Failed"))
+
+
+def test_the_reply_after_a_half_close_arrives_whole(stage: Stage) -> None:
+    def answer_at_the_end(conn: socket.socket) -> None:
+        digest = hashlib.sha256(read_all(conn)).hexdigest().encode()
+        conn.sendall(digest * 20_000)
+
+    ppdp = stage.ppdp(stage.peer(answer_at_the_end).port)
+    body = bytes(range(256)) * 40_000
+    with ppdp.connect() as conn:
+        conn.sendall(body)
+        conn.shutdown(socket.SHUT_WR)
+        assert read_all(conn) == hashlib.sha256(body).hexdigest().encode() * 20_000
+    wait_until(lambda: ppdp.lines(status="Suceeded"))
+    (line,) = ppdp.lines(status="Suceeded")
+    assert (line["read"], line["write"]) == (len(body), 64 * 20_000)
+    assert line["upstream"].startswith("127.0.0.1:")
+    assert line["listener"] == f"127.0.0.1:{ppdp.port}"
+    assert line["remote-addr"].startswith("127.0.0.1:")
+    assert 0 < line["duration"] < 20
+    assert len(ppdp.lines(status="Connected")) == 1
+
+
+def test_the_upstreams_half_close_leaves_the_other_direction_open(stage: Stage) -> None:
+    got: list[bytes] = []
+
+    def greet_and_end(conn: socket.socket) -> None:
+        conn.sendall(b"done talking")
+        conn.shutdown(socket.SHUT_WR)
+        got.append(read_all(conn))
+
+    ppdp = stage.ppdp(stage.peer(greet_and_end).port)
+    with ppdp.connect() as conn:
+        assert read_all(conn) == b"done talking"
+        conn.sendall(b"still here" * 100_000)
+    wait_until(lambda: got)
+    assert got == [b"still here" * 100_000]
+    wait_until(lambda: ppdp.lines(status="Suceeded"))
+
+
+@pytest.mark.parametrize("who", ["client", "upstream"])
+def test_a_reset_is_passed_on_as_a_reset(stage: Stage, who: str) -> None:
+    seen: list[str] = []
+    ready = threading.Event()
+
+    def peer(conn: socket.socket) -> None:
+        conn.sendall(b"x")
+        conn.recv(1)
+        ready.set()
+        if who == "upstream":
+            reset(conn)
+            return
+        try:
+            conn.recv(1)
+        except ConnectionResetError:
+            seen.append("reset")
+
+    ppdp = stage.ppdp(stage.peer(peer).port)
+    conn = ppdp.connect()
+    conn.recv(1)
+    conn.sendall(b"y")
+    assert ready.wait(10)
+    if who == "client":
+        reset(conn)
+        wait_until(lambda: seen == ["reset"])
+    else:
+        with pytest.raises(ConnectionResetError):
+            conn.recv(1)
+        conn.close()
+    wait_until(lambda: ppdp.lines(status="Failed"))
+    (line,) = ppdp.lines(status="Failed")
+    assert line["error"] == f"{who}: Connection reset by peer"
+    assert (line["read"], line["write"]) == (1, 1)
+
+
+def test_a_reset_behind_a_stalled_reader_is_noticed(stage: Stage) -> None:
+    """The relay cannot read any more, so only the socket's error tells that the client left."""
+    release = threading.Event()
+    stage.later(release.set)
+    ppdp = stage.ppdp(stage.peer(lambda _: (release.wait(30), None)[1]).port)
+    before = ppdp.descriptors()
+    conn = ppdp.connect()
+    conn.settimeout(0.5)
+    with pytest.raises(TimeoutError):  # noqa: PT012
+        while True:
+            conn.send(bytes(1 << 20))
+    reset(conn)
+    wait_until(lambda: ppdp.lines(status="Failed"))
+    settled(ppdp, before)
+
+
+def test_a_stalled_reader_holds_one_pipe_at_most_and_then_gets_all(stage: Stage) -> None:
+    go = threading.Event()
+    stage.later(go.set)
+    got: list[str] = []
+
+    def stall(conn: socket.socket) -> None:
+        conn.recv(1)
+        go.wait(30)
+        got.append(hashlib.sha256(read_all(conn)).hexdigest())
+
+    ppdp = stage.ppdp(stage.peer(stall).port)
+    before = ppdp.resident_bytes()
+    block = bytes(range(256)) * 4096
+    blocks = 24
+    conn = ppdp.connect()
+
+    def send() -> None:
+        conn.sendall(b"!")
+        for _ in range(blocks):
+            conn.sendall(block)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    time.sleep(0.5)
+    assert sender.is_alive(), "24 MiB went into a peer that reads nothing"
+    assert ppdp.resident_bytes() - before < 4 << 20
+    go.set()
+    sender.join(30)
+    conn.shutdown(socket.SHUT_WR)
+    wait_until(lambda: got, within_s=30)
+    assert got == [hashlib.sha256(block * blocks).hexdigest()]
+    conn.close()
+
+
+def test_one_byte_at_a_time(stage: Stage) -> None:
+    ppdp = stage.ppdp(stage.peer(echo).port)
+    text = bytes(range(256)) * 4
+    with ppdp.connect() as conn:
+        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for i in range(len(text)):
+            conn.sendall(text[i : i + 1])
+        conn.shutdown(socket.SHUT_WR)
+        assert read_all(conn) == text
+
+
+def test_many_sizes_both_ways_at_once_arrive_unchanged(stage: Stage) -> None:
+    """Large and small writes in turn make the engine change between copying and splicing."""
+    ppdp = stage.ppdp(stage.peer(echo).port)
+    before = idle_descriptors(ppdp)
+
+    def one(seed: int) -> None:
+        sizes = [1, 70_000, 64, 1 << 20, 200_000, 7, 3 << 20, 100, 65_536, 131_072, 13] * 2
+        body = [bytes([(seed + i) % 256]) * size for i, size in enumerate(sizes)]
+        conn = ppdp.connect(60)
+
+        def send() -> None:
+            for piece in body:
+                conn.sendall(piece)
+            conn.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert read_all(conn) == b"".join(body)
+        sender.join()
+        conn.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(16)))
+    wait_until(lambda: ends(ppdp) == 17)
+    assert not ppdp.lines(status="Failed")
+    settled(ppdp, before + 2 * 2 * 8)  # idle pipes stay pooled, 2 descriptors each
+
+
+def test_upstream_killed_in_mid_transfer(stage: Stage) -> None:
+    server = stage.program(
+        ["python3", "-c",
+         "import socket\n"
+         "s=socket.create_server(('127.0.0.1',0)); print(s.getsockname()[1],flush=True)\n"
+         "c,_=s.accept(); b=bytes(1<<20)\n"
+         "while True: c.sendall(b)"]
+    )  # fmt: skip
+    wait_until(lambda: server.text().strip())
+    ppdp = stage.ppdp(int(server.text()))
+    before = ppdp.descriptors()
+    with ppdp.connect() as conn:
+        read_exactly(conn, 3 << 20)
+        server.process.kill()
+        with pytest.raises(ConnectionResetError):  # noqa: PT012
+            while conn.recv(1 << 16):
+                pass
+            # A killed process's kernel may end the stream properly when nothing was unread.
+            raise ConnectionResetError
+    wait_until(lambda: ends(ppdp) == 1)
+    settled(ppdp, before + 4)
+
+
+def test_a_silent_connection_ends_after_the_idle_time_out(stage: Stage) -> None:
+    ppdp = stage.ppdp(stage.peer(echo).port, "--idle-timeout", "600ms")
+    with ppdp.connect() as quiet, ppdp.connect() as busy:
+        start = time.monotonic()
+        while time.monotonic() - start < 1.2:
+            busy.sendall(b"x")
+            assert busy.recv(1) == b"x"
+            time.sleep(0.05)
+        with pytest.raises(ConnectionResetError):
+            quiet.recv(1)
+    (line,) = ppdp.lines(status="Failed")
+    assert line["error"] == "idle for 0.6 s"
+    assert 0.55 < line["duration"] < 1.1
+
+
+def test_a_half_open_peer_ends_after_the_half_close_time_out(stage: Stage) -> None:
+    hold = threading.Event()
+    stage.later(hold.set)
+    ppdp = stage.ppdp(
+        stage.peer(lambda _: (hold.wait(30), None)[1]).port, "--half-close-timeout", "300ms"
+    )
+    with ppdp.connect() as conn, ppdp.connect() as other:
+        conn.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionResetError):
+            conn.recv(1)
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):  # the other one never ended its half
+            other.recv(1)
+    wait_until(lambda: ppdp.lines(error="idle for 0.3 s after one side had ended"))
+
+
+def test_the_connect_time_out_and_the_next_upstream(stage: Stage) -> None:
+    """A full backlog drops the handshake, so only the time-out ends the attempt."""
+    full = socket.socket()
+    full.bind(("127.0.0.2", 0))
+    full.listen(0)
+    stage.later(full.close)
+    port = full.getsockname()[1]
+    fillers = [socket.socket() for _ in range(4)]
+    for filler in fillers:
+        filler.setblocking(False)
+        filler.connect_ex(("127.0.0.2", port))
+        stage.later(filler.close)
+    ppdp = stage.ppdp(f"127.0.0.2:{port}", "--proxy-connect-timeout", "300ms")
+    with ppdp.connect() as conn:
+        start = time.monotonic()
+        with pytest.raises(ConnectionResetError):
+            conn.recv(1)
+        assert 0.25 < time.monotonic() - start < 5
+    ppdp.wait_for("Giveup to connect upstreams")
+    assert ppdp.lines(msg="Failed to connect upstream", error="timed out")
+
+
+def test_descriptors_run_out_and_come_back(stage: Stage) -> None:
+    """Every connection is served in the end; the shortage is logged once, and its end."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+
+    ppdp = stage.ppdp(stage.peer(echo).port, preexec=limit)
+    before = idle_descriptors(ppdp)
+    conns = [ppdp.connect(30) for _ in range(60)]
+    for conn in conns:
+        conn.sendall(b"hello")
+    ppdp.wait_for("accepting is paused")
+    assert len(ppdp.lines(msg="accepting is paused")) == 1
+    served = 0
+    for conn in conns:
+        assert read_exactly(conn, 5) == b"hello"
+        conn.close()
+        served += 1
+    assert served == 60
+    ppdp.wait_for("accepting again")
+    wait_until(lambda: ends(ppdp) == 61, within_s=20)
+    assert not ppdp.lines(status="Failed")
+    settled(ppdp, before)
+    with ppdp.connect() as conn:
+        conn.sendall(b"after")
+        assert read_exactly(conn, 5) == b"after"
+
+
+def test_max_connections_lets_the_rest_wait(stage: Stage) -> None:
+    ppdp = stage.ppdp(stage.peer(echo).port, "--max-connections", "2")
+    first, second, third = (ppdp.connect() for _ in range(3))
+    for conn in (first, second):
+        conn.sendall(b"x")
+        assert conn.recv(1) == b"x"
+    third.sendall(b"x")
+    third.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        third.recv(1)
+    first.close()
+    third.settimeout(10)
+    assert third.recv(1) == b"x"
+    second.close()
+    third.close()
+    assert len(ppdp.lines(msg="accepting is paused")) >= 1
+
+
+def test_sigterm_lets_open_connections_finish(stage: Stage) -> None:
+    ppdp = stage.ppdp(stage.peer(echo).port)
+    with ppdp.connect() as conn:
+        conn.sendall(b"a")
+        assert conn.recv(1) == b"a"
+        ppdp.kill()
+        ppdp.wait_for("Go shutdown")
+        wait_until(lambda: not accepts(ppdp.port))
+        conn.sendall(b"b" * 100_000)
+        conn.shutdown(socket.SHUT_WR)
+        assert read_all(conn) == b"b" * 100_000
+    assert ppdp.process.wait(10) == 0
+    assert "Complete shutdown" in ppdp.text()
+
+
+@pytest.mark.parametrize("how", ["deadline", "second signal"])
+def test_the_end_of_patience(stage: Stage, how: str) -> None:
+    limit = "400ms" if how == "deadline" else "1h"
+    ppdp = stage.ppdp(stage.peer(echo).port, "--shutdown-timeout", limit)
+    with ppdp.connect() as conn:
+        conn.sendall(b"a")
+        assert conn.recv(1) == b"a"
+        ppdp.kill()
+        ppdp.wait_for("Go shutdown")
+        if how != "deadline":
+            assert ppdp.process.poll() is None
+            ppdp.kill()
+        assert ppdp.process.wait(10) == 0
+        with pytest.raises(ConnectionResetError):
+            conn.recv(1)
+    assert ppdp.lines(status="Failed", error="stopped before it ended")
+
+
+def test_interrupt_ends_at_once_with_130(stage: Stage) -> None:
+    ppdp = stage.ppdp(stage.peer(echo).port)
+    with ppdp.connect() as conn:
+        conn.sendall(b"a")
+        assert conn.recv(1) == b"a"
+        assert ppdp.end(signal.SIGINT) == 130
+
+
+def test_a_log_that_nobody_reads_stops_no_connection(stage: Stage) -> None:
+    """Standard error is a full pipe; connections go on, and lines are dropped beyond 8 MiB."""
+    port = free_port()
+    read_end, write_end = os.pipe()
+    upstream = stage.peer(lambda conn: conn.close())
+    process = subprocess.Popen(
+        [script("ppdp"), "-l", f"127.0.0.1:{port}", "--upstream", f"127.0.0.1:{upstream.port}"],
+        stderr=write_end,
+    )
+    stage.later(process.wait)
+    stage.later(process.kill)
+    os.close(write_end)
+    wait_until(lambda: accepts(port))
+    for _ in range(600):  # 2 lines of some 170 bytes each: three times a pipe
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as conn:
+            assert conn.recv(1) == b""
+    assert process.poll() is None
+    got = b""
+    while b"Suceeded" not in got or got.count(b"Suceeded") < 600:
+        got += os.read(read_end, 1 << 16)
+    os.close(read_end)
+
+
+def test_thousand_short_connections_leave_nothing_behind(stage: Stage) -> None:
+    ppdp = stage.ppdp(stage.peer(echo).port)
+    before = idle_descriptors(ppdp)
+
+    def one(_: int) -> None:
+        with ppdp.connect() as conn:
+            conn.sendall(b"x")
+            assert conn.recv(1) == b"x"
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(one, range(200)))
+        wait_until(lambda: ends(ppdp) == 201)
+        memory = ppdp.resident_bytes()
+        list(pool.map(one, range(1000)))
+    wait_until(lambda: ends(ppdp) == 1201)
+    settled(ppdp, before)
+    assert ppdp.resident_bytes() - memory < 2 << 20
+    assert len(os.listdir(f"/proc/{ppdp.pid}/task")) < 12

@@ -1,0 +1,250 @@
+"""Real processes and small peers that the server tests start and stop themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import script, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+Address = tuple[str, int]
+
+
+def free_port(family: int = socket.AF_INET) -> int:
+    """A port of the loopback address that nobody uses now."""
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.bind(("::1" if family == socket.AF_INET6 else LOOPBACK, 0))
+        return int(sock.getsockname()[1])
+
+
+def accepts(port: int, host: str = LOOPBACK) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Program:
+    """A process with its output in a file; ended at the end of the test.
+
+    Args:
+        command: to run, or the name of an installed kojuto command with its arguments.
+        folder: where its output goes.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        folder: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+        preexec: Callable[[], None] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.output = folder / f"output-{time.monotonic_ns()}"
+        with open(self.output, "wb") as output:
+            self.process = subprocess.Popen(
+                list(map(str, command)),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(env or {})},
+                pass_fds=pass_fds,
+                preexec_fn=preexec,  # noqa: PLW1509
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def lines(self, **fields: Any) -> list[dict[str, Any]]:
+        """The JSON log lines whose fields have these values."""
+        found = []
+        for line in self.text().splitlines(keepends=True):
+            if line.startswith("{") and line.endswith("\n"):
+                entry = json.loads(line)
+                if all(entry.get(key.replace("_", "-")) == v for key, v in fields.items()):
+                    found.append(entry)
+        return found
+
+    def wait_for(self, text: str, within_s: float = 20) -> None:
+        def there() -> bool:
+            assert self.process.poll() is None or text in self.text(), self.text()
+            return text in self.text()
+
+        wait_until(there, within_s=within_s, what=f"{text!r} in {self.text()[-2000:]}")
+
+    def wait_for_port(self, port: int, within_s: float = 20, host: str = LOOPBACK) -> None:
+        def there() -> bool:
+            assert self.process.poll() is None, self.text()
+            return accepts(port, host)
+
+        wait_until(there, within_s=within_s, what=f"port {port} of {self.process.args!r}")
+
+    def kill(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def end(self, number: int = signal.SIGTERM, within_s: float = 20) -> int:
+        """Send a signal and return the exit status."""
+        self.kill(number)
+        return self.process.wait(within_s)
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def resident_bytes(self) -> int:
+        with open(f"/proc/{self.pid}/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(20)
+
+
+class Ppdp(Program):
+    """`ppdp` on a free port of 127.0.0.1."""
+
+    def __init__(
+        self,
+        folder: Path,
+        upstream: int | str,
+        *options: str,
+        prefix: Sequence[str] = (),
+        **keywords: Any,
+    ) -> None:
+        self.port = free_port()
+        to = f"{LOOPBACK}:{upstream}" if isinstance(upstream, int) else upstream
+        command = [script("ppdp"), "-l", f"{LOOPBACK}:{self.port}", "--upstream", to, *options]
+        super().__init__([*prefix, *command], folder, **keywords)
+        self.wait_for("Start listen")
+
+    def connect(self, timeout_s: float = 20) -> socket.socket:
+        return socket.create_connection((LOOPBACK, self.port), timeout=timeout_s)
+
+
+class Peer:
+    """A TCP server whose every connection is handled by a function in a thread."""
+
+    def __init__(
+        self,
+        handle: Callable[[socket.socket], None],
+        host: str = LOOPBACK,
+        port: int = 0,
+    ) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.sock = socket.create_server((host, port), family=family, backlog=1024)
+        self.port = int(self.sock.getsockname()[1])
+        self.accepted = 0
+        self._handle = handle
+        self._threads: list[threading.Thread] = []
+        self._open: set[socket.socket] = set()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                conn, _ = self.sock.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            conn.settimeout(30)
+            self._open.add(conn)
+            threading.Thread(target=self._serve, args=(conn,), daemon=True).start()
+
+    def _serve(self, conn: socket.socket) -> None:
+        with contextlib.suppress(OSError), conn:
+            self._handle(conn)
+        self._open.discard(conn)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        self._thread.join(5)
+        for conn in list(self._open):
+            with contextlib.suppress(OSError):
+                conn.shutdown(socket.SHUT_RDWR)
+
+
+def echo(conn: socket.socket) -> None:
+    """Answer what comes, to its end."""
+    while data := conn.recv(1 << 16):
+        conn.sendall(data)
+
+
+def read_all(conn: socket.socket) -> bytes:
+    """Everything until the peer ends its stream."""
+    data = bytearray()
+    while piece := conn.recv(1 << 16):
+        data += piece
+    return bytes(data)
+
+
+def read_exactly(conn: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        piece = conn.recv(count - len(data))
+        assert piece, f"the stream ended after {len(data)} of {count} bytes"
+        data += piece
+    return bytes(data)
+
+
+def reset(conn: socket.socket) -> None:
+    """Close with a reset."""
+    conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    conn.close()
+
+
+class Stage:
+    """Starts things in a folder and ends them all with the test."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+
+    def peer(self, handle: Callable[[socket.socket], None], **where: Any) -> Peer:
+        peer = Peer(handle, **where)
+        self._stack.callback(peer.close)
+        return peer
+
+    def ppdp(self, upstream: int | str, *options: str, **keywords: Any) -> Ppdp:
+        ppdp = Ppdp(self.folder, upstream, *options, **keywords)
+        self._stack.callback(ppdp.close)
+        return ppdp
+
+    def program(self, command: Sequence[str | Path], **keywords: Any) -> Program:
+        program = Program(command, self.folder, **keywords)
+        self._stack.callback(program.close)
+        return program
+
+    def later(self, action: Callable[[], object]) -> None:
+        self._stack.callback(action)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with contextlib.ExitStack() as stack:
+        yield Stage(tmp_path, stack)
