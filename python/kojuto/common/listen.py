@@ -91,6 +91,7 @@ def _adopt(fd: int, source: str) -> socket.socket | None:
         sock.detach()
         return None
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
         raise KojutoError(f"{source}: descriptor {fd} is a socket that does not listen")
     return sock
 

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = 130
+WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+def hold_signals() -> None:
+    """Keep the signals that `run` waits for until it does.
+
+    To be called before the first thread is started and before the first connection is accepted:
+    from then on SIGTERM must not end the process on the spot.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
 
 def notify(state: str) -> None:
@@ -54,7 +64,8 @@ def run(
     """Serve until a signal ends it.
 
     SIGTERM stops accepting and waits for open connections, at most `shutdown_timeout_s`; a second
-    one ends them at once. SIGINT ends at once too.
+    one ends them at once. SIGINT ends at once too. Server::Starter tells all old generations
+    again at each restart, so a repeated SIGTERM from it is no sign of impatience.
 
     Args:
         server: what serves, already accepting.
@@ -65,13 +76,12 @@ def run(
     Returns:
         The exit status: 0 after SIGTERM, 130 after SIGINT.
     """
-    watched = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-    signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    hold_signals()
     notify("READY=1")
     status = 0
     try:
         while True:
-            number = signal.sigwait(watched)
+            number = signal.sigwait(WATCHED)
             if number != signal.SIGHUP:
                 break
             if on_hangup is not None:
@@ -83,25 +93,28 @@ def run(
         else:
             log.info("Go shutdown", timeout=shutdown_timeout_s)
             server.stop()
-            if _drain(server, watched, shutdown_timeout_s):
+            if _drain(server, shutdown_timeout_s):
                 log.info("Complete shutdown")
                 return status
             log.warn("Open connections are cut")
         server.abort()
         server.wait(10)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, watched)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
     return status
 
 
-def _drain(server: Servable, watched: set[signal.Signals], timeout_s: float) -> bool:
+def _drain(server: Servable, timeout_s: float) -> bool:
     """Wait for the last connection; False after the deadline or a second signal."""
     deadline = time.monotonic() + timeout_s
+    supervisor = os.getppid() if "SERVER_STARTER_GENERATION" in os.environ else None
     while not server.wait(0):
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        came = signal.sigtimedwait(watched, min(left, 0.05))
-        if came is not None and came.si_signo != signal.SIGHUP:
+        came = signal.sigtimedwait(WATCHED, min(left, 0.05))
+        if came is None or came.si_signo == signal.SIGHUP:
+            continue
+        if came.si_signo != signal.SIGTERM or came.si_pid != supervisor:
             return False
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from kojuto.common import cli, listen, relay, units
+from kojuto.common import cli, listen, relay, service, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import KojutoError, UsageError
 
@@ -104,7 +104,7 @@ class Refresher:
     """
 
     def __init__(self, engine: Relay, log: Logger, values: Values) -> None:
-        from threading import Event, Thread
+        from threading import Event
 
         self._engine = engine
         self._log = log
@@ -121,6 +121,11 @@ class Refresher:
             ) from None
         engine.set_upstreams(self.pool, self._known)
         log.info("Upstreams", host=self._host, addresses=self._names())
+
+    def start(self) -> None:
+        """Resolve again and again, in a thread that ends with the process."""
+        from threading import Thread
+
         Thread(target=self._run, name="refresh", daemon=True).start()
 
     def _names(self) -> list[str]:
@@ -182,6 +187,8 @@ def _work(values: Values, _: list[str]) -> int:
             **relay.engine_options(values),
         )
         refresher = Refresher(engine, log, values)
+        service.hold_signals()
+        refresher.start()
         for sock in sockets:
             name = listen.name_of(sock)
             engine.listen(sock.fileno(), name, refresher.pool)
