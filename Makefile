@@ -15,6 +15,7 @@ APT_PACKAGES := fping iproute2 iputils-ping logrotate mariadb-server nginx-light
 APT_PACKAGES := apache2-utils daemontools logrotate mariadb-client mariadb-server nginx-light \
 	postfix pv zstd
 APT_PACKAGES := haproxy libnginx-mod-stream libserver-starter-perl logrotate nginx-light postfix systemd
+APT_PACKAGES := busybox-static docker.io haproxy libnginx-mod-stream libserver-starter-perl logrotate nginx-light postfix systemd
 
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
 

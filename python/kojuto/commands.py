@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "relaxlogs": ("kojuto.tools.relaxlogs", "standard input's lines into time-rotated files"),
     "sabo": ("kojuto.tools.sabo", "bandwidth-limiting pipe whose processes share one budget"),
+    "motarei": (
+        "kojuto.tools.motarei",
+        "TCP relay to the newest Docker container: hot deploy",
+    ),
     "ppdp": (
         "kojuto.tools.ppdp",
         "TCP relay: PROXY protocol, balancing, traffic dump",

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -158,8 +159,14 @@ class Load:
             thread.join(30)
 
 
-def generations(starter: Program) -> int:
-    return len(starter.lines(msg="Start listen"))
+def restarted(starter: Program, generation: int) -> bool:
+    """Whether this generation serves and the one before it was told to end."""
+    started = len(starter.lines(msg="Start listen"))
+    return started == generation and starter.text().count("Go shutdown") == generation - 1
+
+
+def has_done(load: Load, count: int) -> bool:
+    return load.done > count
 
 
 def test_restarts_by_server_starter_fail_no_connection_and_cut_none(stage: Stage) -> None:
@@ -175,9 +182,8 @@ def test_restarts_by_server_starter_fail_no_connection_and_cut_none(stage: Stage
         for generation in (2, 3):
             before = load.done
             starter.kill(signal.SIGHUP)
-            wait_until(lambda g=generation: generations(starter) == g, within_s=20)
-            wait_until(lambda g=generation: starter.text().count("Go shutdown") == g - 1)
-            wait_until(lambda b=before: load.done > b + 50, within_s=30)
+            wait_until(partial(restarted, starter, generation), within_s=20)
+            wait_until(partial(has_done, load, before + 50), within_s=30)
     finally:
         load.stop()
     assert load.failures == []

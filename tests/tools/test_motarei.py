@@ -1,0 +1,441 @@
+"""motarei with a Docker engine of the test's own, in a network namespace of its own.
+
+The images are built from scratch: a static busybox in a tar.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import need_program, run, script, wait_until
+from tests.servers import Program, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
+
+SERVE = """\
+#!/bin/sh
+# An echo server that begins after $DELAY; on SIGTERM it lets open connections end.
+sleep "${DELAY:-0}"
+nc -ll -p "${PORT:-80}" -e /bin/serve-one &
+listener=$!
+trap 'kill $listener; while pidof cat; do sleep 0.05; done; exit 0' TERM
+wait
+"""
+SERVE_ONE = """\
+#!/bin/sh
+exec /bin/cat
+"""
+
+
+class Docker:
+    """A dockerd with everything it owns in one folder and one network namespace."""
+
+    def __init__(self, folder: Path) -> None:
+        need_program("dockerd")
+        need_program("docker")
+        self.folder = folder
+        self.name = f"kojuto-{os.getpid()}"
+        self.host = f"unix://{folder}/docker.sock"
+        self.env = {"DOCKER_HOST": self.host}
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        # Not `ip netns exec`: it would hide the control groups under a /sys of its own.
+        self.inside = ["nsenter", f"--net=/run/netns/{self.name}"]
+        subprocess.run([*self.inside, "ip", "link", "set", "lo", "up"], check=True)
+        (folder / "daemon.json").write_text("{}")
+        self.daemon: Program | None = None
+        self.start()
+
+    def start(self) -> None:
+        folder = self.folder
+        self.daemon = Program(
+            [*self.inside, "dockerd", "--config-file", folder / "daemon.json", "--data-root",
+             folder / "data", "--exec-root", folder / "exec", "-H", self.host, "-p",
+             folder / "docker.pid", "--storage-driver", "vfs", "--live-restore"],
+            folder,
+        )  # fmt: skip
+        wait_until(lambda: self.docker("version", check=False).returncode == 0, within_s=60)
+
+    def stop(self) -> None:
+        assert self.daemon is not None
+        assert self.daemon.end(within_s=60) == 0
+
+    def docker(self, *arguments: str, check: bool = True, stdin: bytes | None = None) -> Any:
+        done = subprocess.run(
+            ["docker", *arguments],
+            env={**os.environ, **self.env},
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"docker {arguments}: {done.stderr.decode()}")
+        return done
+
+    def build(self) -> None:
+        busybox = need_program("busybox")
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name, content in (
+                ("bin/busybox", Path(busybox).read_bytes()),
+                ("bin/serve", SERVE.encode()),
+                ("bin/serve-one", SERVE_ONE.encode()),
+            ):
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(content), 0o755
+                tar.addfile(entry, io.BytesIO(content))
+            for name in ("sh", "sleep", "test", "kill", "nc", "cat", "pidof", "touch"):
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(link)
+        for tag, changes in {
+            "plain": ["EXPOSE 80"],
+            "two": ["EXPOSE 80 81 53/udp"],
+            "none": [],
+        }.items():
+            extra = [part for change in [*changes, 'CMD ["/bin/serve"]'] for part in ("-c", change)]
+            self.docker("import", *extra, "-", f"kojuto:{tag}", stdin=archive.getvalue())
+
+    def up(self, image: str, *options: str, label: str = "app=web") -> str:
+        done = self.docker("run", "-d", "-P", "-l", label, *options, f"kojuto:{image}")
+        return str(done.stdout.decode().strip())
+
+    def remove_all(self) -> None:
+        ids = self.docker("ps", "-aq").stdout.decode().split()
+        if ids:
+            self.docker("rm", "-f", *ids)
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self.remove_all()
+        if self.daemon is not None and self.daemon.process.poll() is None:
+            self.daemon.end(within_s=60)
+        subprocess.run(["ip", "netns", "delete", self.name], check=False)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    docker = Docker(tmp_path_factory.mktemp("docker"))
+    try:
+        docker.build()
+        yield docker
+    finally:
+        docker.close()
+
+
+@pytest.fixture
+def docker(engine: Docker) -> Iterator[Docker]:
+    yield engine
+    engine.remove_all()
+
+
+def inside(docker: Docker, action: Any, *arguments: Any) -> Any:
+    """Call something in a thread that lives in the engine's network namespace."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    result: list[Any] = []
+
+    def work() -> None:
+        with open(f"/run/netns/{docker.name}", "rb") as namespace:
+            assert libc.setns(namespace.fileno(), 0x40000000) == 0
+        try:
+            result.append(action(*arguments))
+        except BaseException as error:
+            result.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(110)
+    assert result, "it did not end"
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
+
+
+def motarei(stage: Stage, docker: Docker, *options: str, label: str = "app=web") -> Program:
+    command = [*docker.inside, script("motarei"), "--label", label, *options]
+    return stage.program(command, env=docker.env)
+
+
+def exchange(port: int, host: str = "127.0.0.1", timeout_s: float = 10) -> None:
+    with socket.create_connection((host, port), timeout=timeout_s) as conn:
+        conn.sendall(b"hello")
+        assert conn.recv(5) == b"hello"
+
+
+def newest(program: Program, port: int = 80) -> str:
+    """The id of the container that takes the connections of a private port now."""
+    lines = program.lines(msg="Upstreams", port=port)
+    return str(lines[-1]["containers"][0]) if lines and lines[-1]["containers"] else ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--label is required"),
+        (["-l", "=x"], "--label =x: no label"),
+        (["-l", "a=b", "--publish", "80"], "--publish 80: no pair of ports"),
+        (["-l", "a=b", "--publish", "0=80"], "--publish 0=80: below the minimum of 1"),
+        (["-l", "a=b", "--bind", "x"], "--bind x: "),
+    ],
+)
+def test_a_wrong_call_names_the_value(options: list[str], message: str) -> None:
+    done = run("motarei", *options)
+    assert done.returncode == 2
+    assert message in done.stderr.decode().splitlines()[0]
+
+
+def test_without_an_engine_it_says_so() -> None:
+    done = run("motarei", "-l", "a=b", env={"DOCKER_HOST": "unix:///nonexistent/docker.sock"})
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[0].startswith("motarei: error: Docker does not answer")
+
+
+def test_no_container_ends_with_1_and_wait_waits(stage: Stage, docker: Docker) -> None:
+    docker.up("none", "--label", "kind=portless")
+    lost = motarei(stage, docker)
+    assert lost.process.wait(20) == 1
+    assert "no running container with the label app=web has a published TCP port" in lost.text()
+    waiting = motarei(stage, docker, "--wait", "--publish", "80=8080")
+    waiting.wait_for("Waiting for a container")
+    docker.up("plain")
+    waiting.wait_for("Start listen")
+    inside(docker, exchange, 8080)
+    assert waiting.end() == 0
+
+
+def test_ports_health_pause_and_kill(stage: Stage, docker: Docker) -> None:
+    """Two private ports, a UDP one ignored; who counts and who does not; how fast it switches."""
+    first = docker.up("two", "-e", "PORT=81", "-p", "80", "--name", "first")
+    docker.docker("exec", "-d", "first", "nc", "-ll", "-p", "80", "-e", "/bin/serve-one")
+    program = motarei(stage, docker, "--publish", "81=8181")
+    wait_until(lambda: newest(program, 81) == first[:12] and newest(program, 80) == first[:12])
+    assert len(program.lines(msg="Start listen")) == 2
+    inside(docker, exchange, 80)
+    inside(docker, exchange, 8181)
+    # Unhealthy and starting ones do not count, whatever their ports do.
+    sick = docker.up("plain", "--health-cmd", "false", "--health-interval", "500ms",
+                     "--health-retries", "1")  # fmt: skip
+    well = docker.up("plain", "--health-cmd", "test -e /healthy", "--health-interval", "300ms",
+                     "--health-retries", "1", "--name", "well")  # fmt: skip
+    wait_until(lambda: b"(unhealthy)" in docker.docker("ps").stdout, within_s=20)
+    assert newest(program) == first[:12]
+    docker.docker("exec", "well", "touch", "/healthy")
+    wait_until(lambda: newest(program) == well[:12], within_s=20)
+    assert sick[:12] not in program.lines(msg="Upstreams")[-1]["containers"]
+    # Paused: out at once; back when it goes on; killed: out again.
+    docker.docker("pause", well)
+    wait_until(lambda: newest(program) == first[:12])
+    inside(docker, exchange, 80)
+    docker.docker("unpause", well)
+    wait_until(lambda: newest(program) == well[:12])
+    docker.docker("kill", well)
+    wait_until(lambda: newest(program) == first[:12])
+    inside(docker, exchange, 80)
+    assert newest(program, 81) == first[:12]
+
+
+def test_the_switch_happens_within_a_second_of_being_ready(stage: Stage, docker: Docker) -> None:
+    docker.up("plain")
+    program = motarei(stage, docker)
+    program.wait_for("Start listen")
+    second = docker.up("plain", "-e", "DELAY=1.5")
+    row = json.loads(docker.docker("inspect", second).stdout)[0]
+    public = int(row["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"])
+
+    def first_answer() -> float:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                exchange(public, timeout_s=0.3)
+            except (OSError, AssertionError):  # noqa: PERF203
+                time.sleep(0.005)
+            else:
+                return time.time()
+        raise AssertionError("the new container never answered")
+
+    ready = inside(docker, first_answer)
+    wait_until(lambda: newest(program) == second[:12])
+    switched = program.lines(msg="Upstreams")[-1]["ts"]
+    assert switched - ready < 1.0
+
+
+def test_a_hot_deploy_fails_no_request(stage: Stage, docker: Docker) -> None:
+    """Four generations under Server::Starter, under load; long connections see their end."""
+    starter = stage.program(
+        [*docker.inside, need_program("start_server"), "--interval=2", "--kill-old-delay=1", "--",
+         "docker", "run", "-P", "--rm", "-l", "app=web", "-e", "DELAY=0.2",
+         "kojuto:plain"],
+        env=docker.env,
+    )  # fmt: skip
+    program = motarei(stage, docker, "--wait")
+    program.wait_for("Start listen", within_s=30)
+    failures: list[str] = []
+    counts = {"done": 0, "long": 0}
+    stop = threading.Event()
+
+    def short() -> None:
+        while not stop.is_set():
+            try:
+                exchange(80)
+                counts["done"] += 1
+            except (OSError, AssertionError) as error:
+                failures.append(f"{type(error).__name__}: {error}")
+            time.sleep(0.005)
+
+    def long() -> None:
+        """Connections of 4 s, which outlast the SIGTERM to their container."""
+        while not stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", 80), timeout=10) as conn:
+                    for _ in range(80):
+                        conn.sendall(b"x")
+                        assert conn.recv(1) == b"x"
+                        time.sleep(0.05)
+                counts["long"] += 1
+            except (OSError, AssertionError) as error:  # noqa: PERF203
+                failures.append(f"long: {type(error).__name__}: {error}")
+
+    workers = [
+        threading.Thread(target=inside, args=(docker, t)) for t in (short, short, long, long)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        seen = [newest(program)]
+        for _ in range(3):
+            starter.kill(signal.SIGHUP)
+            wait_until(lambda: newest(program) not in ("", *seen), within_s=30)
+            seen.append(newest(program))
+            wait_until(partial(gone, docker, seen[-2]), within_s=30)
+            done = counts["done"]
+            wait_until(partial(more, counts, done + 30), within_s=30)
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join(30)
+    assert failures == [], program.text()[-3000:]
+    assert len(set(seen)) == 4
+    assert counts["long"] >= 3
+    assert counts["done"] > 120
+    assert not program.lines(msg="Giveup to connect upstreams")
+    starter.kill(signal.SIGTERM)
+    starter.process.wait(30)
+
+
+def gone(docker: Docker, short_id: str) -> bool:
+    return short_id.encode() not in docker.docker("ps", "-q").stdout
+
+
+def more(counts: dict[str, int], count: int) -> bool:
+    return counts["done"] > count
+
+
+def test_an_open_connection_to_the_old_container_runs_on(stage: Stage, docker: Docker) -> None:
+    docker.up("plain")
+    program = motarei(stage, docker)
+    program.wait_for("Start listen")
+
+    def talk() -> None:
+        with socket.create_connection(("127.0.0.1", 80), timeout=10) as conn:
+            conn.sendall(b"before")
+            assert conn.recv(6) == b"before"
+            second = docker.up("plain")
+            wait_until(lambda: newest(program) == second[:12])
+            exchange(80)
+            conn.sendall(b"after")
+            assert conn.recv(5) == b"after"
+
+    inside(docker, talk)
+
+
+def test_a_restart_of_the_engine_is_survived(stage: Stage, docker: Docker) -> None:
+    first = docker.up("plain")
+    program = motarei(stage, docker)
+    program.wait_for("Start listen")
+    docker.stop()
+    program.wait_for("Docker does not answer, the last known containers are kept")
+    assert newest(program) == first[:12]
+    docker.start()
+    program.wait_for("Docker answers again")
+    second = docker.up("plain")
+    wait_until(lambda: newest(program) == second[:12], within_s=20)
+    inside(docker, exchange, 80)
+    assert len(program.lines(msg="Docker answers again")) == 1
+
+
+def test_ipv6_bindings(stage: Stage, docker: Docker) -> None:
+    docker.up("plain", "-p", "[::1]::80")
+    only_v6 = docker.docker(
+        "run", "-d", "-l", "app=six", "-p", "[::1]:9080:80", "kojuto:plain"
+    ).stdout.decode()
+    program = motarei(stage, docker, "--bind", "::", label="app=six")
+    wait_until(lambda: newest(program) == only_v6[:12])
+    assert program.lines(msg="Upstreams")[-1]["addresses"] == ["[::1]:9080"]
+    inside(docker, exchange, 80, "::1")
+
+
+class Front:
+    """Stands before the engine's socket and notes the paths that are asked for."""
+
+    def __init__(self, path: str, behind: str) -> None:
+        self.paths: list[str] = []
+        self._behind = behind
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(path)
+        self.sock.listen(64)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                conn, _ = self.sock.accept()
+            except OSError:
+                return
+            back = socket.socket(socket.AF_UNIX)
+            back.connect(self._behind)
+            threading.Thread(target=self._pass, args=(conn, back, True), daemon=True).start()
+            threading.Thread(target=self._pass, args=(back, conn, False), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, note: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if note and data[:4] == b"GET ":
+                    self.paths.append(data.split(b" ")[1].decode())
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+        source.close()
+
+
+def test_the_api_version_is_negotiated(stage: Stage, docker: Docker) -> None:
+    docker.up("plain")
+    path = str(stage.folder / "front.sock")
+    front = Front(path, docker.host.removeprefix("unix://"))
+    stage.later(front.sock.close)
+    version = json.loads(docker.docker("version", "--format", "{{json .}}").stdout)
+    spoken = version["Server"]["ApiVersion"]
+    program = stage.program(
+        [*docker.inside, script("motarei"), "-l", "app=web"], env={"DOCKER_HOST": f"unix://{path}"}
+    )
+    program.wait_for("Start listen")
+    assert front.paths[0] == "/version"
+    assert any(path.startswith(f"/v{spoken}/containers/json") for path in front.paths)
+    wait_until(lambda: any(path.startswith(f"/v{spoken}/events") for path in front.paths))
