@@ -16,6 +16,9 @@ APT_PACKAGES := apache2-utils daemontools logrotate mariadb-client mariadb-serve
 	postfix pv zstd
 APT_PACKAGES := haproxy libnginx-mod-stream libserver-starter-perl logrotate nginx-light postfix systemd
 APT_PACKAGES := busybox-static docker.io haproxy libnginx-mod-stream libserver-starter-perl logrotate nginx-light postfix systemd
+APT_PACKAGES := busybox-static docker.io haproxy iproute2 libmariadb3 libnginx-mod-stream \
+	libserver-starter-perl logrotate mariadb-client mariadb-server nginx-light openssl postfix \
+	systemd tshark
 
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
 

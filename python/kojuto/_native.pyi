@@ -232,6 +232,39 @@ class LogWriter:
         """Write what is queued and end the thread."""
 
 @final
+class Dump:
+    """A dump of what passes through a relay, in the log or in a capture file.
+
+    The relay never waits for it: up to 32 MiB of bytes wait to be dumped, what comes beyond that
+    is dropped, counted and logged.
+
+    Args:
+        log: where its lines go.
+        tcp: hexadecimal lines: 0 none, 1 client to upstream, 2 both directions.
+        pings: MySQL pings are shown too.
+        mysql: a line for each MySQL command with its answer.
+        pcap: a capture file, created with mode 0600 or replaced.
+        redact: a regular expression over bytes; what matches is shown as asterisks.
+
+    Raises:
+        OSError: naming the capture file.
+        ValueError: the expression is wrong.
+    """
+
+    def __new__(
+        cls,
+        log: LogWriter,
+        *,
+        tcp: int = 0,
+        pings: bool = False,
+        mysql: bool = False,
+        pcap: str | None = None,
+        redact: str | None = None,
+    ) -> Dump: ...
+    def close(self) -> None:
+        """Write what is queued and end the thread."""
+
+@final
 class Relay:
     """A running TCP relay; all its methods may be called from any thread.
 
@@ -247,6 +280,7 @@ class Relay:
         max_connections: the most at a time; 0 for no limit.
         max_attempts: the most upstreams that are tried for one connection.
         threads: 0 for one for each core, at most 4.
+        dump: sees all bytes; without one, large transfers are spliced.
 
     Raises:
         OSError: the system gives no thread or descriptor.
@@ -572,6 +606,7 @@ def rotate_lines(
         max_connections: int = 0,
         max_attempts: int = 3,
         threads: int = 0,
+        dump: Dump | None = None,
     ) -> Relay: ...
     def add_pool(self, balancing: str, *, max_fails: int = 1, host: str = "") -> int:
         """Add an empty list of upstreams and return its number.

@@ -409,3 +409,41 @@ def test_thousand_short_connections_leave_nothing_behind(stage: Stage) -> None:
     settled(ppdp, before)
     assert ppdp.resident_bytes() - memory < 2 << 20
     assert len(os.listdir(f"/proc/{ppdp.pid}/task")) < 12
+
+
+def test_ten_thousand_idle_connections_in_100_mib(stage: Stage) -> None:
+    """As many of them as the hard limit allows: each costs two descriptors, here and there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(10_000, (hard - 100) // 2)
+    assert count > 400, "the limit of descriptors is too low for this test"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    held: list[socket.socket] = []
+    upstream = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    ended = threading.Event()
+
+    def hold() -> None:
+        while not ended.is_set():
+            try:
+                held.append(upstream.accept()[0])
+            except OSError:
+                return
+
+    threading.Thread(target=hold, daemon=True).start()
+    try:
+        ppdp = stage.ppdp(upstream.getsockname()[1])
+        before = ppdp.descriptors()
+        mine = [ppdp.connect() for _ in range(count)]
+        wait_until(lambda: len(held) == count, within_s=30)
+        assert ppdp.resident_bytes() < count / 10_000 * (100 << 20)
+        assert ppdp.descriptors() - before == 2 * count, "an idle connection holds no pipe"
+        mine[0].sendall(b"x")
+        mine[-1].sendall(b"x")
+        for conn in [*mine, *held]:
+            conn.close()
+        wait_until(lambda: ends(ppdp) == count, within_s=30)
+        settled(ppdp, before)
+    finally:
+        ended.set()
+        upstream.shutdown(socket.SHUT_RDWR)
+        upstream.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -128,6 +128,11 @@ class Docker:
         if self.daemon is not None and self.daemon.process.poll() is None:
             self.daemon.end(within_s=60)
         subprocess.run(["ip", "netns", "delete", self.name], check=False)
+        with open("/proc/self/mounts", encoding="utf-8") as mounts:
+            points = [line.split()[1] for line in mounts]
+        for point in reversed(points):  # dockerd leaves mounts of its own behind
+            if point.startswith(f"{self.folder}/"):
+                subprocess.run(["umount", point], check=False)
 
 
 @pytest.fixture(scope="module")

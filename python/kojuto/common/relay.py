@@ -93,6 +93,7 @@ def run(
     refresh: Callable[[], None],
 ) -> int:
     """Serve until a signal ends it; returns the exit status."""
+    service.raise_descriptor_limit()
     if metrics is not None:
         exporter.serve(metrics, lambda: families(engine))
         log.info("Start metrics", listen=listen.name_of(metrics))

@@ -39,6 +39,18 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
 
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the hard limit does; a server needs two per connection."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            pass  # the soft limit works too
+
+
 def notify(state: str) -> None:
     """Tell systemd (sd_notify(3)); nothing happens without it."""
     path = os.environ.get("NOTIFY_SOCKET", "")

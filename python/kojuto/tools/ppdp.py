@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kojuto._native import Relay
+    from kojuto._native import Dump, Relay
     from kojuto.common.logs import Logger
 
 COMMAND = Command(
@@ -87,6 +87,33 @@ COMMAND = Command(
             help="believe only the headers of peers in these ranges and refuse the others'",
         ),
         *relay.OPTIONS,
+        Option(
+            "--dump-tcp",
+            metavar="LEVEL",
+            read=units.integer(0, 2),
+            default=0,
+            help="log what passes in hexadecimal: 0 nothing, 1 client to upstream, 2 both ways",
+            group="Dump",
+        ),
+        Option(
+            "--dump-mysql",
+            help="log each MySQL command with its SQL, times, rows and errors",
+            group="Dump",
+        ),
+        Option("--dump-mysql-ping", help="show MySQL pings too", group="Dump"),
+        Option(
+            "--dump-pcap",
+            metavar="FILE",
+            help="write a capture that Wireshark opens (mode 0600; replaces the file)",
+            group="Dump",
+        ),
+        Option(
+            "--dump-redact",
+            metavar="REGEX",
+            help="show what matches as asterisks; a match is found within one line of "
+            "--dump-tcp, one command of --dump-mysql, one packet of --dump-pcap",
+            group="Dump",
+        ),
     ],
     epilog="""
 Examples:
@@ -170,6 +197,30 @@ def _check(values: Values) -> None:
         )
 
 
+def _dump(values: Values, log: Logger) -> Dump | None:
+    """The dump that the options ask for.
+
+    Raises:
+        UsageError: the expression of ``--dump-redact`` is wrong.
+        OSError: the capture file cannot be written.
+    """
+    if not (values.dump_tcp or values.dump_mysql or values.dump_pcap):
+        return None
+    from kojuto._native import Dump
+
+    try:
+        return Dump(
+            log.writer,
+            tcp=values.dump_tcp,
+            pings=values.dump_mysql_ping,
+            mysql=values.dump_mysql,
+            pcap=values.dump_pcap,
+            redact=values.dump_redact,
+        )
+    except ValueError as error:
+        raise UsageError(f"--dump-redact: {error}") from None
+
+
 def _work(values: Values, _: list[str]) -> int:
     _check(values)
     from kojuto._native import Relay
@@ -178,12 +229,15 @@ def _work(values: Values, _: list[str]) -> int:
     metrics = relay.open_metrics(values)
     sockets = listen.sockets(values.listen)
     log = Logger()
+    dump = None
     try:
+        dump = _dump(values, log)
         engine = Relay(
             log.writer,
             header_in=values.proxy_protocol or "off",
             trusted=values.trusted_proxies or (),
             max_attempts=values.max_connect_retry,
+            dump=dump,
             **relay.engine_options(values),
         )
         refresher = Refresher(engine, log, values)
@@ -196,6 +250,8 @@ def _work(values: Values, _: list[str]) -> int:
             log.info("Start listen", listener=name, upstream=listen.address_text(*values.upstream))
         return relay.run(engine, log, values, metrics, refresher.now)
     finally:
+        if dump is not None:
+            dump.close()
         log.close()
 
 

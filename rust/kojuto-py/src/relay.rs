@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use kojuto_core::balance::Balance;
 use kojuto_io::Error;
-use kojuto_io::relay::{self, CONNECT_BOUNDS_US, HeaderIn, HeaderOut, Listener, Options, Pool};
+use kojuto_io::relay::{
+    self, CONNECT_BOUNDS_US, DumpOptions, HeaderIn, HeaderOut, Listener, Options, Pool, Tap,
+};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -19,6 +22,7 @@ use crate::job;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LogWriter>()?;
+    module.add_class::<Dump>()?;
     module.add_class::<Relay>()
 }
 
@@ -54,6 +58,41 @@ impl LogWriter {
     }
 }
 
+/// A dump of what passes through a relay.
+#[pyclass(module = "kojuto._native", frozen)]
+struct Dump {
+    dump: Arc<relay::Dump>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[pymethods]
+impl Dump {
+    #[new]
+    #[pyo3(signature = (log, *, tcp = 0, pings = false, mysql = false, pcap = None, redact = None))]
+    fn new(
+        log: &LogWriter,
+        tcp: u8,
+        pings: bool,
+        mysql: bool,
+        pcap: Option<PathBuf>,
+        redact: Option<String>,
+    ) -> PyResult<Self> {
+        let options = DumpOptions { tcp, pings, mysql, pcap, redact };
+        let (dump, thread) = relay::Dump::start(options, Arc::clone(&log.log)).map_err(to_py)?;
+        Ok(Dump { dump, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            self.dump.close();
+            py.detach(|| {
+                let _ = thread.join();
+            });
+        }
+    }
+}
+
 /// A running relay. All methods may be called from any thread.
 #[pyclass(module = "kojuto._native", frozen)]
 struct Relay {
@@ -77,7 +116,7 @@ impl Relay {
     #[pyo3(signature = (
         log, *, connect_timeout_s = 60.0, idle_timeout_s = 0.0, half_close_timeout_s = 3600.0,
         header_timeout_s = 5.0, header_in = "off", trusted = Vec::new(), header_out = "off",
-        max_connections = 0, max_attempts = 3, threads = 0
+        max_connections = 0, max_attempts = 3, threads = 0, dump = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
     fn new(
@@ -92,6 +131,7 @@ impl Relay {
         max_connections: usize,
         max_attempts: usize,
         threads: usize,
+        dump: Option<&Dump>,
     ) -> PyResult<Self> {
         let trusted: Result<_, kojuto_core::Error> =
             trusted.iter().map(|range| range.parse()).collect();
@@ -117,7 +157,8 @@ impl Relay {
             max_attempts,
             threads,
         };
-        let engine = relay::Relay::start(options, Arc::clone(&log.log), None).map_err(to_py)?;
+        let tap = dump.map(|dump| -> Arc<dyn Tap> { Arc::<relay::Dump>::clone(&dump.dump) });
+        let engine = relay::Relay::start(options, Arc::clone(&log.log), tap).map_err(to_py)?;
         Ok(Relay { engine, pools: Mutex::default(), listeners: Mutex::default() })
     }
 

@@ -6,6 +6,7 @@
 //! [`Relay::wait`].
 
 mod connection;
+mod dump;
 mod endpoint;
 mod listener;
 mod log;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Endpoint, Tcp};
 pub use listener::Listener;
 pub use log::Log;

@@ -30,8 +30,6 @@ pub struct Stats {
     pub probes: AtomicU64,
     /// How often accepting was paused for want of descriptors or by the connection limit.
     pub pauses: AtomicU64,
-    /// Chunks that were not dumped since the queue was full.
-    pub dump_dropped: AtomicU64,
     /// Attempts that took at most the bound of the same position; the last one: longer.
     pub connect_times: [AtomicU64; CONNECT_BOUNDS_US.len() + 1],
     /// The sum of the connect times.

@@ -1,0 +1,248 @@
+"""ppdp beside HAProxy, nginx stream and a direct connection, all in one run over loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benches.harness import BIN, RUNS, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benches.harness import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+LOAD = ROOT / "target/release/examples/relay_load"
+BULK_BYTES = 4_000_000_000
+ROUND_TRIPS = 20_000
+CONNECTIONS = 3_200
+NAMES = ("direct", "ppdp", "haproxy", "nginx")
+
+
+def free_ports(count: int) -> list[int]:
+    import socket
+
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in socks:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in socks]
+
+
+def most_connections() -> int:
+    """10,000, or as many as the hard limit of descriptors allows a relay that needs two each."""
+    return min(10_000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100) // 2)
+
+
+def limit() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Field:
+    """The two servers behind, and each relay in front of both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.processes: dict[str, list[subprocess.Popen[bytes]]] = {name: [] for name in NAMES}
+        ports = free_ports(8)
+        self.sink = dict(zip(NAMES, ports[:4], strict=True))
+        self.echo = dict(zip(NAMES, ports[4:], strict=True))
+        for kind, to in (("sink", self.sink["direct"]), ("echo", self.echo["direct"])):
+            self._start("direct", [LOAD, "serve", kind, str(to)])
+            port = (self.sink if kind == "sink" else self.echo)["ppdp"]
+            self._start(
+                "ppdp", [BIN / "ppdp", "-l", f"127.0.0.1:{port}", "--upstream", f"127.0.0.1:{to}"]
+            )
+        pairs = [(self.sink, "sink"), (self.echo, "echo")]
+        haproxy = folder / "haproxy.cfg"
+        haproxy.write_text(
+            "global\n  maxconn 9900\ndefaults\n  mode tcp\n  timeout connect 5s\n"
+            "  timeout client 5m\n  timeout server 5m\n"
+            + "".join(
+                f"listen {name}\n  bind 127.0.0.1:{at['haproxy']}\n"
+                f"  server s 127.0.0.1:{at['direct']}\n"
+                for at, name in pairs
+            )
+        )
+        self._start("haproxy", ["haproxy", "-db", "-f", haproxy])
+        nginx = folder / "nginx.conf"
+        servers = "".join(
+            f"server {{ listen 127.0.0.1:{at['nginx']} backlog=4096; "
+            f"proxy_pass 127.0.0.1:{at['direct']}; proxy_half_close on; }}\n"
+            for at, _ in pairs
+        )
+        nginx.write_text(
+            "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n"
+            f"daemon off; pid {folder}/pid; error_log stderr; worker_processes auto;\n"
+            f"events {{ worker_connections 9900; }}\nstream {{ {servers} }}\n"
+        )
+        self._start("nginx", ["nginx", "-p", folder, "-c", nginx, "-e", "stderr"])
+        for port in ports:
+            self._await(port)
+
+    def _start(self, name: str, command: list[str | Path]) -> None:
+        path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PATH": path},
+            preexec_fn=limit,  # noqa: PLW1509
+        )
+        self.processes[name].append(process)
+
+    def _await(self, port: int) -> None:
+        import socket
+
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def cpu_s(self, name: str) -> float:
+        """CPU of all threads and children of a relay, from the scheduler's own nanoseconds."""
+        total = 0
+        for process in self.processes[name]:
+            for pid in (process.pid, *children(process.pid)):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    total += int((task / "schedstat").read_text().split()[0])
+        return total / 1e9
+
+    def resident_bytes(self, name: str, which: int) -> int:
+        statm = Path(f"/proc/{self.processes[name][which].pid}/statm").read_text()
+        return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def close(self) -> None:
+        for processes in self.processes.values():
+            for process in processes:
+                process.terminate()
+        for processes in self.processes.values():
+            for process in processes:
+                process.wait(30)
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    build = ["cargo", "build", "--release", "--quiet", "-p", "kojuto-io", "--example", "relay_load"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    made = Field(tmp_path_factory.mktemp("relay"))
+    yield made
+    made.close()
+
+
+def load(*arguments: str | int) -> float:
+    """Run a client; the seconds it printed."""
+    done = subprocess.run(
+        [str(LOAD), *map(str, arguments)], check=True, capture_output=True, timeout=300
+    )
+    return float(done.stdout)
+
+
+def rounds(field: Field, work: str, ports: dict[str, int], amount: int) -> list[dict[str, float]]:
+    """Each side once per round, in turn; what every side took."""
+    for name in NAMES:
+        load(work, ports[name], max(amount // 10, 16))
+    return [{name: load(work, ports[name], amount) for name in NAMES} for _ in range(RUNS)]
+
+
+def add(table: Table, name: str, question: str, ratios: list[float], bound: float | None,
+        at_least: bool, figures: dict[str, float]) -> Row:  # fmt: skip
+    row = Row(name, question, statistics.median(ratios), min(ratios), max(ratios), bound, at_least,
+              figures)  # fmt: skip
+    return table.add(row)
+
+
+def test_bulk(table: Table, field: Field) -> None:
+    """Throughput of one connection, and the CPU that each relay spent on it."""
+    before = {name: field.cpu_s(name) for name in NAMES}
+    found = rounds(field, "bulk", field.sink, BULK_BYTES)
+    gigabytes = (RUNS + 0.1) * BULK_BYTES / 1e9
+    cpu = {name: (field.cpu_s(name) - before[name]) / gigabytes for name in NAMES}
+    rates = {name: statistics.median(BULK_BYTES / 1e9 / r[name] for r in found) for name in NAMES}
+    figures = {f"{name}_gb_per_s": rate for name, rate in rates.items()}
+    rows = [
+        add(table, "relay, bulk, direct", "throughput of ppdp / direct TCP",
+            [r["direct"] / r["ppdp"] for r in found], 0.85, True, figures),
+        add(table, "relay, bulk, others", "throughput of ppdp / the better of HAProxy and nginx",
+            [min(r["haproxy"], r["nginx"]) / r["ppdp"] for r in found], 1.7, True, figures),
+    ]  # fmt: skip
+    # The servers behind have worked for all four.
+    figures = {f"{name}_cpu_s_per_gb": cpu[name] for name in NAMES if name != "direct"}
+    for other in ("haproxy", "nginx"):
+        ratio = cpu["ppdp"] / cpu[other]
+        rows.append(add(table, f"relay, CPU, {other}", f"CPU seconds per GB of ppdp / {other}",
+                        [ratio], 1.0, False, figures))  # fmt: skip
+    assert all(row.ok for row in rows)
+
+
+def test_round_trip(table: Table, field: Field) -> None:
+    """64 bytes there and back, one connection."""
+    found = rounds(field, "rtt", field.echo, ROUND_TRIPS)
+    figures = {f"{name}_us": statistics.median(r[name] for r in found) / ROUND_TRIPS * 1e6
+               for name in NAMES}  # fmt: skip
+    row = add(table, "relay, round trip", "time of a 64-byte round trip, ppdp / nginx stream",
+              [r["ppdp"] / r["nginx"] for r in found], 1.0, False, figures)  # fmt: skip
+    assert row.ok
+
+
+def test_connection_rate(table: Table, field: Field) -> None:
+    """Connect, one byte there and back, close; 16 clients at a time."""
+    found = rounds(field, "rate", field.echo, CONNECTIONS)
+    figures = {f"{name}_per_s": CONNECTIONS / statistics.median(r[name] for r in found)
+               for name in NAMES}  # fmt: skip
+    row = add(table, "relay, connections", "connections per second, ppdp / HAProxy",
+              [r["haproxy"] / r["ppdp"] for r in found], 1.0, True, figures)  # fmt: skip
+    assert row.ok
+
+
+def test_many_connections(table: Table, field: Field) -> None:
+    """CPU per round trip with 10, 1,000 and 10,000 open connections, and their memory."""
+    limit()
+    most = most_connections()
+    cost: dict[int, float] = {}
+    memory = 0
+    for count in (10, 1_000, most):
+        client = subprocess.Popen(
+            [str(LOAD), "fan", str(field.echo["ppdp"]), str(count), str(30_000 // count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert client.stdin is not None
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"open\n"
+        memory = field.resident_bytes("ppdp", 1)
+        before = field.cpu_s("ppdp")
+        client.stdin.write(b"\n")
+        client.stdin.flush()
+        client.stdout.readline()
+        cost[count] = (field.cpu_s("ppdp") - before) / (30_000 // count * count) * 1e6
+        client.communicate(b"\n", timeout=60)
+    rows = [
+        add(table, "relay, growth", f"CPU of a round trip at {most} connections / at 10",
+            [cost[most] / cost[10]], 2.0, False,
+            {f"at_{count}_us": value for count, value in cost.items()}),
+        add(table, "relay, memory", f"resident bytes at {most} connections / as much of 100 MiB",
+            [memory / (most / 10_000 * (100 << 20))], 1.0, False, {"bytes": memory}),
+    ]  # fmt: skip
+    assert all(row.ok for row in rows)

@@ -1,0 +1,724 @@
+//! What a MySQL client asks and how it is answered, read from the bytes of both directions.
+//!
+//! Source: MySQL internals, "Client/Server Protocol"; MariaDB, "Client/Server Protocol" (extended
+//! capabilities). Nothing is believed: every length is bounded and whatever does not fit makes the
+//! session opaque, with the reason.
+
+use std::collections::{HashMap, VecDeque};
+
+/// Bytes of a command that are kept; the rest is counted.
+pub const MAX_TEXT: usize = 64 << 10;
+const MAX_REPLY: usize = 1024;
+const MAX_PENDING: usize = 1024;
+const MAX_STATEMENTS: usize = 4096;
+
+const CONNECT_WITH_DB: u32 = 1 << 3;
+const COMPRESS: u32 = 1 << 5;
+const SSL: u32 = 1 << 11;
+const SECURE_CONNECTION: u32 = 1 << 15;
+const LENENC_AUTH: u32 = 1 << 21;
+const DEPRECATE_EOF: u32 = 1 << 24;
+const ZSTD: u32 = 1 << 26;
+const QUERY_ATTRIBUTES: u32 = 1 << 27;
+/// Not set by MariaDB, whose extended capabilities are then valid.
+const LONG_PASSWORD: u32 = 1;
+/// MariaDB: the columns of a prepared statement are not sent again.
+const CACHE_METADATA: u32 = 1 << 4;
+const MORE_RESULTS: u16 = 8;
+
+/// A command and its answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Command {
+    /// `COM_QUERY` and so on; a number for one that is unknown.
+    pub name: String,
+    /// The SQL, schema or table, as the client sent it, at most [`MAX_TEXT`] bytes.
+    pub text: Vec<u8>,
+    /// The text was longer.
+    pub truncated: bool,
+    /// The statement of COM_STMT_*.
+    pub statement: Option<u32>,
+    /// When it was sent, seconds.
+    pub sent_s: f64,
+    /// Seconds until the first byte of the answer, None without one.
+    pub first_reply_s: Option<f64>,
+    /// Rows of the answer.
+    pub rows: u64,
+    /// Rows that were changed.
+    pub affected: u64,
+    /// The error's code and text.
+    pub error: Option<(u16, Vec<u8>)>,
+    /// The connection ended before the answer did.
+    pub unanswered: bool,
+}
+
+/// What a session has to tell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The client has logged in, or failed to.
+    Login {
+        /// The error's code and text.
+        error: Option<(u16, Vec<u8>)>,
+    },
+    /// A command was answered.
+    Command(Command),
+    /// Nothing more can be told, and why.
+    Opaque(&'static str),
+}
+
+/// Cuts one direction into packets; of each, the head is kept.
+#[derive(Debug, Default)]
+struct Framer {
+    header: [u8; 4],
+    have: usize,
+    left: usize,
+    continued: bool,
+    head: Vec<u8>,
+    total: u64,
+    sequence: u8,
+}
+
+impl Framer {
+    /// Takes bytes up to the end of one whole packet; true when there is one in `head`.
+    fn feed(&mut self, bytes: &mut &[u8], keep: usize) -> bool {
+        while !bytes.is_empty() || (self.have == 4 && self.left == 0) {
+            if self.have < 4 {
+                self.header[self.have] = bytes[0];
+                self.have += 1;
+                *bytes = &bytes[1..];
+                if self.have == 4 {
+                    let [a, b, c, sequence] = self.header;
+                    self.left = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+                    if !self.continued {
+                        self.head.clear();
+                        self.total = 0;
+                        self.sequence = sequence;
+                    }
+                    self.continued = self.left == 0xff_ffff;
+                }
+                continue;
+            }
+            let count = self.left.min(bytes.len());
+            let room = keep.saturating_sub(self.head.len()).min(count);
+            self.head.extend_from_slice(&bytes[..room]);
+            self.total += count as u64;
+            self.left -= count;
+            *bytes = &bytes[count..];
+            if self.left == 0 {
+                self.have = 0;
+                if !self.continued {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}
+
+/// What the next packet of the server means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Expect {
+    /// The beginning of an answer.
+    Start,
+    /// So many column definitions (and an EOF where the protocol has one), then rows.
+    Columns(u64),
+    Rows,
+    /// Definitions after a prepared statement, then nothing.
+    Definitions {
+        left: u64,
+        second: u64,
+    },
+    /// A list that ends with EOF (COM_FIELD_LIST, COM_STMT_FETCH).
+    List,
+}
+
+#[derive(Debug, PartialEq)]
+enum Phase {
+    Greeting,
+    Response,
+    Authentication,
+    Commands,
+    Opaque,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    phase: Phase,
+    client: Framer,
+    server: Framer,
+    capabilities: u32,
+    extended: u32,
+    server_extended: u32,
+    pending: VecDeque<(u8, Command)>,
+    expect: Expect,
+    statements: HashMap<u32, Vec<u8>>,
+    last_statement: u32,
+    infile: bool,
+    /// Who has logged in.
+    pub user: Vec<u8>,
+    /// The default schema.
+    pub database: Vec<u8>,
+    wanted_database: Vec<u8>,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Session {
+            phase: Phase::Greeting,
+            client: Framer::default(),
+            server: Framer::default(),
+            capabilities: 0,
+            extended: 0,
+            server_extended: 0,
+            pending: VecDeque::new(),
+            expect: Expect::Start,
+            statements: HashMap::new(),
+            last_statement: 0,
+            infile: false,
+            user: Vec::new(),
+            database: Vec::new(),
+            wanted_database: Vec::new(),
+        }
+    }
+}
+
+impl Session {
+    /// A session that begins in the middle, after the login, with these capabilities.
+    pub fn logged_in(capabilities: u32) -> Session {
+        Session { phase: Phase::Commands, capabilities, ..Session::default() }
+    }
+
+    /// Bytes of the client at the time `now_s`.
+    pub fn from_client(&mut self, mut bytes: &[u8], now_s: f64, out: &mut Vec<Event>) {
+        while self.phase != Phase::Opaque && self.client.feed(&mut bytes, MAX_TEXT) {
+            match self.phase {
+                Phase::Greeting => self.opaque("the client spoke first: no MySQL", out),
+                Phase::Response => self.handshake_response(out),
+                Phase::Authentication | Phase::Opaque => {}
+                Phase::Commands => self.command(now_s, out),
+            }
+        }
+    }
+
+    /// Bytes of the server at the time `now_s`.
+    pub fn from_server(&mut self, mut bytes: &[u8], now_s: f64, out: &mut Vec<Event>) {
+        if !bytes.is_empty()
+            && self.phase == Phase::Commands
+            && let Some((_, command)) = self.pending.front_mut()
+            && command.first_reply_s.is_none()
+        {
+            command.first_reply_s = Some(now_s - command.sent_s);
+        }
+        while self.phase != Phase::Opaque && self.server.feed(&mut bytes, MAX_REPLY) {
+            let head = std::mem::take(&mut self.server.head);
+            match self.phase {
+                Phase::Greeting => self.greeting(&head, out),
+                Phase::Response => {}
+                Phase::Authentication => self.authentication(&head, out),
+                Phase::Commands => self.answer(&head, now_s, out),
+                Phase::Opaque => {}
+            }
+            self.server.head = head;
+        }
+    }
+
+    /// The connection has ended: what was not answered is told.
+    pub fn end(&mut self, out: &mut Vec<Event>) {
+        for (_, mut command) in self.pending.drain(..) {
+            command.unanswered = true;
+            out.push(Event::Command(command));
+        }
+    }
+
+    /// Bytes are missing: the rest cannot be understood.
+    pub fn lost(&mut self, out: &mut Vec<Event>) {
+        if self.phase != Phase::Opaque {
+            self.end(out);
+            self.opaque("bytes were dropped from the dump", out);
+        }
+    }
+
+    fn opaque(&mut self, why: &'static str, out: &mut Vec<Event>) {
+        self.phase = Phase::Opaque;
+        self.pending.clear();
+        self.statements.clear();
+        out.push(Event::Opaque(why));
+    }
+
+    // -- login ------------------------------------------------------------------------------
+
+    fn greeting(&mut self, head: &[u8], out: &mut Vec<Event>) {
+        if head.first() == Some(&0xff) {
+            out.push(Event::Login { error: Some(error_of(head)) });
+            self.phase = Phase::Response;
+            return;
+        }
+        let version_end = head.iter().skip(1).position(|&b| b == 0).map(|at| at + 2);
+        let parsed = version_end.filter(|_| head[0] == 10).and_then(|at| {
+            // thread id 4, salt 8, filler 1, capabilities 2, charset 1, status 2, capabilities 2
+            let low = u16_at(head, at + 13)?;
+            let high = u16_at(head, at + 18).unwrap_or(0);
+            let extended = u32_at(head, at + 27).unwrap_or(0);
+            Some((u32::from(high) << 16 | u32::from(low), extended))
+        });
+        let Some((capabilities, extended)) = parsed else {
+            return self.opaque("the server's greeting is no MySQL", out);
+        };
+        self.capabilities = capabilities;
+        self.server_extended = if capabilities & LONG_PASSWORD == 0 { extended } else { 0 };
+        self.phase = Phase::Response;
+    }
+
+    fn handshake_response(&mut self, out: &mut Vec<Event>) {
+        let head = std::mem::take(&mut self.client.head);
+        let Some(wanted) = u32_at(&head, 0).filter(|_| head.len() >= 32) else {
+            return self.opaque("the handshake is older than MySQL 4.1", out);
+        };
+        if wanted & SSL != 0 && head.len() == 32 {
+            return self.opaque("TLS", out);
+        }
+        let client_extended =
+            if wanted & LONG_PASSWORD == 0 { u32_at(&head, 28).unwrap_or(0) } else { 0 };
+        self.extended = self.server_extended & client_extended;
+        self.capabilities &= wanted;
+        let mut rest = &head[32..];
+        self.user = until_nul(&mut rest);
+        skip_auth(&mut rest, self.capabilities);
+        if self.capabilities & CONNECT_WITH_DB != 0 {
+            self.database = until_nul(&mut rest);
+        }
+        self.phase = Phase::Authentication;
+    }
+
+    fn authentication(&mut self, head: &[u8], out: &mut Vec<Event>) {
+        match head.first() {
+            Some(0) => {
+                out.push(Event::Login { error: None });
+                self.phase = Phase::Commands;
+                self.expect = Expect::Start;
+                if self.capabilities & (COMPRESS | ZSTD) != 0 {
+                    self.opaque("compressed", out);
+                }
+            }
+            Some(0xff) => out.push(Event::Login { error: Some(error_of(head)) }),
+            _ => {} // another round
+        }
+    }
+
+    // -- commands ---------------------------------------------------------------------------
+
+    fn command(&mut self, now_s: f64, out: &mut Vec<Event>) {
+        let head = std::mem::take(&mut self.client.head);
+        if self.infile {
+            self.infile = self.client.total > 0;
+            return;
+        }
+        let Some((&code, body)) = head.split_first() else { return };
+        let mut text = body;
+        let mut statement = None;
+        match code {
+            0x03 if self.capabilities & QUERY_ATTRIBUTES != 0 => {
+                text = skip_attributes(body).unwrap_or(body);
+            }
+            0x04 => text = body.split(|&b| b == 0).next().unwrap_or(body),
+            0x17..=0x1a | 0x1c => {
+                let id = u32_at(body, 0);
+                statement = id.map(|id| if id == u32::MAX { self.last_statement } else { id });
+                text =
+                    statement.and_then(|id| self.statements.get(&id)).map_or(&[], |sql| &sql[..]);
+            }
+            0x11 => text = body.split(|&b| b == 0).next().unwrap_or(body),
+            0x01 | 0x0e | 0x1f => text = &[],
+            _ => {}
+        }
+        let command = Command {
+            name: name_of(code),
+            text: text.to_vec(),
+            truncated: self.client.total > head.len() as u64,
+            statement,
+            sent_s: now_s,
+            ..Command::default()
+        };
+        match code {
+            0x01 | 0x18 => out.push(Event::Command(command)), // no answer comes
+            0x19 => {
+                statement.and_then(|id| self.statements.remove(&id));
+                out.push(Event::Command(command));
+            }
+            0x12 | 0x1e => {
+                out.push(Event::Command(command));
+                self.opaque("a replication stream follows", out);
+            }
+            0x11 => {
+                self.user = text.to_vec();
+                out.push(Event::Command(command));
+                self.phase = Phase::Authentication;
+            }
+            _ if self.pending.len() >= MAX_PENDING => self.opaque("too many open commands", out),
+            _ => self.pending.push_back((code, command)),
+        }
+    }
+
+    fn answer(&mut self, head: &[u8], now_s: f64, out: &mut Vec<Event>) {
+        let Some((code, command)) = self.pending.front_mut() else { return };
+        let code = *code;
+        let deprecate_eof = self.capabilities & DEPRECATE_EOF != 0;
+        let is_eof = head.first() == Some(&0xfe) && self.server.total < 9;
+        let is_end = is_eof
+            || (deprecate_eof && head.first() == Some(&0xfe) && self.server.total < 0xff_ffff);
+        if head.first() == Some(&0xff)
+            && !matches!(self.expect, Expect::Columns(_) | Expect::Definitions { .. })
+        {
+            command.error = Some(error_of(head));
+            return self.answered(out, now_s);
+        }
+        match self.expect {
+            Expect::Start => match (code, head.first()) {
+                (0x09, _) => self.answered(out, now_s), // COM_STATISTICS: a text
+                (0x04, _) if !is_end => self.expect = Expect::List,
+                (0x1c, _) if !is_end => {
+                    command.rows += 1;
+                    self.expect = Expect::List;
+                }
+                (0x16, Some(0)) => self.prepared(head, out, now_s),
+                (_, Some(0)) => {
+                    let mut rest = &head[1..];
+                    command.affected += lenenc(&mut rest).unwrap_or(0);
+                    let _ = lenenc(&mut rest);
+                    self.maybe_more(u16_at(rest, 0).unwrap_or(0), out, now_s);
+                }
+                (_, Some(0xfb)) => self.infile = true,
+                (_, Some(0xfe)) => self.answered(out, now_s),
+                (_, Some(_)) => {
+                    let mut rest = head;
+                    let columns = lenenc(&mut rest).unwrap_or(0);
+                    let cached = code == 0x17 && self.extended & CACHE_METADATA != 0;
+                    let skipped = cached && rest.first() == Some(&0);
+                    self.expect = self.after_columns(if skipped { 0 } else { columns });
+                }
+                (_, None) => self.opaque("an empty answer", out),
+            },
+            Expect::Columns(left) if left > 1 => self.expect = Expect::Columns(left - 1),
+            Expect::Columns(1) => self.expect = self.after_columns(0),
+            Expect::Columns(_) => self.expect = Expect::Rows, // the EOF between columns and rows
+            Expect::Rows if is_end => {
+                let status = if is_eof && !deprecate_eof {
+                    u16_at(head, 3)
+                } else {
+                    let mut rest = &head[1..];
+                    let _ = (lenenc(&mut rest), lenenc(&mut rest));
+                    u16_at(rest, 0)
+                };
+                self.maybe_more(status.unwrap_or(0), out, now_s);
+            }
+            Expect::Rows => command.rows += 1,
+            Expect::List if is_end => self.answered(out, now_s),
+            Expect::List => command.rows += 1,
+            Expect::Definitions { left, second } => {
+                self.expect = Expect::Definitions { left: left - 1, second };
+                self.definitions(out, now_s);
+            }
+        }
+    }
+
+    /// What follows when `columns` definitions are still to come.
+    fn after_columns(&self, columns: u64) -> Expect {
+        if columns == 0 && self.capabilities & DEPRECATE_EOF != 0 {
+            Expect::Rows
+        } else {
+            Expect::Columns(columns)
+        }
+    }
+
+    fn prepared(&mut self, head: &[u8], out: &mut Vec<Event>, now_s: f64) {
+        let (Some(id), Some(columns), Some(parameters)) =
+            (u32_at(head, 1), u16_at(head, 5), u16_at(head, 7))
+        else {
+            return self.opaque("a short answer to COM_STMT_PREPARE", out);
+        };
+        if let Some((_, command)) = self.pending.front_mut() {
+            command.statement = Some(id);
+            if self.statements.len() < MAX_STATEMENTS {
+                self.statements.insert(id, command.text.clone());
+            }
+        }
+        self.last_statement = id;
+        // Each list of definitions ends with an EOF where the protocol has one.
+        let eof = u64::from(self.capabilities & DEPRECATE_EOF == 0);
+        let length = |count: u16| if count == 0 { 0 } else { u64::from(count) + eof };
+        self.expect = Expect::Definitions { left: length(parameters), second: length(columns) };
+        self.definitions(out, now_s);
+    }
+
+    fn definitions(&mut self, out: &mut Vec<Event>, now_s: f64) {
+        if let Expect::Definitions { left: 0, second } = self.expect {
+            if second == 0 {
+                self.answered(out, now_s);
+            } else {
+                self.expect = Expect::Definitions { left: second, second: 0 };
+            }
+        }
+    }
+
+    fn maybe_more(&mut self, status: u16, out: &mut Vec<Event>, now_s: f64) {
+        self.expect = Expect::Start;
+        if status & MORE_RESULTS == 0 {
+            self.answered(out, now_s);
+        }
+    }
+
+    fn answered(&mut self, out: &mut Vec<Event>, now_s: f64) {
+        self.expect = Expect::Start;
+        self.infile = false;
+        let Some((code, command)) = self.pending.pop_front() else { return };
+        if code == 0x02 && command.error.is_none() {
+            self.wanted_database.clone_from(&command.text);
+            self.database = std::mem::take(&mut self.wanted_database);
+        }
+        out.push(Event::Command(command));
+        // With several commands under way, the rest of these bytes belongs to the next one.
+        if let Some((_, next)) = self.pending.front_mut()
+            && next.first_reply_s.is_none()
+        {
+            next.first_reply_s = Some(now_s - next.sent_s);
+        }
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// A length-encoded integer.
+fn lenenc(rest: &mut &[u8]) -> Option<u64> {
+    let (&first, tail) = rest.split_first()?;
+    let width = match first {
+        0xfc => 2,
+        0xfd => 3,
+        0xfe => 8,
+        0xfb | 0xff => return None,
+        small => {
+            *rest = tail;
+            return Some(u64::from(small));
+        }
+    };
+    let (digits, tail) = tail.split_at_checked(width)?;
+    *rest = tail;
+    Some(digits.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+}
+
+fn skip(rest: &mut &[u8], count: u64) -> Option<()> {
+    *rest = rest.get(usize::try_from(count).ok()?..)?;
+    Some(())
+}
+
+fn until_nul(rest: &mut &[u8]) -> Vec<u8> {
+    let end = rest.iter().position(|&b| b == 0).unwrap_or(rest.len());
+    let text = rest[..end].to_vec();
+    *rest = rest.get(end + 1..).unwrap_or_default();
+    text
+}
+
+fn skip_auth(rest: &mut &[u8], capabilities: u32) {
+    let length = if capabilities & LENENC_AUTH != 0 {
+        lenenc(rest)
+    } else if capabilities & SECURE_CONNECTION != 0 {
+        let length = rest.first().map(|&b| u64::from(b));
+        let _ = skip(rest, 1);
+        length
+    } else {
+        until_nul(rest);
+        Some(0)
+    };
+    if skip(rest, length.unwrap_or(u64::MAX)).is_none() {
+        *rest = &[];
+    }
+}
+
+fn error_of(head: &[u8]) -> (u16, Vec<u8>) {
+    let code = u16_at(head, 1).unwrap_or(0);
+    let text = head.get(3..).unwrap_or_default();
+    let text = if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
+    (code, text.to_vec())
+}
+
+/// The SQL behind the query attributes (MySQL 8.0.23).
+fn skip_attributes(body: &[u8]) -> Option<&[u8]> {
+    let mut rest = body;
+    let count = lenenc(&mut rest)?;
+    lenenc(&mut rest)?; // sets, always 1
+    if count == 0 {
+        return Some(rest);
+    }
+    let count = usize::try_from(count).ok().filter(|&count| count <= rest.len())?;
+    let nulls = rest.get(..count.div_ceil(8))?;
+    rest = &rest[nulls.len()..];
+    if *rest.first()? != 1 {
+        return None;
+    }
+    skip(&mut rest, 1)?;
+    let mut kinds = Vec::with_capacity(count);
+    for _ in 0..count {
+        kinds.push(*rest.first()?);
+        skip(&mut rest, 2)?;
+        let name = lenenc(&mut rest)?;
+        skip(&mut rest, name)?;
+    }
+    for (at, kind) in kinds.into_iter().enumerate() {
+        if nulls[at / 8] >> (at % 8) & 1 == 1 {
+            continue;
+        }
+        let width = match kind {
+            6 => 0,
+            1 => 1,
+            2 | 13 => 2,
+            3 | 4 | 9 => 4,
+            5 | 8 => 8,
+            7 | 10..=12 => {
+                let length = u64::from(*rest.first()?);
+                skip(&mut rest, 1)?;
+                length
+            }
+            _ => lenenc(&mut rest)?,
+        };
+        skip(&mut rest, width)?;
+    }
+    Some(rest)
+}
+
+fn name_of(code: u8) -> String {
+    const NAMES: [&str; 32] = [
+        "SLEEP",
+        "QUIT",
+        "INIT_DB",
+        "QUERY",
+        "FIELD_LIST",
+        "CREATE_DB",
+        "DROP_DB",
+        "REFRESH",
+        "SHUTDOWN",
+        "STATISTICS",
+        "PROCESS_INFO",
+        "CONNECT",
+        "PROCESS_KILL",
+        "DEBUG",
+        "PING",
+        "TIME",
+        "DELAYED_INSERT",
+        "CHANGE_USER",
+        "BINLOG_DUMP",
+        "TABLE_DUMP",
+        "CONNECT_OUT",
+        "REGISTER_SLAVE",
+        "STMT_PREPARE",
+        "STMT_EXECUTE",
+        "STMT_SEND_LONG_DATA",
+        "STMT_CLOSE",
+        "STMT_RESET",
+        "SET_OPTION",
+        "STMT_FETCH",
+        "DAEMON",
+        "BINLOG_DUMP_GTID",
+        "RESET_CONNECTION",
+    ];
+    match NAMES.get(usize::from(code)) {
+        Some(name) => format!("COM_{name}"),
+        None => format!("COM_{code:#04x}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+    }
+
+    /// The command of a client packet, fed byte by byte.
+    fn command(hex: &str, capabilities: u32) -> Command {
+        let mut session = Session::logged_in(capabilities);
+        let mut out = Vec::new();
+        for byte in bytes(hex) {
+            session.from_client(&[byte], 1.0, &mut out);
+        }
+        session.end(&mut out);
+        match &out[..] {
+            [Event::Command(command)] => command.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    // Packets from zeek/zeek, testing/btest/Traces/mysql (BSD-3-Clause), and deepflowio/deepflow,
+    // agent/resources/test/flow_generator/mysql (Apache-2.0).
+    #[test]
+    fn packets_of_real_clients() {
+        let plain = command(
+            "210000000373656c65637420404076657273696f6e5f636f6d6d656e74206c696d69742031",
+            0,
+        );
+        assert_eq!(
+            (&plain.name[..], &plain.text[..]),
+            ("COM_QUERY", &b"select @@version_comment limit 1"[..])
+        );
+        let with = command("1100000003000173686f7720646174616261736573", QUERY_ATTRIBUTES);
+        assert_eq!(with.text, b"show databases");
+        let typed = "5400000003040100010180076e756d62657231fe0007737472696e67310a000564617465310c\
+            00096461746574696d65312a086120737472696e6704c3070a1207c607091a0c0d0e53454c4543542076657273696f6e2829";
+        assert_eq!(command(&typed.replace(' ', ""), QUERY_ATTRIBUTES).text, b"SELECT version()");
+        let init = command("050000000274657374", 0);
+        assert_eq!((&init.name[..], &init.text[..]), ("COM_INIT_DB", &b"test"[..]));
+        let list = command("07000000046167656e7400", 0);
+        assert_eq!((&list.name[..], &list.text[..]), ("COM_FIELD_LIST", &b"agent"[..]));
+        assert_eq!(command("0100000001", 0).name, "COM_QUIT");
+        assert_eq!(command("010000000e", 0).name, "COM_PING");
+        let prepare = command(
+            "290000001653454c454354202a2046524f4d2060636f6e74726f6c6c657260205748455245206970203c3e203f",
+            0,
+        );
+        assert_eq!(prepare.text, b"SELECT * FROM `controller` WHERE ip <> ?");
+    }
+
+    #[test]
+    fn a_statement_is_known_by_its_id_and_errors_by_their_code() {
+        let mut session = Session::logged_in(0);
+        let mut out = Vec::new();
+        session.from_client(&[&[9, 0, 0, 0, 0x16][..], b"SELECT ?"].concat(), 1.0, &mut out);
+        session.from_server(&[12, 0, 0, 1, 0, 7, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], 1.5, &mut out);
+        assert!(out.is_empty(), "the definition of the parameter is still to come");
+        session.from_server(&[1, 0, 0, 2, b'd', 5, 0, 0, 3, 0xfe, 0, 0, 2, 0], 1.6, &mut out);
+        let Some(Event::Command(prepared)) = out.pop() else { panic!() };
+        assert_eq!((prepared.statement, prepared.first_reply_s), (Some(7), Some(0.5)));
+        session.from_client(&[5, 0, 0, 0, 0x17, 7, 0, 0, 0], 2.0, &mut out);
+        session.from_server(b"\x0d\0\0\x01\xff\x28\x04#42000oops", 2.25, &mut out);
+        let Some(Event::Command(executed)) = out.pop() else { panic!() };
+        assert_eq!(executed.text, b"SELECT ?");
+        assert_eq!(executed.error, Some((1064, b"oops".to_vec())));
+    }
+
+    #[test]
+    fn rows_are_counted_over_several_results_and_a_packet_of_16_mib() {
+        let mut session = Session::logged_in(0);
+        let mut out = Vec::new();
+        let long =
+            [&[0xff, 0xff, 0xff, 0, 3][..], &vec![b'x'; 0xff_fffe], &[2, 0, 0, 1, b'y', b'z']]
+                .concat();
+        session.from_client(&long, 1.0, &mut out);
+        let eof = |more: u8| [5, 0, 0, 9, 0xfe, 0, 0, more, 0];
+        let row = [2, 0, 0, 9, 1, b'a'];
+        let one = |more| {
+            [&[1, 0, 0, 1, 1, 1, 0, 0, 2, b'd'][..], &eof(0), &row, &row, &eof(more)].concat()
+        };
+        for byte in [one(8), one(0)].concat() {
+            session.from_server(&[byte], 2.0, &mut out);
+        }
+        let [Event::Command(command)] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(command.rows, 4);
+        assert!(command.truncated);
+        assert_eq!(command.text.len(), MAX_TEXT - 1);
+    }
+}

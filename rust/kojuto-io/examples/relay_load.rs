@@ -1,0 +1,162 @@
+//! The two ends of a relay under measurement: `relay_load serve echo|sink PORT` and the clients
+//! `bulk PORT BYTES`, `rtt PORT COUNT`, `rate PORT COUNT`, `fan PORT CONNECTIONS ROUNDS`, each of
+//! which prints the seconds that its work took. Only for `make bench`.
+#![allow(clippy::print_stdout, reason = "a command-line program")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["serve", kind, port] => serve(kind == "echo", port.parse()?),
+        ["bulk", port, bytes] => bulk(port.parse()?, bytes.parse()?),
+        ["rtt", port, count] => rtt(port.parse()?, count.parse()?),
+        ["rate", port, count] => rate(port.parse()?, count.parse()?),
+        ["fan", port, connections, rounds] => {
+            fan(port.parse()?, connections.parse()?, rounds.parse()?)
+        }
+        _ => Err("see the head of relay_load.rs".into()),
+    }
+}
+
+fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn watch(epoll: RawFd, fd: RawFd) {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: fd as u64 };
+    // SAFETY: the event lives for the call.
+    unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+}
+
+/// One thread, level-triggered; answers what it reads, or throws it away.
+fn serve(echo: bool, port: u16) -> Outcome {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    // SAFETY: no pointers; a longer queue than the standard library asks for.
+    unsafe { libc::listen(listener.as_raw_fd(), 4096) };
+    listener.set_nonblocking(true)?;
+    // SAFETY: no pointers.
+    let epoll = unsafe { libc::epoll_create1(0) };
+    watch(epoll, listener.as_raw_fd());
+    let mut streams: Vec<Option<TcpStream>> = Vec::new();
+    let mut buffer = vec![0; 256 << 10];
+    let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; 256];
+    loop {
+        // SAFETY: room for as many events as are asked for.
+        let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), 256, -1) };
+        for event in &events[..count.max(0) as usize] {
+            let fd = event.u64 as usize;
+            if fd == listener.as_raw_fd() as usize {
+                while let Ok((stream, _)) = listener.accept() {
+                    stream.set_nodelay(true)?;
+                    let fd = stream.as_raw_fd() as usize;
+                    watch(epoll, fd as RawFd);
+                    if streams.len() <= fd {
+                        streams.resize_with(fd + 1, || None);
+                    }
+                    streams[fd] = Some(stream);
+                }
+                continue;
+            }
+            let Some(stream) = streams.get_mut(fd).and_then(Option::as_mut) else { continue };
+            let ended = match stream.read(&mut buffer) {
+                Ok(0) | Err(_) => true,
+                Ok(count) => echo && stream.write_all(&buffer[..count]).is_err(),
+            };
+            if ended {
+                streams[fd] = None;
+            }
+        }
+    }
+}
+
+fn bulk(port: u16, bytes: usize) -> Outcome {
+    let mut stream = connect(port)?;
+    let block = vec![7u8; 256 << 10];
+    let began = Instant::now();
+    let mut left = bytes;
+    while left > 0 {
+        let count = left.min(block.len());
+        stream.write_all(&block[..count])?;
+        left -= count;
+    }
+    stream.shutdown(Shutdown::Write)?;
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest)?;
+    println!("{}", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn rtt(port: u16, count: usize) -> Outcome {
+    let mut stream = connect(port)?;
+    let (message, mut answer) = ([7u8; 64], [0u8; 64]);
+    for round in 0.. {
+        if round == count / 10 {
+            break;
+        }
+        stream.write_all(&message)?;
+        stream.read_exact(&mut answer)?;
+    }
+    let began = Instant::now();
+    for _ in 0..count {
+        stream.write_all(&message)?;
+        stream.read_exact(&mut answer)?;
+    }
+    println!("{}", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn rate(port: u16, count: usize) -> Outcome {
+    const CLIENTS: usize = 16;
+    let began = Instant::now();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            std::thread::spawn(move || -> std::io::Result<()> {
+                for _ in 0..count / CLIENTS {
+                    let mut stream = connect(port)?;
+                    stream.write_all(b"x")?;
+                    stream.read_exact(&mut [0])?;
+                }
+                Ok(())
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().map_err(|_| "a client panicked")??;
+    }
+    println!("{}", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Opens connections, says so, waits for a line of input, then sends around over all of them.
+fn fan(port: u16, connections: usize, rounds: usize) -> Outcome {
+    let mut streams = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        streams.push(connect(port)?);
+    }
+    let (message, mut answer) = ([7u8; 64], [0u8; 64]);
+    for stream in &mut streams {
+        stream.write_all(&message)?;
+        stream.read_exact(&mut answer)?;
+    }
+    println!("open");
+    std::io::stdin().read_line(&mut String::new())?;
+    let began = Instant::now();
+    for _ in 0..rounds {
+        for stream in &mut streams {
+            stream.write_all(&message)?;
+            stream.read_exact(&mut answer)?;
+        }
+    }
+    println!("{}", began.elapsed().as_secs_f64());
+    std::io::stdin().read_line(&mut String::new())?;
+    Ok(())
+}
