@@ -108,7 +108,7 @@ class Field:
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            except OSError:
+            except OSError:  # noqa: PERF203
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
@@ -159,14 +159,16 @@ def load(*arguments: str | int) -> float:
     return float(done.stdout)
 
 
-def rounds(field: Field, work: str, ports: dict[str, int], amount: int) -> list[dict[str, float]]:
+def rounds(work: str, ports: dict[str, int], amount: int) -> list[dict[str, float]]:
     """Each side once per round, in turn; what every side took."""
     for name in NAMES:
         load(work, ports[name], max(amount // 10, 16))
     return [{name: load(work, ports[name], amount) for name in NAMES} for _ in range(RUNS)]
 
 
-def add(table: Table, name: str, question: str, ratios: list[float], bound: float | None,
+def add(  # noqa: PLR0917
+    table: Table,
+        name: str, question: str, ratios: list[float], bound: float | None,
         at_least: bool, figures: dict[str, float]) -> Row:  # fmt: skip
     row = Row(name, question, statistics.median(ratios), min(ratios), max(ratios), bound, at_least,
               figures)  # fmt: skip
@@ -176,7 +178,7 @@ def add(table: Table, name: str, question: str, ratios: list[float], bound: floa
 def test_bulk(table: Table, field: Field) -> None:
     """Throughput of one connection, and the CPU that each relay spent on it."""
     before = {name: field.cpu_s(name) for name in NAMES}
-    found = rounds(field, "bulk", field.sink, BULK_BYTES)
+    found = rounds("bulk", field.sink, BULK_BYTES)
     gigabytes = (RUNS + 0.1) * BULK_BYTES / 1e9
     cpu = {name: (field.cpu_s(name) - before[name]) / gigabytes for name in NAMES}
     rates = {name: statistics.median(BULK_BYTES / 1e9 / r[name] for r in found) for name in NAMES}
@@ -198,7 +200,7 @@ def test_bulk(table: Table, field: Field) -> None:
 
 def test_round_trip(table: Table, field: Field) -> None:
     """64 bytes there and back, one connection."""
-    found = rounds(field, "rtt", field.echo, ROUND_TRIPS)
+    found = rounds("rtt", field.echo, ROUND_TRIPS)
     figures = {f"{name}_us": statistics.median(r[name] for r in found) / ROUND_TRIPS * 1e6
                for name in NAMES}  # fmt: skip
     row = add(table, "relay, round trip", "time of a 64-byte round trip, ppdp / nginx stream",
@@ -208,7 +210,7 @@ def test_round_trip(table: Table, field: Field) -> None:
 
 def test_connection_rate(table: Table, field: Field) -> None:
     """Connect, one byte there and back, close; 16 clients at a time."""
-    found = rounds(field, "rate", field.echo, CONNECTIONS)
+    found = rounds("rate", field.echo, CONNECTIONS)
     figures = {f"{name}_per_s": CONNECTIONS / statistics.median(r[name] for r in found)
                for name in NAMES}  # fmt: skip
     row = add(table, "relay, connections", "connections per second, ppdp / HAProxy",

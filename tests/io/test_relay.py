@@ -425,7 +425,7 @@ def test_ten_thousand_idle_connections_in_100_mib(stage: Stage) -> None:
         while not ended.is_set():
             try:
                 held.append(upstream.accept()[0])
-            except OSError:
+            except OSError:  # noqa: PERF203
                 return
 
     threading.Thread(target=hold, daemon=True).start()

@@ -307,3 +307,158 @@ fn refused(error: io::Error, ready: &mut bool) -> io::Result<()> {
         _ => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::os::fd::{OwnedFd, RawFd};
+    use std::os::unix::net::UnixStream;
+
+    use super::super::endpoint::{Endpoint, Tcp};
+    use super::*;
+
+    /// An endpoint of another kind: frames of one length byte and so many bytes, XOR 0x55, in
+    /// memory; it takes a few bytes at a time and ends by an empty frame.
+    #[derive(Default)]
+    struct Framed {
+        incoming: VecDeque<u8>,
+        outgoing: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+        refuse_next: bool,
+    }
+
+    impl Endpoint for Framed {
+        fn fd(&self) -> RawFd {
+            -1
+        }
+
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(&length) = self.incoming.front() else {
+                return Err(io::ErrorKind::WouldBlock.into());
+            };
+            let frame: Vec<u8> = self.incoming.drain(..=usize::from(length)).skip(1).collect();
+            for (to, from) in buffer.iter_mut().zip(&frame) {
+                *to = from ^ 0x55;
+            }
+            Ok(frame.len())
+        }
+
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.refuse_next = !self.refuse_next;
+            if self.refuse_next {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let count = bytes.len().min(100);
+            let mut out = self.outgoing.lock().unwrap();
+            out.push(count as u8);
+            out.extend(bytes[..count].iter().map(|b| b ^ 0x55));
+            Ok(count)
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            self.outgoing.lock().unwrap().push(0);
+            Ok(())
+        }
+
+        fn reset(&mut self) {}
+    }
+
+    fn frames(bytes: &[u8]) -> Vec<u8> {
+        let frame = |part: &[u8]| {
+            let mut frame = vec![part.len() as u8];
+            frame.extend(part.iter().map(|b| b ^ 0x55));
+            frame
+        };
+        bytes.chunks(100).flat_map(frame).chain([0]).collect()
+    }
+
+    fn socket() -> (Side, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut side = Side::new(Box::new(Tcp::new(OwnedFd::from(ours))));
+        side.readable = true;
+        (side, theirs)
+    }
+
+    #[test]
+    fn the_pump_does_not_know_which_kind_an_endpoint_is() {
+        use std::io::{Read, Write};
+        let body: Vec<u8> = (0..200_000u32).map(|i| (i * 7 % 251) as u8).collect();
+        let outgoing = std::sync::Arc::default();
+        let framed = Framed {
+            incoming: frames(&body).into(),
+            outgoing: std::sync::Arc::clone(&outgoing),
+            refuse_next: false,
+        };
+        let mut other = Side::new(Box::new(framed));
+        other.readable = true;
+        let (mut tcp, mut peer) = socket();
+        let (mut up, mut down) = (Pump::default(), Pump::default());
+        let mut tools = Tools::new();
+        let sent = body.clone();
+        let mut writer = peer.try_clone().unwrap();
+        let sender = std::thread::spawn(move || {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).unwrap();
+            got
+        });
+        while !(up.is_done() && down.is_done()) {
+            // What epoll would say.
+            for side in [&mut tcp, &mut other] {
+                side.readable = true;
+                side.writable = true;
+            }
+            for turn in [
+                up.turn(&mut tcp, &mut other, &mut tools, None),
+                down.turn(&mut other, &mut tcp, &mut tools, None),
+            ] {
+                assert!(matches!(turn, Turn::Waiting | Turn::Again | Turn::Done), "{turn:?}");
+            }
+        }
+        sender.join().unwrap();
+        assert_eq!((up.moved(), down.moved()), (200_000, 200_000));
+        assert_eq!(reader.join().unwrap(), body, "from frames to a socket");
+        let framed = outgoing.lock().unwrap();
+        let (mut rest, mut got) = (&framed[..], Vec::new());
+        while let [length @ 1..=100, tail @ ..] = rest {
+            let (frame, next) = tail.split_at(usize::from(*length));
+            got.extend(frame.iter().map(|b| b ^ 0x55));
+            rest = next;
+        }
+        assert_eq!(got, body, "from a socket to frames");
+        assert_eq!(rest, [0]);
+    }
+
+    #[test]
+    fn a_stream_that_fills_the_buffer_is_spliced_and_small_messages_are_copied_again() {
+        use std::io::{Read, Write};
+        let (mut from, mut source) = socket();
+        let (mut to, mut sink) = socket();
+        let mut pump = Pump::default();
+        let mut tools = Tools::new();
+        let mut buffer = vec![0; 1 << 20];
+        let mut round = |pump: &mut Pump, bytes: &[u8]| {
+            source.write_all(bytes).unwrap();
+            (from.readable, to.writable) = (true, true);
+            let turn = pump.turn(&mut from, &mut to, &mut tools, None);
+            assert!(matches!(turn, Turn::Waiting), "{turn:?}");
+            sink.read_exact(&mut buffer[..bytes.len()]).unwrap();
+            assert_eq!(&buffer[..bytes.len()], bytes);
+            assert!(pump.pipe.is_none(), "an idle direction holds no pipe");
+        };
+        round(&mut pump, &[1; 64]);
+        assert!(!pump.splicing);
+        for _ in 0..4 {
+            round(&mut pump, &[2; 100_000]);
+        }
+        assert!(pump.splicing);
+        for _ in 0..8 {
+            round(&mut pump, &[3; 64]);
+        }
+        assert!(!pump.splicing);
+        assert_eq!(pump.moved(), 64 + 400_000 + 8 * 64);
+    }
+}
