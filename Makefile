@@ -4,21 +4,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT_PACKAGES := datamash logrotate nginx-light postfix
+APT_PACKAGES := apache2-utils busybox-static daemontools datamash docker.io fping \
+                haproxy iproute2 iputils-ping libmariadb3 libnginx-mod-stream \
+                libserver-starter-perl logrotate mariadb-client mariadb-server \
+                nginx-light openssl postfix pv systemd tmux tshark zstd
 
 # Real logs, where they are at hand; a small one is part of the tests' data.
 REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              ../shared/corpora/accesslog/json/nginx-json-42tokyo-1.jsonl \
              ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
-APT_PACKAGES := fping iproute2 iputils-ping logrotate mariadb-server nginx-light postfix tmux
-APT_PACKAGES := apache2-utils daemontools logrotate mariadb-client mariadb-server nginx-light \
-	postfix pv zstd
-APT_PACKAGES := haproxy libnginx-mod-stream libserver-starter-perl logrotate nginx-light postfix systemd
-APT_PACKAGES := busybox-static docker.io haproxy libnginx-mod-stream libserver-starter-perl logrotate nginx-light postfix systemd
-APT_PACKAGES := busybox-static docker.io haproxy iproute2 libmariadb3 libnginx-mod-stream \
-	libserver-starter-perl logrotate mariadb-client mariadb-server nginx-light openssl postfix \
-	systemd tshark
 
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
 
@@ -70,7 +65,6 @@ fuzz:
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --zig --compatibility manylinux2014 --out dist
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin build --release --zig --compatibility manylinux2014 --out dist
 
 clean:
 	rm -rf $(VENV) target dist rust/fuzz/target

@@ -105,7 +105,6 @@ def chunks_of(data: bytes, sizes: Sequence[int]) -> list[bytes]:
     return [*pieces, data]
 
 
-
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A tmpfs of 64 KiB, to be filled; where mounting is refused the test fails under CI."""
@@ -119,5 +118,6 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("cannot mount a tmpfs")
     yield path
     subprocess.run(["umount", "--lazy", str(path)], check=True)
+
 
 pytest_plugins = ["tests.servers"]

@@ -1,10 +1,7 @@
 """The Rust core. Every call that waits or works long lets go of the GIL."""
 
 import builtins
-from collections.abc import Sequence
-from collections.abc import Callable
-from typing import final
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 from kojuto.common.follow import FollowOptions, Log
@@ -196,95 +193,6 @@ class Numbers:
 
     Raises:
         ValueError: an empty key, or an accuracy out of bounds.
-# -- sabo ---------------------------------------------------------------------------------------
-
-@final
-class Budget:
-    """One member's part of a budget of bytes a second, shared by lock files in a directory.
-
-    Args:
-        max_bandwidth: bytes a second of all members together.
-        work_dir: the directory of the lock files; None for a budget that nobody shares.
-        weight: how many shares this member takes.
-        min_share: bytes a second below which this member does not go.
-        burst: bytes that may be saved while nothing passes (at least 40 ms of the share are).
-
-    Raises:
-        OSError: the directory is missing, read-only or full.
-# -- servers ------------------------------------------------------------------------------------
-
-@final
-class LogWriter:
-    """Log lines on standard error, written by a thread of its own.
-
-    Nobody who logs ever waits: up to 8 MiB of lines wait for a slow reader of standard error,
-    lines beyond that are dropped and their number is logged.
-
-    Args:
-        verbose: connections that say LOCAL in their PROXY header are logged too.
-    """
-
-    def __new__(cls, *, verbose: bool = False) -> LogWriter: ...
-    def write(self, line: bytes) -> None:
-        """Queue a line, its line feed included."""
-
-    def close(self) -> None:
-        """Write what is queued and end the thread."""
-
-@final
-class Dump:
-    """A dump of what passes through a relay, in the log or in a capture file.
-
-    The relay never waits for it: up to 32 MiB of bytes wait to be dumped, what comes beyond that
-    is dropped, counted and logged.
-
-    Args:
-        log: where its lines go.
-        tcp: hexadecimal lines: 0 none, 1 client to upstream, 2 both directions.
-        pings: MySQL pings are shown too.
-        mysql: a line for each MySQL command with its answer.
-        pcap: a capture file, created with mode 0600 or replaced.
-        redact: a regular expression over bytes; what matches is shown as asterisks.
-
-    Raises:
-        OSError: naming the capture file.
-        ValueError: the expression is wrong.
-    """
-
-    def __new__(
-        cls,
-        log: LogWriter,
-        *,
-        tcp: int = 0,
-        pings: bool = False,
-        mysql: bool = False,
-        pcap: str | None = None,
-        redact: str | None = None,
-    ) -> Dump: ...
-    def close(self) -> None:
-        """Write what is queued and end the thread."""
-
-@final
-class Relay:
-    """A running TCP relay; all its methods may be called from any thread.
-
-    Args:
-        log: where connections are logged.
-        connect_timeout_s: for each attempt to reach an upstream; 0 leaves it to the kernel.
-        idle_timeout_s: how long a connection may be silent; 0 for ever.
-        half_close_timeout_s: the same once one direction has ended.
-        header_timeout_s: how long a PROXY header may take.
-        header_in: ``off``, ``optional`` or ``require``: whether clients send a PROXY header.
-        trusted: address ranges whose headers are believed; empty for all.
-        header_out: ``off``, ``v1`` or ``v2``: the PROXY header that upstreams are sent.
-        max_connections: the most at a time; 0 for no limit.
-        max_attempts: the most upstreams that are tried for one connection.
-        threads: 0 for one for each core, at most 4.
-        dump: sees all bytes; without one, large transfers are spliced.
-
-    Raises:
-        OSError: the system gives no thread or descriptor.
-        ValueError: an argument is none of its values.
     """
 
     def __new__(
@@ -421,6 +329,7 @@ def follow_postfix_log(log: Log, follow: FollowOptions, options: ScanOptions) ->
         OSError: the log or the position file; nothing was counted then.
         ValueError: syslog_name is no regular expression.
     """
+
 # -- ping ---------------------------------------------------------------------------------------
 
 def resolve_hosts(names: list[str], family: int) -> list[tuple[str | None, str | None]]:
@@ -481,6 +390,26 @@ class PingOutcome:
         """Why requests were lost, and how often."""
     def quantiles(self, fractions: list[float]) -> list[float]:
         """The quantiles (0 to 1) of the round trips; empty when all were lost."""
+
+# -- sabo ---------------------------------------------------------------------------------------
+
+@final
+class Budget:
+    """One member's part of a budget of bytes a second, shared by lock files in a directory.
+
+    Args:
+        max_bandwidth: bytes a second of all members together.
+        work_dir: the directory of the lock files; None for a budget that nobody shares.
+        weight: how many shares this member takes.
+        min_share: bytes a second below which this member does not go.
+        burst: bytes that may be saved while nothing passes (at least 40 ms of the share are).
+
+    Raises:
+        OSError: the directory is missing, read-only or full.
+    """
+
+    def __new__(
+        cls,
         max_bandwidth: int,
         work_dir: str | None = None,
         *,
@@ -594,6 +523,86 @@ def rotate_lines(
     Raises:
         BlockingIOError: another process writes to the directory.
         OSError: naming the file or stream.
+    """
+
+# -- servers ------------------------------------------------------------------------------------
+
+@final
+class LogWriter:
+    """Log lines on standard error, written by a thread of its own.
+
+    Nobody who logs ever waits: up to 8 MiB of lines wait for a slow reader of standard error,
+    lines beyond that are dropped and their number is logged.
+
+    Args:
+        verbose: connections that say LOCAL in their PROXY header are logged too.
+    """
+
+    def __new__(cls, *, verbose: bool = False) -> LogWriter: ...
+    def write(self, line: bytes) -> None:
+        """Queue a line, its line feed included."""
+
+    def close(self) -> None:
+        """Write what is queued and end the thread."""
+
+@final
+class Dump:
+    """A dump of what passes through a relay, in the log or in a capture file.
+
+    The relay never waits for it: up to 32 MiB of bytes wait to be dumped, what comes beyond that
+    is dropped, counted and logged.
+
+    Args:
+        log: where its lines go.
+        tcp: hexadecimal lines: 0 none, 1 client to upstream, 2 both directions.
+        pings: MySQL pings are shown too.
+        mysql: a line for each MySQL command with its answer.
+        pcap: a capture file, created with mode 0600 or replaced.
+        redact: a regular expression over bytes; what matches is shown as asterisks.
+
+    Raises:
+        OSError: naming the capture file.
+        ValueError: the expression is wrong.
+    """
+
+    def __new__(
+        cls,
+        log: LogWriter,
+        *,
+        tcp: int = 0,
+        pings: bool = False,
+        mysql: bool = False,
+        pcap: str | None = None,
+        redact: str | None = None,
+    ) -> Dump: ...
+    def close(self) -> None:
+        """Write what is queued and end the thread."""
+
+@final
+class Relay:
+    """A running TCP relay; all its methods may be called from any thread.
+
+    Args:
+        log: where connections are logged.
+        connect_timeout_s: for each attempt to reach an upstream; 0 leaves it to the kernel.
+        idle_timeout_s: how long a connection may be silent; 0 for ever.
+        half_close_timeout_s: the same once one direction has ended.
+        header_timeout_s: how long a PROXY header may take.
+        header_in: ``off``, ``optional`` or ``require``: whether clients send a PROXY header.
+        trusted: address ranges whose headers are believed; empty for all.
+        header_out: ``off``, ``v1`` or ``v2``: the PROXY header that upstreams are sent.
+        max_connections: the most at a time; 0 for no limit.
+        max_attempts: the most upstreams that are tried for one connection.
+        threads: 0 for one for each core, at most 4.
+        dump: sees all bytes; without one, large transfers are spliced.
+
+    Raises:
+        OSError: the system gives no thread or descriptor.
+        ValueError: an argument is none of its values.
+    """
+
+    def __new__(
+        cls,
         log: LogWriter,
         *,
         connect_timeout_s: float = 60.0,

@@ -12,33 +12,28 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "kojuto.tools.log_incr_rate",
         "growth of one log against another",
     ),
-    "percentile": ("kojuto.tools.percentile", "percentiles of the numbers on standard input"),
     "mackerel-plugin-postfix-log": (
         "kojuto.tools.postfix_log",
         "Postfix delivery delays and outcomes from the mail log",
-    "mackerel-plugin-linux-process-status": (
-        "kojuto.tools.process_status",
-        "CPU, file descriptor and memory metrics of a process",
     ),
     "mackerel-plugin-pinging": (
         "kojuto.tools.pinging",
         "ICMP round-trip metrics of one or more hosts",
     ),
-    "myps": ("kojuto.tools.myps", "grep, kill and watch the threads of a MySQL server"),
+    "mackerel-plugin-linux-process-status": (
+        "kojuto.tools.process_status",
+        "CPU, file descriptor and memory metrics of a process",
+    ),
+    "percentile": ("kojuto.tools.percentile", "percentiles of the numbers on standard input"),
+    "sabo": ("kojuto.tools.sabo", "bandwidth-limiting pipe whose processes share one budget"),
+    "relaxlogs": ("kojuto.tools.relaxlogs", "standard input's lines into time-rotated files"),
     "no-excl-open": (
         "kojuto.tools.no_excl_open",
         "runs logrotate so that a log that is already there does not stop it",
     ),
-    "relaxlogs": ("kojuto.tools.relaxlogs", "standard input's lines into time-rotated files"),
-    "sabo": ("kojuto.tools.sabo", "bandwidth-limiting pipe whose processes share one budget"),
-    "motarei": (
-        "kojuto.tools.motarei",
-        "TCP relay to the newest Docker container: hot deploy",
-    ),
-    "ppdp": (
-        "kojuto.tools.ppdp",
-        "TCP relay: PROXY protocol, balancing, traffic dump",
-    ),
+    "ppdp": ("kojuto.tools.ppdp", "TCP relay: PROXY protocol, balancing, traffic dump"),
+    "motarei": ("kojuto.tools.motarei", "TCP relay to the newest Docker container: hot deploy"),
+    "myps": ("kojuto.tools.myps", "grep, kill and watch the threads of a MySQL server"),
 }
 
 

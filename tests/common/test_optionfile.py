@@ -121,7 +121,7 @@ def test_any_bytes_are_options_or_one_clear_error(content: bytes) -> None:
     try:
         ours(path)
     except OptionFileError as error:
-        assert str(path) in str(error)  # noqa: PT017
+        assert str(path) in str(error)
     finally:
         path.unlink()
 
@@ -279,7 +279,7 @@ def test_a_broken_login_file_is_one_clear_error() -> None:
         try:
             assert LOGIN.startswith(unscramble(whole[:cut], "f"))
         except OptionFileError as error:  # noqa: PERF203
-            assert str(error) == "f: no login file"  # noqa: PT017
+            assert str(error) == "f: no login file"
 
 
 @given(st.binary(max_size=200))
@@ -287,4 +287,4 @@ def test_any_login_file_is_text_or_one_clear_error(content: bytes) -> None:
     try:
         unscramble(content, "f")
     except OptionFileError as error:
-        assert str(error) == "f: no login file"  # noqa: PT017
+        assert str(error) == "f: no login file"

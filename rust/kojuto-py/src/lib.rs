@@ -6,12 +6,12 @@ mod follow;
 mod incr_rate;
 mod job;
 mod numbers;
-mod postfix;
 mod ping;
-mod relaxlogs;
-mod sabo;
+mod postfix;
 mod proxy_protocol;
+mod relaxlogs;
 mod relay;
+mod sabo;
 mod state;
 
 use pyo3::prelude::*;
