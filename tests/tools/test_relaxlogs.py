@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import need_program, run, script, wait_until
+from tests.conftest import ROOT, need_program, run, script, wait_until
 from tests.streams import feed, fill, pattern, processes_end, small_disk, spawn, start
 
 if TYPE_CHECKING:
@@ -543,6 +543,26 @@ def test_an_unfinished_line_at_sigterm_is_finished_by_the_successor(logs: Path) 
         assert content(logs) == b"torn\nother\n"
         own(logs)[0].unlink()
         (logs / "current").unlink()
+
+
+def test_lines_are_made_durable_when_asked_and_at_the_end(logs: Path, tmp_path: Path) -> None:
+    """Without --fsync at the end alone (file, then directory); with it, while it runs too."""
+    source, shim = ROOT / "tests/programs/count_sync.c", tmp_path / "count.so"
+    build = [need_program("cc"), "-shared", "-fPIC", "-o", str(shim), str(source)]
+    subprocess.run(build, check=True)
+    for more, while_running in [([], False), (["--fsync=50ms"], True), (["--fsync"], True)]:
+        counts = tmp_path / f"counts{'-'.join(more)}"
+        counts.write_text("")
+        running = Running(logs, *more, env={"LD_PRELOAD": str(shim), "SYNC_LOG": str(counts)})
+        running.write(b"one\n")
+        wait_until(lambda: content(logs).endswith(b"one\n"))
+        if while_running:
+            wait_until(lambda c=counts: "fdatasync\n" in c.read_text())  # type: ignore[misc]
+        else:
+            time.sleep(0.3)
+            assert counts.read_text() == ""
+        assert running.end(number=signal.SIGTERM) == (0, "")
+        assert counts.read_text().endswith("fsync\nfsync\n")
 
 
 def test_sigint_can_be_left_to_the_producer(logs: Path) -> None:

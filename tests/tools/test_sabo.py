@@ -407,6 +407,23 @@ def test_progress_interval_and_summary(work: Path) -> None:
     assert b"3 bytes, status 0" in done.stderr
 
 
+def test_progress_stays_on_one_line_of_a_terminal(work: Path) -> None:
+    ours, theirs = os.openpty()
+    process = start(
+        "sabo", *arguments(work, "100K"), "--progress", "--stats-interval", "100ms", "--summary",
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    assert process.stdin is not None
+    feed(process.stdin, bytes(50_000))
+    assert process.wait(timeout=20) == 0
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert shown.count("\r") >= 3
+    assert shown.count("\n") == 2  # after the last progress line and after the summary
+    assert "50000 bytes, status 0" in shown.splitlines()[-1]
+
+
 # -- the budget -----------------------------------------------------------------------------------
 
 
