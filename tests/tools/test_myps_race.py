@@ -91,7 +91,10 @@ def numbered(process: Process) -> int:
 
 @pytest.mark.parametrize("query_only", [True, False], ids=["query", "connection"])
 def test_only_the_statement_that_was_listed_ever_dies(query_only: bool, server: MariaDB) -> None:
-    """Statements of 0 to 3 ms against a kill that comes within that time, again and again."""
+    """Statements of 0 to 3 ms against a kill that comes within that time, again and again.
+
+    KOJUTO_RACE_ROUNDS=1000 makes a soak of it.
+    """
     client = Client(server, seed=1)
     client.start()
     connection = MypsConnection(
@@ -121,4 +124,11 @@ def test_only_the_statement_that_was_listed_ever_dies(query_only: bool, server: 
     assert len(hit) >= 30
     assert passed >= 10, "the race was never lost, so nothing was shown"
     assert len(client.died) >= len(hit) // 3
-    assert client.died <= hit
+    innocent = client.died - hit
+    if query_only:  # the server compares: never, however long this runs
+        assert not innocent
+    else:
+        # Between the last check and the end of the connection are some microseconds (no command
+        # of the server does both), in which a client that sends its next statement at once can
+        # have begun it, when the server's thread is held up just there.
+        assert len(innocent) <= 1 + len(hit) // 50

@@ -35,11 +35,12 @@ PASSED_OVER = "passed over"
 def kill_same(server: Server, process: Process, *, query_only: bool) -> str:
     """Kill a thread if it still runs the statement it was listed with.
 
-    MariaDB compares the query id itself while it holds its lock, so ``KILL QUERY ID`` hits that
-    statement or none. For a whole connection it goes first, twice, in one block on the server: it
-    does nothing to a connection that sleeps, and fails for one that has moved on. The second asks
-    again because the first may have woken the client into its next statement. No command of a
-    server compares and ends a connection at once, so some microseconds are left between the two.
+    MariaDB compares the query id itself while it holds its lock, so that ``KILL QUERY ID`` hits
+    that statement or none. For a whole connection it goes first, twice, in one block on the server:
+    it does nothing to a connection that sleeps, and fails for one that has moved on; the second
+    asks again because the first may have woken the client into its next statement. One that was
+    listed with a statement must be running it still. No command of a server compares and ends a
+    connection at once, so some microseconds are left between the last two.
 
     Elsewhere the check and the kill travel in one packet.
 
@@ -55,21 +56,35 @@ def kill_same(server: Server, process: Process, *, query_only: bool) -> str:
         if by_query_id and query_only:
             server.query(f"KILL QUERY ID {process.statement}")
         elif by_query_id:
-            server.query(
-                f"BEGIN NOT ATOMIC SET @myps_hit = 0; KILL QUERY ID {process.statement}; "
-                f"SET @myps_hit = 1; KILL QUERY ID {process.statement}; "
-                f"KILL CONNECTION {process.id}; END"
-            )
+            return _kill_connection_of(server, process)
         else:
             _check_and_kill(server, process, "QUERY" if query_only else "CONNECTION")
     except pymysql.err.MySQLError as error:
-        if code(error) == NO_SUCH_QUERY and not query_only:
-            hit = server.query("SELECT @myps_hit")[0][0]
-            return STATEMENT_ONLY if hit in (b"1", 1) else PASSED_OVER
         if code(error) in (NO_SUCH_THREAD, NO_SUCH_QUERY):
             return PASSED_OVER
         raise
     return KILLED
+
+
+def _kill_connection_of(server: Server, process: Process) -> str:
+    """One block: running it still? the statement, again the statement, the connection."""
+    number, thread = process.statement, process.id
+    busy = "1"
+    if process.command != "Sleep":
+        same = f"ID = {thread} AND QUERY_ID = {number} AND COMMAND <> 'Sleep'"
+        busy = f"(SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE {same})"  # noqa: S608
+    block = (
+        f"BEGIN NOT ATOMIC SET @myps_hit = 0; IF {busy} THEN KILL QUERY ID {number}; "
+        f"SET @myps_hit = 1; KILL QUERY ID {number}; KILL CONNECTION {thread}; "
+        "SET @myps_hit = 2; END IF; END"
+    )
+    try:
+        server.query(block)
+    except pymysql.err.MySQLError as error:
+        if code(error) not in (NO_SUCH_THREAD, NO_SUCH_QUERY):
+            raise
+    hit = int(server.query("SELECT @myps_hit")[0][0])
+    return (PASSED_OVER, STATEMENT_ONLY, KILLED)[hit]
 
 
 def _check_and_kill(server: Server, process: Process, kind: str) -> None:
