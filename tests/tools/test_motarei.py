@@ -283,6 +283,22 @@ def test_the_switch_happens_within_a_second_of_being_ready(stage: Stage, docker:
     assert switched - ready < 1.0
 
 
+def test_a_socket_of_server_starter_is_used_for_its_port(stage: Stage, docker: Docker) -> None:
+    docker.up("plain")
+    starter = stage.program(
+        [*docker.inside, need_program("start_server"), "--port", "127.0.0.1:8085", "--",
+         script("motarei"), "-l", "app=web", "--publish", "80=8085"],
+        env=docker.env,
+    )  # fmt: skip
+    starter.wait_for("Start listen")
+    assert starter.lines(msg="Start listen")[0]["listener"] == "127.0.0.1:8085"
+    inside(docker, exchange, 8085)
+    starter.kill(signal.SIGHUP)
+    wait_until(lambda: "Complete shutdown" in starter.text(), within_s=20)
+    inside(docker, exchange, 8085)
+    assert starter.end() == 0
+
+
 def test_a_hot_deploy_fails_no_request(stage: Stage, docker: Docker) -> None:
     """Four generations under Server::Starter, under load; long connections see their end."""
     starter = stage.program(

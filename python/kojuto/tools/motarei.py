@@ -122,7 +122,9 @@ class Switch:
         self._bind: str = values.bind
         self._publish = dict(values.publish)
         self._finder = finder
-        self._inherited = {sock.getsockname()[1]: sock for sock in inherited}
+        self._inherited = {
+            name[1]: sock for sock in inherited if isinstance(name := sock.getsockname(), tuple)
+        }
         self._pools: dict[int, int] = {}
         self._shown: dict[int, list[tuple[str, str]]] = {}
         self.changed = Event()

@@ -4,7 +4,16 @@
 //! capabilities). Nothing is believed: every length is bounded and whatever does not fit makes the
 //! session opaque, with the reason.
 
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
+
+use wire::{
+    Framer, error_of, lenenc, name_of, skip_attributes, skip_auth, u16_at, u32_at, until_nul,
+};
 
 /// Bytes of a command that are kept; the rest is counted.
 pub const MAX_TEXT: usize = 64 << 10;
@@ -15,8 +24,6 @@ const MAX_STATEMENTS: usize = 4096;
 const CONNECT_WITH_DB: u32 = 1 << 3;
 const COMPRESS: u32 = 1 << 5;
 const SSL: u32 = 1 << 11;
-const SECURE_CONNECTION: u32 = 1 << 15;
-const LENENC_AUTH: u32 = 1 << 21;
 const DEPRECATE_EOF: u32 = 1 << 24;
 const ZSTD: u32 = 1 << 26;
 const QUERY_ATTRIBUTES: u32 = 1 << 27;
@@ -63,55 +70,6 @@ pub enum Event {
     Command(Command),
     /// Nothing more can be told, and why.
     Opaque(&'static str),
-}
-
-/// Cuts one direction into packets; of each, the head is kept.
-#[derive(Debug, Default)]
-struct Framer {
-    header: [u8; 4],
-    have: usize,
-    left: usize,
-    continued: bool,
-    head: Vec<u8>,
-    total: u64,
-    sequence: u8,
-}
-
-impl Framer {
-    /// Takes bytes up to the end of one whole packet; true when there is one in `head`.
-    fn feed(&mut self, bytes: &mut &[u8], keep: usize) -> bool {
-        while !bytes.is_empty() || (self.have == 4 && self.left == 0) {
-            if self.have < 4 {
-                self.header[self.have] = bytes[0];
-                self.have += 1;
-                *bytes = &bytes[1..];
-                if self.have == 4 {
-                    let [a, b, c, sequence] = self.header;
-                    self.left = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
-                    if !self.continued {
-                        self.head.clear();
-                        self.total = 0;
-                        self.sequence = sequence;
-                    }
-                    self.continued = self.left == 0xff_ffff;
-                }
-                continue;
-            }
-            let count = self.left.min(bytes.len());
-            let room = keep.saturating_sub(self.head.len()).min(count);
-            self.head.extend_from_slice(&bytes[..room]);
-            self.total += count as u64;
-            self.left -= count;
-            *bytes = &bytes[count..];
-            if self.left == 0 {
-                self.have = 0;
-                if !self.continued {
-                    return true;
-                }
-            }
-        }
-        false
-    }
 }
 
 /// What the next packet of the server means.
@@ -482,243 +440,5 @@ impl Session {
         {
             next.first_reply_s = Some(now_s - next.sent_s);
         }
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-/// A length-encoded integer.
-fn lenenc(rest: &mut &[u8]) -> Option<u64> {
-    let (&first, tail) = rest.split_first()?;
-    let width = match first {
-        0xfc => 2,
-        0xfd => 3,
-        0xfe => 8,
-        0xfb | 0xff => return None,
-        small => {
-            *rest = tail;
-            return Some(u64::from(small));
-        }
-    };
-    let (digits, tail) = tail.split_at_checked(width)?;
-    *rest = tail;
-    Some(digits.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
-}
-
-fn skip(rest: &mut &[u8], count: u64) -> Option<()> {
-    *rest = rest.get(usize::try_from(count).ok()?..)?;
-    Some(())
-}
-
-fn until_nul(rest: &mut &[u8]) -> Vec<u8> {
-    let end = rest.iter().position(|&b| b == 0).unwrap_or(rest.len());
-    let text = rest[..end].to_vec();
-    *rest = rest.get(end + 1..).unwrap_or_default();
-    text
-}
-
-fn skip_auth(rest: &mut &[u8], capabilities: u32) {
-    let length = if capabilities & LENENC_AUTH != 0 {
-        lenenc(rest)
-    } else if capabilities & SECURE_CONNECTION != 0 {
-        let length = rest.first().map(|&b| u64::from(b));
-        let _ = skip(rest, 1);
-        length
-    } else {
-        until_nul(rest);
-        Some(0)
-    };
-    if skip(rest, length.unwrap_or(u64::MAX)).is_none() {
-        *rest = &[];
-    }
-}
-
-fn error_of(head: &[u8]) -> (u16, Vec<u8>) {
-    let code = u16_at(head, 1).unwrap_or(0);
-    let text = head.get(3..).unwrap_or_default();
-    let text = if text.first() == Some(&b'#') { text.get(6..).unwrap_or_default() } else { text };
-    (code, text.to_vec())
-}
-
-/// The SQL behind the query attributes (MySQL 8.0.23).
-fn skip_attributes(body: &[u8]) -> Option<&[u8]> {
-    let mut rest = body;
-    let count = lenenc(&mut rest)?;
-    lenenc(&mut rest)?; // sets, always 1
-    if count == 0 {
-        return Some(rest);
-    }
-    let count = usize::try_from(count).ok().filter(|&count| count <= rest.len())?;
-    let nulls = rest.get(..count.div_ceil(8))?;
-    rest = &rest[nulls.len()..];
-    if *rest.first()? != 1 {
-        return None;
-    }
-    skip(&mut rest, 1)?;
-    let mut kinds = Vec::with_capacity(count);
-    for _ in 0..count {
-        kinds.push(*rest.first()?);
-        skip(&mut rest, 2)?;
-        let name = lenenc(&mut rest)?;
-        skip(&mut rest, name)?;
-    }
-    for (at, kind) in kinds.into_iter().enumerate() {
-        if nulls[at / 8] >> (at % 8) & 1 == 1 {
-            continue;
-        }
-        let width = match kind {
-            6 => 0,
-            1 => 1,
-            2 | 13 => 2,
-            3 | 4 | 9 => 4,
-            5 | 8 => 8,
-            7 | 10..=12 => {
-                let length = u64::from(*rest.first()?);
-                skip(&mut rest, 1)?;
-                length
-            }
-            _ => lenenc(&mut rest)?,
-        };
-        skip(&mut rest, width)?;
-    }
-    Some(rest)
-}
-
-fn name_of(code: u8) -> String {
-    const NAMES: [&str; 32] = [
-        "SLEEP",
-        "QUIT",
-        "INIT_DB",
-        "QUERY",
-        "FIELD_LIST",
-        "CREATE_DB",
-        "DROP_DB",
-        "REFRESH",
-        "SHUTDOWN",
-        "STATISTICS",
-        "PROCESS_INFO",
-        "CONNECT",
-        "PROCESS_KILL",
-        "DEBUG",
-        "PING",
-        "TIME",
-        "DELAYED_INSERT",
-        "CHANGE_USER",
-        "BINLOG_DUMP",
-        "TABLE_DUMP",
-        "CONNECT_OUT",
-        "REGISTER_SLAVE",
-        "STMT_PREPARE",
-        "STMT_EXECUTE",
-        "STMT_SEND_LONG_DATA",
-        "STMT_CLOSE",
-        "STMT_RESET",
-        "SET_OPTION",
-        "STMT_FETCH",
-        "DAEMON",
-        "BINLOG_DUMP_GTID",
-        "RESET_CONNECTION",
-    ];
-    match NAMES.get(usize::from(code)) {
-        Some(name) => format!("COM_{name}"),
-        None => format!("COM_{code:#04x}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
-    }
-
-    /// The command of a client packet, fed byte by byte.
-    fn command(hex: &str, capabilities: u32) -> Command {
-        let mut session = Session::logged_in(capabilities);
-        let mut out = Vec::new();
-        for byte in bytes(hex) {
-            session.from_client(&[byte], 1.0, &mut out);
-        }
-        session.end(&mut out);
-        match &out[..] {
-            [Event::Command(command)] => command.clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    // Packets from zeek/zeek, testing/btest/Traces/mysql (BSD-3-Clause), and deepflowio/deepflow,
-    // agent/resources/test/flow_generator/mysql (Apache-2.0).
-    #[test]
-    fn packets_of_real_clients() {
-        let plain = command(
-            "210000000373656c65637420404076657273696f6e5f636f6d6d656e74206c696d69742031",
-            0,
-        );
-        assert_eq!(
-            (&plain.name[..], &plain.text[..]),
-            ("COM_QUERY", &b"select @@version_comment limit 1"[..])
-        );
-        let with = command("1100000003000173686f7720646174616261736573", QUERY_ATTRIBUTES);
-        assert_eq!(with.text, b"show databases");
-        let typed = "5400000003040100010180076e756d62657231fe0007737472696e67310a000564617465310c\
-            00096461746574696d65312a086120737472696e6704c3070a1207c607091a0c0d0e53454c4543542076657273696f6e2829";
-        assert_eq!(command(&typed.replace(' ', ""), QUERY_ATTRIBUTES).text, b"SELECT version()");
-        let init = command("050000000274657374", 0);
-        assert_eq!((&init.name[..], &init.text[..]), ("COM_INIT_DB", &b"test"[..]));
-        let list = command("07000000046167656e7400", 0);
-        assert_eq!((&list.name[..], &list.text[..]), ("COM_FIELD_LIST", &b"agent"[..]));
-        assert_eq!(command("0100000001", 0).name, "COM_QUIT");
-        assert_eq!(command("010000000e", 0).name, "COM_PING");
-        let prepare = command(
-            "290000001653454c454354202a2046524f4d2060636f6e74726f6c6c657260205748455245206970203c3e203f",
-            0,
-        );
-        assert_eq!(prepare.text, b"SELECT * FROM `controller` WHERE ip <> ?");
-    }
-
-    #[test]
-    fn a_statement_is_known_by_its_id_and_errors_by_their_code() {
-        let mut session = Session::logged_in(0);
-        let mut out = Vec::new();
-        session.from_client(&[&[9, 0, 0, 0, 0x16][..], b"SELECT ?"].concat(), 1.0, &mut out);
-        session.from_server(&[12, 0, 0, 1, 0, 7, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], 1.5, &mut out);
-        assert!(out.is_empty(), "the definition of the parameter is still to come");
-        session.from_server(&[1, 0, 0, 2, b'd', 5, 0, 0, 3, 0xfe, 0, 0, 2, 0], 1.6, &mut out);
-        let Some(Event::Command(prepared)) = out.pop() else { panic!() };
-        assert_eq!((prepared.statement, prepared.first_reply_s), (Some(7), Some(0.5)));
-        session.from_client(&[5, 0, 0, 0, 0x17, 7, 0, 0, 0], 2.0, &mut out);
-        session.from_server(b"\x0d\0\0\x01\xff\x28\x04#42000oops", 2.25, &mut out);
-        let Some(Event::Command(executed)) = out.pop() else { panic!() };
-        assert_eq!(executed.text, b"SELECT ?");
-        assert_eq!(executed.error, Some((1064, b"oops".to_vec())));
-    }
-
-    #[test]
-    fn rows_are_counted_over_several_results_and_a_packet_of_16_mib() {
-        let mut session = Session::logged_in(0);
-        let mut out = Vec::new();
-        let long =
-            [&[0xff, 0xff, 0xff, 0, 3][..], &vec![b'x'; 0xff_fffe], &[2, 0, 0, 1, b'y', b'z']]
-                .concat();
-        session.from_client(&long, 1.0, &mut out);
-        let eof = |more: u8| [5, 0, 0, 9, 0xfe, 0, 0, more, 0];
-        let row = [2, 0, 0, 9, 1, b'a'];
-        let one = |more| {
-            [&[1, 0, 0, 1, 1, 1, 0, 0, 2, b'd'][..], &eof(0), &row, &row, &eof(more)].concat()
-        };
-        for byte in [one(8), one(0)].concat() {
-            session.from_server(&[byte], 2.0, &mut out);
-        }
-        let [Event::Command(command)] = &out[..] else { panic!("{out:?}") };
-        assert_eq!(command.rows, 4);
-        assert!(command.truncated);
-        assert_eq!(command.text.len(), MAX_TEXT - 1);
     }
 }

@@ -1,0 +1,86 @@
+//! Packets of real clients, statements, several results.
+
+use super::*;
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+}
+
+/// The command of a client packet, fed byte by byte.
+fn command(hex: &str, capabilities: u32) -> Command {
+    let mut session = Session::logged_in(capabilities);
+    let mut out = Vec::new();
+    for byte in bytes(hex) {
+        session.from_client(&[byte], 1.0, &mut out);
+    }
+    session.end(&mut out);
+    match &out[..] {
+        [Event::Command(command)] => command.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+// Packets from zeek/zeek, testing/btest/Traces/mysql (BSD-3-Clause), and deepflowio/deepflow,
+// agent/resources/test/flow_generator/mysql (Apache-2.0).
+#[test]
+fn packets_of_real_clients() {
+    let plain =
+        command("210000000373656c65637420404076657273696f6e5f636f6d6d656e74206c696d69742031", 0);
+    assert_eq!(
+        (&plain.name[..], &plain.text[..]),
+        ("COM_QUERY", &b"select @@version_comment limit 1"[..])
+    );
+    let with = command("1100000003000173686f7720646174616261736573", QUERY_ATTRIBUTES);
+    assert_eq!(with.text, b"show databases");
+    let typed = "5400000003040100010180076e756d62657231fe0007737472696e67310a000564617465310c\
+        00096461746574696d65312a086120737472696e6704c3070a1207c607091a0c0d0e53454c4543542076657273696f6e2829";
+    assert_eq!(command(&typed.replace(' ', ""), QUERY_ATTRIBUTES).text, b"SELECT version()");
+    let init = command("050000000274657374", 0);
+    assert_eq!((&init.name[..], &init.text[..]), ("COM_INIT_DB", &b"test"[..]));
+    let list = command("07000000046167656e7400", 0);
+    assert_eq!((&list.name[..], &list.text[..]), ("COM_FIELD_LIST", &b"agent"[..]));
+    assert_eq!(command("0100000001", 0).name, "COM_QUIT");
+    assert_eq!(command("010000000e", 0).name, "COM_PING");
+    let prepare = command(
+        "290000001653454c454354202a2046524f4d2060636f6e74726f6c6c657260205748455245206970203c3e203f",
+        0,
+    );
+    assert_eq!(prepare.text, b"SELECT * FROM `controller` WHERE ip <> ?");
+}
+
+#[test]
+fn a_statement_is_known_by_its_id_and_errors_by_their_code() {
+    let mut session = Session::logged_in(0);
+    let mut out = Vec::new();
+    session.from_client(&[&[9, 0, 0, 0, 0x16][..], b"SELECT ?"].concat(), 1.0, &mut out);
+    session.from_server(&[12, 0, 0, 1, 0, 7, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], 1.5, &mut out);
+    assert!(out.is_empty(), "the definition of the parameter is still to come");
+    session.from_server(&[1, 0, 0, 2, b'd', 5, 0, 0, 3, 0xfe, 0, 0, 2, 0], 1.6, &mut out);
+    let Some(Event::Command(prepared)) = out.pop() else { panic!() };
+    assert_eq!((prepared.statement, prepared.first_reply_s), (Some(7), Some(0.5)));
+    session.from_client(&[5, 0, 0, 0, 0x17, 7, 0, 0, 0], 2.0, &mut out);
+    session.from_server(b"\x0d\0\0\x01\xff\x28\x04#42000oops", 2.25, &mut out);
+    let Some(Event::Command(executed)) = out.pop() else { panic!() };
+    assert_eq!(executed.text, b"SELECT ?");
+    assert_eq!(executed.error, Some((1064, b"oops".to_vec())));
+}
+
+#[test]
+fn rows_are_counted_over_several_results_and_a_packet_of_16_mib() {
+    let mut session = Session::logged_in(0);
+    let mut out = Vec::new();
+    let long =
+        [&[0xff, 0xff, 0xff, 0, 3][..], &vec![b'x'; 0xff_fffe], &[2, 0, 0, 1, b'y', b'z']].concat();
+    session.from_client(&long, 1.0, &mut out);
+    let eof = |more: u8| [5, 0, 0, 9, 0xfe, 0, 0, more, 0];
+    let row = [2, 0, 0, 9, 1, b'a'];
+    let one =
+        |more| [&[1, 0, 0, 1, 1, 1, 0, 0, 2, b'd'][..], &eof(0), &row, &row, &eof(more)].concat();
+    for byte in [one(8), one(0)].concat() {
+        session.from_server(&[byte], 2.0, &mut out);
+    }
+    let [Event::Command(command)] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(command.rows, 4);
+    assert!(command.truncated);
+    assert_eq!(command.text.len(), MAX_TEXT - 1);
+}
