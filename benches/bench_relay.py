@@ -200,21 +200,29 @@ def test_bulk(table: Table, field: Field) -> None:
 
 def test_round_trip(table: Table, field: Field) -> None:
     """64 bytes there and back, one connection."""
+    before = {name: field.cpu_s(name) for name in NAMES}
     found = rounds("rtt", field.echo, ROUND_TRIPS)
+    cpu = {name: field.cpu_s(name) - before[name] for name in NAMES}
     figures = {f"{name}_us": statistics.median(r[name] for r in found) / ROUND_TRIPS * 1e6
                for name in NAMES}  # fmt: skip
     row = add(table, "relay, round trip", "time of a 64-byte round trip, ppdp / nginx stream",
               [r["ppdp"] / r["nginx"] for r in found], 1.0, False, figures)  # fmt: skip
+    add(table, "relay, round trip CPU", "CPU of a 64-byte round trip, ppdp / nginx stream",
+        [cpu["ppdp"] / cpu["nginx"]], None, False, cpu)  # fmt: skip
     assert row.ok
 
 
 def test_connection_rate(table: Table, field: Field) -> None:
     """Connect, one byte there and back, close; 16 clients at a time."""
+    before = {name: field.cpu_s(name) for name in NAMES}
     found = rounds("rate", field.echo, CONNECTIONS)
+    cpu = {name: field.cpu_s(name) - before[name] for name in NAMES}
     figures = {f"{name}_per_s": CONNECTIONS / statistics.median(r[name] for r in found)
                for name in NAMES}  # fmt: skip
     row = add(table, "relay, connections", "connections per second, ppdp / HAProxy",
               [r["haproxy"] / r["ppdp"] for r in found], 1.0, True, figures)  # fmt: skip
+    add(table, "relay, connections CPU", "CPU of a connection, ppdp / HAProxy",
+        [cpu["ppdp"] / cpu["haproxy"]], None, False, cpu)  # fmt: skip
     assert row.ok
 
 

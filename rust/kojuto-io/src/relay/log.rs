@@ -11,7 +11,7 @@ use kojuto_core::json_line::JsonLine;
 /// The most that may wait to be written; lines beyond it are dropped and counted.
 const LIMIT_BYTES: usize = 8 << 20;
 /// Lines that come this close together go out in one write.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct Queue {
