@@ -301,6 +301,11 @@ fn wanted(block: &[u8], keys: &Keys, at: usize) -> Option<(usize, usize)> {
 /// Where the value begins, when a colon comes next.
 #[inline(always)]
 fn behind_colon(block: &[u8], from: usize) -> Option<usize> {
+    if let Some(&[b':', next]) = block.get(from..).and_then(<[u8]>::first_chunk::<2>)
+        && next > b' '
+    {
+        return Some(from + 1);
+    }
     let colon = skip_blanks(block, from);
     let value = skip_blanks(block, colon + 1);
     (block.get(colon) == Some(&b':') && value < block.len()).then_some(value)
@@ -322,11 +327,15 @@ fn value_at(block: &[u8], at: usize) -> &[u8] {
         return string_end(block, at + 1).map_or(&[], |end| &block[at + 1..end]);
     }
     let rest = block.get(at..).unwrap_or_default();
-    let length = rest
-        .iter()
-        .position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' | b'{' | b'['))
-        .unwrap_or(rest.len());
-    if &rest[..length] == b"null" { &[] } else { &rest[..length] }
+    if matches!(rest.first(), Some(b'{' | b'[') | None) {
+        return &[];
+    }
+    let end = find_any::<b',', b'}', b'\n'>(block, at);
+    let mut text = &block[at..end];
+    while let Some((b' ' | b'\t' | b'\r', before)) = text.split_last() {
+        text = before;
+    }
+    if text == b"null" { &[] } else { text }
 }
 
 /// The closing quote of the string whose inside begins at `from`.

@@ -291,13 +291,13 @@ impl Places {
     pub(crate) fn add(&mut self, base: usize, mut bits: u64) {
         let found = bits.count_ones() as usize;
         let Some(room) = self.at[self.count..].first_chunk_mut::<64>() else { return };
-        // Four at once, whether there are so many or not; more are rare.
-        for slot in &mut room[..4] {
+        // Three at once, whether there are so many or not; more are rare.
+        for slot in &mut room[..3] {
             *slot = (base as u32).wrapping_add(bits.trailing_zeros());
             bits &= bits.wrapping_sub(1);
         }
-        if found > 4 {
-            for slot in &mut room[4..found] {
+        if found > 3 {
+            for slot in &mut room[3..found] {
                 *slot = (base as u32).wrapping_add(bits.trailing_zeros());
                 bits &= bits.wrapping_sub(1);
             }
