@@ -33,7 +33,8 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest kojuto._native
 
-bench: build
+bench: build servers
+	cargo bench --quiet -p kojuto-core --bench scan
 	$(BIN)/python -m pytest benches -o python_files="bench_*.py" -o timeout=1800 -q -rf
 
 build: $(VENV)/.dev

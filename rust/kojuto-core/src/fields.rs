@@ -130,13 +130,15 @@ impl<'a, F: FnMut(&'a [u8], &Values<'a>)> Rows<'a> for F {
 pub(crate) struct Line<'a> {
     pub(crate) start: usize,
     pub(crate) found: u32,
+    /// The keys whose values may still be those of an earlier line.
+    stale: u32,
     pub(crate) values: Values<'a>,
 }
 
 impl<'a> Line<'a> {
     #[inline(always)]
     pub(crate) fn new(start: usize) -> Self {
-        Line { start, found: 0, values: [&[]; MAX_KEYS] }
+        Line { start, found: 0, stale: 0, values: [&[]; MAX_KEYS] }
     }
 
     /// Keeps the value of key `at`, unless it is as if absent or an earlier one was kept.
@@ -151,14 +153,22 @@ impl<'a> Line<'a> {
     /// Hands the line over and begins the next.
     #[inline(always)]
     pub(crate) fn finish(&mut self, block: &'a [u8], end: usize, rows: &mut impl Rows<'a>) {
+        // Values of the line before that this one has not replaced; there are none as a rule.
+        let mut stale = self.stale & !self.found;
+        while stale != 0 {
+            self.values[stale.trailing_zeros() as usize] = &[];
+            stale &= stale - 1;
+        }
         let line = &block[self.start..end];
         rows.row(line.strip_suffix(b"\r").unwrap_or(line), &self.values);
-        let mut found = self.found;
-        while found != 0 {
-            self.values[found.trailing_zeros() as usize] = &[];
-            found &= found - 1;
-        }
+        self.stale = self.found;
         self.found = 0;
         self.start = end + 1;
+    }
+
+    /// Forgets what was found in the line so far.
+    pub(crate) fn restart(&mut self) {
+        self.stale |= self.found;
+        self.found = 0;
     }
 }

@@ -67,11 +67,10 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
             let newlines = M::eq(chunk, b'\n');
             let mut quotes = M::eq(chunk, b'"');
             let mut backslashes = M::eq(chunk, b'\\');
-            let opening = M::eq_with_bit5(chunk, b'{');
-            let closing = M::eq_with_bit5(chunk, b'}');
+            let brackets = M::brackets(chunk);
             let mut text = 0;
             if prefix == Prefix::Skip {
-                text = before.text(bytes, newlines, opening);
+                text = before.text(bytes, newlines, brackets);
                 quotes &= !text;
                 backslashes &= !text;
             }
@@ -82,7 +81,7 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
             // The brace that begins a line, and what stands last on it, need no look.
             let outermost = (newlines << 1 | line_begins) | newlines >> 1;
             line_begins = newlines >> 63;
-            let structure = (opening | closing) & !(inside | text | outermost);
+            let structure = brackets & !(inside | text | outermost);
             // A name may hold an escape anywhere, not just at its beginning.
             let slashes = backslashes & inside & !escaped;
             places.add(start + index * 64, newlines | names | structure | slashes);
@@ -149,13 +148,14 @@ struct Before {
 impl Before {
     /// Which bytes stand before the object of their line.
     #[inline(always)]
-    fn text(&mut self, bytes: &[u8; 64], newlines: u64, mut opening: u64) -> u64 {
+    fn text(&mut self, bytes: &[u8; 64], newlines: u64, brackets: u64) -> u64 {
+        let mut opening = brackets;
         let mut text = 0u64;
         let mut left = !0u64;
         loop {
             if self.active {
                 opening &= left;
-                // Square brackets are opening too, but begin no object.
+                // Other brackets begin no object.
                 while opening != 0 && bytes[opening.trailing_zeros() as usize] != b'{' {
                     opening &= opening - 1;
                 }
@@ -365,7 +365,7 @@ fn slashed_string(block: &[u8], at: usize) -> (usize, bool) {
 #[cold]
 fn find_slowly<'a>(block: &'a [u8], keys: &Keys, line: &mut Line<'a>) {
     let start = line.start;
-    *line = Line::new(start);
+    line.restart();
     let mut depth = 0usize;
     let mut at = start;
     // The caller has seen that the object may begin where the first brace stands.
