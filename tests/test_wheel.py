@@ -43,6 +43,7 @@ def test_it_holds_what_is_needed_and_nothing_of_the_machine(wheel: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         assert "kojuto/_native.abi3.so" in names
+        assert "kojuto/no_excl_open.so" in names
         assert "kojuto/py.typed" in names
         assert "kojuto/_native.pyi" in names
         assert not [name for name in names if "__pycache__" in name or "tests/" in name]
@@ -65,6 +66,14 @@ def test_every_command_starts_and_one_does_its_job_in_an_empty_environment(
         )
         assert done.returncode == 0, done.stderr
         assert f"Usage: {name} ".encode() in done.stdout
+    shim = subprocess.run(
+        [str(home / "bin/no-excl-open"), "--path"], env=clean, capture_output=True, check=True
+    ).stdout.decode().strip()  # fmt: skip
+    preloaded = subprocess.run(
+        ["/bin/sh", "-c", "echo works"], env={**clean, "LD_PRELOAD": shim},
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert (preloaded.stdout, preloaded.stderr) == (b"works\n", b"")
     log = tmp_path / "log"
     log.write_text("status:200\tptime:0.25\n")
     done = subprocess.run(
