@@ -263,6 +263,8 @@ def test_a_statement_is_found_filtered_and_killed(terminal: Terminal, server: Se
         assert slow.alive()  # the connection
         terminal.press("Escape")
         terminal.shows("another")
+        # Until the next look at the server the killed statement is still the chosen row.
+        wait_until(lambda: "slow one" not in terminal.shown())
         terminal.press("X")
         terminal.shows(f"Kill the connection of {another.id}")
         terminal.press("y")

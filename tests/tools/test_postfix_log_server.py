@@ -130,7 +130,7 @@ default_destination_concurrency_failed_cohort_limit = 100
     def send(self, recipient: str, number: int) -> None:
         done = subprocess.run(
             [
-                need_program("smtp-source"), "-m", str(number), "-s", str(min(3, number)), "-f", "",
+                need_program("smtp-source"), "-m", str(number), "-s", "1", "-f", "",
                 "-t", recipient, f"127.0.0.1:{self.port}",
             ],
             capture_output=True,
