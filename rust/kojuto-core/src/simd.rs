@@ -6,6 +6,8 @@
 //! comparison in it becomes a call. AVX-512BW and AVX2 are used where
 //! the processor has them, else what the target always has (SSE2 on x86-64, plain words elsewhere).
 
+use std::mem::MaybeUninit;
+
 /// A way to compare 64 bytes with one byte.
 pub(crate) trait Masks {
     /// The 64 bytes in registers.
@@ -266,14 +268,16 @@ pub(crate) const STRIPE_BYTES: usize = 4096;
 /// The places that were found in a stripe. Writing them down first and looking at them afterwards
 /// spares a processor the guess, 64 bytes for 64 bytes, how many there are.
 pub(crate) struct Places {
-    at: [u32; STRIPE_BYTES + 64],
+    /// The first `count` of them are written; to clear all for each block would cost more than
+    /// many a search.
+    at: [MaybeUninit<u32>; STRIPE_BYTES + 64],
     count: usize,
 }
 
 impl Places {
     #[inline(always)]
     pub(crate) fn new() -> Places {
-        Places { at: [0; STRIPE_BYTES + 64], count: 0 }
+        Places { at: [const { MaybeUninit::uninit() }; STRIPE_BYTES + 64], count: 0 }
     }
 
     /// Begins the next stripe.
@@ -289,12 +293,12 @@ impl Places {
         let Some(room) = self.at[self.count..].first_chunk_mut::<64>() else { return };
         // Three at once, whether there are so many or not; more are rare.
         for slot in &mut room[..3] {
-            *slot = (base as u32).wrapping_add(bits.trailing_zeros());
+            slot.write((base as u32).wrapping_add(bits.trailing_zeros()));
             bits &= bits.wrapping_sub(1);
         }
         if found > 3 {
             for slot in &mut room[3..found] {
-                *slot = (base as u32).wrapping_add(bits.trailing_zeros());
+                slot.write((base as u32).wrapping_add(bits.trailing_zeros()));
                 bits &= bits.wrapping_sub(1);
             }
         }
@@ -304,7 +308,10 @@ impl Places {
     /// The places found since the beginning of the stripe, ascending.
     #[inline(always)]
     pub(crate) fn list(&self) -> &[u32] {
-        &self.at[..self.count]
+        let written = &self.at[..self.count];
+        // SAFETY: `add` writes each slot before it counts it: the first three of its room at
+        // once, and those behind them up to the number of bits.
+        unsafe { &*(std::ptr::from_ref(written) as *const [u32]) }
     }
 }
 
