@@ -160,23 +160,30 @@ impl Session {
 
     /// Bytes of the server at the time `now_s`.
     pub fn from_server(&mut self, mut bytes: &[u8], now_s: f64, out: &mut Vec<Event>) {
-        if !bytes.is_empty()
-            && self.phase == Phase::Commands
-            && let Some((_, command)) = self.pending.front_mut()
-            && command.first_reply_s.is_none()
-        {
-            command.first_reply_s = Some(now_s - command.sent_s);
-        }
+        self.note_reply(bytes, now_s);
         while self.phase != Phase::Opaque && self.server.feed(&mut bytes, MAX_REPLY) {
             let head = std::mem::take(&mut self.server.head);
             match self.phase {
                 Phase::Greeting => self.greeting(&head, out),
                 Phase::Response => {}
                 Phase::Authentication => self.authentication(&head, out),
-                Phase::Commands => self.answer(&head, now_s, out),
+                Phase::Commands => self.answer(&head, out),
                 Phase::Opaque => {}
             }
             self.server.head = head;
+            // What is left of these bytes begins the answer to the next command.
+            self.note_reply(bytes, now_s);
+        }
+    }
+
+    /// Takes the time of the first byte of the answer that is awaited.
+    fn note_reply(&mut self, bytes: &[u8], now_s: f64) {
+        if !bytes.is_empty()
+            && self.phase == Phase::Commands
+            && let Some((_, command)) = self.pending.front_mut()
+            && command.first_reply_s.is_none()
+        {
+            command.first_reply_s = Some(now_s - command.sent_s);
         }
     }
 
@@ -317,7 +324,7 @@ impl Session {
         }
     }
 
-    fn answer(&mut self, head: &[u8], now_s: f64, out: &mut Vec<Event>) {
+    fn answer(&mut self, head: &[u8], out: &mut Vec<Event>) {
         let Some((code, command)) = self.pending.front_mut() else { return };
         let code = *code;
         let deprecate_eof = self.capabilities & DEPRECATE_EOF != 0;
@@ -328,25 +335,25 @@ impl Session {
             && !matches!(self.expect, Expect::Columns(_) | Expect::Definitions { .. })
         {
             command.error = Some(error_of(head));
-            return self.answered(out, now_s);
+            return self.answered(out);
         }
         match self.expect {
             Expect::Start => match (code, head.first()) {
-                (0x09, _) => self.answered(out, now_s), // COM_STATISTICS: a text
+                (0x09, _) => self.answered(out), // COM_STATISTICS: a text
                 (0x04, _) if !is_end => self.expect = Expect::List,
                 (0x1c, _) if !is_end => {
                     command.rows += 1;
                     self.expect = Expect::List;
                 }
-                (0x16, Some(0)) => self.prepared(head, out, now_s),
+                (0x16, Some(0)) => self.prepared(head, out),
                 (_, Some(0)) => {
                     let mut rest = &head[1..];
                     command.affected += lenenc(&mut rest).unwrap_or(0);
                     let _ = lenenc(&mut rest);
-                    self.maybe_more(u16_at(rest, 0).unwrap_or(0), out, now_s);
+                    self.maybe_more(u16_at(rest, 0).unwrap_or(0), out);
                 }
                 (_, Some(0xfb)) => self.infile = true,
-                (_, Some(0xfe)) => self.answered(out, now_s),
+                (_, Some(0xfe)) => self.answered(out),
                 (_, Some(_)) => {
                     let mut rest = head;
                     let columns = lenenc(&mut rest).unwrap_or(0);
@@ -367,14 +374,14 @@ impl Session {
                     let _ = (lenenc(&mut rest), lenenc(&mut rest));
                     u16_at(rest, 0)
                 };
-                self.maybe_more(status.unwrap_or(0), out, now_s);
+                self.maybe_more(status.unwrap_or(0), out);
             }
             Expect::Rows => command.rows += 1,
-            Expect::List if is_end => self.answered(out, now_s),
+            Expect::List if is_end => self.answered(out),
             Expect::List => command.rows += 1,
             Expect::Definitions { left, second } => {
                 self.expect = Expect::Definitions { left: left - 1, second };
-                self.definitions(out, now_s);
+                self.definitions(out);
             }
         }
     }
@@ -388,7 +395,7 @@ impl Session {
         }
     }
 
-    fn prepared(&mut self, head: &[u8], out: &mut Vec<Event>, now_s: f64) {
+    fn prepared(&mut self, head: &[u8], out: &mut Vec<Event>) {
         let (Some(id), Some(columns), Some(parameters)) =
             (u32_at(head, 1), u16_at(head, 5), u16_at(head, 7))
         else {
@@ -405,27 +412,27 @@ impl Session {
         let eof = u64::from(self.capabilities & DEPRECATE_EOF == 0);
         let length = |count: u16| if count == 0 { 0 } else { u64::from(count) + eof };
         self.expect = Expect::Definitions { left: length(parameters), second: length(columns) };
-        self.definitions(out, now_s);
+        self.definitions(out);
     }
 
-    fn definitions(&mut self, out: &mut Vec<Event>, now_s: f64) {
+    fn definitions(&mut self, out: &mut Vec<Event>) {
         if let Expect::Definitions { left: 0, second } = self.expect {
             if second == 0 {
-                self.answered(out, now_s);
+                self.answered(out);
             } else {
                 self.expect = Expect::Definitions { left: second, second: 0 };
             }
         }
     }
 
-    fn maybe_more(&mut self, status: u16, out: &mut Vec<Event>, now_s: f64) {
+    fn maybe_more(&mut self, status: u16, out: &mut Vec<Event>) {
         self.expect = Expect::Start;
         if status & MORE_RESULTS == 0 {
-            self.answered(out, now_s);
+            self.answered(out);
         }
     }
 
-    fn answered(&mut self, out: &mut Vec<Event>, now_s: f64) {
+    fn answered(&mut self, out: &mut Vec<Event>) {
         self.expect = Expect::Start;
         self.infile = false;
         let Some((code, command)) = self.pending.pop_front() else { return };
@@ -434,11 +441,5 @@ impl Session {
             self.database = std::mem::take(&mut self.wanted_database);
         }
         out.push(Event::Command(command));
-        // With several commands under way, the rest of these bytes belongs to the next one.
-        if let Some((_, next)) = self.pending.front_mut()
-            && next.first_reply_s.is_none()
-        {
-            next.first_reply_s = Some(now_s - next.sent_s);
-        }
     }
 }
