@@ -348,7 +348,8 @@ impl Session {
                 (0x16, Some(0)) => self.prepared(head, out),
                 (_, Some(0)) => {
                     let mut rest = &head[1..];
-                    command.affected += lenenc(&mut rest).unwrap_or(0);
+                    command.affected =
+                        command.affected.saturating_add(lenenc(&mut rest).unwrap_or(0));
                     let _ = lenenc(&mut rest);
                     self.maybe_more(u16_at(rest, 0).unwrap_or(0), out);
                 }
