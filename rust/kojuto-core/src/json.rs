@@ -4,7 +4,8 @@
 //! name that has a value wins, so that a line is left as soon as all needed keys were found; what
 //! follows is not looked at and need not be valid. A name may be written with escapes. Strings and
 //! numbers are handed back as they stand in the line (without the quotes; [`unescape`] resolves
-//! escapes); `null`, objects and arrays count as absent.
+//! escapes); `null`, objects and arrays count as absent. What is found in a line that is no JSON
+//! is open, but it stands in that line.
 //!
 //! 64 bytes at a time, bit masks tell quotes, backslashes and brackets apart (Langdale and Lemire,
 //! "Parsing gigabytes of JSON per second", 2019); a line is not split into a map and not copied.
@@ -12,7 +13,7 @@
 use std::borrow::Cow;
 
 use crate::fields::{Keys, Line, Rows};
-use crate::simd::{Masks, Places, any_of, dispatch, find_any, stripes};
+use crate::simd::{Masks, Places, STRIPE_BYTES, any_of, dispatch, find_any, stripes};
 
 /// What stands before the object of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,31 +24,108 @@ pub enum Prefix {
     Skip,
 }
 
+/// Scans a block of whole lines, each ended by `\n`, and hands every line to `rows`.
+///
+/// What follows the last `\n` is left alone. Plain lines are expected; where one is not, the full
+/// scan takes over, for the longer the sooner the next such line came.
+pub fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, prefix: Prefix, rows: &mut R) {
+    let separates = |byte: &u8| matches!(byte, b',' | b':');
+    if prefix == Prefix::Skip || keys.list().iter().any(|key| key.name.iter().any(separates)) {
+        return scan_full(block, keys, prefix, rows);
+    }
+    let mut rest = block;
+    let mut full_bytes = 1;
+    loop {
+        let plain = scan_plain(rest, keys, rows);
+        full_bytes = if plain < STRIPE_BYTES { MOST_FULL_BYTES.min(full_bytes * 2) } else { 1 };
+        rest = &rest[plain..];
+        let Some(behind) = rest.get(full_bytes..) else {
+            return scan_full(rest, keys, prefix, rows);
+        };
+        let end = memchr::memchr(b'\n', behind).map_or(rest.len(), |at| full_bytes + at + 1);
+        scan_full(&rest[..end], keys, prefix, rows);
+        rest = &rest[end..];
+    }
+}
+
+/// The full scan is used for this many bytes, in whole lines, at most before plain lines are
+/// expected again.
+const MOST_FULL_BYTES: usize = 64 << 10;
+
 dispatch! {
-    /// Scans a block of whole lines, each ended by `\n`, and hands every line to `rows`.
-    ///
-    /// What follows the last `\n` is left alone.
-    pub fn scan['a, R: Rows<'a>](block: &'a [u8], keys: &Keys, prefix: Prefix, rows: &mut R)
-        = scan_with
+    /// Scans any lines.
+    fn scan_full['a, R: Rows<'a>](block: &'a [u8], keys: &Keys, prefix: Prefix, rows: &mut R)
+        = full_with
 }
 
 #[inline(always)]
-fn scan_with<'a, M: Masks, R: Rows<'a>>(
+fn full_with<'a, M: Masks, R: Rows<'a>>(
     block: &'a [u8],
     keys: &Keys,
     prefix: Prefix,
     rows: &mut R,
 ) {
     match *keys.first_bytes() {
-        [a] => scan_masked::<M, R, 1>(block, keys, prefix, rows, [a]),
-        [a, b] => scan_masked::<M, R, 2>(block, keys, prefix, rows, [a, b]),
-        [a, b, c] => scan_masked::<M, R, 3>(block, keys, prefix, rows, [a, b, c]),
-        _ => scan_masked::<M, R, 0>(block, keys, prefix, rows, []),
+        [a] => full_masked::<M, R, 1>(block, keys, prefix, rows, [a]),
+        [a, b] => full_masked::<M, R, 2>(block, keys, prefix, rows, [a, b]),
+        [a, b, c] => full_masked::<M, R, 3>(block, keys, prefix, rows, [a, b, c]),
+        _ => full_masked::<M, R, 0>(block, keys, prefix, rows, []),
+    }
+}
+
+dispatch! {
+    /// Scans plain lines: those without a backslash, a `|`, or a bracket but the first and the last
+    /// byte. What stands in quotes there with a colon behind it is the name of a member, whichever
+    /// quote is which: between two strings stands a comma or a colon, and no wanted name has one.
+    ///
+    /// Answers where the first line begins that is not plain, before all of its wanted members were
+    /// found.
+    fn scan_plain['a, R: Rows<'a>](block: &'a [u8], keys: &Keys, rows: &mut R) -> usize
+        = plain_with
+}
+
+#[inline(always)]
+fn plain_with<'a, M: Masks, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) -> usize {
+    match *keys.first_bytes() {
+        [a] => plain_masked::<M, R, 1>(block, keys, rows, [a]),
+        [a, b] => plain_masked::<M, R, 2>(block, keys, rows, [a, b]),
+        [a, b, c] => plain_masked::<M, R, 3>(block, keys, rows, [a, b, c]),
+        _ => plain_masked::<M, R, 0>(block, keys, rows, []),
     }
 }
 
 #[inline(always)]
-fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
+fn plain_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
+    block: &'a [u8],
+    keys: &Keys,
+    rows: &mut R,
+    first: [u8; N],
+) -> usize {
+    let mut reader = Reader::new(block, keys, Prefix::Refuse);
+    let mut strings = Strings::default();
+    let mut places = Places::new();
+    let mut line_begins = 1u64;
+    for (start, stripe) in stripes(block, &mut [0; 64]) {
+        places.clear();
+        for (index, bytes) in stripe.iter().enumerate() {
+            let chunk = M::load(bytes);
+            let newlines = M::eq(chunk, b'\n');
+            let names = strings.beginnings(M::eq(chunk, b'"')) & any_of::<M, N>(chunk, first);
+            let outermost = (newlines << 1 | line_begins) | newlines >> 1;
+            line_begins = newlines >> 63;
+            places.add(start + index * 64, newlines | names | M::odd(chunk) & !outermost);
+        }
+        for &at in places.list() {
+            if !reader.plain_place(at as usize, rows) {
+                return reader.line.start;
+            }
+        }
+    }
+    reader.line.start
+}
+
+#[inline(always)]
+fn full_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     block: &'a [u8],
     keys: &Keys,
     prefix: Prefix,
@@ -238,6 +316,25 @@ impl<'a, 'k> Reader<'a, 'k> {
         } else {
             self.rare(at, byte);
         }
+    }
+
+    /// The same in a line that has been plain up to here; false when it no longer is.
+    #[inline(always)]
+    fn plain_place(&mut self, at: usize, rows: &mut impl Rows<'a>) -> bool {
+        let Some(&byte) = self.block.get(at) else { return true };
+        if byte == b'\n' {
+            self.line.finish(self.block, at, rows);
+            self.begin_line(at + 1);
+        } else if !self.done {
+            if self.depth == 0 || matches!(byte, b'['..=b']' | b'{'..=b'}') {
+                return false;
+            }
+            if let Some((key, value)) = wanted(self.block, self.keys, at) {
+                self.line.keep(key, value_at(self.block, value));
+                self.done = self.line.found & self.stop == self.stop;
+            }
+        }
+        true
     }
 
     /// Brackets and escapes.
@@ -473,19 +570,37 @@ mod tests {
         Keys::new(&names.iter().map(|n| (n.as_bytes(), true)).collect::<Vec<_>>()).unwrap()
     }
 
+    /// Takes rows as a scan hands them over.
+    macro_rules! collect {
+        ($keys:ident, |$rows:ident| $scan:expr) => {{
+            let mut found: Vec<Row> = Vec::new();
+            let $rows = &mut |line: &[u8], values: &Values<'_>| {
+                let values = values[..$keys.count()].iter().map(|v| v.to_vec());
+                found.push((line.to_vec(), values.collect()));
+            };
+            let answer = $scan;
+            (answer, found)
+        }};
+    }
+
+    /// The rows of a scan, after a look whether the other ways to them lead there too.
     fn rows(block: &[u8], keys: &Keys, prefix: Prefix) -> Vec<Row> {
-        let mut rows: Vec<Row> = Vec::new();
-        scan(block, keys, prefix, &mut |line: &[u8], values: &Values<'_>| {
-            rows.push((line.to_vec(), values[..keys.count()].iter().map(|v| v.to_vec()).collect()));
-        });
-        let mut portable: Vec<Row> = Vec::new();
-        let mut push = |line: &[u8], values: &Values<'_>| {
-            portable
-                .push((line.to_vec(), values[..keys.count()].iter().map(|v| v.to_vec()).collect()));
-        };
-        scan_with::<crate::simd::Portable, _>(block, keys, prefix, &mut push);
-        assert_eq!(rows, portable);
-        rows
+        use crate::simd::Portable;
+        let ((), found) = collect!(keys, |rows| scan(block, keys, prefix, rows));
+        let ((), full) = collect!(keys, |rows| scan_full(block, keys, prefix, rows));
+        let ((), same) = collect!(keys, |rows| full_with::<Portable, _>(block, keys, prefix, rows));
+        assert_eq!(full, same);
+        let plain = collect!(keys, |rows| scan_plain(block, keys, rows));
+        let same = collect!(keys, |rows| plain_with::<Portable, _>(block, keys, rows));
+        assert_eq!(plain, same);
+        assert_eq!(found.len(), full.len());
+        for (found, full) in found.iter().zip(&full) {
+            assert_eq!(found.0, full.0);
+            if serde_json::from_slice::<serde::de::IgnoredAny>(&found.0).is_ok() {
+                assert_eq!(found, full);
+            }
+        }
+        found
     }
 
     fn one(line: &str) -> [String; 2] {
@@ -530,6 +645,36 @@ mod tests {
         assert_eq!(rows[0].1, [b"2", b"1"]);
         assert_eq!(rows[1].1, [b"", b""]);
         assert_eq!(rows[2].1, [b"4", b"3"]);
+    }
+
+    #[test]
+    fn lines_that_are_plain_and_lines_that_are_not_may_come_in_any_order() {
+        let plain = r#"{"uri":"/a","status":"200","ptime":0.5,"ua":"x"}"#;
+        let nested = r#"{"a":{"status":"x"},"status":"200","ptime":0.5}"#;
+        let escaped = r#"{"ua":"\"status\":1","status":"200","ptime":0.5}"#;
+        let late = r#"{"status":"200","ptime":0.5,"a":[{"status":"x"}]}"#;
+        let keys = needed(&["ptime", "status"]);
+        for every in [1, 2, 3, 50, 400, 5_000] {
+            let lines: Vec<&str> = (0..10_000)
+                .map(|n| match n % every {
+                    0 => [nested, escaped, late][n / every % 3],
+                    _ => plain,
+                })
+                .collect();
+            let rows = rows((lines.join("\n") + "\n").as_bytes(), &keys, Prefix::Refuse);
+            assert_eq!(rows.len(), lines.len());
+            for (row, line) in rows.iter().zip(&lines) {
+                assert_eq!(row.0, line.as_bytes());
+                assert_eq!(row.1, [b"0.5".to_vec(), b"200".to_vec()], "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_may_stand_between_two_strings_are_told_from_them() {
+        assert!(scan_plain(br#"{"a":"b",":":1}"#, &needed(&["x"]), &mut |_: &[u8], _: &_| ()) == 0);
+        let rows = rows(b"{\"a\":\"b\",\":\":1,\",\":2}\n", &needed(&[",", ":"]), Prefix::Refuse);
+        assert_eq!(rows[0].1, [b"2", b"1"]);
     }
 
     #[test]

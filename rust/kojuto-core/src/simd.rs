@@ -24,6 +24,10 @@ pub(crate) trait Masks {
     /// JSON has outside of its strings are only the brackets.
     fn brackets(block: Self::Block) -> u64;
 
+    /// Bit `i` is set when byte `i` is one of `[\]{|}`: six bytes in two rows, which one
+    /// comparison finds. What is none of them in a line is plain.
+    fn odd(block: Self::Block) -> u64;
+
     /// Bit `i` of the answer is the parity of bits 0 to `i`.
     #[inline(always)]
     fn prefix_xor(bits: u64) -> u64 {
@@ -63,6 +67,11 @@ impl Masks for Portable {
     #[inline(always)]
     fn brackets(block: [u8; 64]) -> u64 {
         Self::eq(block.map(|byte| byte | 0x26), 0x7f)
+    }
+
+    #[inline(always)]
+    fn odd(block: [u8; 64]) -> u64 {
+        Self::eq(block.map(|byte| u8::from((byte | 0x20).wrapping_sub(b'{') <= 2)), 1)
     }
 }
 
@@ -114,6 +123,17 @@ pub(crate) mod x86 {
             let block = block.map(|part| unsafe { _mm_or_si128(part, _mm_set1_epi8(0x26)) });
             Self::eq(block, 0x7f)
         }
+
+        #[inline(always)]
+        fn odd(block: Self::Block) -> u64 {
+            // SAFETY: SSE2 is part of x86-64.
+            let block = block.map(|part| unsafe {
+                let low = _mm_or_si128(part, _mm_set1_epi8(0x20));
+                // What is left is 0 for the three bytes from `{` on.
+                _mm_subs_epu8(_mm_sub_epi8(low, _mm_set1_epi8(b'{' as i8)), _mm_set1_epi8(2))
+            });
+            Self::eq(block, 0)
+        }
     }
 
     /// AVX2 with BMI and carry-less multiplication; only used inside functions that enable them.
@@ -157,6 +177,19 @@ pub(crate) mod x86 {
         }
 
         #[inline(always)]
+        fn odd(block: Self::Block) -> u64 {
+            // SAFETY: `dispatch!` checked for AVX2.
+            let block = unsafe {
+                let (bit, first) = (_mm256_set1_epi8(0x20), _mm256_set1_epi8(b'{' as i8));
+                let two = _mm256_set1_epi8(2);
+                let low = _mm256_sub_epi8(_mm256_or_si256(block.0, bit), first);
+                let high = _mm256_sub_epi8(_mm256_or_si256(block.1, bit), first);
+                (_mm256_subs_epu8(low, two), _mm256_subs_epu8(high, two))
+            };
+            Self::eq(block, 0)
+        }
+
+        #[inline(always)]
         fn prefix_xor(bits: u64) -> u64 {
             carryless_prefix_xor(bits)
         }
@@ -186,6 +219,16 @@ pub(crate) mod x86 {
             // SAFETY: `dispatch!` checked for AVX-512BW.
             let block = unsafe { _mm512_or_si512(block, _mm512_set1_epi8(0x26)) };
             Self::eq(block, 0x7f)
+        }
+
+        #[inline(always)]
+        fn odd(block: Self::Block) -> u64 {
+            // SAFETY: `dispatch!` checked for AVX-512BW.
+            unsafe {
+                let low = _mm512_or_si512(block, _mm512_set1_epi8(0x20));
+                let low = _mm512_sub_epi8(low, _mm512_set1_epi8(b'{' as i8));
+                _mm512_cmple_epu8_mask(low, _mm512_set1_epi8(2))
+            }
         }
 
         #[inline(always)]
@@ -230,21 +273,21 @@ pub(crate) mod x86 {
 
 /// Defines `fn $name(…)` that runs the generic `$work::<M>(…)` with the best [`Masks`] at hand.
 macro_rules! dispatch {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),* $(,)?) = $work:ident) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),* $(,)?) $(-> $answer:ty)? = $work:ident) => {
         $(#[$meta])*
-        $vis fn $name<$($generics)*>($($arg: $type),*) {
+        $vis fn $name<$($generics)*>($($arg: $type),*) $(-> $answer)? {
             #[cfg(target_arch = "x86_64")]
             {
                 use $crate::simd::x86::{Avx2, Avx512, Level, Sse2, level};
 
                 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq")]
-                fn avx2<$($generics)*>($($arg: $type),*) {
+                fn avx2<$($generics)*>($($arg: $type),*) $(-> $answer)? {
                     $work::<Avx2, _>($($arg),*)
                 }
                 #[target_feature(
                     enable = "avx512f,avx512bw,avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq"
                 )]
-                fn avx512<$($generics)*>($($arg: $type),*) {
+                fn avx512<$($generics)*>($($arg: $type),*) $(-> $answer)? {
                     $work::<Avx512, _>($($arg),*)
                 }
                 match level() {
