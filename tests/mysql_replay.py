@@ -1,8 +1,10 @@
 """A server that speaks the MySQL protocol and answers by a written conversation.
 
-For servers that cannot be installed here. Each exchange of the conversation is a statement (a
-regular expression) and its answers: ``columns`` and ``rows``, an ``error`` [number, state, words],
-or ``ok``. A statement out of turn is answered by an error and noted in `unexpected`.
+For servers that are in no package of the distribution. A conversation is either recorded (by
+`mysql_record`: every packet that a real server sent) or written by hand from the manual: then each
+exchange is a statement (a regular expression) and its answers: ``columns`` and ``rows``, an
+``error`` [number, state, words], or ``ok``. A statement out of turn is answered by an error and
+noted in `unexpected`.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ class Replay(threading.Thread):
 
     def __init__(self, conversation: dict[str, Any]) -> None:
         super().__init__(daemon=True)
-        self.version: str = conversation["version"]
-        self.exchanges: list[dict[str, Any]] = list(conversation["exchanges"])
+        self.greeting: str | None = conversation.get("greeting")
+        self.version: str = conversation.get("version", "")
+        self.exchanges: list[dict[str, Any]] = list(
+            conversation["turns" if self.greeting else "exchanges"]
+        )
         self.switch: str | None = conversation.get("switch")
         self.login = self.password = b""
         self.asked: list[str] = []
@@ -53,9 +58,29 @@ class Replay(threading.Thread):
             with client:
                 client.settimeout(20)
                 try:
-                    self.serve(client)
+                    (self.repeat if self.greeting else self.serve)(client)
                 except (ConnectionError, EOFError):
                     continue
+
+    def repeat(self, client: socket.socket) -> None:
+        """Say what was recorded, as long as the client says its part."""
+        assert self.greeting is not None
+        send(client, 0, bytes.fromhex(self.greeting))
+        while True:
+            number, packet = receive(client)
+            if not self.login:
+                self.login = packet
+            elif packet == b"\x01":  # COM_QUIT
+                return
+            else:
+                self.asked.append(packet[1:].decode())
+                if not self.exchanges or self.exchanges[0]["client"] != self.asked[-1]:
+                    self.unexpected.append(self.asked[-1])
+                    send(client, 1, failure(1064, "42000", f"out of turn: {self.asked[-1]}"))
+                    continue
+            for answer in self.exchanges.pop(0)["server"]:
+                number += 1
+                send(client, number, bytes.fromhex(answer))
 
     def serve(self, client: socket.socket) -> None:
         scramble = b"abcdefgh" + b"ijklmnopqrst\0"
@@ -152,7 +177,7 @@ def exactly(client: socket.socket, count: int) -> bytes:
 
 
 def conversation(name: str) -> dict[str, Any]:
-    """A conversation of tests/data/mysql8."""
-    path = Path(__file__).parent / "data" / "mysql8" / f"{name}.json"
+    """A conversation of tests/data/mysql."""
+    path = Path(__file__).parent / "data" / "mysql" / f"{name}.json"
     found: dict[str, Any] = json.loads(path.read_text())
     return found

@@ -1,8 +1,9 @@
 """myps on MySQL: which tables it asks, chosen by what the server says of itself.
 
-MySQL itself is in no Debian package. Its part is played by written conversations (`mysql_replay`),
-and the statements that only MySQL gets are run on a real MariaDB with the performance schema on,
-which has the same tables but ``performance_schema.processlist``.
+MySQL itself is in no package of Debian stable. Its part is played by conversations (`mysql_replay`):
+recorded from a real MySQL 9.7, written by hand for older ones. The statements that only MySQL gets
+are also run on a real MariaDB with the performance schema on, which has the same tables but
+``performance_schema.processlist``.
 """
 
 from __future__ import annotations
@@ -30,12 +31,19 @@ if TYPE_CHECKING:
 
 def kill(replay: Replay, *options: str) -> Any:
     where = ["--no-defaults", "--mysql-host", "127.0.0.1", "--mysql-port", str(replay.port)]
-    return run("myps", "kill", "--yes", "--time", "60", *where, "--mysql-user", "app", *options)
+    return run("myps", "kill", "--yes", *where, "--mysql-user", "app", *options)
+
+
+AGED = ["--time", "60"]
+VICTIMS = {"9.7-kill": 33, "9.7-query-only": 35}
+CLIENT_SSL = 0x0800
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
     [
+        ("9.7-kill", []),
+        ("9.7-query-only", ["--query-only"]),
         ("8.0-kill", []),
         ("8.4-query-only", ["--query-only"]),
         ("8.0-without-performance-schema", []),
@@ -47,33 +55,45 @@ def kill(replay: Replay, *options: str) -> Any:
 )
 def test_each_server_is_asked_what_it_has(name: str, options: list[str]) -> None:
     with Replay(conversation(name)) as replay:
-        done = kill(replay, *options)
+        done = kill(replay, *(["--command", "Query"] if replay.greeting else AGED), *options)
     assert not replay.unexpected
     assert not replay.exchanges, "the conversation was not held to its end"
     assert done.returncode == 0, done.stderr
-    assert ids(done.stdout, "KILLED") == {42}
+    assert ids(done.stdout, "KILLED") == {VICTIMS.get(name, 42)}
 
 
 def test_the_systems_threads_of_mysql_are_spared() -> None:
     with Replay(conversation("8.0-kill")) as replay:
-        done = kill(replay)
+        done = kill(replay, *AGED)
     assert done.stderr.count(b"a thread of the system") == 3
     assert sum("KILL" in statement for statement in replay.asked) == 1
 
 
-def test_one_that_moved_on_is_passed_over() -> None:
-    with Replay(conversation("8.0-moved-on")) as replay:
-        done = kill(replay)
+@pytest.mark.parametrize(
+    ("name", "options", "victim"),
+    [("9.7-moved-on", ["--info", "%report%"], b"37"), ("8.0-moved-on", AGED, b"42")],
+)
+def test_one_that_moved_on_is_passed_over(name: str, options: list[str], victim: bytes) -> None:
+    with Replay(conversation(name)) as replay:
+        done = kill(replay, *options)
     assert not replay.unexpected
     assert done.returncode == 0
     assert b"KILLED" not in done.stdout
-    assert b"passed over 42" in done.stderr
+    assert b"passed over " + victim in done.stderr
+
+
+def test_a_server_without_tls_is_not_told_that_it_begins() -> None:
+    """MySQL takes the flag in the login for the beginning of TLS: Bad handshake (1043)."""
+    with Replay(conversation("9.7-kill")) as replay:
+        done = kill(replay, "--command", "Query")
+    assert done.returncode == 0
+    assert not int.from_bytes(replay.login[:4], "little") & CLIENT_SSL
 
 
 def test_a_password_is_never_sent_in_plain_over_an_open_connection() -> None:
     told = {**conversation("5.6"), "switch": "mysql_clear_password"}
     with Replay(told) as replay:
-        done = kill(replay, "--mysql-password", "sesame")
+        done = kill(replay, *AGED, "--mysql-password", "sesame")
     assert done.returncode == 1
     assert b"asks for the password in plain text" in done.stderr
     assert replay.login

@@ -38,12 +38,16 @@ class MypsConnection(_Connection):
 
     require_tls = False
     server_capabilities: int
+    client_flag: int
 
     def _request_authentication(self) -> None:
         if not self.server_capabilities & CLIENT.SSL:
             if self.require_tls:
                 raise pymysql.err.OperationalError(2026, "the server offers no TLS")
-            self.ssl = False  # it was preferred, not required
+            # It was preferred, not required. MySQL (MariaDB not) takes the mere flag for the
+            # beginning of TLS.
+            self.ssl = False
+            self.client_flag &= ~CLIENT.SSL
         super()._request_authentication()  # type: ignore[misc]
 
 
