@@ -1,6 +1,6 @@
 """Writes down what a real server answers, packet by packet, for `mysql_replay` to say again.
 
-``python -m tests.mysql_record HOST:PORT FILE [--before REGEX COMMAND] -- CLIENT…`` starts the client
+``python -m tests.mysql_record HOST:PORT FILE [--before REGEX COMMAND] -- CLIENT…`` starts a client
 with ``{port}`` in its words replaced by a port here, relays its one connection to the server, and
 writes the conversation. COMMAND runs before the first statement that matches REGEX is passed on.
 The server must refuse TLS and its user have no password, or the login cannot be said again.
@@ -25,7 +25,7 @@ COM_QUIT, COM_QUERY = b"\x01", b"\x03"
 
 def answers(server: socket.socket, client: socket.socket) -> list[str]:
     """Pass on all that the server says before the client speaks again, as hexadecimal packets."""
-    found = []
+    found: list[str] = []
     while True:
         ready, _, _ = select.select([server, client], [], [], 30)
         if client in ready or server not in ready:

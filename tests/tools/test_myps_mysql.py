@@ -1,9 +1,9 @@
 """myps on MySQL: which tables it asks, chosen by what the server says of itself.
 
-MySQL itself is in no package of Debian stable. Its part is played by conversations (`mysql_replay`):
-recorded from a real MySQL 9.7, written by hand for older ones. The statements that only MySQL gets
-are also run on a real MariaDB with the performance schema on, which has the same tables but
-``performance_schema.processlist``.
+MySQL itself is in no package of Debian stable. Its part is played by conversations
+(`mysql_replay`): recorded from a real MySQL 9.7, written by hand for older ones. The statements
+that only MySQL gets are also run on a real MariaDB with the performance schema on, which has the
+same tables but ``performance_schema.processlist``.
 """
 
 from __future__ import annotations
