@@ -636,6 +636,46 @@ class Relay:
     def unlisten(self, listener: int) -> None:
         """Stop accepting on one socket; its connections go on."""
 
+    def adopt(
+        self,
+        client: int,
+        upstream: int,
+        *,
+        websocket: str,
+        masked: bool,
+        remote: str,
+        listener: str,
+        upstream_name: str,
+        client_data: bytes = ...,
+        upstream_data: bytes = ...,
+        fields: Sequence[tuple[str, str]] = ...,
+        ping_interval_s: float = 30.0,
+    ) -> None:
+        """Take over a connected pair, one side of which speaks WebSocket and has shaken hands.
+
+        Copies of the descriptors are used; the caller closes its own, and leaves the sockets
+        non-blocking. The connection is logged, counted, timed and stopped as those that were
+        accepted, whatever `max_connections` says. A direction ends by a Close frame with 1000 or
+        no code; whatever else ends it is a failure and is shown to the other side as one.
+
+        Args:
+            client: the client's connected socket.
+            upstream: the upstream's.
+            websocket: ``client`` or ``upstream``: the side that speaks WebSocket.
+            masked: true where we are its client (RFC 6455, section 5.3).
+            remote: the client as logs name it: an address with its port, or any text.
+            listener: the listener as logs name it.
+            upstream_name: the upstream as logs name it.
+            client_data: what was read from the client past the handshake.
+            upstream_data: the same from the upstream.
+            fields: more for the log lines, as key and value.
+            ping_interval_s: silence before the WebSocket peer is sent a ping; 0 for never.
+
+        Raises:
+            OSError: no open descriptor, none left, or the relay was stopped.
+            ValueError: an argument is none of its values.
+        """
+
     def stop(self) -> None:
         """Stop accepting everywhere; the relay ends with its last connection."""
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use kojuto_core::balance::Balance;
 use kojuto_io::Error;
 use kojuto_io::relay::{
-    self, CONNECT_BOUNDS_US, DumpOptions, HeaderIn, HeaderOut, Listener, Options, Pool, Tap,
+    self, Adoption, CONNECT_BOUNDS_US, DumpOptions, HeaderIn, HeaderOut, Listener, Options, Party,
+    Pool, Remote, Stream, Tap,
 };
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -194,6 +195,47 @@ impl Relay {
         if let Some(listener) = found {
             self.engine.unlisten(&listener);
         }
+    }
+
+    #[pyo3(signature = (
+        client, upstream, *, websocket, masked, remote, listener, upstream_name,
+        client_data = Vec::new(), upstream_data = Vec::new(), fields = Vec::new(),
+        ping_interval_s = 30.0
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "one for each field of a connection")]
+    fn adopt(
+        &self,
+        client: RawFd,
+        upstream: RawFd,
+        websocket: &str,
+        masked: bool,
+        remote: &str,
+        listener: String,
+        upstream_name: String,
+        client_data: Vec<u8>,
+        upstream_data: Vec<u8>,
+        fields: Vec<(String, String)>,
+        ping_interval_s: f64,
+    ) -> PyResult<()> {
+        let websocket = match websocket {
+            "client" => Party::Client,
+            "upstream" => Party::Upstream,
+            other => return Err(PyValueError::new_err(format!("websocket={other}"))),
+        };
+        let adoption = Adoption {
+            client: Stream::Socket(client),
+            upstream: Stream::Socket(upstream),
+            websocket,
+            masked,
+            remote: Remote::from_text(remote),
+            listener,
+            upstream_name,
+            client_data,
+            upstream_data,
+            fields,
+            ping_interval: seconds(ping_interval_s)?,
+        };
+        self.engine.adopt(adoption).map_err(to_py)
     }
 
     fn stop(&self) {

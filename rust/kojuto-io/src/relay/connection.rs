@@ -8,6 +8,7 @@ use std::time::Instant;
 use kojuto_core::json_line::JsonLine;
 use kojuto_core::proxy_protocol::{Addresses, Header};
 
+use super::adopt::Tunnel;
 use super::endpoint::Side;
 use super::listener::Route;
 use super::log::Log;
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     pub(super) tapped: bool,
     /// It is counted in `Shared::starving`.
     pub(super) starving: bool,
+    /// It was handed over and one of its sides speaks WebSocket.
+    pub(super) tunnel: Option<Box<Tunnel>>,
 }
 
 /// How a connection's turn ended.
@@ -95,6 +98,12 @@ impl Connection {
             if wanted { Some(&mut see) } else { None },
         );
         let moved = (self.up.moved() - before.0, self.down.moved() - before.1);
+        let mut more = false;
+        if let Some(tunnel) = &mut self.tunnel {
+            let ended = (self.up.source_ended(), self.down.source_ended());
+            tunnel.note_end(&up, &down, ended);
+            more = self.client.settle(ended.0) | upstream.settle(ended.1);
+        }
         let progress = match (up, down) {
             (Turn::SourceFailed(error), _) | (_, Turn::SinkFailed(error)) => {
                 Progress::Broken(failed("client", &error))
@@ -104,6 +113,7 @@ impl Connection {
             }
             _ if self.up.is_done() && self.down.is_done() => Progress::Complete,
             (Turn::Again, _) | (_, Turn::Again) => Progress::Again,
+            _ if more => Progress::Again,
             _ => Progress::Waiting,
         };
         (progress, moved.0, moved.1)
@@ -136,6 +146,10 @@ impl Connection {
         let line = Log::line(level, message)
             .text("listener", &self.route.name)
             .text("remote-addr", &self.remote.to_string());
+        if let Some(tunnel) = &self.tunnel {
+            let line = line.text("upstream", &tunnel.upstream);
+            return tunnel.fields.iter().fold(line, |line, (key, value)| line.text(key, value));
+        }
         match &self.target {
             Some(target) => line.text("upstream", &target.name),
             None => line,

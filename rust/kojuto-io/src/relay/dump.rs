@@ -281,7 +281,7 @@ impl Worker {
                 let mut flow = None;
                 let shown = match &client {
                     Remote::Socket(address) => *address,
-                    Remote::Unix(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+                    Remote::Unix(_) | Remote::Named(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
                 };
                 self.packets(|out| flow = Some(Flow::open(shown, upstream, time_us, out)));
                 let options = &self.dump.options;

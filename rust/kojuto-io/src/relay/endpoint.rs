@@ -19,11 +19,12 @@ pub trait Endpoint: Send {
     /// What the connection failed with; `WouldBlock` when there is nothing now.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Gives bytes; answers how many were taken, at least 1.
+    /// Gives bytes; answers how many were taken, at least 1. What was not taken may have been
+    /// changed (masked in place) and must be given first the next time, as it is now.
     ///
     /// # Errors
     /// What the connection failed with; `WouldBlock` when there is no room now.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    fn write(&mut self, bytes: &mut [u8]) -> io::Result<usize>;
 
     /// Ends the write side (half-close) once everything written is on its way.
     ///
@@ -31,8 +32,8 @@ pub trait Endpoint: Send {
     /// What the connection failed with; `WouldBlock` when it must be asked again.
     fn finish(&mut self) -> io::Result<()>;
 
-    /// Makes the coming drop look like a reset to the peer.
-    fn reset(&mut self);
+    /// Makes the coming drop look to the peer like what it is: the end of a broken stream.
+    fn reset(&mut self, cut: Cut);
 
     /// Whether a read that answered `got` of `asked` bytes has emptied the source, so that the
     /// next readiness event may be awaited without asking once more.
@@ -45,6 +46,32 @@ pub trait Endpoint: Send {
     fn splice_fd(&self) -> Option<RawFd> {
         None
     }
+
+    /// Sends what the endpoint owes its peer beside the payload, as far as there is room.
+    ///
+    /// # Errors
+    /// What the connection failed with; `WouldBlock` when something is still owed.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether a read that answered `WouldBlock` only let others have their turn: no readiness
+    /// event need come before the next.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// Shows the peer, and whoever counts idle seconds between here and there, a sign of life.
+    fn ping(&mut self) {}
+}
+
+/// Why a connection ends before its streams do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Something failed.
+    Broken,
+    /// The relay is stopped.
+    Leaving,
 }
 
 /// A connected, non-blocking stream socket.
@@ -66,7 +93,7 @@ impl Endpoint for Tcp {
         sys::recv(self.0.as_raw_fd(), buffer)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         sys::send(self.0.as_raw_fd(), bytes)
     }
 
@@ -74,7 +101,7 @@ impl Endpoint for Tcp {
         sys::shutdown_write(self.0.as_raw_fd())
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self, _cut: Cut) {
         sys::reset_on_close(self.0.as_raw_fd());
     }
 
@@ -101,6 +128,26 @@ pub(super) struct Side {
 impl Side {
     pub(super) fn new(end: Box<dyn Endpoint>) -> Side {
         Side { end, readable: false, writable: true, ending: false }
+    }
+
+    /// Sends what is owed, or what there is room for.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self.end.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// After the turns of both directions: sends what came up to be sent meanwhile, and answers
+    /// whether there is more to read without an event. A failure shows in what comes next.
+    pub(super) fn settle(&mut self, ended: bool) -> bool {
+        let _ = self.flush();
+        let more = !ended && self.end.has_more();
+        self.readable |= more;
+        more
     }
 
     pub(super) fn saw(&mut self, events: u32) {

@@ -5,6 +5,7 @@
 //! that accepted it. The handle, [`Relay`], only steers: nothing that waits happens in it except
 //! [`Relay::wait`].
 
+mod adopt;
 mod connection;
 mod dump;
 mod endpoint;
@@ -22,16 +23,19 @@ mod sys;
 mod tap;
 mod timers;
 mod upstream;
+mod websocket;
+mod wire;
 mod worker;
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use adopt::{Adoption, Party, Stream};
 pub use dump::{Dump, DumpOptions};
-pub use endpoint::{Endpoint, Tcp};
+pub use endpoint::{Cut, Endpoint, Tcp};
 pub use listener::Listener;
 pub use log::Log;
 pub use opening::HEADER_BYTES;
@@ -71,6 +75,8 @@ impl Relay {
             tap,
             next_id: AtomicU64::new(1),
             commands: Mutex::new((0..threads).map(|_| Vec::new()).collect()),
+            stopped: AtomicBool::new(false),
+            adoptions: AtomicUsize::new(0),
             running: Mutex::new(0),
             ended: Condvar::new(),
             paused: AtomicBool::new(false),
@@ -101,7 +107,11 @@ impl Relay {
 
     fn tell_all(&self, command: impl Fn() -> Command) {
         for queue in lock(&self.shared.commands).iter_mut() {
-            queue.push(command());
+            let command = command();
+            if matches!(command, Command::Stop) {
+                self.shared.stopped.store(true, Relaxed);
+            }
+            queue.push(command);
         }
         for wake in &self.wakes {
             wake.wake();
@@ -124,6 +134,24 @@ impl Relay {
         listener.close();
         lock(&self.listeners).retain(|known| !Arc::ptr_eq(known, listener));
         self.tell_all(|| Command::Unlisten);
+    }
+
+    /// Takes over a connection that was made elsewhere; the threads take turns.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: a descriptor is not open, there is none left, or the relay was stopped.
+    pub fn adopt(&self, adoption: Adoption) -> Result<()> {
+        let adopted = adoption.prepare().map_err(Error::on("adopting a connection"))?;
+        let mut queues = lock(&self.shared.commands);
+        if self.shared.stopped.load(Relaxed) {
+            let source = std::io::Error::other("the relay was stopped");
+            return Err(Error::Io { what: "adopting a connection".to_owned(), source });
+        }
+        let at = self.shared.adoptions.fetch_add(1, Relaxed) % queues.len();
+        queues[at].push(Command::Adopt(Box::new(adopted)));
+        drop(queues);
+        self.wakes[at].wake();
+        Ok(())
     }
 
     /// Stops accepting; the threads end with their last connection.

@@ -276,7 +276,8 @@ impl Worker {
     pub(super) fn watch_silence(&mut self, slot: u32) {
         let limit = self.silence_ms(slot);
         let Some(connection) = self.connections.get(slot) else { return };
-        let at = (limit > 0).then(|| connection.active_ms + limit);
+        let silent = (limit > 0).then(|| connection.active_ms + limit);
+        let at = [silent, connection.ping_at_ms()].into_iter().flatten().min();
         self.set_timer(slot, at);
     }
 
@@ -309,11 +310,16 @@ impl Worker {
                 }
             }
             Phase::Pump => {
-                if self.now_ms >= connection.active_ms + limit {
+                if limit > 0 && self.now_ms >= connection.active_ms + limit {
                     let half =
                         if connection.half_closed() { " after one side had ended" } else { "" };
                     let text = format!("idle for {} s{half}", limit as f64 / 1000.0);
                     return self.fail(slot, &text);
+                }
+                if connection.ping_at_ms().is_some_and(|at| at <= self.now_ms)
+                    && let Err(error) = connection.ping(self.now_ms)
+                {
+                    return self.fail(slot, &format!("ping: {}", words(&error)));
                 }
                 self.watch_silence(slot);
             }

@@ -159,7 +159,7 @@ impl Pump {
             if !to.writable {
                 return Ok(false);
             }
-            match to.end.write(&self.held[self.start..]) {
+            match to.end.write(&mut self.held[self.start..]) {
                 Ok(count) => {
                     self.start += count;
                     self.moved += count as u64;
@@ -217,7 +217,7 @@ impl Pump {
         }
         let mut sent = 0;
         while to.writable && sent < count {
-            match to.end.write(&buffer[sent..count]) {
+            match to.end.write(&mut buffer[sent..count]) {
                 Ok(taken) => {
                     sent += taken;
                     self.moved += taken as u64;
@@ -314,7 +314,7 @@ mod tests {
     use std::os::fd::{OwnedFd, RawFd};
     use std::os::unix::net::UnixStream;
 
-    use super::super::endpoint::{Endpoint, Tcp};
+    use super::super::endpoint::{Cut, Endpoint, Tcp};
     use super::*;
 
     /// An endpoint of another kind: frames of one length byte and so many bytes, XOR 0x55, in
@@ -342,7 +342,7 @@ mod tests {
             Ok(frame.len())
         }
 
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
             self.refuse_next = !self.refuse_next;
             if self.refuse_next {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -359,7 +359,7 @@ mod tests {
             Ok(())
         }
 
-        fn reset(&mut self) {}
+        fn reset(&mut self, _cut: Cut) {}
     }
 
     fn frames(bytes: &[u8]) -> Vec<u8> {

@@ -10,14 +10,25 @@ pub enum Remote {
     Socket(SocketAddr),
     /// A UNIX socket with its path, which may be empty.
     Unix(Box<str>),
+    /// Whatever the caller calls it.
+    Named(Box<str>),
 }
 
 impl Remote {
+    /// What a text says: an address with its port, `unix:PATH`, or any name.
+    pub fn from_text(text: &str) -> Remote {
+        match (text.parse(), text.strip_prefix("unix:")) {
+            (Ok(address), _) => Remote::Socket(address),
+            (_, Some(path)) => Remote::Unix(path.into()),
+            _ => Remote::Named(text.into()),
+        }
+    }
+
     /// The Internet address, if it has one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Remote::Socket(address) => Some(address.ip()),
-            Remote::Unix(_) => None,
+            Remote::Unix(_) | Remote::Named(_) => None,
         }
     }
 
@@ -33,7 +44,7 @@ impl Remote {
                     key.extend_from_slice(&address.port().to_be_bytes());
                 }
             }
-            Remote::Unix(path) => key.extend_from_slice(path.as_bytes()),
+            Remote::Unix(name) | Remote::Named(name) => key.extend_from_slice(name.as_bytes()),
         }
     }
 }
@@ -43,6 +54,7 @@ impl fmt::Display for Remote {
         match self {
             Remote::Socket(address) => address.fmt(f),
             Remote::Unix(path) => write!(f, "unix:{path}"),
+            Remote::Named(name) => f.write_str(name),
         }
     }
 }

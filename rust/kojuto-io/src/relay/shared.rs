@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 
+use super::adopt::Adopted;
 use super::listener::Listener;
 use super::log::Log;
 use super::options::Options;
@@ -11,6 +12,8 @@ use super::tap::Tap;
 
 pub(super) enum Command {
     Listen(Arc<Listener>),
+    /// Take over a connection.
+    Adopt(Box<Adopted>),
     /// Let go of the listeners that are marked closed.
     Unlisten,
     /// Accept nothing more and end with the last connection.
@@ -26,6 +29,10 @@ pub(super) struct Shared {
     pub(super) tap: Option<Arc<dyn Tap>>,
     pub(super) next_id: AtomicU64,
     pub(super) commands: Mutex<Vec<Vec<Command>>>,
+    /// Nothing more is taken in; changed with `commands` locked.
+    pub(super) stopped: AtomicBool,
+    /// Counts adoptions, so that the workers take turns.
+    pub(super) adoptions: AtomicUsize,
     /// Workers that still run.
     pub(super) running: Mutex<usize>,
     pub(super) ended: Condvar,

@@ -274,6 +274,42 @@ pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     check(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
 }
 
+/// Sends two pieces as one (sendmsg(2)).
+pub(crate) fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    let mut pieces = [first, second].map(|piece| libc::iovec {
+        iov_base: piece.as_ptr().cast_mut().cast(),
+        iov_len: piece.len(),
+    });
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len() as _;
+    // SAFETY: the pieces are readable for their lengths and live for the call.
+    check(unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL) })
+}
+
+/// Fills `bytes` with what nobody can foresee (getrandom(2)).
+pub(super) fn unpredictable(bytes: &mut [u8]) {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let rest = &mut bytes[filled..];
+        // SAFETY: `rest` is writable for its length.
+        let count = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        // Up to 256 bytes never fail once the system has started; EINTR comes before them.
+        filled += usize::try_from(count).unwrap_or(0);
+    }
+}
+
+/// The address of a socket's peer.
+pub(super) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+    // SAFETY: an all-zero sockaddr_storage is valid.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as socklen_t;
+    // SAFETY: `storage` has `length` writable bytes.
+    let done = unsafe { libc::getpeername(fd, (&raw mut storage).cast(), &raw mut length) };
+    check(done as isize).ok().and_then(|_| address_of(&storage))
+}
+
 pub(super) fn shutdown_write(fd: RawFd) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::shutdown(fd, libc::SHUT_WR) } as isize).map(drop)

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use super::adopt::Party;
 use super::connection::{Connection, Phase, Progress, words};
-use super::endpoint::{Side, Tcp};
+use super::endpoint::{Cut, Side, Tcp};
 use super::listener::{Listener, Route};
 use super::log::Log;
 use super::options::HeaderIn;
@@ -142,6 +143,7 @@ impl Worker {
                     }
                     self.listeners.push(Some(listener));
                 }
+                Command::Adopt(adopted) => self.adopt(*adopted),
                 Command::Unlisten => {
                     for at in 0..self.listeners.len() {
                         if self.listeners[at].as_ref().is_some_and(|l| l.is_closed()) {
@@ -158,7 +160,7 @@ impl Worker {
                 }
                 Command::Abort => {
                     for slot in self.connections.slots() {
-                        self.fail(slot, "stopped before it ended");
+                        self.cut(slot, "stopped before it ended", Cut::Leaving);
                     }
                 }
             }
@@ -273,6 +275,7 @@ impl Worker {
             timer_ms: None,
             tapped: false,
             starving: false,
+            tunnel: None,
         };
         self.connections.fill(slot, Box::new(connection));
         if let Err(error) = self.epoll.add_stream(fd, token(slot, generation, false)) {
@@ -366,12 +369,16 @@ impl Worker {
 
     // -- ends -------------------------------------------------------------------------------
 
-    /// Ends a connection that failed: both peers get a reset.
+    /// Ends a connection that failed: both peers see that their stream was cut.
     pub(super) fn fail(&mut self, slot: u32, why: &str) {
+        self.cut(slot, why, Cut::Broken);
+    }
+
+    fn cut(&mut self, slot: u32, why: &str, cut: Cut) {
         if let Some(connection) = self.connections.get(slot) {
-            connection.client.end.reset();
+            connection.client.end.reset(cut);
             if let Some(upstream) = &mut connection.upstream {
-                upstream.end.reset();
+                upstream.end.reset(cut);
             }
         }
         self.finish(slot, Some(why));
@@ -406,6 +413,11 @@ impl Worker {
             .number("read", connection.up.moved())
             .number("write", connection.down.moved())
             .seconds("duration", connection.began.elapsed().as_secs_f64());
+        if let Some(tunnel) = &connection.tunnel
+            && tunnel.websocket == Party::Client
+        {
+            line = line.text("disconnect_at", tunnel.ended_at.unwrap_or("server"));
+        }
         if let Some(error) = error {
             line = line.text("error", error);
         }

@@ -1,0 +1,237 @@
+//! Connections that somebody else has made: a WebSocket after its handshake and what it leads to.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use kojuto_core::balance::Balance;
+
+use super::connection::{Connection, Phase, words};
+use super::endpoint::{Endpoint, Side, Tcp};
+use super::listener::Route;
+use super::pump::{Pump, Turn};
+use super::remote::Remote;
+use super::sys;
+use super::tap::Direction;
+use super::upstream::Pool;
+use super::websocket::WebSocket;
+use super::wire::Plain;
+use super::worker::{Worker, token};
+
+/// One of the two peers of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    /// Who came to us.
+    Client,
+    /// Where the client is taken.
+    Upstream,
+}
+
+/// What a connection is handed over on.
+pub enum Stream {
+    /// A connected socket, which stays the caller's: a copy of the descriptor is used.
+    Socket(RawFd),
+}
+
+/// A connected pair, one side of which speaks WebSocket and has shaken hands.
+pub struct Adoption {
+    /// The client's side.
+    pub client: Stream,
+    /// The upstream's side.
+    pub upstream: Stream,
+    /// Which side speaks WebSocket.
+    pub websocket: Party,
+    /// We are the WebSocket client, who masks.
+    pub masked: bool,
+    /// The client as logs name it.
+    pub remote: Remote,
+    /// The listener as logs name it.
+    pub listener: String,
+    /// The upstream as logs name it.
+    pub upstream_name: String,
+    /// What was read from the client past the handshake.
+    pub client_data: Vec<u8>,
+    /// The same from the upstream.
+    pub upstream_data: Vec<u8>,
+    /// More for the log lines: key and value.
+    pub fields: Vec<(String, String)>,
+    /// Silence before the WebSocket peer is sent a ping; zero for never.
+    pub ping_interval: Duration,
+}
+
+/// An [`Adoption`] on its way to a worker.
+pub(super) struct Adopted {
+    client: Box<dyn Endpoint>,
+    upstream: Box<dyn Endpoint>,
+    peer: Option<std::net::SocketAddr>,
+    remote: Remote,
+    listener: String,
+    /// Payload that was read from a side without frames.
+    client_data: Vec<u8>,
+    upstream_data: Vec<u8>,
+    tunnel: Tunnel,
+}
+
+/// What a connection that was adopted has beside the others.
+pub(super) struct Tunnel {
+    pub(super) upstream: String,
+    pub(super) fields: Vec<(String, String)>,
+    pub(super) websocket: Party,
+    ping_ms: u64,
+    pinged_ms: u64,
+    /// Where it began to end.
+    pub(super) ended_at: Option<&'static str>,
+}
+
+fn own(fd: RawFd) -> io::Result<OwnedFd> {
+    let socket = sys::duplicate(fd)?;
+    sys::set_nonblocking(socket.as_raw_fd())?;
+    sys::tune_stream(socket.as_raw_fd());
+    Ok(socket)
+}
+
+impl Adoption {
+    /// Takes over the sockets and puts the frames on the side that has them.
+    pub(super) fn prepare(mut self) -> io::Result<Adopted> {
+        let mut ends = Vec::with_capacity(2);
+        let sides = [(Party::Client, self.client), (Party::Upstream, self.upstream)];
+        for (party, stream) in sides {
+            let framed = party == self.websocket;
+            let data = match party {
+                Party::Client => &mut self.client_data,
+                Party::Upstream => &mut self.upstream_data,
+            };
+            let end: Box<dyn Endpoint> = match stream {
+                Stream::Socket(fd) if framed => {
+                    let wire = Plain::new(own(fd)?);
+                    Box::new(WebSocket::new(wire, self.masked, std::mem::take(data)))
+                }
+                Stream::Socket(fd) => Box::new(Tcp::new(own(fd)?)),
+            };
+            ends.push(end);
+        }
+        let (Some(upstream), Some(client)) = (ends.pop(), ends.pop()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        Ok(Adopted {
+            peer: sys::peer_address(upstream.fd()),
+            client,
+            upstream,
+            remote: self.remote,
+            listener: self.listener,
+            client_data: self.client_data,
+            upstream_data: self.upstream_data,
+            tunnel: Tunnel {
+                upstream: self.upstream_name,
+                fields: self.fields,
+                websocket: self.websocket,
+                ping_ms: u64::try_from(self.ping_interval.as_millis()).unwrap_or(u64::MAX / 4),
+                pinged_ms: 0,
+                ended_at: None,
+            },
+        })
+    }
+}
+
+impl Tunnel {
+    /// Notes what ended first, in the words of the original's logs.
+    pub(super) fn note_end(&mut self, up: &Turn, down: &Turn, ended: (bool, bool)) {
+        if self.ended_at.is_some() {
+            return;
+        }
+        self.ended_at = match (up, down) {
+            (Turn::SourceFailed(_), _) => Some("client_nextreader"),
+            (_, Turn::SinkFailed(_)) => Some("client_write"),
+            (Turn::SinkFailed(_), _) => Some("client_upstream_copy"),
+            (_, Turn::SourceFailed(_)) => Some("upstream_read"),
+            _ if ended.0 => Some("client_nextreader"),
+            _ if ended.1 => Some("upstream_read"),
+            _ => None,
+        };
+    }
+}
+
+impl Connection {
+    /// When the WebSocket peer is due for a ping.
+    pub(super) fn ping_at_ms(&self) -> Option<u64> {
+        let tunnel = self.tunnel.as_ref().filter(|tunnel| tunnel.ping_ms > 0)?;
+        Some(self.active_ms.max(tunnel.pinged_ms).saturating_add(tunnel.ping_ms))
+    }
+
+    /// Sends the peer a ping, or as much of it as there is room for.
+    pub(super) fn ping(&mut self, now_ms: u64) -> io::Result<()> {
+        let Some(tunnel) = &mut self.tunnel else { return Ok(()) };
+        tunnel.pinged_ms = now_ms;
+        let side = match tunnel.websocket {
+            Party::Client => Some(&mut self.client),
+            Party::Upstream => self.upstream.as_mut(),
+        };
+        let Some(side) = side else { return Ok(()) };
+        side.end.ping();
+        side.flush()
+    }
+}
+
+impl Worker {
+    /// Begins in the middle: both sides are connected.
+    pub(super) fn adopt(&mut self, adopted: Adopted) {
+        let shared = Arc::clone(&self.shared);
+        shared.stats.accepted.fetch_add(1, Relaxed);
+        shared.stats.open.fetch_add(1, Relaxed);
+        let (slot, generation) = self.connections.reserve();
+        let fds = [adopted.client.fd(), adopted.upstream.fd()];
+        let [client, upstream] = [adopted.client, adopted.upstream].map(|end| {
+            let mut side = Side::new(end);
+            side.readable = true; // what was read before may hide what is there now
+            side
+        });
+        let pool = Arc::new(Pool::new(Balance::First, 0, String::new()));
+        let mut connection = Connection {
+            id: shared.next_id.fetch_add(1, Relaxed),
+            route: Arc::new(Route { name: adopted.listener, pool }),
+            remote: adopted.remote,
+            probe: false,
+            header: None,
+            client,
+            upstream: Some(upstream),
+            target: None,
+            tried: Vec::new(),
+            phase: Phase::Pump,
+            up: Pump::default(),
+            down: Pump::default(),
+            began: Instant::now(),
+            active_ms: self.now_ms,
+            timer_ms: None,
+            tapped: false,
+            starving: false,
+            tunnel: Some(Box::new(adopted.tunnel)),
+        };
+        if let (Some(tap), Some(peer)) = (&shared.tap, adopted.peer) {
+            connection.tapped = true;
+            tap.opened(connection.id, &connection.route.name, &connection.remote, peer);
+        }
+        for (data, pump, direction) in [
+            (adopted.client_data, &mut connection.up, Direction::ToUpstream),
+            (adopted.upstream_data, &mut connection.down, Direction::ToClient),
+        ] {
+            if data.is_empty() {
+                continue;
+            }
+            if let Some(tap) = shared.tap.as_ref().filter(|tap| tap.wants(direction)) {
+                tap.bytes(connection.id, direction, &data);
+            }
+            pump.preload(&[], &data);
+        }
+        self.connections.fill(slot, Box::new(connection));
+        self.announce(slot);
+        for (fd, upstream) in [(fds[0], false), (fds[1], true)] {
+            if let Err(error) = self.epoll.add_stream(fd, token(slot, generation, upstream)) {
+                return self.fail(slot, &words(&error));
+            }
+        }
+        self.watch_silence(slot);
+        self.pump(slot);
+    }
+}

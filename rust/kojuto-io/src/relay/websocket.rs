@@ -1,0 +1,262 @@
+//! A WebSocket as an endpoint: payload of binary frames in and out, their end by a Close frame.
+//!
+//! Nothing is gathered. What is read is unmasked where it was read to; what is written is masked
+//! where it lies and goes out behind its header in one system call. Only headers and control
+//! frames are kept here: a ping that cannot be answered yet gives way to the next one, so that a
+//! peer that never reads costs a few hundred bytes.
+//!
+//! A direction ends by its Close frame, the socket only with both. Peers that know no half-open
+//! WebSocket answer a Close at once, which ends the other direction too. Whatever else ends a
+//! stream (the end of the socket, another code than 1000) is a failure.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::RawFd;
+
+use kojuto_core::websocket::{
+    Decoder, End, Key, Opcode, Ping, Sender, close, mask, write_close, write_control, write_header,
+};
+
+use super::endpoint::{Cut, Endpoint};
+use super::sys;
+use super::wire::Wire;
+
+/// The most payload of a frame that is sent; intermediaries and peers hold whole frames.
+pub(super) const FRAME_BYTES: usize = 256 << 10;
+/// Reads without any payload (pings, say) before others have their turn.
+const FRUITLESS_READS: u32 = 16;
+
+/// Masking keys, bought by the hundred: RFC 6455, section 5.3, wants them unpredictable.
+struct Keys {
+    bytes: [u8; 256],
+    used: usize,
+}
+
+thread_local! {
+    static KEYS: RefCell<Keys> = const { RefCell::new(Keys { bytes: [0; 256], used: 256 }) };
+}
+
+fn new_key() -> Key {
+    KEYS.with_borrow_mut(|keys| {
+        if keys.used == keys.bytes.len() {
+            sys::unpredictable(&mut keys.bytes);
+            keys.used = 0;
+        }
+        let key = std::array::from_fn(|i| keys.bytes[keys.used + i]);
+        keys.used += 4;
+        key
+    })
+}
+
+pub(super) struct WebSocket<W: Wire> {
+    wire: W,
+    masked: bool,
+    decoder: Decoder,
+    /// What was read past the handshake.
+    early: Vec<u8>,
+    /// Whole control frames and, behind them, the header of the present frame; sent up to `sent`.
+    head: Vec<u8>,
+    sent: usize,
+    /// Bytes of the present frame's payload that the wire has not taken; they are masked already.
+    frame_left: usize,
+    pong: Option<Ping>,
+    /// A ping of ours waits to be sent.
+    ping: bool,
+    /// Our Close frame is in `head` or gone.
+    closed: bool,
+    /// The last read stopped for the sake of others.
+    more: bool,
+}
+
+impl<W: Wire> WebSocket<W> {
+    /// `masked`: we are the client of the handshake, which masks; `early`: bytes after it.
+    pub(super) fn new(wire: W, masked: bool, early: Vec<u8>) -> WebSocket<W> {
+        let peer = if masked { Sender::Server } else { Sender::Client };
+        WebSocket {
+            wire,
+            masked,
+            decoder: Decoder::new(peer),
+            early,
+            head: Vec::new(),
+            sent: 0,
+            frame_left: 0,
+            pong: None,
+            ping: false,
+            closed: false,
+            more: false,
+        }
+    }
+
+    fn key(&self) -> Option<Key> {
+        self.masked.then(new_key)
+    }
+
+    /// Puts owed control frames before the next data frame.
+    fn settle(&mut self) {
+        if self.frame_left > 0 || self.closed || self.decoder.end().is_some() {
+            return; // a peer that has ended its stream waits for no pong
+        }
+        if let Some(ping) = self.pong.take() {
+            let key = self.key();
+            write_control(Opcode::Pong, ping.payload(), key, &mut self.head);
+        }
+        if std::mem::take(&mut self.ping) {
+            let key = self.key();
+            write_control(Opcode::Ping, b"", key, &mut self.head);
+        }
+    }
+
+    /// Sends the rest of `head` and of the present frame, whose payload is the front of `bytes`;
+    /// answers how much of that was taken.
+    fn push(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let count = match self.wire.send(&self.head[self.sent..], bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            };
+            let of_head = count.min(self.head.len() - self.sent);
+            self.sent += of_head;
+            if self.sent == self.head.len() {
+                self.head.clear();
+                self.sent = 0;
+            }
+            if count > of_head || (bytes.is_empty() && self.head.is_empty()) {
+                self.frame_left -= count - of_head;
+                return Ok(count - of_head);
+            }
+        }
+    }
+
+    /// What the end of the peer's frames means for the stream in them.
+    fn ended(&self, end: End) -> io::Result<usize> {
+        match end {
+            _ if end.is_whole() => Ok(0),
+            End::Close(code) => Err(io::Error::other(format!(
+                "the WebSocket was closed with code {code}, in the middle of its stream"
+            ))),
+            End::Violation(violation) => {
+                let text = format!("WebSocket protocol: {}", violation.text);
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+        }
+    }
+
+    fn cut_short(&self) -> io::Error {
+        let text = if self.decoder.is_between_frames() {
+            "the WebSocket ended without a Close frame"
+        } else {
+            "the WebSocket ended in the middle of a frame"
+        };
+        io::Error::new(io::ErrorKind::UnexpectedEof, text)
+    }
+}
+
+impl<W: Wire> Endpoint for WebSocket<W> {
+    fn fd(&self) -> RawFd {
+        self.wire.fd()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.more = false;
+        for _ in 0..FRUITLESS_READS {
+            if let Some(end) = self.decoder.end() {
+                return self.ended(end);
+            }
+            let count = if self.early.is_empty() {
+                match self.wire.recv(buffer)? {
+                    0 => return Err(self.cut_short()),
+                    count => count,
+                }
+            } else {
+                let count = self.early.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&self.early[..count]);
+                self.early.drain(..count);
+                count
+            };
+            let payload = self.decoder.decode(&mut buffer[..count]);
+            if let Some(ping) = self.decoder.take_ping() {
+                self.pong = Some(ping);
+            }
+            if payload > 0 {
+                return Ok(payload);
+            }
+        }
+        self.more = true;
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn write(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.frame_left == 0 {
+            self.settle();
+            let length = bytes.len().min(FRAME_BYTES);
+            let key = self.key();
+            if let Some(key) = key {
+                mask(&mut bytes[..length], key, 0);
+            }
+            write_header(Opcode::Binary, length as u64, key, &mut self.head);
+            self.frame_left = length;
+        }
+        self.push(&bytes[..bytes.len().min(self.frame_left)])
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if !self.closed {
+            self.settle();
+            let key = self.key();
+            write_close(close::NORMAL, key, &mut self.head);
+            self.closed = true;
+        }
+        self.flush()
+    }
+
+    fn reset(&mut self, cut: Cut) {
+        // A Close frame fits only between frames; else, and when it does not get away, the peer
+        // sees a reset.
+        if !self.closed && self.frame_left == 0 {
+            let code = match (self.decoder.end(), cut) {
+                (Some(End::Violation(violation)), _) => violation.code,
+                (_, Cut::Broken) => close::FAILED,
+                (_, Cut::Leaving) => close::GOING_AWAY,
+            };
+            let key = self.key();
+            write_close(code, key, &mut self.head);
+            self.closed = true;
+            if self.flush().is_ok() {
+                self.wire.farewell();
+                return;
+            }
+        }
+        sys::reset_on_close(self.wire.fd());
+    }
+
+    fn drained(&self, _got: usize, _asked: usize) -> bool {
+        self.early.is_empty() && self.decoder.end().is_none() && self.wire.drained()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.settle();
+        if !self.head.is_empty() {
+            self.push(&[])?;
+        }
+        self.wire.flush()
+    }
+
+    fn has_more(&self) -> bool {
+        self.more
+    }
+
+    fn ping(&mut self) {
+        self.ping = !self.closed;
+    }
+}
+
+impl<W: Wire> Drop for WebSocket<W> {
+    fn drop(&mut self) {
+        if self.closed && self.decoder.end().is_some_and(|end| end.is_whole()) {
+            self.wire.farewell();
+        }
+    }
+}
