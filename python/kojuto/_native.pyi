@@ -579,6 +579,52 @@ class Dump:
         """Write what is queued and end the thread."""
 
 @final
+class TlsStream:
+    """The client's side of a TLS connection (1.2 or 1.3, ALPN ``http/1.1``), after its handshake.
+
+    Neither the handshake nor a call holds the GIL. Certificates are checked for the name, the
+    time and the way to a trusted one.
+
+    Args:
+        fd: a connected socket; a copy of the descriptor is used and the socket is left
+            non-blocking.
+        server_name: the host name or IP address that the server's certificate must be for.
+        ca_pem: the certificates to trust; the system's when it is None (``SSL_CERT_FILE`` and
+            ``SSL_CERT_DIR`` name others).
+        insecure: trust anybody.
+        timeout_s: for the handshake, and for each call.
+
+    Raises:
+        TimeoutError: the peer does not answer in time.
+        OSError: no TLS, or a certificate that is refused; the text says why.
+        ValueError: `server_name` is no host name.
+    """
+
+    def __new__(
+        cls,
+        fd: int,
+        server_name: str,
+        *,
+        ca_pem: bytes | None = None,
+        insecure: bool = False,
+        timeout_s: float = 60.0,
+    ) -> TlsStream: ...
+    def recv(self, limit: int) -> bytes:
+        """Take what is there, at most `limit` bytes; empty at the end.
+
+        Raises:
+            TimeoutError, OSError: as above.
+            ValueError: the connection was handed to a relay.
+        """
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of `data`.
+
+        Raises:
+            TimeoutError, OSError: as above.
+            ValueError: the connection was handed to a relay.
+        """
+
 class Relay:
     """A running TCP relay; all its methods may be called from any thread.
 
@@ -639,7 +685,7 @@ class Relay:
     def adopt(
         self,
         client: int,
-        upstream: int,
+        upstream: int | TlsStream,
         *,
         websocket: str,
         masked: bool,
@@ -660,7 +706,8 @@ class Relay:
 
         Args:
             client: the client's connected socket.
-            upstream: the upstream's.
+            upstream: the upstream's, or TLS with an upstream that speaks WebSocket, which cannot be
+                used from Python afterwards.
             websocket: ``client`` or ``upstream``: the side that speaks WebSocket.
             masked: true where we are its client (RFC 6455, section 5.3).
             remote: the client as logs name it: an address with its port, or any text.

@@ -13,6 +13,7 @@ mod relaxlogs;
 mod relay;
 mod sabo;
 mod state;
+mod tls;
 
 use pyo3::prelude::*;
 
@@ -30,6 +31,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     proxy_protocol::register(module)?;
     relay::register(module)?;
     state::register(module)?;
+    tls::register(module)?;
     module.add_class::<follow::FollowReport>()?;
     // PyO3 lists every name here; the stub does that already, and says what each is.
     module.delattr("__all__")

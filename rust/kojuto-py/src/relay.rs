@@ -20,6 +20,7 @@ use pyo3::types::PyDict;
 
 use crate::errors::to_py;
 use crate::job;
+use crate::tls::TlsStream;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LogWriter>()?;
@@ -206,7 +207,7 @@ impl Relay {
     fn adopt(
         &self,
         client: RawFd,
-        upstream: RawFd,
+        upstream: &Bound<'_, PyAny>,
         websocket: &str,
         masked: bool,
         remote: &str,
@@ -222,9 +223,17 @@ impl Relay {
             "upstream" => Party::Upstream,
             other => return Err(PyValueError::new_err(format!("websocket={other}"))),
         };
+        let ping_interval = seconds(ping_interval_s)?;
+        let upstream = match upstream.cast::<TlsStream>() {
+            Ok(_) if websocket == Party::Client => {
+                return Err(PyValueError::new_err("only a WebSocket upstream can speak TLS"));
+            }
+            Ok(stream) => Stream::Tls(stream.get().take(upstream.py())?),
+            Err(_) => Stream::Socket(upstream.extract()?),
+        };
         let adoption = Adoption {
             client: Stream::Socket(client),
-            upstream: Stream::Socket(upstream),
+            upstream,
             websocket,
             masked,
             remote: Remote::from_text(remote),
@@ -233,7 +242,7 @@ impl Relay {
             client_data,
             upstream_data,
             fields,
-            ping_interval: seconds(ping_interval_s)?,
+            ping_interval,
         };
         self.engine.adopt(adoption).map_err(to_py)
     }

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 /// What a stream of bytes came to: payload, pings, end, and whether a frame was left open.
 type Outcome = (Vec<u8>, Vec<Vec<u8>>, Option<End>, bool);
 
+/// Name, frames, the payload and the end they come to.
+type Case<'a> = (&'a str, Vec<Vec<u8>>, &'a [u8], Option<End>);
+
 /// Decodes `wire` in pieces of these sizes, over and over.
 fn decode(sender: Sender, wire: &[u8], sizes: &[usize]) -> Outcome {
     let mut decoder = Decoder::new(sender);
@@ -57,49 +60,59 @@ fn check(name: &str, frames: &[Vec<u8>], payload: &[u8], end: Option<End>) {
 #[test]
 fn frames_that_are_right() {
     let long = vec![0x5a; 70_000];
-    let cases: &[(&str, &[Vec<u8>], &[u8], Option<End>)] = &[
-        ("1.2.1 empty", &[short(0x82, b"")], b"", None),
-        ("1.2.2 of 125", &[short(0x82, &long[..125])], &long[..125], None),
-        ("1.2.3 of 126", &[raw(0x82, 126, &[0, 126], None, &long[..126])], &long[..126], None),
+    let cases: Vec<Case<'_>> = vec![
+        ("1.2.1 empty", vec![short(0x82, b"")], b"", None),
+        ("1.2.2 of 125", vec![short(0x82, &long[..125])], &long[..125], None),
+        ("1.2.3 of 126", vec![raw(0x82, 126, &[0, 126], None, &long[..126])], &long[..126], None),
         (
             "1.2.5 of 65535",
-            &[raw(0x82, 126, &[255; 2], None, &long[..65535])],
+            vec![raw(0x82, 126, &[255; 2], None, &long[..65535])],
             &long[..65535],
             None,
         ),
         (
             "1.2.6 of 65536",
-            &[raw(0x82, 127, &65536u64.to_be_bytes(), None, &long[..65536])],
+            vec![raw(0x82, 127, &65536u64.to_be_bytes(), None, &long[..65536])],
             &long[..65536],
             None,
         ),
-        ("5.5 two fragments", &[short(0x02, b"frag"), short(0x80, b"ment")], b"fragment", None),
+        ("5.5 two fragments", vec![short(0x02, b"frag"), short(0x80, b"ment")], b"fragment", None),
         (
             "5.8 a ping between fragments",
-            &[short(0x02, b"a"), short(0x89, b"ping"), short(0x00, b"b"), short(0x80, b"c")],
+            vec![short(0x02, b"a"), short(0x89, b"ping"), short(0x00, b"b"), short(0x80, b"c")],
             b"abc",
             None,
         ),
-        ("6.1.2 empty fragments", &[short(0x02, b""), short(0, b""), short(0x80, b"")], b"", None),
-        ("2.7 a pong nobody asked for", &[short(0x8a, b"x"), short(0x82, b"y")], b"y", None),
-        ("2.4 a ping of 125", &[short(0x89, &long[..125])], b"", None),
-        ("7.1.1 close", &[short(0x82, b"z"), short(0x88, &[3, 232])], b"z", Some(End::Close(1000))),
-        ("7.3.1 without a code", &[short(0x88, b"")], b"", Some(End::Close(1005))),
-        ("7.3.4 with a reason", &[short(0x88, b"\x03\xe9bye")], b"", Some(End::Close(1001))),
+        (
+            "6.1.2 empty fragments",
+            vec![short(0x02, b""), short(0, b""), short(0x80, b"")],
+            b"",
+            None,
+        ),
+        ("2.7 a pong nobody asked for", vec![short(0x8a, b"x"), short(0x82, b"y")], b"y", None),
+        ("2.4 a ping of 125", vec![short(0x89, &long[..125])], b"", None),
+        (
+            "7.1.1 close",
+            vec![short(0x82, b"z"), short(0x88, &[3, 232])],
+            b"z",
+            Some(End::Close(1000)),
+        ),
+        ("7.3.1 without a code", vec![short(0x88, b"")], b"", Some(End::Close(1005))),
+        ("7.3.4 with a reason", vec![short(0x88, b"\x03\xe9bye")], b"", Some(End::Close(1001))),
         (
             "7.3.5 with a reason of 123 bytes",
-            &[short(0x88, &[&[3, 232][..], &[b'*'; 123]].concat())],
+            vec![short(0x88, &[&[3, 232][..], &[b'*'; 123]].concat())],
             b"",
             Some(End::Close(1000)),
         ),
         (
             "7.1.2 nothing is read behind a close",
-            &[short(0x88, &[3, 232]), short(0x82, b"late"), short(0xff, b"")],
+            vec![short(0x88, &[3, 232]), short(0x82, b"late"), short(0xff, b"")],
             b"",
             Some(End::Close(1000)),
         ),
     ];
-    for (name, frames, payload, end) in cases {
+    for (name, frames, payload, end) in &cases {
         check(name, frames, payload, *end);
     }
 }
@@ -108,7 +121,7 @@ fn frames_that_are_right() {
 fn frames_that_are_wrong() {
     let bad = |text| violation(1002, text);
     let more = "a length in more bytes than it needs";
-    let cases: Vec<(&str, Vec<Vec<u8>>, &[u8], Option<End>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("3.1 RSV3", vec![short(0x92, b"")], b"", bad("a reserved bit is set")),
         (
             "3.2 RSV2",

@@ -15,6 +15,7 @@ use super::pump::{Pump, Turn};
 use super::remote::Remote;
 use super::sys;
 use super::tap::Direction;
+use super::tls_client::TlsStream;
 use super::upstream::Pool;
 use super::websocket::WebSocket;
 use super::wire::Plain;
@@ -33,6 +34,8 @@ pub enum Party {
 pub enum Stream {
     /// A connected socket, which stays the caller's: a copy of the descriptor is used.
     Socket(RawFd),
+    /// A TLS connection, which must be the side that speaks WebSocket.
+    Tls(Box<TlsStream>),
 }
 
 /// A connected pair, one side of which speaks WebSocket and has shaken hands.
@@ -109,6 +112,14 @@ impl Adoption {
                     Box::new(WebSocket::new(wire, self.masked, std::mem::take(data)))
                 }
                 Stream::Socket(fd) => Box::new(Tcp::new(own(fd)?)),
+                Stream::Tls(stream) if framed => {
+                    let data = std::mem::take(data);
+                    Box::new(WebSocket::new(stream.session, self.masked, data))
+                }
+                Stream::Tls(_) => {
+                    let text = "TLS on the side that does not speak WebSocket";
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+                }
             };
             ends.push(end);
         }

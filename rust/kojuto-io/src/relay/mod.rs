@@ -22,6 +22,8 @@ mod stats;
 mod sys;
 mod tap;
 mod timers;
+mod tls;
+mod tls_client;
 mod upstream;
 mod websocket;
 mod wire;
@@ -43,6 +45,7 @@ pub use options::{HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
 pub use tap::{Direction, Tap};
+pub use tls_client::{TlsOptions, TlsStream};
 pub use upstream::{Pool, Upstream};
 
 use crate::{Cancel, Error, Result};

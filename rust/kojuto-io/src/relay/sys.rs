@@ -275,7 +275,7 @@ pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
 }
 
 /// Sends two pieces as one (sendmsg(2)).
-pub(crate) fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
+pub(super) fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
     let mut pieces = [first, second].map(|piece| libc::iovec {
         iov_base: piece.as_ptr().cast_mut().cast(),
         iov_len: piece.len(),
@@ -308,6 +308,14 @@ pub(super) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
     // SAFETY: `storage` has `length` writable bytes.
     let done = unsafe { libc::getpeername(fd, (&raw mut storage).cast(), &raw mut length) };
     check(done as isize).ok().and_then(|_| address_of(&storage))
+}
+
+/// Waits at most `timeout_ms` for bytes to read, or for room to write.
+pub(super) fn wait_for(fd: RawFd, writing: bool, timeout_ms: i32) {
+    let events = if writing { libc::POLLOUT } else { libc::POLLIN };
+    let mut poll = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one pollfd.
+    unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
 }
 
 pub(super) fn shutdown_write(fd: RawFd) -> io::Result<()> {

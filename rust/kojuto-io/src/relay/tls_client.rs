@@ -1,0 +1,261 @@
+//! The waiting half of TLS: whom to trust, the handshake, and plain reads and writes for what
+//! comes before a connection is handed to the relay.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+
+use super::sys;
+use super::tls::Session;
+use super::wire::Wire;
+use crate::{Cancel, Error, Result};
+
+/// How often a wait looks whether it is to end early.
+const SLICE_MS: i32 = 50;
+/// How long the system's certificates and a bundle's are believed to be what they were.
+const KEEP: Duration = Duration::from_secs(600);
+
+/// Whom to trust.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsOptions {
+    /// Certificates in PEM that servers' must lead to; None: the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Nobody is checked.
+    pub insecure: bool,
+}
+
+/// A TLS connection, after its handshake.
+pub struct TlsStream {
+    pub(super) session: Session,
+    what: String,
+    timeout: Duration,
+}
+
+/// What is wrong, in words for the one who has to mend it.
+pub(super) fn refusal(error: &rustls::Error) -> String {
+    use rustls::Error as E;
+    match error {
+        E::InvalidCertificate(problem) => match problem {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the server's certificate has expired".to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet".to_owned()
+            }
+            CertificateError::NotValidForName => {
+                "the server's certificate is for another name".to_owned()
+            }
+            CertificateError::NotValidForNameContext { expected, presented } => format!(
+                "the server's certificate is not for {} but for {}",
+                expected.to_str(),
+                presented.join(", ")
+            ),
+            CertificateError::UnknownIssuer => {
+                "the server's certificate is not signed by anybody who is trusted".to_owned()
+            }
+            other => format!("the server's certificate is refused: {other}"),
+        },
+        E::AlertReceived(alert) => format!("the server refused: {alert:?}"),
+        E::InvalidMessage(_) => format!("the peer does not speak TLS: {error}"),
+        other => other.to_string(),
+    }
+}
+
+/// Believes any certificate, though not a signature that does not fit it.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn roots(ca_pem: Option<&[u8]>) -> io::Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    let Some(pem) = ca_pem else {
+        let found = rustls_native_certs::load_native_certs();
+        store.add_parsable_certificates(found.certs);
+        if store.is_empty() {
+            let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+            return Err(io::Error::other(format!("the system has no trusted certificates{why}")));
+        }
+        return Ok(store);
+    };
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let bad = |why: String| {
+            let text = format!("a certificate of the bundle cannot be used: {why}");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        store.add(certificate).map_err(|error| bad(error.to_string()))?;
+    }
+    if store.is_empty() {
+        let text = "there is no certificate in the bundle";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    Ok(store)
+}
+
+fn make_config(options: &TlsOptions) -> io::Result<ClientConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    let mut config = if options.insecure {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+            .with_no_client_auth()
+    } else {
+        builder.with_root_certificates(roots(options.ca_pem.as_deref())?).with_no_client_auth()
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The configuration for these options: reading the system's certificates takes longer than a
+/// handshake, and a configuration that is used again resumes its sessions.
+fn config(options: &TlsOptions) -> io::Result<Arc<ClientConfig>> {
+    type Known = Vec<(TlsOptions, Instant, Arc<ClientConfig>)>;
+    static KNOWN: Mutex<Known> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|(_, since, _)| since.elapsed() < KEEP);
+    if let Some((.., config)) = known.iter().find(|(known, ..)| known == options) {
+        return Ok(Arc::clone(config));
+    }
+    let config = Arc::new(make_config(options)?);
+    known.push((options.clone(), Instant::now(), Arc::clone(&config)));
+    Ok(config)
+}
+
+impl TlsStream {
+    /// Shakes hands on a copy of the connected socket `fd`, asking for `server_name` (a host name
+    /// or an IP address). `timeout` holds for the handshake and then for each call.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: with what is wrong with the certificate, with ETIMEDOUT, or as the socket
+    /// fails; [`Error::Core`]: `server_name` is none; [`Error::Cancelled`].
+    pub fn connect(
+        fd: RawFd,
+        server_name: &str,
+        options: &TlsOptions,
+        timeout: Duration,
+        cancel: &dyn Cancel,
+    ) -> Result<TlsStream> {
+        let name = ServerName::try_from(server_name.to_owned()).map_err(|_| {
+            let text = format!("{server_name:?} is no host name");
+            Error::Core(kojuto_core::Error::Argument(text))
+        })?;
+        let what = format!("TLS with {server_name}");
+        let make = || {
+            let socket: OwnedFd = sys::duplicate(fd)?;
+            sys::set_nonblocking(socket.as_raw_fd())?;
+            sys::tune_stream(socket.as_raw_fd());
+            Session::new(socket, config(options)?, name)
+        };
+        let session = make().map_err(Error::on(&what))?;
+        let mut stream = TlsStream { session, what, timeout };
+        stream.run(cancel, |session| {
+            loop {
+                session.shake()?;
+                session.flush()?;
+                if session.ready {
+                    return Ok(());
+                }
+                if session.receive(&mut [])?.is_none() {
+                    let text = "the server ended the connection during the handshake";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+                }
+            }
+        })?;
+        Ok(stream)
+    }
+
+    /// Takes what is there, at most `buffer.len()` bytes; 0 is the end.
+    ///
+    /// # Errors
+    /// As for [`TlsStream::connect`].
+    pub fn recv(&mut self, buffer: &mut [u8], cancel: &dyn Cancel) -> Result<usize> {
+        self.run(cancel, |session| session.recv(buffer))
+    }
+
+    /// Sends all.
+    ///
+    /// # Errors
+    /// As for [`TlsStream::connect`].
+    pub fn sendall(&mut self, bytes: &[u8], cancel: &dyn Cancel) -> Result<()> {
+        let mut sent = 0;
+        self.run(cancel, |session| {
+            while sent < bytes.len() {
+                sent += session.send(&[], &bytes[sent..])?;
+            }
+            session.flush()
+        })
+    }
+
+    /// Repeats `step` until it does not answer `WouldBlock`, or the time is over.
+    fn run<T>(
+        &mut self,
+        cancel: &dyn Cancel,
+        mut step: impl FnMut(&mut Session) -> io::Result<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now().checked_add(self.timeout);
+        loop {
+            match step(&mut self.session) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result.map_err(Error::on(&self.what)),
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                let source = io::Error::from_raw_os_error(libc::ETIMEDOUT);
+                return Err(Error::Io { what: self.what.clone(), source });
+            }
+            let slice = left.map_or(SLICE_MS, |left| left.as_millis().min(50) as i32 + 1);
+            let writing = self.session.is_sending();
+            sys::wait_for(self.session.fd(), writing, slice);
+            cancel.check()?;
+        }
+    }
+}
