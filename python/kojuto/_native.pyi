@@ -625,6 +625,7 @@ class TlsStream:
             ValueError: the connection was handed to a relay.
         """
 
+@final
 class Relay:
     """A running TCP relay; all its methods may be called from any thread.
 
