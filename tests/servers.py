@@ -57,13 +57,14 @@ class Program:
         env: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
         preexec: Callable[[], None] | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.output = folder / f"output-{time.monotonic_ns()}"
         with open(self.output, "wb") as output:
             self.process = subprocess.Popen(
                 list(map(str, command)),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(env or {})},
