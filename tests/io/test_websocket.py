@@ -22,6 +22,7 @@ from tests.streams import pattern
 from tests.tunnels import (
     CLOSE,
     UPGRADE,
+    Tunnel,
     answer_upgrade,
     collect,
     frame,
@@ -370,6 +371,103 @@ def test_a_huge_frame_streams_through(stage: Stage) -> None:
         wait_until(lambda: count == 5 + (256 << 20), within_s=30)
         assert server.resident_bytes() - before < 4 << 20
     assert "in the middle of a frame" in server.end_of("Failed")["error"]
+
+
+def pipes(t: Tunnel) -> int:
+    """Pipes for splice(2) that the relay holds, by their two ends."""
+    folder = f"/proc/{t.pid}/fd"
+    return sum(os.readlink(f"{folder}/{name}").startswith("pipe:") for name in os.listdir(folder))
+
+
+def test_large_frames_from_a_server_are_spliced_and_arrive_whole(stage: Stage) -> None:
+    """Sizes that change between copying and splicing, pings and fragments in between."""
+    sizes = [300_000, 70_000, 65_536, 65_535, 125, 2_000_000, 0, 65_545, 1, 5_000_000, 262_144] * 3
+    body = [pattern(size, i) for i, size in enumerate(sizes)]
+    pongs = []
+
+    def serve(conn: socket.socket) -> None:
+        answer_upgrade(conn)
+        begun = False
+        for at, piece in enumerate(body):
+            opcode = Opcode.CONT if begun else Opcode.BINARY
+            begun = at % 3 == 1
+            conn.sendall(frame(opcode, piece, fin=not begun, mask=False))
+            if at % 5 == 4:
+                conn.sendall(frame(Opcode.PING, b"%d" % at, mask=False))
+        conn.sendall(frame(Opcode.CONT, b"end", mask=False) if begun else b"")
+        while (got := read_frame(conn))[0] != 0x88:
+            pongs.append(got)
+        conn.sendall(frame(Opcode.CLOSE, CLOSE, mask=False))
+
+    client = tunnel(stage, "client", stage.peer(serve).port)
+    wanted = hashlib.sha256(b"".join(body) + (b"end" if len(body) % 3 == 2 else b""))
+    before = pipes(client)
+    with client.connect() as conn:
+        got = hashlib.sha256()
+        left = sum(sizes) + (3 if len(body) % 3 == 2 else 0)
+        while left:
+            data = conn.recv(min(left, 1 << 16))
+            assert data
+            got.update(data)
+            left -= len(data)
+        assert got.hexdigest() == wanted.hexdigest()
+        conn.shutdown(socket.SHUT_WR)
+        assert read_all(conn) == b""
+    client.end_of("Suceeded")
+    assert pongs
+    assert all(first == 0x8A for first, _ in pongs)
+    assert pipes(client) > before
+
+
+def test_a_cut_inside_a_spliced_frame_is_no_clean_end(stage: Stage) -> None:
+    def serve(conn: socket.socket) -> None:
+        answer_upgrade(conn)
+        conn.sendall(b"\x82\x7f" + struct.pack("!Q", 1 << 30))
+        for _ in range(20):
+            conn.sendall(bytes(1 << 20))
+
+    client = tunnel(stage, "client", stage.peer(serve).port)
+    count = 0
+    with client.connect() as conn, pytest.raises(ConnectionResetError):  # noqa: PT012
+        while data := conn.recv(1 << 16):
+            count += len(data)
+    assert count <= 20 << 20
+    assert "in the middle of a frame" in client.end_of("Failed")["error"]
+
+
+def test_a_server_end_splices_into_frames_and_still_answers_pings(stage: Stage) -> None:
+    block = pattern(1 << 20)
+
+    def talk(conn: socket.socket) -> None:
+        for _ in range(40):
+            conn.sendall(block)
+
+    server = tunnel(stage, "server", stage.peer(talk).port)
+    before = pipes(server)
+    pongs = 0
+    with upgraded(server) as conn:
+        conn.sendall(frame(Opcode.PING, b"now"))
+        digest, count, longest = hashlib.sha256(), 0, 0
+        while (got := read_frame(conn))[0] != 0x88:
+            first, payload = got
+            if first == 0x8A:
+                assert payload == b"now"
+                pongs += 1
+                if pongs < 5:
+                    conn.sendall(frame(Opcode.PING, b"now"))
+                continue
+            assert first == 0x82
+            longest = max(longest, len(payload))
+            count += len(payload)
+            digest.update(payload)
+        assert got[1] == CLOSE
+        conn.sendall(frame(Opcode.CLOSE, CLOSE))
+        assert conn.recv(1) == b""
+    assert (count, digest.hexdigest()) == (40 << 20, hashlib.sha256(block * 40).hexdigest())
+    assert longest <= 256 << 10
+    assert pongs
+    assert pipes(server) > before
+    server.end_of("Suceeded")
 
 
 def test_masks_cannot_be_foreseen(stage: Stage) -> None:

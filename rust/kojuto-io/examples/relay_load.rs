@@ -1,5 +1,6 @@
-//! The two ends of a relay under measurement: `relay_load serve echo|sink PORT` and the clients
-//! `bulk PORT BYTES`, `rtt PORT COUNT`, `rate PORT COUNT`, `fan PORT CONNECTIONS ROUNDS`, each of
+//! The two ends of a relay under measurement: `relay_load serve echo|sink PORT`,
+//! `relay_load source PORT BYTES` (which talks first and alone) and the clients
+//! `bulk PORT BYTES`, `pull PORT`, `rtt PORT COUNT`, `rate PORT COUNT`, `fan PORT CONNECTIONS ROUNDS`, each of
 //! which prints the seconds that its work took. Only for `make bench`.
 #![allow(clippy::print_stdout, reason = "a command-line program")]
 
@@ -15,6 +16,8 @@ fn main() -> Outcome {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["serve", kind, port] => serve(kind == "echo", port.parse()?),
+        ["source", port, bytes] => source(port.parse()?, bytes.parse()?),
+        ["pull", port] => pull(port.parse()?),
         ["bulk", port, bytes] => bulk(port.parse()?, bytes.parse()?),
         ["rtt", port, count] => rtt(port.parse()?, count.parse()?),
         ["rate", port, count] => rate(port.parse()?, count.parse()?),
@@ -91,6 +94,43 @@ fn bulk(port: u16, bytes: usize) -> Outcome {
     stream.shutdown(Shutdown::Write)?;
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest)?;
+    println!("{}", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// One connection after the other: gives so many bytes and waits for the peer's end.
+fn source(port: u16, bytes: usize) -> Outcome {
+    let block = vec![7u8; 256 << 10];
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        let mut left = bytes;
+        while left > 0 {
+            match stream.write(&block[..left.min(block.len())]) {
+                Ok(count) => left -= count,
+                Err(_) => break,
+            }
+        }
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read(&mut [0]);
+    }
+    Ok(())
+}
+
+fn pull(port: u16) -> Outcome {
+    let mut stream = connect(port)?;
+    let mut buffer = vec![0; 256 << 10];
+    let began = Instant::now();
+    let mut count = 0u64;
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => break,
+            read => count += read as u64,
+        }
+    }
+    if count == 0 {
+        return Err("nothing came".into());
+    }
     println!("{}", began.elapsed().as_secs_f64());
     Ok(())
 }

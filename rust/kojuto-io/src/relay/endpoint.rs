@@ -41,11 +41,31 @@ pub trait Endpoint: Send {
         false
     }
 
-    /// The socket that splice(2) may read from and write to directly, when the bytes on the wire
-    /// are the payload.
-    fn splice_fd(&self) -> Option<RawFd> {
+    /// The socket whose next bytes are payload as it is, and how many of them: splice(2) may take
+    /// them. The end of the stream is for [`Endpoint::read`] to tell.
+    fn splice_source(&mut self) -> Option<(RawFd, usize)> {
         None
     }
+
+    /// So many of these bytes were taken.
+    fn spliced_out(&mut self, _count: usize) {}
+
+    /// The socket that splice(2) may give payload to, behind what [`Endpoint::announce`] sends.
+    fn splice_sink(&self) -> Option<RawFd> {
+        None
+    }
+
+    /// Sends what belongs before the next of `count` bytes that lie ready; answers how many of
+    /// them may follow.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::write`].
+    fn announce(&mut self, count: usize) -> io::Result<usize> {
+        Ok(count)
+    }
+
+    /// So many of these bytes were given.
+    fn spliced_in(&mut self, _count: usize) {}
 
     /// Sends what the endpoint owes its peer beside the payload, as far as there is room.
     ///
@@ -109,7 +129,11 @@ impl Endpoint for Tcp {
         got < asked // epoll(7), "Questions and answers" 9
     }
 
-    fn splice_fd(&self) -> Option<RawFd> {
+    fn splice_source(&mut self) -> Option<(RawFd, usize)> {
+        Some((self.0.as_raw_fd(), usize::MAX))
+    }
+
+    fn splice_sink(&self) -> Option<RawFd> {
         Some(self.0.as_raw_fd())
     }
 }

@@ -142,7 +142,7 @@ impl Pump {
             let splice =
                 if self.splicing && tap.is_none() { self.open_pipe(from, to, tools) } else { None };
             let moved = match splice {
-                Some((source, sink)) => self.splice(source, sink, from, to),
+                Some((source, limit)) => self.splice(source, limit, from, to),
                 None => self.copy(from, to, &mut tools.buffer, &mut tap),
             };
             if let Err(failed) = moved {
@@ -169,23 +169,30 @@ impl Pump {
         }
         self.held = Vec::new();
         self.start = 0;
-        while self.in_pipe > 0 {
-            if !to.writable {
-                return Ok(false);
-            }
-            let (Some(pipe), Some(sink)) = (&self.pipe, to.end.splice_fd()) else {
+        self.drain(to)?;
+        if self.in_pipe > 0 {
+            return Ok(false);
+        }
+        self.give_back(tools);
+        Ok(true)
+    }
+
+    /// Moves what is in the pipe to the sink, as far as there is room.
+    fn drain(&mut self, to: &mut Side) -> io::Result<()> {
+        while to.writable && self.in_pipe > 0 {
+            let (Some(pipe), Some(sink)) = (&self.pipe, to.end.splice_sink()) else {
                 return Err(io::Error::other("bytes in a pipe that has no sink"));
             };
-            match pipe.drain(sink, self.in_pipe) {
+            match to.end.announce(self.in_pipe).and_then(|limit| pipe.drain(sink, limit)) {
                 Ok(count) => {
+                    to.end.spliced_in(count);
                     self.in_pipe -= count;
                     self.moved += count as u64;
                 }
                 Err(error) => refused(error, &mut to.writable)?,
             }
         }
-        self.give_back(tools);
-        Ok(true)
+        Ok(())
     }
 
     /// One read and, as far as the sink takes it, one write.
@@ -231,47 +238,41 @@ impl Pump {
         Ok(())
     }
 
-    fn open_pipe(&mut self, from: &Side, to: &Side, tools: &mut Tools) -> Option<(i32, i32)> {
-        let (source, sink) = (from.end.splice_fd()?, to.end.splice_fd()?);
+    /// The source and how much it may give, when both sides can do without copying.
+    fn open_pipe(&mut self, from: &mut Side, to: &Side, tools: &mut Tools) -> Option<(i32, usize)> {
+        to.end.splice_sink()?;
+        let source = from.end.splice_source()?;
         if self.pipe.is_none() {
             self.pipe = tools.pipes.take();
         }
-        self.pipe.as_ref().map(|_| (source, sink))
+        self.pipe.as_ref().map(|_| source)
     }
 
     /// One splice into the empty pipe and, as far as the sink takes it, out of it.
     fn splice(
         &mut self,
         source: i32,
-        sink: i32,
+        limit: usize,
         from: &mut Side,
         to: &mut Side,
     ) -> Result<(), Turn> {
         let Some(pipe) = &self.pipe else { return Ok(()) };
-        let count = match pipe.fill(source, PIPE_BYTES) {
+        let count = match pipe.fill(source, PIPE_BYTES.min(limit)) {
             Ok(0) => {
-                self.source_ended = true;
+                self.splicing = false; // the next read says what kind of end this is
                 return Ok(());
             }
             Ok(count) => count,
             Err(error) => return self.source_refused(error, from),
         };
+        from.end.spliced_out(count);
         self.streak = if count < SMALL { self.streak + 1 } else { 0 };
         if self.streak >= SMALL_IN_A_ROW {
             self.streak = 0;
             self.splicing = false;
         }
         self.in_pipe = count;
-        while to.writable && self.in_pipe > 0 {
-            match pipe.drain(sink, self.in_pipe) {
-                Ok(count) => {
-                    self.in_pipe -= count;
-                    self.moved += count as u64;
-                }
-                Err(error) => refused(error, &mut to.writable).map_err(Turn::SinkFailed)?,
-            }
-        }
-        Ok(())
+        self.drain(to).map_err(Turn::SinkFailed)
     }
 
     fn source_refused(&mut self, error: io::Error, from: &mut Side) -> Result<(), Turn> {

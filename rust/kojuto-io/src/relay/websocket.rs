@@ -23,6 +23,10 @@ use super::wire::Wire;
 
 /// The most payload of a frame that is sent; intermediaries and peers hold whole frames.
 pub(super) const FRAME_BYTES: usize = 256 << 10;
+/// The length of the header of an unmasked frame of 64 KiB or more.
+const LARGE_HEADER_BYTES: usize = 10;
+/// What is left of a frame is spliced from so much on.
+const SPLICE_BYTES: u64 = 16 << 10;
 /// Reads without any payload (pings, say) before others have their turn.
 const FRUITLESS_READS: u32 = 16;
 
@@ -66,6 +70,8 @@ pub(super) struct WebSocket<W: Wire> {
     closed: bool,
     /// The last read stopped for the sake of others.
     more: bool,
+    /// The peer sends large frames that are not masked.
+    large: bool,
 }
 
 impl<W: Wire> WebSocket<W> {
@@ -84,6 +90,7 @@ impl<W: Wire> WebSocket<W> {
             ping: false,
             closed: false,
             more: false,
+            large: false,
         }
     }
 
@@ -174,6 +181,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
                 count
             };
             let payload = self.decoder.decode(&mut buffer[..count]);
+            self.large = self.decoder.plain_left() >= SPLICE_BYTES;
             if let Some(ping) = self.decoder.take_ping() {
                 self.pong = Some(ping);
             }
@@ -234,6 +242,54 @@ impl<W: Wire> Endpoint for WebSocket<W> {
 
     fn drained(&self, _got: usize, _asked: usize) -> bool {
         self.early.is_empty() && self.decoder.end().is_none() && self.wire.drained()
+    }
+
+    fn splice_source(&mut self) -> Option<(RawFd, usize)> {
+        if !self.large || !self.wire.is_bare() || !self.early.is_empty() {
+            return None;
+        }
+        let fd = self.wire.fd();
+        if self.decoder.is_between_frames() && self.decoder.end().is_none() {
+            // The header of another large frame is taken by itself, anything else is read.
+            let mut header = [0; LARGE_HEADER_BYTES];
+            self.large = matches!(sys::peek(fd, &mut header), Ok(LARGE_HEADER_BYTES))
+                && header[1] == 127
+                && matches!(sys::recv(fd, &mut header), Ok(LARGE_HEADER_BYTES));
+            if self.large {
+                self.decoder.decode(&mut header);
+            }
+        }
+        let left = self.decoder.plain_left();
+        (left >= SPLICE_BYTES).then(|| (fd, usize::try_from(left).unwrap_or(usize::MAX)))
+    }
+
+    fn spliced_out(&mut self, count: usize) {
+        self.decoder.skip(count);
+    }
+
+    fn splice_sink(&self) -> Option<RawFd> {
+        (!self.masked && self.wire.is_bare()).then(|| self.wire.fd())
+    }
+
+    fn announce(&mut self, count: usize) -> io::Result<usize> {
+        if self.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.frame_left == 0 {
+            self.settle();
+            self.frame_left = count.min(FRAME_BYTES);
+            write_header(Opcode::Binary, self.frame_left as u64, None, &mut self.head);
+        }
+        while self.sent < self.head.len() {
+            self.sent += sys::send_ahead(self.wire.fd(), &self.head[self.sent..])?;
+        }
+        self.head.clear();
+        self.sent = 0;
+        Ok(count.min(self.frame_left))
+    }
+
+    fn spliced_in(&mut self, count: usize) {
+        self.frame_left -= count;
     }
 
     fn flush(&mut self) -> io::Result<()> {

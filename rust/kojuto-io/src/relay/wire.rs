@@ -21,6 +21,12 @@ pub(super) trait Wire: Send {
     /// Sends what was taken and still lies here. `WouldBlock`: something is left.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Whether the bytes of the socket are those that go through here, so that they may also go
+    /// to and from it directly.
+    fn is_bare(&self) -> bool {
+        false
+    }
+
     /// Says good-bye in the wire's own way, as far as that goes without waiting.
     fn farewell(&mut self);
 }
@@ -59,6 +65,10 @@ impl Wire for Plain {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn is_bare(&self) -> bool {
+        true
     }
 
     fn farewell(&mut self) {}
