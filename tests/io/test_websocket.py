@@ -623,6 +623,32 @@ def test_many_tunnels_at_once_leave_nothing_behind(stage: Stage) -> None:
         assert not t.lines(status="Failed")
 
 
+def test_a_thousand_tunnels_at_once(stage: Stage) -> None:
+    client, server = pair(stage, stage.peer(echo).port)
+    before = [t.resident_bytes() for t in (client, server)]
+    conns = []
+    try:
+        for at in range(1000):
+            conn = client.connect(60)
+            conns.append(conn)
+            conn.sendall(b"%04d" % at)
+        for at, conn in enumerate(conns):
+            assert read_exactly(conn, 4) == b"%04d" % at
+        assert (client.stats()["open"], server.stats()["open"]) == (1000, 1000)
+        for t, held in zip((client, server), before, strict=True):
+            assert t.resident_bytes() - held < 40 << 20
+        for conn in conns:
+            conn.shutdown(socket.SHUT_WR)
+        for conn in conns:
+            assert read_all(conn) == b""
+    finally:
+        for conn in conns:
+            conn.close()
+    for t in (client, server):
+        wait_until(lambda t=t: t.stats()["succeeded"] == 1000)  # type: ignore[misc]
+        assert t.stats()["failed"] == 0
+
+
 def test_the_threads_share_adopted_connections_evenly(stage: Stage) -> None:
     server = tunnel(stage, "server", stage.peer(echo).port, threads=2)
     conns = [upgraded(server) for _ in range(8)]

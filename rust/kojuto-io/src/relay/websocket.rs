@@ -316,3 +316,145 @@ impl<W: Wire> Drop for WebSocket<W> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A wire that takes as many bytes at a time as it is told, 0 for `WouldBlock`.
+    #[derive(Default)]
+    struct Wired {
+        room: VecDeque<usize>,
+        sent: Arc<Mutex<Vec<u8>>>,
+        incoming: VecDeque<Vec<u8>>,
+    }
+
+    impl Wire for Wired {
+        fn fd(&self) -> RawFd {
+            -1
+        }
+
+        fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(bytes) = self.incoming.pop_front() else {
+                return Err(io::ErrorKind::WouldBlock.into());
+            };
+            buffer[..bytes.len()].copy_from_slice(&bytes);
+            Ok(bytes.len())
+        }
+
+        fn drained(&self) -> bool {
+            self.incoming.is_empty()
+        }
+
+        fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<usize> {
+            let room = self.room.pop_front().unwrap_or(usize::MAX);
+            if room == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let mut all = [head, body].concat();
+            all.truncate(room);
+            self.sent.lock().unwrap().extend_from_slice(&all);
+            Ok(all.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn farewell(&mut self) {}
+    }
+
+    fn patiently<T>(mut step: impl FnMut() -> io::Result<T>) -> T {
+        loop {
+            match step() {
+                Ok(value) => return value,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+
+    fn ping(payload: &[u8], masked: bool) -> Vec<u8> {
+        let mut frame = Vec::new();
+        write_control(Opcode::Ping, payload, masked.then_some([7, 1, 9, 3]), &mut frame);
+        frame
+    }
+
+    proptest! {
+        /// However little the wire takes at a time, the frames hold what was written, and a pong
+        /// stands between frames.
+        #[test]
+        fn frames_are_whole_however_the_wire_takes_them(
+            pieces in proptest::collection::vec(1..200_000usize, 1..5),
+            room in proptest::collection::vec(prop_oneof![Just(0), 1..40usize, 1..90_000usize], 0..60),
+            masked in any::<bool>(),
+        ) {
+            let wire = Wired { room: room.into(), ..Wired::default() };
+            let sent = Arc::clone(&wire.sent);
+            let mut end = WebSocket::new(wire, masked, Vec::new());
+            let mut expected = Vec::new();
+            for (at, size) in pieces.iter().enumerate() {
+                let mut bytes: Vec<u8> = (0..*size).map(|i| (i * 7 + at) as u8).collect();
+                expected.extend_from_slice(&bytes);
+                end.wire.incoming.push_back(ping(&[at as u8], !masked));
+                let error = end.read(&mut [0; 200]).unwrap_err();
+                prop_assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                let mut rest = &mut bytes[..];
+                while !rest.is_empty() {
+                    let count = patiently(|| end.write(rest));
+                    rest = &mut rest[count..];
+                }
+                patiently(|| end.flush());
+            }
+            patiently(|| end.finish());
+            let mut wire = sent.lock().unwrap().clone();
+            let sender = if masked { Sender::Client } else { Sender::Server };
+            let mut decoder = Decoder::new(sender);
+            let count = decoder.decode(&mut wire);
+            prop_assert_eq!(decoder.end(), Some(End::Close(close::NORMAL)));
+            prop_assert!(wire[..count] == expected);
+        }
+    }
+
+    #[test]
+    fn a_flood_of_pings_gives_others_their_turn_and_keeps_the_last() {
+        let wire = Wired { room: VecDeque::from([0; 200]), ..Wired::default() };
+        let sent = Arc::clone(&wire.sent);
+        let mut end = WebSocket::new(wire, false, Vec::new());
+        let mut reads = 0;
+        end.wire.incoming = (0..100u8).map(|i| ping(&[i], true)).collect();
+        while !end.wire.incoming.is_empty() {
+            let error = end.read(&mut [0; 200]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(end.has_more(), !end.wire.incoming.is_empty());
+            reads += 1;
+        }
+        assert!(reads > 5);
+        end.wire.room.clear();
+        end.flush().unwrap();
+        assert_eq!(*sent.lock().unwrap(), [0x8a, 1, 99]);
+    }
+
+    #[test]
+    fn nothing_follows_our_close_and_a_cut_is_told_by_its_code() {
+        let mut end = WebSocket::new(Wired::default(), false, Vec::new());
+        let sent = Arc::clone(&end.wire.sent);
+        end.finish().unwrap();
+        assert!(end.write(&mut [1]).is_err());
+        end.wire.incoming.push_back(ping(b"x", true));
+        assert!(end.read(&mut [0; 200]).is_err());
+        end.ping();
+        end.flush().unwrap();
+        assert_eq!(*sent.lock().unwrap(), [0x88, 2, 3, 232]);
+        for (cut, code) in [(Cut::Broken, 1011u16), (Cut::Leaving, 1001)] {
+            let mut end = WebSocket::new(Wired::default(), false, Vec::new());
+            let sent = Arc::clone(&end.wire.sent);
+            end.reset(cut);
+            assert_eq!(sent.lock().unwrap()[2..], code.to_be_bytes());
+        }
+    }
+}
