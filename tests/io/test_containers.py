@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kojuto.common.containers import Container
+from kojuto.common.containers import Container, Details, fraction_ns
 
 
 def row(*ports: tuple[str, int, int, str], status: str = "Up 1 second", **more: Any) -> Any:
@@ -53,3 +53,33 @@ def test_a_port_that_is_not_published_does_not_count() -> None:
 )
 def test_health(more: Any, health: str) -> None:
     assert Container(row(**more), "127.0.0.1").health == health
+
+
+def test_two_of_the_same_second_are_told_apart() -> None:
+    """The list has whole seconds; a deploy's two generations can be created within one."""
+    first, second = (
+        Container({**row(), "Id": name * 64}, "127.0.0.1", Details({"Created": created}))
+        for name, created in (("f", "2026-11-23T02:27:06.9Z"), ("0", "2026-11-23T02:27:06.901Z"))
+    )
+    assert first.created == second.created
+    assert second.age > first.age
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("2026-11-23T02:27:06Z", 0),
+        ("2026-11-23T02:27:06.5Z", 500_000_000),
+        ("2026-11-23T02:27:06.123456789Z", 123_456_789),
+        ("2026-11-23T02:27:06.123+09:00", 123_000_000),
+        ("", 0),
+    ],
+)
+def test_the_fraction_of_a_time(text: str, nanoseconds: int) -> None:
+    assert fraction_ns(text) == nanoseconds
+
+
+def test_a_container_says_which_signals_stop_it() -> None:
+    assert Details({"Config": {"StopSignal": "SIGQUIT"}}).stop_signals == {3, 9, 15}
+    assert Details({"Config": {"StopSignal": "28"}}).stop_signals == {9, 15, 28}
+    assert Details({"Config": None}).stop_signals == {9, 15}

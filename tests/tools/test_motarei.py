@@ -1,6 +1,6 @@
 """motarei with a Docker engine of the test's own, in a network namespace of its own.
 
-The images are built from scratch: a static busybox in a tar.
+The images are built from scratch: an echo server and busybox, both static, in a tar.
 """
 
 from __future__ import annotations
@@ -21,27 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import need_program, run, script, wait_until
+from tests.conftest import ROOT, need_program, run, script, wait_until
 from tests.servers import Program, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
-
-SERVE = """\
-#!/bin/sh
-# An echo server that begins after $DELAY; on SIGTERM it lets open connections end.
-sleep "${DELAY:-0}"
-nc -ll -p "${PORT:-80}" -e /bin/serve-one &
-listener=$!
-trap 'kill $listener; while pidof cat; do sleep 0.05; done; exit 0' TERM
-wait
-"""
-SERVE_ONE = """\
-#!/bin/sh
-exec /bin/cat
-"""
 
 
 class Docker:
@@ -90,27 +76,29 @@ class Docker:
         return done
 
     def build(self) -> None:
-        busybox = need_program("busybox")
+        server = self.folder / "echo-server"
+        source = ROOT / "tests/programs/echo_server.c"
+        compiler = [need_program("cc"), "-O2", "-w", "-static"]
+        subprocess.run([*compiler, "-o", server, source], check=True)
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for name, content in (
-                ("bin/busybox", Path(busybox).read_bytes()),
-                ("bin/serve", SERVE.encode()),
-                ("bin/serve-one", SERVE_ONE.encode()),
+                ("bin/busybox", Path(need_program("busybox")).read_bytes()),
+                ("bin/echo-server", server.read_bytes()),
             ):
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode = len(content), 0o755
                 tar.addfile(entry, io.BytesIO(content))
-            for name in ("sh", "sleep", "test", "kill", "nc", "cat", "pidof", "touch"):
+            for name in ("sh", "sleep", "test", "touch"):
                 link = tarfile.TarInfo(f"bin/{name}")
                 link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                 tar.addfile(link)
         for tag, changes in {
-            "plain": ["EXPOSE 80"],
-            "two": ["EXPOSE 80 81 53/udp"],
-            "none": [],
+            "plain": ["EXPOSE 80", 'CMD ["/bin/echo-server", "80"]'],
+            "two": ["EXPOSE 80 81 53/udp", 'CMD ["/bin/echo-server", "80", "81"]'],
+            "none": ['CMD ["/bin/echo-server", "80"]'],
         }.items():
-            extra = [part for change in [*changes, 'CMD ["/bin/serve"]'] for part in ("-c", change)]
+            extra = [part for change in changes for part in ("-c", change)]
             self.docker("import", *extra, "-", f"kojuto:{tag}", stdin=archive.getvalue())
 
     def up(self, image: str, *options: str, label: str = "app=web") -> str:
@@ -229,8 +217,7 @@ def test_no_container_ends_with_1_and_wait_waits(stage: Stage, docker: Docker) -
 
 def test_ports_health_pause_and_kill(stage: Stage, docker: Docker) -> None:
     """Two private ports, a UDP one ignored; who counts and who does not; how fast it switches."""
-    first = docker.up("two", "-e", "PORT=81", "-p", "80", "--name", "first")
-    docker.docker("exec", "-d", "first", "nc", "-ll", "-p", "80", "-e", "/bin/serve-one")
+    first = docker.up("two")
     program = motarei(stage, docker, "--publish", "81=8181")
     wait_until(lambda: newest(program, 81) == first[:12] and newest(program, 80) == first[:12])
     assert len(program.lines(msg="Start listen")) == 2
@@ -299,69 +286,113 @@ def test_a_socket_of_server_starter_is_used_for_its_port(stage: Stage, docker: D
     assert starter.end() == 0
 
 
-@pytest.mark.skipif(
-    not os.environ.get("KOJUTO_SOAK"),
-    reason="not met yet: some requests are reset while containers are replaced under load",
-)
-def test_a_hot_deploy_fails_no_request(stage: Stage, docker: Docker) -> None:
-    """Four generations under Server::Starter, under load; long connections see their end."""
+def test_a_container_that_is_told_to_stop_gets_no_new_connections(
+    stage: Stage, docker: Docker
+) -> None:
+    """A rollback: the newest one is stopped, and lets its open connections end first."""
+    first = docker.up("plain")
+    second = docker.up("plain", "--stop-signal", "SIGTERM")
+    program = motarei(stage, docker)
+    wait_until(lambda: newest(program) == second[:12])
+
+    def talk() -> None:
+        with socket.create_connection(("127.0.0.1", 80), timeout=10) as conn:
+            conn.sendall(b"before")
+            assert conn.recv(6) == b"before"
+            docker.docker("kill", "--signal", "HUP", second)  # not what stops it
+            docker.docker("kill", "--signal", "TERM", second)
+            wait_until(lambda: newest(program) == first[:12])
+            assert not gone(docker, second[:12])
+            exchange(80)
+            conn.sendall(b"after")
+            assert conn.recv(5) == b"after"
+        wait_until(lambda: gone(docker, second[:12]))
+
+    inside(docker, talk)
+    order = [entry["containers"][0] for entry in program.lines(msg="Upstreams")]
+    assert order[-2:] in ([second[:12], first[:12]], [first[:12], first[:12]])
+
+
+class Load:
+    """Clients that never rest: short exchanges one after another, and connections of 2.5 s."""
+
+    def __init__(self, docker: Docker, port: int) -> None:
+        self.failures: list[str] = []
+        self.done = self.long = 0
+        self._port = port
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=inside, args=(docker, work))
+            for work in (self._short, self._short, self._keep, self._keep)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _short(self) -> None:
+        while not self._stop.is_set():
+            try:
+                exchange(self._port)
+                self.done += 1
+            except (OSError, AssertionError) as error:
+                self.failures.append(f"{time.time():.3f} {error!r}")
+            time.sleep(0.005)
+
+    def _keep(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", self._port), timeout=10) as conn:
+                    for _ in range(50):
+                        conn.sendall(b"x")
+                        assert conn.recv(1) == b"x"
+                        time.sleep(0.05)
+                self.long += 1
+            except (OSError, AssertionError) as error:  # noqa: PERF203
+                self.failures.append(f"{time.time():.3f} long: {error!r}")
+                time.sleep(0.005)
+
+    def end(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+# With an interval below a container's start, Server::Starter stops the old one too early: there
+# is a time without any.
+@pytest.mark.parametrize(("interval", "delay"), [(2, 0.2), (1, 1.0)], ids=["proper", "too-short"])
+def test_a_hot_deploy_fails_no_request(
+    stage: Stage, docker: Docker, interval: int, delay: float
+) -> None:
+    """Generations under Server::Starter, under load; long connections see their end."""
     starter = stage.program(
-        [*docker.inside, need_program("start_server"), "--interval=2", "--kill-old-delay=1", "--",
-         "docker", "run", "-P", "--rm", "-l", "app=web", "-e", "DELAY=0.2",
-         "kojuto:plain"],
+        [*docker.inside, need_program("start_server"), f"--interval={interval}", "--",
+         "docker", "run", "-P", "--rm", "-l", "app=web", "-e", f"DELAY={delay}", "kojuto:plain"],
         env=docker.env,
     )  # fmt: skip
     program = motarei(stage, docker, "--wait")
     program.wait_for("Start listen", within_s=30)
-    failures: list[str] = []
-    counts = {"done": 0, "long": 0}
-    stop = threading.Event()
-
-    def short() -> None:
-        while not stop.is_set():
-            try:
-                exchange(80)
-                counts["done"] += 1
-            except (OSError, AssertionError) as error:
-                failures.append(f"{type(error).__name__}: {error}")
-            time.sleep(0.005)
-
-    def long() -> None:
-        """Connections of 4 s, which outlast the SIGTERM to their container."""
-        while not stop.is_set():
-            try:
-                with socket.create_connection(("127.0.0.1", 80), timeout=10) as conn:
-                    for _ in range(80):
-                        conn.sendall(b"x")
-                        assert conn.recv(1) == b"x"
-                        time.sleep(0.05)
-                counts["long"] += 1
-            except (OSError, AssertionError) as error:  # noqa: PERF203
-                failures.append(f"long: {type(error).__name__}: {error}")
-
-    workers = [
-        threading.Thread(target=inside, args=(docker, t)) for t in (short, short, long, long)
-    ]
-    for worker in workers:
-        worker.start()
+    wait_until(lambda: newest(program))
+    load = Load(docker, 80)
     try:
         seen = [newest(program)]
-        for _ in range(3):
+        for _ in range(3 if interval > 1 else 2):
+            # At once, too: the first two generations are created within the same second.
             starter.kill(signal.SIGHUP)
             wait_until(lambda: newest(program) not in ("", *seen), within_s=30)
             seen.append(newest(program))
             wait_until(partial(gone, docker, seen[-2]), within_s=30)
-            done = counts["done"]
-            wait_until(partial(more, counts, done + 30), within_s=30)
+            done = load.done
+            wait_until(partial(more, load, done + 30), within_s=30)
     finally:
-        stop.set()
-        for worker in workers:
-            worker.join(30)
-    assert failures == [], program.text()[-3000:]
-    assert len(set(seen)) == 4
-    assert counts["long"] >= 3
-    assert counts["done"] > 120
+        load.end()
+    told = "\n".join(entry["error"] for entry in program.lines(status="Failed"))
+    assert load.failures == [], f"{told}\n{starter.text()}"
+    assert len(set(seen)) >= 3
+    assert load.long >= 3
+    assert load.done > 90
     assert not program.lines(msg="Giveup to connect upstreams")
+    # The servers' own account: they finished all that they were given.
+    wait_until(lambda: starter.text().count("ended: ") == len(seen) - 1)
+    assert starter.text().count(" served, 0 cut") == len(seen) - 1
     starter.kill(signal.SIGTERM)
     starter.process.wait(30)
 
@@ -370,8 +401,8 @@ def gone(docker: Docker, short_id: str) -> bool:
     return short_id.encode() not in docker.docker("ps", "-q").stdout
 
 
-def more(counts: dict[str, int], count: int) -> bool:
-    return counts["done"] > count
+def more(load: Load, count: int) -> bool:
+    return load.done > count
 
 
 def test_an_open_connection_to_the_old_container_runs_on(stage: Stage, docker: Docker) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
 import time
 
@@ -19,6 +21,10 @@ PROBE_TIMEOUT_S = 0.5
 SETTLE_S = 0.1
 """docker-proxy accepts whether the container does or not, and closes at once if not."""
 RETRY_S = 0.5
+HOPE_S = 60.0
+"""How long a container that does not take connections yet is expected to."""
+CREATED_HOPE_S = 10.0
+"""The same for one that was created and does not run yet."""
 ANY = {"0.0.0.0": "", "::": "::1", "": ""}  # noqa: S104
 
 
@@ -28,19 +34,61 @@ class Container:
     Args:
         row: one entry of ``GET /containers/json``.
         connect_ip: where ports published on all addresses of its family are reached.
+        details: what ``GET /containers/ID/json`` adds, see `Details`.
     """
 
-    def __init__(self, row: dict[str, Any], connect_ip: str) -> None:
+    def __init__(
+        self, row: dict[str, Any], connect_ip: str, details: Details | None = None
+    ) -> None:
         self.id = str(row["Id"])
         self.short_id = self.id[:12]
         self.created = int(row["Created"])
         self.ports = _ports(row.get("Ports") or [], connect_ip)
         self.health = _health(row)
+        self.details = details or Details({})
+        self.stopping = False
+        """It was told to stop: it may run for a while yet, but takes no new connections."""
 
     @property
-    def age(self) -> tuple[int, str]:
-        """Newer is larger: creation time, then id."""
-        return (self.created, self.id)
+    def age(self) -> tuple[int, int, str]:
+        """Newer is larger: creation time, then id.
+
+        The list has whole seconds only, and two generations of one deploy can be created within
+        the same one: the rest of the time comes from the details.
+        """
+        return (self.created, self.details.created_ns, self.id)
+
+
+class Details:
+    """What the list of containers does not say of one, and what never changes.
+
+    Args:
+        answer: of ``GET /containers/ID/json``; empty when unknown.
+    """
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.created_ns = fraction_ns(str(answer.get("Created") or ""))
+        config = answer.get("Config") or {}
+        self.stop_signals = {
+            signal.SIGTERM,
+            signal.SIGKILL,
+            signal_number(str(config.get("StopSignal") or "TERM")),
+        }
+
+
+def fraction_ns(text: str) -> int:
+    """The nanoseconds within the second of an RFC 3339 time; 0 without any."""
+    fraction = text.partition(".")[2]
+    digits = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
+    return int(digits[:9].ljust(9, "0"))
+
+
+def signal_number(text: str) -> int:
+    """``SIGQUIT``, ``QUIT`` or ``3`` as 3; 0 for a name that this system does not have."""
+    if text.isascii() and text.isdigit():
+        return int(text)
+    name = text if text.startswith("SIG") else f"SIG{text}"
+    return int(getattr(signal, name, 0))
 
 
 def _ports(rows: Sequence[dict[str, Any]], connect_ip: str) -> dict[int, tuple[str, int]]:
@@ -101,6 +149,10 @@ class Finder:
         self._connect_ip = connect_ip
         self._client: APIClient | None = None
         self._accepting: set[tuple[str, int]] = set()
+        self._details: dict[str, Details] = {}
+        self._first_seen: dict[str, float] = {}
+        self._stopping: set[str] = set()
+        self._expected = False
 
     def _connect(self) -> APIClient:
         """A client that speaks the engine's API version."""
@@ -121,25 +173,48 @@ class Finder:
         try:
             if self._client is None:
                 self._client = self._connect()
-            rows = self._client.containers(filters={"label": self._labels, "status": "running"})
+            wanted = {"label": self._labels, "status": ["running", "created"]}
+            rows = self._client.containers(filters=wanted, all=True)
+            self._look_up(self._client, rows)
         except (DockerException, RequestException, OSError) as error:
             self._client = None
             raise KojutoError(
                 f"Docker does not answer: {_reason(error)}",
-                "is the engine running, and is DOCKER_HOST right?",
+                _hint(error),
             ) from None
-        found = [Container(row, self._connect_ip) for row in rows]
+        self._expected = any(_is_new(row) for row in rows if row.get("State") == "created")
+        found = [
+            Container(row, self._connect_ip, self._details[row["Id"]])
+            for row in rows
+            if row["Id"] in self._details
+        ]
         found = [container for container in found if container.ports]
         return sorted(found, key=lambda container: container.age, reverse=True)
+
+    def _look_up(self, client: APIClient, rows: Sequence[dict[str, Any]]) -> None:
+        """Ask once for the details of each running container."""
+        from docker.errors import NotFound
+
+        known, self._details = self._details, {}
+        for row in rows:
+            if row.get("State", "running") != "running":
+                continue
+            name = str(row["Id"])
+            with contextlib.suppress(NotFound):  # gone since the list was made
+                self._details[name] = known.get(name) or Details(client.inspect_container(name))
+        self._first_seen = {
+            name: self._first_seen.get(name, time.monotonic()) for name in self._details
+        }
+        self._stopping &= set(self._details)
 
     def ready(self) -> tuple[list[Container], bool]:
         """The containers that take connections, newest first.
 
         One with a health check counts while it is healthy, one without from the moment its ports
-        have accepted.
+        have accepted. Those that were told to stop come after all others.
 
         Returns:
-            The containers, and whether others may follow soon.
+            The containers, and whether a newer one is about to follow.
 
         Raises:
             KojutoError: the engine does not answer.
@@ -147,15 +222,16 @@ class Finder:
         running = self.running()
         known = {(container.id, port) for container in running for port in container.ports}
         self._accepting &= known
-        found, pending = [], False
+        found, pending = [], self._expected
         for container in running:
+            container.stopping = container.id in self._stopping
             if container.health == "healthy" or (
                 container.health == "none" and self._probe(container)
             ):
                 found.append(container)
-            else:
-                pending = True
-        return found, pending
+            elif not found and not container.stopping and container.health != "unhealthy":
+                pending |= time.monotonic() - self._first_seen[container.id] < HOPE_S
+        return sorted(found, key=lambda container: container.stopping), pending
 
     def _probe(self, container: Container) -> bool:
         """Whether all ports have accepted once."""
@@ -177,11 +253,38 @@ class Finder:
                     decode=True, filters={"type": "container", "label": self._labels}
                 )
                 changed()  # what came before the stream began
-                for _ in stream:
+                for event in stream:
+                    self._note(event)
                     changed()
             except (DockerException, RequestException, OSError, ValueError):
                 pass  # the list says what is wrong
             time.sleep(RETRY_S)
+
+    def _note(self, event: dict[str, Any]) -> None:
+        """Remember who was told to stop: the next list says so only once it has stopped."""
+        actor = event.get("Actor") or {}
+        name, action = str(actor.get("ID") or ""), event.get("Action")
+        if action == "kill":
+            number = signal_number(str((actor.get("Attributes") or {}).get("signal", "")))
+            details = self._details.get(name)
+            if details is not None and number in details.stop_signals:
+                self._stopping.add(name)
+        elif action == "start":
+            self._stopping.discard(name)
+
+
+def _is_new(row: dict[str, Any]) -> bool:
+    return time.time() - int(row["Created"]) < CREATED_HOPE_S
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    if "certificate" in text.lower() or "tls" in text.lower():
+        return (
+            "DOCKER_CERT_PATH needs ca.pem (who signed the engine's certificate), cert.pem and "
+            "key.pem (signed by whom the engine trusts)"
+        )
+    return "is the engine running, and is DOCKER_HOST right?"
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from time import monotonic
 
 from kojuto.common import cli, listen, relay, service, units
 from kojuto.common.cli import Command, Option, Values
@@ -98,6 +99,15 @@ TICK_S = 1.0
 """A full list at least so often, whatever the events say."""
 PROBE_S = 0.05
 """The time between two looks at a container that is not ready yet."""
+SETTLE_S = 0.025
+"""docker-proxy accepts and only then tries the container: while a newer container starts, and the
+present one may be told to stop any moment, a connection must have stayed open for so long before
+it is given its first byte."""
+SETTLE_STOPPING_S = 0.2
+"""The same when there is none but one that was told to stop. Between the container's end and
+docker-proxy's, which its event tells, docker-proxy tries in vain and keeps silent."""
+HOPE_S = 5.0
+"""How long new clients wait for another container after the last one has gone."""
 
 
 class Switch:
@@ -127,18 +137,26 @@ class Switch:
         }
         self._pools: dict[int, int] = {}
         self._shown: dict[int, list[tuple[str, str]]] = {}
+        self._care: dict[int, tuple[float, bool]] = {}
+        self._served_at: float | None = None
         self.changed = Event()
 
-    def update(self, ready: Sequence[Container]) -> None:
-        """Tell the engine which containers take connections, newest first.
+    def update(self, ready: Sequence[Container], pending: bool) -> None:
+        """Tell the engine which containers take connections.
+
+        Args:
+            ready: newest first.
+            pending: a newer one is about to follow.
 
         Raises:
             KojutoError: a port of the newest container cannot be bound.
         """
         if ready:
+            self._served_at = monotonic()
             for private in sorted(ready[0].ports):
                 self._open(private)
         for private, pool in self._pools.items():
+            self._take_care(pool, [c for c in ready if private in c.ports], pending)
             where = [(c.short_id, c.ports[private]) for c in ready if private in c.ports]
             shown = [(name, listen.address_text(*address)) for name, address in where]
             if shown != self._shown.get(private):
@@ -150,6 +168,17 @@ class Switch:
                     containers=[name for name, _ in shown],
                     addresses=[text for _, text in shown],
                 )
+
+    def _take_care(self, pool: int, ready: Sequence[Container], pending: bool) -> None:
+        """Hold connections back while a deploy is under way that could break them."""
+        settle_s, patient = (SETTLE_S if pending else 0.0), pending
+        if ready and ready[0].stopping:
+            settle_s, patient = SETTLE_STOPPING_S, True
+        elif not ready and self._served_at is not None:
+            patient |= monotonic() - self._served_at < HOPE_S
+        if self._care.get(pool, (0.0, False)) != (settle_s, patient):
+            self._care[pool] = (settle_s, patient)
+            self._engine.set_care(pool, settle_s=settle_s, patient=patient)
 
     def _open(self, private: int) -> None:
         if private in self._pools:
@@ -183,7 +212,7 @@ class Switch:
                 failing = True
             else:
                 try:
-                    self.update(ready)
+                    self.update(ready, pending)
                     told = None
                 except KojutoError as error:
                     if str(error) != told:
@@ -211,7 +240,7 @@ def _first(switch: Switch, finder: Finder, values: Values, log: Logger) -> None:
             "TCP port",
             "start one with 'docker run -P -l …', or give --wait to wait for it",
         )
-    switch.update(ready)
+    switch.update(ready, pending)
     if not ready:
         log.info("Waiting for a container", label=values.label)
 

@@ -184,6 +184,13 @@ impl Relay {
         Ok(())
     }
 
+    #[pyo3(signature = (pool, *, settle_s, patient))]
+    fn set_care(&self, pool: usize, settle_s: f64, patient: bool) -> PyResult<()> {
+        let settle_ms = seconds(settle_s)?.as_millis() as u64;
+        self.pool(pool)?.set_care(settle_ms, patient);
+        Ok(())
+    }
+
     fn listen(&self, fd: RawFd, name: &str, pool: usize) -> PyResult<usize> {
         let listener = self.engine.listen(fd, name, &self.pool(pool)?).map_err(to_py)?;
         let mut listeners = lock(&self.listeners);

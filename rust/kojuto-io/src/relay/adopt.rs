@@ -217,6 +217,7 @@ impl Worker {
             timer_ms: None,
             tapped: false,
             starving: false,
+            patience_ms: None,
             tunnel: Some(Box::new(adopted.tunnel)),
         };
         if let (Some(tap), Some(peer)) = (&shared.tap, adopted.peer) {

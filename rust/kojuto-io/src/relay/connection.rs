@@ -23,6 +23,8 @@ pub(super) enum Phase {
     Header(Vec<u8>),
     /// An upstream; the payload that came with the header, and when to give up this attempt.
     Connect { payload: Vec<u8>, deadline_ms: u64, began: Instant },
+    /// A sign that the upstream is really there; see [`super::Pool::set_care`].
+    Settle { payload: Vec<u8>, until_ms: u64 },
     /// Bytes.
     Pump,
 }
@@ -50,6 +52,8 @@ pub(super) struct Connection {
     pub(super) starving: bool,
     /// It was handed over and one of its sides speaks WebSocket.
     pub(super) tunnel: Option<Box<Tunnel>>,
+    /// Until when to try all upstreams again and again.
+    pub(super) patience_ms: Option<u64>,
 }
 
 /// How a connection's turn ended.

@@ -6,6 +6,7 @@
 //! [`Relay::wait`].
 
 mod adopt;
+mod care;
 mod connection;
 mod dump;
 mod endpoint;

@@ -22,11 +22,11 @@ pub const HEADER_BYTES: usize = 8192;
 const RETRY_MS: u64 = 20;
 
 impl Worker {
-    fn ms(duration: Duration) -> u64 {
+    pub(super) fn ms(duration: Duration) -> u64 {
         u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
     }
 
-    fn set_timer(&mut self, slot: u32, at_ms: Option<u64>) {
+    pub(super) fn set_timer(&mut self, slot: u32, at_ms: Option<u64>) {
         if let Some(connection) = self.connections.get(slot) {
             self.timers.set(slot, &mut connection.timer_ms, at_ms);
         }
@@ -135,6 +135,10 @@ impl Worker {
         let target =
             fresh.then(|| pool.pick(&connection.remote, &connection.tried, random)).flatten();
         let Some(target) = target else {
+            if self.wait_for_upstream(slot, &payload) {
+                return;
+            }
+            let Some(connection) = self.connections.get(slot) else { return };
             let none = connection.tried.is_empty();
             let why = if none { "there is no upstream" } else { "no upstream could be reached" };
             let line = connection.line("error", "Giveup to connect upstreams").text("error", why);
@@ -196,11 +200,13 @@ impl Worker {
     }
 
     /// Counts the failure against the upstream and goes on to the next one.
-    fn attempt_failed(&mut self, slot: u32, why: &str) {
+    pub(super) fn attempt_failed(&mut self, slot: u32, why: &str) {
         self.shared.stats.connect_failures.fetch_add(1, Relaxed);
         let Some(connection) = self.connections.get(slot) else { return };
-        let line = connection.line("warn", "Failed to connect upstream").text("error", why);
-        self.shared.log.write(&line.end());
+        if connection.patience_ms.is_none() {
+            let line = connection.line("warn", "Failed to connect upstream").text("error", why);
+            self.shared.log.write(&line.end());
+        }
         connection.upstream = None;
         if let Some(target) = connection.target.take() {
             target.open.fetch_sub(1, Relaxed);
@@ -208,21 +214,32 @@ impl Worker {
             connection.tried.push(target.address);
         }
         let payload = match &mut connection.phase {
-            Phase::Connect { payload, .. } => std::mem::take(payload),
+            Phase::Connect { payload, .. } | Phase::Settle { payload, .. } => {
+                std::mem::take(payload)
+            }
             _ => Vec::new(),
         };
         self.connect(slot, payload);
     }
 
     fn established(&mut self, slot: u32) {
-        let shared = Arc::clone(&self.shared);
         let Some(connection) = self.connections.get(slot) else { return };
         let Phase::Connect { payload, began, .. } =
             std::mem::replace(&mut connection.phase, Phase::Pump)
         else {
             return;
         };
-        shared.stats.connected_after(began.elapsed());
+        self.shared.stats.connected_after(began.elapsed());
+        match connection.route.pool.settle_ms() {
+            0 => self.start(slot, &payload),
+            settle_ms => self.settle(slot, payload, settle_ms),
+        }
+    }
+
+    /// Gives the upstream its first bytes and lets the rest follow.
+    pub(super) fn start(&mut self, slot: u32, payload: &[u8]) {
+        let shared = Arc::clone(&self.shared);
+        let Some(connection) = self.connections.get(slot) else { return };
         connection.active_ms = self.now_ms;
         let local = || sys::local_address(connection.client.end.fd());
         let header = match shared.options.header_out {
@@ -239,12 +256,12 @@ impl Worker {
                 let (id, name) = (connection.id, &connection.route.name);
                 tap.opened(id, name, &connection.remote, target.address);
                 if !payload.is_empty() && tap.wants(Direction::ToUpstream) {
-                    tap.bytes(id, Direction::ToUpstream, &payload);
+                    tap.bytes(id, Direction::ToUpstream, payload);
                 }
             }
         }
         if !header.is_empty() || !payload.is_empty() {
-            connection.up.preload(&header, &payload);
+            connection.up.preload(&header, payload);
         }
         if let Some(side) = &mut connection.upstream {
             side.writable = true;
@@ -301,6 +318,7 @@ impl Worker {
                     return self.attempt_failed(slot, "timed out");
                 }
                 match (&connection.upstream, &connection.target) {
+                    (None, None) => self.try_all_again(slot),
                     (None, Some(target)) => {
                         let address = target.address;
                         self.set_timer(slot, None);
@@ -309,6 +327,7 @@ impl Worker {
                     _ => self.set_timer(slot, Some(deadline_ms)),
                 }
             }
+            Phase::Settle { .. } => self.settled(slot),
             Phase::Pump => {
                 if limit > 0 && self.now_ms >= connection.active_ms + limit {
                     let half =

@@ -1,7 +1,7 @@
 //! Where connections can go: lists of addresses that change while connections are open.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kojuto_core::balance::{Balance, choose};
@@ -47,12 +47,48 @@ pub struct Pool {
     /// What [`Balance::Fixed`] hashes.
     host: String,
     members: RwLock<Arc<[Arc<Upstream>]>>,
+    /// See [`Pool::set_care`].
+    settle_ms: AtomicU64,
+    patient: AtomicBool,
 }
 
 impl Pool {
     /// An empty list.
     pub fn new(balance: Balance, max_fails: u32, host: String) -> Pool {
-        Pool { balance, max_fails, host, members: RwLock::new(Arc::new([])) }
+        Pool {
+            balance,
+            max_fails,
+            host,
+            members: RwLock::new(Arc::new([])),
+            settle_ms: AtomicU64::new(0),
+            patient: AtomicBool::new(false),
+        }
+    }
+
+    /// How carefully connections are made from now on.
+    ///
+    /// An upstream behind a forwarder (docker-proxy, a load balancer) seems to accept whether it
+    /// does or not: the forwarder does, and closes when it cannot go on. With `settle_ms` over 0
+    /// a connection must have stayed open for so long, or said something, before it is given its
+    /// first byte; until then it can be replaced by one to the next upstream without harm. With
+    /// `patient`, a client for which there is no upstream waits for one, up to the connect
+    /// time-out, rather than being refused.
+    pub fn set_care(&self, settle_ms: u64, patient: bool) {
+        self.settle_ms.store(settle_ms, Relaxed);
+        self.patient.store(patient, Relaxed);
+    }
+
+    pub(super) fn settle_ms(&self) -> u64 {
+        self.settle_ms.load(Relaxed)
+    }
+
+    pub(super) fn is_patient(&self) -> bool {
+        self.patient.load(Relaxed)
+    }
+
+    /// Whether an upstream is still in the list.
+    pub(super) fn has(&self, member: &Arc<Upstream>) -> bool {
+        self.members().iter().any(|known| Arc::ptr_eq(known, member))
     }
 
     /// The list as it is now.

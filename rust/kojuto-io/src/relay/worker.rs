@@ -276,6 +276,7 @@ impl Worker {
             tapped: false,
             starving: false,
             tunnel: None,
+            patience_ms: None,
         };
         self.connections.fill(slot, Box::new(connection));
         if let Err(error) = self.epoll.add_stream(fd, token(slot, generation, false)) {
@@ -313,10 +314,11 @@ impl Worker {
         match connection.phase {
             Phase::Header(_) => self.read_header(slot),
             Phase::Connect { .. } if from_upstream => self.connect_answered(slot, mask),
-            Phase::Connect { .. } if broken => {
+            Phase::Settle { .. } if from_upstream => self.settling(slot),
+            Phase::Connect { .. } | Phase::Settle { .. } if broken => {
                 self.fail(slot, "client: gone before an upstream answered")
             }
-            Phase::Connect { .. } => {}
+            Phase::Connect { .. } | Phase::Settle { .. } => {}
             Phase::Pump => {
                 self.pump(slot);
                 if broken && self.connections.is_current(slot, generation) {
