@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import time
@@ -224,6 +225,42 @@ def test_connection_rate(table: Table, field: Field) -> None:
     add(table, "relay, connections CPU", "CPU of a connection, ppdp / HAProxy",
         [cpu["ppdp"] / cpu["haproxy"]], None, False, cpu)  # fmt: skip
     assert row.ok
+
+
+def system_calls(field: Field, name: str, work: str, count: int, folder: Path) -> float:
+    """How many system calls a relay makes for one unit of work, from strace(1)."""
+    process = field.processes[name][-1]
+    pids = [process.pid, *children(process.pid)]
+    report = folder / f"{name}-{work}"
+    command = ["strace", "-c", "-f", "-U", "calls", "-o", str(report)]
+    for pid in pids:
+        command += ["-p", str(pid)]
+    strace = subprocess.Popen(command, stderr=subprocess.PIPE)
+    assert strace.stderr is not None
+    for _ in pids:
+        assert b" attached" in strace.stderr.readline()
+    load(work, field.echo[name], count)
+    time.sleep(0.3)  # what follows the client's last close
+    strace.send_signal(signal.SIGINT)
+    strace.communicate(timeout=30)
+    counts = [int(line) for line in report.read_text().split() if line.isdigit()]
+    return sum(counts[:-1]) / count  # the last one is the total
+
+
+def test_system_calls(table: Table, field: Field, tmp_path: Path) -> None:
+    """What a short connection and a round trip cost, whatever else the machine does."""
+    works = (("rate", "connection", CONNECTIONS // 2), ("rtt", "round trip", 2_000))
+    rows = []
+    for work, title, count in works:
+        figures = {
+            f"{name}_calls": system_calls(field, name, work, count, tmp_path)
+            for name in NAMES
+            if name != "direct"
+        }
+        ratio = figures["ppdp_calls"] / min(figures["haproxy_calls"], figures["nginx_calls"])
+        question = f"system calls of a {title}, ppdp / the fewer of HAProxy's and nginx's"
+        rows.append(add(table, f"relay, calls, {title}", question, [ratio], 1.05, False, figures))
+    assert all(row.ok for row in rows)
 
 
 def test_many_connections(table: Table, field: Field) -> None:

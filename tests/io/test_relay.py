@@ -309,6 +309,22 @@ def test_descriptors_run_out_and_come_back(stage: Stage) -> None:
         assert read_exactly(conn, 5) == b"after"
 
 
+def test_keep_alive_is_on_at_both_sides(stage: Stage) -> None:
+    """At the upstream's side once the connection is a second old: short ones go without."""
+    upstream = stage.peer(echo)
+    ppdp = stage.ppdp(upstream.port)
+
+    def timers(condition: str) -> str:
+        command = ["ss", "-tnoH", "state", "established", f"( {condition} )"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    with ppdp.connect() as conn:
+        conn.sendall(b"x")
+        assert conn.recv(1) == b"x"
+        assert "timer:(keepalive," in timers(f"sport = :{ppdp.port}")
+        wait_until(lambda: "timer:(keepalive," in timers(f"dport = :{upstream.port}"), within_s=5)
+
+
 def test_max_connections_lets_the_rest_wait(stage: Stage) -> None:
     ppdp = stage.ppdp(stage.peer(echo).port, "--max-connections", "2")
     first, second, third = (ppdp.connect() for _ in range(3))

@@ -32,6 +32,12 @@ pub trait Endpoint: Send {
     /// What the connection failed with; `WouldBlock` when it must be asked again.
     fn finish(&mut self) -> io::Result<()>;
 
+    /// Whether a drop says to the peer what [`Endpoint::finish`] does, so that the latter may be
+    /// left out when nothing is read any more either.
+    fn finishes_on_drop(&self) -> bool {
+        false
+    }
+
     /// Makes the coming drop look to the peer like what it is: the end of a broken stream.
     fn reset(&mut self, cut: Cut);
 
@@ -121,6 +127,10 @@ impl Endpoint for Tcp {
         sys::shutdown_write(self.0.as_raw_fd())
     }
 
+    fn finishes_on_drop(&self) -> bool {
+        true
+    }
+
     fn reset(&mut self, _cut: Cut) {
         sys::reset_on_close(self.0.as_raw_fd());
     }
@@ -147,11 +157,13 @@ pub(super) struct Side {
     pub(super) writable: bool,
     /// The peer has ended its stream (EPOLLRDHUP): reads go on to the very end.
     pub(super) ending: bool,
+    /// The peer's stream was read to its end.
+    pub(super) ended: bool,
 }
 
 impl Side {
     pub(super) fn new(end: Box<dyn Endpoint>) -> Side {
-        Side { end, readable: false, writable: true, ending: false }
+        Side { end, readable: false, writable: true, ending: false, ended: false }
     }
 
     /// Sends what is owed, or what there is room for.

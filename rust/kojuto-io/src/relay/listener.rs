@@ -33,7 +33,8 @@ impl Listener {
         let make = || {
             let socket = sys::duplicate(fd)?;
             sys::set_nonblocking(socket.as_raw_fd())?;
-            sys::tune_stream(socket.as_raw_fd());
+            sys::no_delay(socket.as_raw_fd());
+            sys::keep_alive(socket.as_raw_fd());
             Ok(socket)
         };
         match make() {

@@ -266,8 +266,20 @@ impl Worker {
         if let Some(side) = &mut connection.upstream {
             side.writable = true;
         }
+        let generation = self.connections.generation(slot);
+        self.young.add(slot, generation, self.now_ms);
         self.watch_silence(slot);
         self.pump(slot);
+    }
+
+    /// A connection has lived long enough for keep-alive to matter.
+    pub(super) fn keep_alive(&mut self, slot: u32, generation: u32) {
+        if self.connections.is_current(slot, generation)
+            && let Some(connection) = self.connections.get(slot)
+            && let Some(upstream) = &connection.upstream
+        {
+            sys::keep_alive(upstream.end.fd());
+        }
     }
 
     // -- time -------------------------------------------------------------------------------

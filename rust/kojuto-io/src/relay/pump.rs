@@ -116,6 +116,10 @@ impl Pump {
                 }
             }
             if self.source_ended {
+                if to.ended && to.end.finishes_on_drop() {
+                    self.done = true; // the last direction: closing the socket says it all
+                    break Turn::Done;
+                }
                 match to.end.finish() {
                     Ok(()) => {
                         self.done = true;
@@ -206,6 +210,7 @@ impl Pump {
         let count = match from.end.read(buffer) {
             Ok(0) => {
                 self.source_ended = true;
+                from.ended = true;
                 return Ok(());
             }
             Ok(count) => count,

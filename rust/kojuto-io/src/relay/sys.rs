@@ -176,7 +176,7 @@ pub(super) fn connect(address: &SocketAddr) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers.
     let socket = check_fd(unsafe { libc::socket(family, kind, 0) })?;
-    tune_stream(socket.as_raw_fd());
+    no_delay(socket.as_raw_fd());
     let (storage, length) = raw_address(address);
     // SAFETY: `storage` holds an address of `length` bytes.
     let done = unsafe { libc::connect(socket.as_raw_fd(), (&raw const storage).cast(), length) };
@@ -199,13 +199,24 @@ fn set(fd: RawFd, level: c_int, name: c_int, value: c_int) {
     }
 }
 
-/// No delay and keep-alive. Sockets accepted from a listener inherit both from it.
-pub(super) fn tune_stream(fd: RawFd) {
+/// Small messages go out at once. Sockets accepted from a listener inherit it.
+pub(super) fn no_delay(fd: RawFd) {
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+}
+
+/// The kernel asks now and then whether a silent peer is still there. Sockets accepted from a
+/// listener inherit it.
+pub(super) fn keep_alive(fd: RawFd) {
     set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
     set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, KEEPALIVE.0);
     set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, KEEPALIVE.1);
     set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEPALIVE.2);
+}
+
+/// Both.
+pub(super) fn tune_stream(fd: RawFd) {
+    no_delay(fd);
+    keep_alive(fd);
 }
 
 /// Makes the coming close(2) send a reset.

@@ -16,7 +16,7 @@ use super::remote::Remote;
 use super::shared::{Command, Shared};
 use super::slab::Slab;
 use super::sys::{self, Epoll, Wake};
-use super::timers::Timers;
+use super::timers::{Timers, Young};
 
 /// Accepts in a row before the connections get their turn.
 const ACCEPT_BATCH: usize = 32;
@@ -36,6 +36,7 @@ pub(super) struct Worker {
     listeners: Vec<Option<Arc<Listener>>>,
     pub(super) connections: Slab<Connection>,
     pub(super) timers: Timers,
+    pub(super) young: Young,
     pub(super) tools: Tools,
     again: VecDeque<(u32, u32)>,
     epoch: Instant,
@@ -65,6 +66,7 @@ impl Worker {
             listeners: Vec::new(),
             connections: Slab::new(),
             timers: Timers::default(),
+            young: Young::default(),
             tools: Tools::new(),
             again: VecDeque::new(),
             epoch: Instant::now(),
@@ -100,6 +102,9 @@ impl Worker {
             while let Some(slot) = self.timers.due(self.now_ms) {
                 self.timed_out(slot);
             }
+            while let Some((slot, generation)) = self.young.due(self.now_ms) {
+                self.keep_alive(slot, generation);
+            }
             if self.paused_until.is_some_and(|until| until <= self.now_ms) {
                 self.resume();
             }
@@ -114,7 +119,9 @@ impl Worker {
             return 0;
         }
         let pause = self.paused_until.map(|until| until.saturating_sub(self.now_ms));
-        let next = [pause, self.timers.next_ms(self.now_ms)].into_iter().flatten().min();
+        let now_ms = self.now_ms;
+        let next = [pause, self.timers.next_ms(now_ms), self.young.next_ms(now_ms)];
+        let next = next.into_iter().flatten().min();
         next.map_or(-1, |ms| ms.min(60_000) as i32 + 1)
     }
 
