@@ -635,7 +635,6 @@ class Relay:
         idle_timeout_s: how long a connection may be silent; 0 for ever.
         half_close_timeout_s: the same once one direction has ended.
         header_timeout_s: how long a PROXY header may take.
-        header_in: ``off``, ``optional`` or ``require``: whether clients send a PROXY header.
         trusted: address ranges whose headers are believed; empty for all.
         header_out: ``off``, ``v1`` or ``v2``: the PROXY header that upstreams are sent.
         max_connections: the most at a time; 0 for no limit.
@@ -656,7 +655,6 @@ class Relay:
         idle_timeout_s: float = 0.0,
         half_close_timeout_s: float = 3600.0,
         header_timeout_s: float = 5.0,
-        header_in: str = "off",
         trusted: Sequence[str] = ...,
         header_out: str = "off",
         max_connections: int = 0,
@@ -689,8 +687,18 @@ class Relay:
                 time-out.
         """
 
-    def listen(self, fd: int, name: str, pool: int) -> int:
-        """Accept on a copy of the listening socket `fd` and return the listener's number."""
+    def cut(self, pool: int, upstream: tuple[str, int]) -> None:
+        """End the connections to one upstream (IP address, port) of a pool with resets."""
+
+    def listen(self, fd: int, name: str, pool: int, *, header_in: str = "off") -> int:
+        """Accept on a copy of the listening socket `fd` and return the listener's number.
+
+        Args:
+            fd: stays the caller's.
+            name: how logs call it.
+            pool: where its connections go.
+            header_in: ``off``, ``optional`` or ``require``: whether clients send a PROXY header.
+        """
 
     def unlisten(self, listener: int) -> None:
         """Stop accepting on one socket; its connections go on."""

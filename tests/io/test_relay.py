@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import resource
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import script, wait_until
+from tests.conftest import need_program, script, wait_until
 from tests.servers import accepts, echo, free_port, read_all, read_exactly, reset
 
 if TYPE_CHECKING:
@@ -307,6 +308,86 @@ def test_descriptors_run_out_and_come_back(stage: Stage) -> None:
     with ppdp.connect() as conn:
         conn.sendall(b"after")
         assert read_exactly(conn, 5) == b"after"
+
+
+def pipes_of(ppdp: Ppdp) -> int:
+    """Descriptors of pipes, those of its standard streams left out."""
+    count = 0
+    for fd in os.listdir(f"/proc/{ppdp.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            count += int(fd) > 2 and os.readlink(f"/proc/{ppdp.pid}/fd/{fd}").startswith("pipe:")
+    return count
+
+
+def test_without_a_descriptor_for_a_pipe_bytes_are_copied(stage: Stage) -> None:
+    ppdp = stage.ppdp(stage.peer(echo).port)
+    before = pipes_of(ppdp)
+    block = bytes(range(256)) * 4096
+
+    def stream(conn: socket.socket) -> None:
+        def send() -> None:
+            for _ in range(16):
+                conn.sendall(block)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        digest = hashlib.sha256()
+        for _ in range(16):
+            digest.update(read_exactly(conn, len(block)))
+        sender.join()
+        assert digest.digest() == hashlib.sha256(block * 16).digest()
+
+    with ppdp.connect(60) as conn:
+        conn.sendall(b"x")
+        assert conn.recv(1) == b"x"
+        full = len(os.listdir(f"/proc/{ppdp.pid}/fd"))
+        limits = resource.prlimit(ppdp.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(ppdp.pid, resource.RLIMIT_NOFILE, (full, limits[1]))
+        stream(conn)
+        assert pipes_of(ppdp) == before
+        resource.prlimit(ppdp.pid, resource.RLIMIT_NOFILE, limits)
+        stream(conn)
+        assert pipes_of(ppdp) > before, "with descriptors it would have spliced"
+    assert ppdp.process.poll() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user whose pipes can be used up")
+def test_with_small_pipes_only_bytes_arrive_all_the_same(stage: Stage) -> None:
+    """Past fs.pipe-user-pages-soft a user's pipes have two pages and cannot grow (pipe(7))."""
+    with open("/proc/sys/fs/pipe-user-pages-soft", encoding="ascii") as file:
+        pages = int(file.read())
+    user = 40_000 + os.getpid() % 10_000
+    hold = (
+        "import fcntl,os,sys\n"
+        "for _ in range(PAGES // 256 + 1):\n"
+        "    ends = os.pipe()\n"
+        "    try: fcntl.fcntl(ends[1], 1031, 1 << 20)\n"  # F_SETPIPE_SZ
+        "    except PermissionError: break\n"
+        "print('full', fcntl.fcntl(os.pipe()[1], 1032), flush=True)\n"  # F_GETPIPE_SZ
+        "os.read(0, 1)\n"
+    ).replace("PAGES", str(pages))
+    holder = subprocess.Popen(
+        ["python3", "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=user
+    )
+    stage.later(holder.communicate)
+    stage.later(holder.kill)
+    assert holder.stdout is not None
+    assert int(holder.stdout.readline().split()[1]) <= 8192, "the limit is reached"
+
+    read_anything = "+dac_override,+dac_read_search"  # the project may lie where only root reads
+    become = [
+        need_program("setpriv"), f"--reuid={user}", "--clear-groups",
+        f"--inh-caps={read_anything}", f"--ambient-caps={read_anything}",
+    ]  # fmt: skip
+    ppdp = stage.ppdp(stage.peer(echo).port, prefix=become)
+    body = bytes(range(256)) * 20_000
+    with ppdp.connect(60) as conn:
+        for _ in range(4):
+            sender = threading.Thread(target=conn.sendall, args=(body,))
+            sender.start()
+            assert read_exactly(conn, len(body)) == body
+            sender.join()
+    wait_until(lambda: ppdp.lines(status="Suceeded"))
 
 
 def test_keep_alive_is_on_at_both_sides(stage: Stage) -> None:

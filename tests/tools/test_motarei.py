@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.certificates import authority, signed
 from tests.conftest import ROOT, need_program, run, script, wait_until
 from tests.servers import Program, Stage
 
@@ -44,6 +46,9 @@ class Docker:
         # Not `ip netns exec`: it would hide the control groups under a /sys of its own.
         self.inside = ["nsenter", f"--net=/run/netns/{self.name}"]
         subprocess.run([*self.inside, "ip", "link", "set", "lo", "up"], check=True)
+        self.certificates = folder / "certificates"
+        authority(self.certificates)
+        signed(self.certificates, "server", "127.0.0.1", by=self.certificates / "ca")
         (folder / "daemon.json").write_text("{}")
         self.daemon: Program | None = None
         self.start()
@@ -53,7 +58,11 @@ class Docker:
         self.daemon = Program(
             [*self.inside, "dockerd", "--config-file", folder / "daemon.json", "--data-root",
              folder / "data", "--exec-root", folder / "exec", "-H", self.host, "-p",
-             folder / "docker.pid", "--storage-driver", "vfs", "--live-restore"],
+             folder / "docker.pid", "--storage-driver", "vfs", "--live-restore",
+             "-H", "tcp://127.0.0.1:2376", "--tlsverify",
+             "--tlscacert", self.certificates / "ca.pem",
+             "--tlscert", self.certificates / "server.pem",
+             "--tlskey", self.certificates / "server-key.pem"],
             folder,
         )  # fmt: skip
         wait_until(lambda: self.docker("version", check=False).returncode == 0, within_s=60)
@@ -309,8 +318,6 @@ def test_a_container_that_is_told_to_stop_gets_no_new_connections(
         wait_until(lambda: gone(docker, second[:12]))
 
     inside(docker, talk)
-    order = [entry["containers"][0] for entry in program.lines(msg="Upstreams")]
-    assert order[-2:] in ([second[:12], first[:12]], [first[:12], first[:12]])
 
 
 class Load:
@@ -423,6 +430,37 @@ def test_an_open_connection_to_the_old_container_runs_on(stage: Stage, docker: D
     inside(docker, talk)
 
 
+def test_connections_to_a_replaced_container_are_cut_after_the_drain_time_out(
+    stage: Stage, docker: Docker
+) -> None:
+    docker.up("plain")
+    program = motarei(stage, docker, "--drain-timeout", "1500ms")
+    wait_until(lambda: newest(program))
+
+    def talk() -> None:
+        with socket.create_connection(("127.0.0.1", 80), timeout=10) as conn:
+            conn.sendall(b"before")
+            assert conn.recv(6) == b"before"
+            second = docker.up("plain")
+            wait_until(lambda: newest(program) == second[:12])
+            replaced = time.monotonic()
+            with socket.create_connection(("127.0.0.1", 80), timeout=10) as other:
+                while True:
+                    try:
+                        conn.sendall(b"after")
+                        assert conn.recv(5) == b"after"
+                    except ConnectionError:
+                        break
+                    time.sleep(0.01)
+                assert 1.3 < time.monotonic() - replaced < 5
+                other.sendall(b"stays")
+                assert other.recv(5) == b"stays"
+
+    inside(docker, talk)
+    error = "the upstream was replaced and the time to end is over"
+    assert len(program.lines(status="Failed", error=error)) == 1
+
+
 def test_a_restart_of_the_engine_is_survived(stage: Stage, docker: Docker) -> None:
     first = docker.up("plain")
     program = motarei(stage, docker)
@@ -447,6 +485,51 @@ def test_ipv6_bindings(stage: Stage, docker: Docker) -> None:
     wait_until(lambda: newest(program) == only_v6[:12])
     assert program.lines(msg="Upstreams")[-1]["addresses"] == ["[::1]:9080"]
     inside(docker, exchange, 80, "::1")
+
+
+def client_folder(stage: Stage, ca: Path, by: Path) -> dict[str, str]:
+    """What a user of docker over TLS has in the environment."""
+    folder = stage.folder / "client"
+    signed(folder, "cert", by=by)
+    (folder / "cert-key.pem").rename(folder / "key.pem")
+    shutil.copy(ca, folder / "ca.pem")
+    return {
+        "DOCKER_HOST": "tcp://127.0.0.1:2376",
+        "DOCKER_TLS_VERIFY": "1",
+        "DOCKER_CERT_PATH": str(folder),
+    }
+
+
+def test_the_engine_over_tls(stage: Stage, docker: Docker) -> None:
+    docker.up("plain")
+    ours = docker.certificates / "ca"
+    env = client_folder(stage, ours.with_suffix(".pem"), ours)
+    env["REQUESTS_CA_BUNDLE"] = "/etc/ssl/certs/ca-certificates.crt"  # it is none of our business
+    program = stage.program(
+        [*docker.inside, script("motarei"), "-l", "app=web", "--publish", "80=8088"], env=env
+    )
+    wait_until(lambda: newest(program))
+    inside(docker, exchange, 8088)
+    second = docker.up("plain")
+    wait_until(lambda: newest(program) == second[:12])
+    assert program.end() == 0
+
+
+@pytest.mark.parametrize("wrong", ["server", "client", "missing"])
+def test_certificates_of_the_wrong_authority(stage: Stage, docker: Docker, wrong: str) -> None:
+    """Of the engine: we refuse it; of the client: it refuses us. Both times one says why."""
+    ours, theirs = docker.certificates / "ca", stage.folder / "others" / "ca"
+    authority(theirs.parent)
+    ca, by = (theirs, ours) if wrong == "server" else (ours, theirs)
+    env = client_folder(stage, ca.with_suffix(".pem"), by)
+    if wrong == "missing":
+        (stage.folder / "client" / "cert.pem").unlink()
+    program = stage.program([*docker.inside, script("motarei"), "-l", "app=web"], env=env)
+    assert program.process.wait(20) == 1
+    first, hint = program.text().splitlines()
+    assert first.startswith("motarei: error: Docker does not answer: ")
+    assert "certificate" in first.lower()
+    assert hint.startswith("hint: DOCKER_CERT_PATH needs ca.pem")
 
 
 class Front:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import socket
@@ -80,6 +81,10 @@ def several(stage: Stage, count: int) -> int:
         (["--upstream", "a:1", "--proxy-protocol=maybe"], "--proxy-protocol maybe: not one of"),
         (["--upstream", "a:1", "--trusted-proxies", "x"], "--trusted-proxies x: "),
         (["--upstream", "a:1", "--trusted-proxies", "::/0"], "no meaning without"),
+        (
+            ["--upstream", "localhost:1", "-l", "127.0.0.1:0", "--proxy-protocol=off@81"],
+            "--proxy-protocol off@81: nothing listens there",
+        ),
     ],
 )
 def test_a_wrong_call_names_the_value(options: list[str], message: str) -> None:
@@ -168,6 +173,30 @@ def test_iphash_and_fixed_are_steady_and_remotehash_spreads(stage: Stage) -> Non
     for source, before in first.items():
         after = asked(by["iphash"], source)
         assert after == before if before != "127.0.0.2" else after != "127.0.0.2"
+
+
+def test_each_listener_has_its_own_proxy_mode(stage: Stage) -> None:
+    ports = [free_port() for _ in range(3)]
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    upstream = stage.peer(echo)
+    ppdp = stage.program(
+        [script("ppdp"), *(part for a in addresses for part in ("-l", a)),
+         "--upstream", f"127.0.0.1:{upstream.port}", "--proxy-protocol=require",
+         f"--proxy-protocol=off@{ports[1]}", f"--proxy-protocol=optional@{addresses[2]}"],
+    )  # fmt: skip
+    wait_until(lambda: len(ppdp.lines(msg="Start listen")) == 3)
+    header = b"PROXY TCP4 192.0.2.7 198.51.100.1 50000 443\r\n"
+
+    def ask(port: int, question: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as conn:
+            with contextlib.suppress(OSError):
+                conn.sendall(question)
+                conn.shutdown(socket.SHUT_WR)
+                return read_all(conn)
+            return b"reset"
+
+    assert [ask(port, header + b"hi") for port in ports] == [b"hi", header + b"hi", b"hi"]
+    assert [ask(port, b"hello") for port in ports] == [b"reset", b"hello", b"hello"]
 
 
 def test_a_refused_address_is_left_out_until_the_refresh(stage: Stage) -> None:

@@ -159,7 +159,16 @@ class Finder:
         from docker import APIClient
         from docker.utils import kwargs_from_env
 
-        return APIClient(version="auto", timeout=API_TIMEOUT_S, **kwargs_from_env())
+        class Client(APIClient):
+            """One whose ``ca.pem`` wins over REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE."""
+
+            def merge_environment_settings(
+                self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+            ) -> Any:
+                chosen = self.verify if verify is None else verify
+                return super().merge_environment_settings(url, proxies, stream, chosen, cert)
+
+        return Client(version="auto", timeout=API_TIMEOUT_S, **kwargs_from_env())
 
     def running(self) -> list[Container]:
         """The running containers with a published TCP port, newest first.

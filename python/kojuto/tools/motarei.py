@@ -82,6 +82,13 @@ COMMAND = Command(
             default="127.0.0.1",
             help="where ports that are published on all addresses are reached",
         ),
+        Option(
+            "--drain-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=0.0,
+            help="cut the connections to a container that was replaced so long ago; 0 for never",
+        ),
         Option("--wait", help="keep waiting when there is no such container at the start"),
         *relay.OPTIONS,
     ],
@@ -139,6 +146,9 @@ class Switch:
         self._shown: dict[int, list[tuple[str, str]]] = {}
         self._care: dict[int, tuple[float, bool]] = {}
         self._served_at: float | None = None
+        self._drain_timeout_s: float = values.drain_timeout
+        self._newest: dict[int, tuple[str, int]] = {}
+        self._draining: dict[tuple[int, tuple[str, int]], float] = {}
         self.changed = Event()
 
     def update(self, ready: Sequence[Container], pending: bool) -> None:
@@ -158,6 +168,8 @@ class Switch:
         for private, pool in self._pools.items():
             self._take_care(pool, [c for c in ready if private in c.ports], pending)
             where = [(c.short_id, c.ports[private]) for c in ready if private in c.ports]
+            if where:
+                self._note_newest(pool, where[0][1])
             shown = [(name, listen.address_text(*address)) for name, address in where]
             if shown != self._shown.get(private):
                 self._engine.set_upstreams(pool, [address for _, address in where])
@@ -179,6 +191,23 @@ class Switch:
         if self._care.get(pool, (0.0, False)) != (settle_s, patient):
             self._care[pool] = (settle_s, patient)
             self._engine.set_care(pool, settle_s=settle_s, patient=patient)
+
+    def _note_newest(self, pool: int, address: tuple[str, int]) -> None:
+        """Start the clock for the connections of the one that was the newest until now."""
+        before = self._newest.get(pool)
+        self._newest[pool] = address
+        if before is not None and before != address and self._drain_timeout_s > 0:
+            self._draining[pool, before] = monotonic() + self._drain_timeout_s
+        self._draining.pop((pool, address), None)
+
+    def _cut_drained(self) -> float:
+        """Cut the connections whose time is over; seconds until the next ones' is."""
+        now = monotonic()
+        for (pool, address), until in list(self._draining.items()):
+            if until <= now:
+                self._engine.cut(pool, address)
+                del self._draining[pool, address]
+        return min(self._draining.values(), default=now + TICK_S) - now
 
     def _open(self, private: int) -> None:
         if private in self._pools:
@@ -218,7 +247,8 @@ class Switch:
                     if str(error) != told:
                         self._log.error("A port cannot be opened", error=str(error))
                     told = str(error)
-            self.changed.wait(PROBE_S if pending else TICK_S)
+            wait_s = self._cut_drained()
+            self.changed.wait(min(wait_s, PROBE_S if pending else TICK_S))
             self.changed.clear()
 
 

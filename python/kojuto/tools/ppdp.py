@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from kojuto._native import Dump, Relay
     from kojuto.common.logs import Logger
 
+MODES = ("optional", "require", "off")
+DEFAULT_LISTEN = ("0.0.0.0", 3000)  # noqa: S104
+
+
+def _proxy_mode(text: str) -> tuple[str, str]:
+    """``MODE`` or ``MODE@LISTENER`` as (mode, listener)."""
+    mode, at, listener = text.partition("@")
+    if mode not in MODES:
+        raise ValueError(f"not one of {', '.join(MODES)}")
+    if at and not listener:
+        raise ValueError("no listener behind @ (write require@3306)")
+    return mode, listener.lstrip(":")
+
+
 COMMAND = Command(
     "ppdp",
     "Relays TCP connections to the addresses of a name: balanced, with half-closed connections "
@@ -25,8 +39,9 @@ COMMAND = Command(
             "--listen",
             metavar="ADDRESS",
             read=listen.address,
-            default=("0.0.0.0", 3000),  # noqa: S104
-            help="where to accept when neither Server::Starter nor systemd hands a socket down",
+            repeat=True,
+            help="where to accept when neither Server::Starter nor systemd hands sockets down "
+            "(default: 0.0.0.0:3000)",
         ),
         Option(
             "--upstream",
@@ -75,10 +90,12 @@ COMMAND = Command(
         Option(
             "--proxy-protocol",
             metavar="MODE",
-            choices=("optional", "require"),
-            bare="optional",
+            read=_proxy_mode,
+            bare=("optional", ""),
+            repeat=True,
             help="clients begin with a PROXY header (v1 or v2): optional relays those without "
-            "one as they are, require refuses them",
+            "one as they are, require refuses them; MODE@LISTENER (require@3306, "
+            "off@10.0.0.1:3306) for one of several listeners",
         ),
         Option(
             "--trusted-proxies",
@@ -119,6 +136,8 @@ COMMAND = Command(
 Examples:
   ppdp -l 127.0.0.1:3306 --upstream db.example.com:3306
   start_server --port 3306 -- ppdp --upstream db.example.com:3306 --proxy-protocol=require
+  ppdp -l 10.0.0.5:3306 -l 127.0.0.1:3306 --upstream db.example.com:3306 \\
+      --proxy-protocol=require@10.0.0.5:3306
 """,
 )
 
@@ -190,11 +209,33 @@ class Refresher:
 
 
 def _check(values: Values) -> None:
-    if values.trusted_proxies and not values.proxy_protocol:
+    if values.trusted_proxies and all(mode == "off" for mode, _ in values.proxy_protocol):
         raise UsageError(
             "--trusted-proxies has no meaning without --proxy-protocol",
             "add --proxy-protocol=require or --proxy-protocol",
         )
+
+
+def _proxy_modes(modes: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:
+    """What each listener expects, by its name.
+
+    Args:
+        modes: as `_proxy_mode` read them; what names a listener wins over what names none.
+        names: the listeners' addresses.
+
+    Raises:
+        UsageError: a mode is for a listener that is not there.
+    """
+    found = dict.fromkeys(names, "off")
+    for mode, listener in sorted(modes, key=lambda entry: (entry[1] != "", ":" in entry[1])):
+        named = [n for n in names if listener in ("", n, n.rpartition(":")[2])]
+        if not named:
+            raise UsageError(
+                f"--proxy-protocol {mode}@{listener}: nothing listens there",
+                f"listeners: {', '.join(names)}",
+            )
+        found.update(dict.fromkeys(named, mode))
+    return found
 
 
 def _dump(values: Values, log: Logger) -> Dump | None:
@@ -227,14 +268,15 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto.common.logs import Logger
 
     metrics = relay.open_metrics(values)
-    sockets = listen.sockets(values.listen)
+    addresses = values.listen or [DEFAULT_LISTEN]
+    sockets = listen.inherited() or [listen.bind(*address) for address in addresses]
+    modes = _proxy_modes(values.proxy_protocol, [listen.name_of(sock) for sock in sockets])
     log = Logger()
     dump = None
     try:
         dump = _dump(values, log)
         engine = Relay(
             log.writer,
-            header_in=values.proxy_protocol or "off",
             trusted=values.trusted_proxies or (),
             max_attempts=values.max_connect_retry,
             dump=dump,
@@ -245,7 +287,7 @@ def _work(values: Values, _: list[str]) -> int:
         refresher.start()
         for sock in sockets:
             name = listen.name_of(sock)
-            engine.listen(sock.fileno(), name, refresher.pool)
+            engine.listen(sock.fileno(), name, refresher.pool, header_in=modes[name])
             sock.close()
             log.info("Start listen", listener=name, upstream=listen.address_text(*values.upstream))
         return relay.run(engine, log, values, metrics, refresher.now)

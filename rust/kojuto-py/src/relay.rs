@@ -112,12 +112,18 @@ fn seconds(value: f64) -> PyResult<Duration> {
         .map_err(|_| PyValueError::new_err(format!("{value} is no number of seconds")))
 }
 
+fn address((ip, port): (String, u16)) -> PyResult<SocketAddr> {
+    let ip: IpAddr =
+        ip.parse().map_err(|_| PyValueError::new_err(format!("{ip} is no IP address")))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
 #[pymethods]
 impl Relay {
     #[new]
     #[pyo3(signature = (
         log, *, connect_timeout_s = 60.0, idle_timeout_s = 0.0, half_close_timeout_s = 3600.0,
-        header_timeout_s = 5.0, header_in = "off", trusted = Vec::new(), header_out = "off",
+        header_timeout_s = 5.0, trusted = Vec::new(), header_out = "off",
         max_connections = 0, max_attempts = 3, threads = 0, dump = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
@@ -127,7 +133,6 @@ impl Relay {
         idle_timeout_s: f64,
         half_close_timeout_s: f64,
         header_timeout_s: f64,
-        header_in: &str,
         trusted: Vec<String>,
         header_out: &str,
         max_connections: usize,
@@ -142,12 +147,6 @@ impl Relay {
             idle_timeout: seconds(idle_timeout_s)?,
             half_close_timeout: seconds(half_close_timeout_s)?,
             header_timeout: seconds(header_timeout_s)?,
-            header_in: match header_in {
-                "off" => HeaderIn::Off,
-                "optional" => HeaderIn::Optional,
-                "require" => HeaderIn::Require,
-                other => return Err(PyValueError::new_err(format!("header_in={other}"))),
-            },
             trusted: trusted.map_err(Error::from).map_err(to_py)?,
             header_out: match header_out {
                 "off" => HeaderOut::Off,
@@ -174,13 +173,13 @@ impl Relay {
     }
 
     fn set_upstreams(&self, pool: usize, addresses: Vec<(String, u16)>) -> PyResult<()> {
-        let read = |(ip, port): (String, u16)| {
-            let ip: IpAddr =
-                ip.parse().map_err(|_| PyValueError::new_err(format!("{ip} is no IP address")))?;
-            Ok(SocketAddr::new(ip, port))
-        };
-        let addresses: PyResult<Vec<SocketAddr>> = addresses.into_iter().map(read).collect();
+        let addresses: PyResult<Vec<SocketAddr>> = addresses.into_iter().map(address).collect();
         self.pool(pool)?.replace(&addresses?);
+        Ok(())
+    }
+
+    fn cut(&self, pool: usize, upstream: (String, u16)) -> PyResult<()> {
+        self.engine.cut(&self.pool(pool)?, address(upstream)?);
         Ok(())
     }
 
@@ -191,8 +190,16 @@ impl Relay {
         Ok(())
     }
 
-    fn listen(&self, fd: RawFd, name: &str, pool: usize) -> PyResult<usize> {
-        let listener = self.engine.listen(fd, name, &self.pool(pool)?).map_err(to_py)?;
+    #[pyo3(signature = (fd, name, pool, *, header_in = "off"))]
+    fn listen(&self, fd: RawFd, name: &str, pool: usize, header_in: &str) -> PyResult<usize> {
+        let header_in = match header_in {
+            "off" => HeaderIn::Off,
+            "optional" => HeaderIn::Optional,
+            "require" => HeaderIn::Require,
+            other => return Err(PyValueError::new_err(format!("header_in={other}"))),
+        };
+        let pool = self.pool(pool)?;
+        let listener = self.engine.listen(fd, name, &pool, header_in).map_err(to_py)?;
         let mut listeners = lock(&self.listeners);
         listeners.push(Some(listener));
         Ok(listeners.len() - 1)

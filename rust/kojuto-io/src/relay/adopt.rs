@@ -11,6 +11,7 @@ use kojuto_core::balance::Balance;
 use super::connection::{Connection, Phase, words};
 use super::endpoint::{Endpoint, Side, Tcp};
 use super::listener::Route;
+use super::options::HeaderIn;
 use super::pump::{Pump, Turn};
 use super::remote::Remote;
 use super::sys;
@@ -201,7 +202,7 @@ impl Worker {
         let pool = Arc::new(Pool::new(Balance::First, 0, String::new()));
         let mut connection = Connection {
             id: shared.next_id.fetch_add(1, Relaxed),
-            route: Arc::new(Route { name: adopted.listener, pool }),
+            route: Arc::new(Route { name: adopted.listener, pool, header_in: HeaderIn::Off }),
             remote: adopted.remote,
             probe: false,
             header: None,

@@ -5,10 +5,13 @@
 //! the upstream: from then on a lost one may have done what it was asked for, and the client is
 //! told of the loss instead.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::Phase;
 use super::sys;
+use super::upstream::Pool;
 use super::worker::Worker;
 
 /// The pause between two rounds over all upstreams.
@@ -80,6 +83,15 @@ impl Worker {
         };
         self.set_timer(slot, Some(now_ms + ROUND_MS));
         true
+    }
+
+    /// Ends a connection if it goes to this upstream, which has had its time.
+    pub(super) fn cut_off(&mut self, slot: u32, pool: &Arc<Pool>, address: SocketAddr) {
+        let Some(connection) = self.connections.get(slot) else { return };
+        let there = connection.target.as_ref().is_some_and(|target| target.address == address);
+        if there && Arc::ptr_eq(&connection.route.pool, pool) {
+            self.fail(slot, "the upstream was replaced and the time to end is over");
+        }
     }
 
     /// Starts another round over all upstreams.

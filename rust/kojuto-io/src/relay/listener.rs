@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::options::HeaderIn;
 use super::sys;
 use super::upstream::Pool;
 use crate::{Error, Result};
@@ -14,6 +15,8 @@ pub(super) struct Route {
     /// The listener's address as logs show it.
     pub(super) name: String,
     pub(super) pool: Arc<Pool>,
+    /// Whether its clients begin with a PROXY header.
+    pub(super) header_in: HeaderIn,
 }
 
 /// A listening socket and where its connections go.
@@ -29,17 +32,21 @@ impl Listener {
     ///
     /// # Errors
     /// [`crate::Error::Io`]: it is no open descriptor.
-    pub(super) fn new(fd: RawFd, name: String, pool: Arc<Pool>) -> Result<Listener> {
+    pub(super) fn new(
+        fd: RawFd,
+        name: String,
+        pool: Arc<Pool>,
+        header_in: HeaderIn,
+    ) -> Result<Listener> {
         let make = || {
             let socket = sys::duplicate(fd)?;
             sys::set_nonblocking(socket.as_raw_fd())?;
-            sys::no_delay(socket.as_raw_fd());
-            sys::keep_alive(socket.as_raw_fd());
+            sys::tune_stream(socket.as_raw_fd());
             Ok(socket)
         };
         match make() {
             Ok(socket) => {
-                let route = Arc::new(Route { name, pool });
+                let route = Arc::new(Route { name, pool, header_in });
                 Ok(Listener { socket, route, closed: AtomicBool::new(false) })
             }
             Err(source) => Err(Error::Io { what: name, source }),

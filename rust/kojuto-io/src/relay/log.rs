@@ -122,3 +122,65 @@ fn write_all(fd: RawFd, mut bytes: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn lines_beyond_the_limit_are_dropped_counted_and_said() {
+        const LINE: usize = 1024;
+        const LINES: usize = 12 << 10; // 12 MiB, into a queue of 8 and a pipe of 64 KiB
+        let (read, write) = super::super::sys::pipe(65536).unwrap();
+        let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
+        let line = |i: usize| format!("{i:0width$}\n", width = LINE - 1).into_bytes();
+        for i in 0..LINES {
+            log.write(&line(i));
+        }
+        let reader = std::thread::spawn(move || {
+            let mut lines = Vec::new();
+            let mut read = BufReader::new(blocking(read));
+            let mut text = String::new();
+            while read.read_line(&mut text).unwrap() > 0 {
+                lines.push(std::mem::take(&mut text));
+            }
+            lines
+        });
+        // Once there is room, lines are taken again.
+        while log.queue.lock().unwrap().bytes.len() > LIMIT_BYTES / 2 {
+            std::thread::sleep(GATHER);
+        }
+        log.write(&line(LINES));
+        log.close();
+        thread.join().unwrap();
+        drop(write);
+        let lines = reader.join().unwrap();
+        let told: Vec<&String> = lines.iter().filter(|l| l.starts_with('{')).collect();
+        let dropped: usize = told
+            .iter()
+            .map(|line| {
+                assert!(line.contains("log lines dropped"), "{line}");
+                let (_, count) = line.split_once("\"dropped\":").unwrap();
+                count.trim_end_matches("}\n").parse::<usize>().unwrap()
+            })
+            .sum();
+        let mut kept: Vec<usize> = lines.iter().filter_map(|l| l.trim_end().parse().ok()).collect();
+        assert_eq!(kept.len() + dropped, LINES + 1, "each line is there or counted");
+        assert!(dropped > 3 << 10, "{dropped}");
+        assert!(kept.len() >= LIMIT_BYTES / LINE, "{}", kept.len());
+        assert_eq!(kept.last(), Some(&LINES));
+        let sorted = kept.clone();
+        kept.sort_unstable();
+        assert_eq!(kept, sorted, "in their order");
+    }
+
+    /// The read end as a file that waits.
+    fn blocking(read: std::os::fd::OwnedFd) -> std::fs::File {
+        // SAFETY: no pointers; the pipe is ours.
+        unsafe { libc::fcntl(read.as_raw_fd(), libc::F_SETFL, 0) };
+        read.into()
+    }
+}

@@ -30,6 +30,7 @@ mod websocket;
 mod wire;
 mod worker;
 
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -122,12 +123,20 @@ impl Relay {
         }
     }
 
-    /// Accepts on a listening socket from now on; `fd` stays the caller's.
+    /// Accepts on a listening socket from now on; `fd` stays the caller's, and `header_in` says
+    /// whether the clients begin with a PROXY header.
     ///
     /// # Errors
     /// [`Error::Io`]: `fd` is no open descriptor.
-    pub fn listen(&self, fd: RawFd, name: &str, pool: &Arc<Pool>) -> Result<Arc<Listener>> {
-        let listener = Arc::new(Listener::new(fd, name.to_owned(), Arc::clone(pool))?);
+    pub fn listen(
+        &self,
+        fd: RawFd,
+        name: &str,
+        pool: &Arc<Pool>,
+        header_in: HeaderIn,
+    ) -> Result<Arc<Listener>> {
+        let listener = Listener::new(fd, name.to_owned(), Arc::clone(pool), header_in)?;
+        let listener = Arc::new(listener);
         lock(&self.listeners).push(Arc::clone(&listener));
         self.tell_all(|| Command::Listen(Arc::clone(&listener)));
         Ok(listener)
@@ -156,6 +165,11 @@ impl Relay {
         drop(queues);
         self.wakes[at].wake();
         Ok(())
+    }
+
+    /// Ends the connections to one upstream of a pool, with resets.
+    pub fn cut(&self, pool: &Arc<Pool>, address: SocketAddr) {
+        self.tell_all(|| Command::Cut(Arc::clone(pool), address));
     }
 
     /// Stops accepting; the threads end with their last connection.

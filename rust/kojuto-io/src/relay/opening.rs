@@ -40,9 +40,9 @@ impl Worker {
     }
 
     pub(super) fn read_header(&mut self, slot: u32) {
-        let optional = self.shared.options.header_in == HeaderIn::Optional;
         loop {
             let Some(connection) = self.connections.get(slot) else { return };
+            let optional = connection.route.header_in == HeaderIn::Optional;
             let Phase::Header(seen) = &mut connection.phase else { return };
             if !connection.client.readable {
                 return;
@@ -312,8 +312,8 @@ impl Worker {
 
     pub(super) fn timed_out(&mut self, slot: u32) {
         let limit = self.silence_ms(slot);
-        let optional = self.shared.options.header_in == HeaderIn::Optional;
         let Some(connection) = self.connections.get(slot) else { return };
+        let optional = connection.route.header_in == HeaderIn::Optional;
         match &mut connection.phase {
             Phase::Header(seen) if seen.is_empty() && optional => {
                 // A client that waits for the server to speak first.

@@ -37,8 +37,6 @@ pub struct Options {
     pub half_close_timeout: Duration,
     /// How long the PROXY header may take.
     pub header_timeout: Duration,
-    /// What is expected of clients.
-    pub header_in: HeaderIn,
     /// Whose headers are believed; empty: everybody's.
     pub trusted: Vec<Cidr>,
     /// What upstreams are told.
@@ -58,7 +56,6 @@ impl Default for Options {
             idle_timeout: Duration::ZERO,
             half_close_timeout: Duration::from_secs(3600),
             header_timeout: Duration::from_secs(5),
-            header_in: HeaderIn::Off,
             trusted: Vec::new(),
             header_out: HeaderOut::Off,
             max_connections: 0,

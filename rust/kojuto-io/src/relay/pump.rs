@@ -424,6 +424,7 @@ mod tests {
                 assert!(matches!(turn, Turn::Waiting | Turn::Again | Turn::Done), "{turn:?}");
             }
         }
+        drop(tcp); // the last direction's end is said by closing
         sender.join().unwrap();
         assert_eq!((up.moved(), down.moved()), (200_000, 200_000));
         assert_eq!(reader.join().unwrap(), body, "from frames to a socket");

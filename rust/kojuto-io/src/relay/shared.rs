@@ -1,5 +1,6 @@
 //! What the worker threads of one relay and its handle share.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -9,6 +10,7 @@ use super::log::Log;
 use super::options::Options;
 use super::stats::Stats;
 use super::tap::Tap;
+use super::upstream::Pool;
 
 pub(super) enum Command {
     Listen(Arc<Listener>),
@@ -16,6 +18,8 @@ pub(super) enum Command {
     Adopt(Box<Adopted>),
     /// Let go of the listeners that are marked closed.
     Unlisten,
+    /// End the connections to an upstream.
+    Cut(Arc<Pool>, SocketAddr),
     /// Accept nothing more and end with the last connection.
     Stop,
     /// End all connections now.

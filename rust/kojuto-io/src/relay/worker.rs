@@ -165,6 +165,11 @@ impl Worker {
                     self.paused_until = None;
                     self.stopping = true;
                 }
+                Command::Cut(pool, address) => {
+                    for slot in self.connections.slots() {
+                        self.cut_off(slot, &pool, address);
+                    }
+                }
                 Command::Abort => {
                     for slot in self.connections.slots() {
                         self.cut(slot, "stopped before it ended", Cut::Leaving);
@@ -263,7 +268,7 @@ impl Worker {
         stats.open.fetch_add(1, Relaxed);
         let (slot, generation) = self.connections.reserve();
         let fd = client.end.fd();
-        let expects = self.shared.options.header_in != HeaderIn::Off;
+        let expects = route.header_in != HeaderIn::Off;
         let connection = Connection {
             id: self.shared.next_id.fetch_add(1, Relaxed),
             route,
