@@ -126,4 +126,4 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.servers", "tests.engine"]

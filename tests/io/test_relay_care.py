@@ -1,0 +1,181 @@
+"""The relay's care while upstreams come and go: settling, patience, and nothing sent twice."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kojuto._native import LogWriter, Relay
+from tests.servers import LOOPBACK, echo, free_port, read_exactly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers import Stage
+
+
+class Engine:
+    """A relay in this process with one listener and one pool."""
+
+    def __init__(self) -> None:
+        self._log = LogWriter()
+        self.relay = Relay(self._log, connect_timeout_s=1.0)
+        self.pool = self.relay.add_pool("first", max_fails=0)
+        with socket.create_server((LOOPBACK, 0)) as sock:
+            self.port = sock.getsockname()[1]
+            self.relay.listen(sock.fileno(), "here", self.pool)
+
+    def to(self, *ports: int) -> None:
+        self.relay.set_upstreams(self.pool, [(LOOPBACK, port) for port in ports])
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection((LOOPBACK, self.port), timeout=10)
+
+    def close(self) -> None:
+        self.relay.abort()
+        self.relay.wait(5)
+        self._log.close()
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    made = Engine()
+    yield made
+    made.close()
+
+
+def close_at_once(conn: socket.socket) -> None:
+    """What docker-proxy does for a container that does not listen."""
+    conn.close()
+
+
+def refused(engine: Engine) -> None:
+    """A client that is reset at once, perhaps before it knows that it was connected."""
+    with pytest.raises(ConnectionResetError), engine.connect() as conn:
+        conn.recv(1)
+
+
+def lost(engine: Engine, question: bytes) -> None:
+    """A client that gets no answer: its connection is reset or ended."""
+    try:
+        with engine.connect() as conn:
+            conn.sendall(question)
+            answer = conn.recv(5)
+    except ConnectionError:
+        return
+    assert answer == b""
+
+
+def test_an_upstream_that_closes_at_once_is_not_given_a_byte(stage: Stage, engine: Engine) -> None:
+    front = stage.peer(close_at_once)
+    engine.to(front.port, stage.peer(echo).port)
+    engine.relay.set_care(engine.pool, settle_s=0.1, patient=False)
+    for _ in range(5):
+        with engine.connect() as conn:
+            conn.sendall(b"hello")
+            assert read_exactly(conn, 5) == b"hello"
+    assert front.accepted == 5
+    engine.relay.set_care(engine.pool, settle_s=0.0, patient=False)
+    lost(engine, b"hello")
+
+
+def test_an_upstream_that_speaks_first_is_heard_at_once(stage: Stage, engine: Engine) -> None:
+    def greet(conn: socket.socket) -> None:
+        conn.sendall(b"welcome")
+        conn.shutdown(socket.SHUT_WR)  # its word counts, although it has ended
+        echo(conn)
+
+    engine.to(stage.peer(greet).port)
+    engine.relay.set_care(engine.pool, settle_s=30.0, patient=False)
+    with engine.connect() as conn:
+        assert read_exactly(conn, 7) == b"welcome"
+        assert conn.recv(1) == b""
+
+
+def test_a_silent_upstream_is_trusted_after_a_while(stage: Stage, engine: Engine) -> None:
+    engine.to(stage.peer(echo).port)
+    engine.relay.set_care(engine.pool, settle_s=0.2, patient=False)
+    with engine.connect() as conn:
+        began = time.monotonic()
+        conn.sendall(b"hello")
+        assert read_exactly(conn, 5) == b"hello"
+        assert 0.15 < time.monotonic() - began < 5
+
+
+def test_an_upstream_that_left_the_list_meanwhile_is_not_given_a_byte(
+    stage: Stage, engine: Engine
+) -> None:
+    """docker-proxy keeps silent when its container has just gone."""
+    seen: list[bytes] = []
+    old = stage.peer(lambda conn: seen.append(conn.recv(5)))
+    engine.to(old.port)
+    engine.relay.set_care(engine.pool, settle_s=0.3, patient=False)
+    with engine.connect() as conn:
+        conn.sendall(b"hello")
+        while not old.accepted:
+            time.sleep(0.005)
+        engine.to(stage.peer(echo).port)
+        assert read_exactly(conn, 5) == b"hello"
+    assert b"hello" not in seen
+
+
+def test_bytes_that_an_upstream_may_have_seen_are_not_sent_again(
+    stage: Stage, engine: Engine
+) -> None:
+    """A request may have been carried out: the client is told of the loss."""
+    seen: list[bytes] = []
+
+    def take_and_leave(conn: socket.socket) -> None:
+        seen.append(conn.recv(5))
+        conn.close()
+
+    second = stage.peer(echo)
+    engine.to(stage.peer(take_and_leave).port, second.port)
+    engine.relay.set_care(engine.pool, settle_s=0.05, patient=True)
+    lost(engine, b"order")
+    assert seen == [b"order"]
+    assert second.accepted == 0
+
+
+def test_a_patient_pool_lets_clients_wait_for_an_upstream(stage: Stage, engine: Engine) -> None:
+    port = free_port()
+    engine.to(port)
+    engine.relay.set_care(engine.pool, settle_s=0.0, patient=True)
+    with engine.connect() as conn:
+        conn.sendall(b"hello")
+        threading.Timer(0.3, lambda: stage.peer(echo, port=port)).start()
+        assert read_exactly(conn, 5) == b"hello"
+
+
+def test_patience_ends_with_the_connect_time_out(engine: Engine) -> None:
+    engine.relay.set_care(engine.pool, settle_s=0.0, patient=True)
+    began = time.monotonic()
+    refused(engine)
+    assert 0.9 < time.monotonic() - began < 5
+    engine.relay.set_care(engine.pool, settle_s=0.0, patient=False)
+    began = time.monotonic()
+    refused(engine)
+    assert time.monotonic() - began < 0.9
+
+
+def test_cut_ends_the_connections_to_one_upstream(stage: Stage, engine: Engine) -> None:
+    first, second = stage.peer(echo), stage.peer(echo)
+    engine.to(first.port)
+    with engine.connect() as old, engine.connect() as older:
+        for conn in (old, older):
+            conn.sendall(b"hello")
+            assert read_exactly(conn, 5) == b"hello"
+        engine.to(second.port)
+        with engine.connect() as new:
+            new.sendall(b"hello")
+            assert read_exactly(new, 5) == b"hello"
+            engine.relay.cut(engine.pool, (LOOPBACK, first.port))
+            for conn in (old, older):
+                with pytest.raises(ConnectionResetError):
+                    conn.recv(1)
+            new.sendall(b"hello")
+            assert read_exactly(new, 5) == b"hello"
