@@ -21,7 +21,7 @@ PROBE_TIMEOUT_S = 0.5
 SETTLE_S = 0.1
 """docker-proxy accepts whether the container does or not, and closes at once if not."""
 RETRY_S = 0.5
-HOPE_S = 60.0
+HOPE_S = 300.0
 """How long a container that does not take connections yet is expected to."""
 CREATED_HOPE_S = 10.0
 """The same for one that was created and does not run yet."""
@@ -202,14 +202,14 @@ class Finder:
 
     def _look_up(self, client: APIClient, rows: Sequence[dict[str, Any]]) -> None:
         """Ask once for the details of each running container."""
-        from docker.errors import NotFound
+        from docker.errors import APIError
 
         known, self._details = self._details, {}
         for row in rows:
             if row.get("State", "running") != "running":
                 continue
             name = str(row["Id"])
-            with contextlib.suppress(NotFound):  # gone since the list was made
+            with contextlib.suppress(APIError):  # gone since the list was made
                 self._details[name] = known.get(name) or Details(client.inspect_container(name))
         self._first_seen = {
             name: self._first_seen.get(name, time.monotonic()) for name in self._details

@@ -106,11 +106,11 @@ TICK_S = 1.0
 """A full list at least so often, whatever the events say."""
 PROBE_S = 0.05
 """The time between two looks at a container that is not ready yet."""
-SETTLE_S = 0.025
+SETTLE_S = 0.1
 """docker-proxy accepts and only then tries the container: while a newer container starts, and the
 present one may be told to stop any moment, a connection must have stayed open for so long before
 it is given its first byte."""
-SETTLE_STOPPING_S = 0.2
+SETTLE_STOPPING_S = 0.3
 """The same when there is none but one that was told to stop. Between the container's end and
 docker-proxy's, which its event tells, docker-proxy tries in vain and keeps silent."""
 HOPE_S = 5.0

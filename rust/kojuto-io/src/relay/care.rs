@@ -43,8 +43,10 @@ impl Worker {
     pub(super) fn settled(&mut self, slot: u32) {
         let now_ms = self.now_ms;
         let Some(connection) = self.connections.get(slot) else { return };
-        if matches!(connection.phase, Phase::Settle { until_ms, .. } if until_ms > now_ms) {
-            return;
+        if let Phase::Settle { until_ms, .. } = connection.phase
+            && until_ms > now_ms
+        {
+            return self.set_timer(slot, Some(until_ms));
         }
         let pool = &connection.route.pool;
         if connection.target.as_ref().is_some_and(|target| pool.has(target)) {
