@@ -220,7 +220,8 @@ class Finder:
         """The containers that take connections, newest first.
 
         One with a health check counts while it is healthy, one without from the moment its ports
-        have accepted. Those that were told to stop come after all others.
+        have accepted. Those that were told to stop come after all others, and not at all while a
+        newer one is about to follow: it is safer to wait for that than to catch the old one's end.
 
         Returns:
             The containers, and whether a newer one is about to follow.
@@ -240,7 +241,10 @@ class Finder:
                 found.append(container)
             elif not found and not container.stopping and container.health != "unhealthy":
                 pending |= time.monotonic() - self._first_seen[container.id] < HOPE_S
-        return sorted(found, key=lambda container: container.stopping), pending
+        found.sort(key=lambda container: container.stopping)
+        if pending:
+            found = [container for container in found if not container.stopping]
+        return found, pending
 
     def _probe(self, container: Container) -> bool:
         """Whether all ports have accepted once."""

@@ -106,7 +106,7 @@ TICK_S = 1.0
 """A full list at least so often, whatever the events say."""
 PROBE_S = 0.05
 """The time between two looks at a container that is not ready yet."""
-SETTLE_S = 0.1
+SETTLE_S = 0.2
 """docker-proxy accepts and only then tries the container: while a newer container starts, and the
 present one may be told to stop any moment, a connection must have stayed open for so long before
 it is given its first byte."""
