@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn lines_beyond_the_limit_are_dropped_counted_and_said() {
         const LINE: usize = 1024;
-        const LINES: usize = 12 << 10; // 12 MiB, into a queue of 8 and a pipe of 64 KiB
+        const LINES: usize = 24 << 10; // 24 MiB, into a queue of 8, as much in the writer, a pipe
         let (read, write) = super::super::sys::pipe(65536).unwrap();
         let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
         let line = |i: usize| format!("{i:0width$}\n", width = LINE - 1).into_bytes();
