@@ -1,8 +1,8 @@
 """The Rust core. Every call that waits or works long lets go of the GIL."""
 
 import builtins
-from collections.abc import Callable, Sequence
-from typing import Any, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, final
 
 from kojuto.common.follow import FollowOptions, Log
 from kojuto.tools.axslog import AccessOptions
@@ -760,6 +760,135 @@ class Relay:
         ``write_bytes``, ``connect_failures``, ``header_failures``, ``probes``, ``pauses``,
         ``connect_us`` with ``connect_times`` and ``connect_bounds_us`` (a histogram), and
         ``upstreams``: each with ``pool``, ``name``, ``open``, ``connected``, ``failed``, ``up``.
+        """
+
+# -- HTTP ---------------------------------------------------------------------------------------
+
+_Prepared: TypeAlias = tuple[int, Sequence[tuple[str, str]], str | bytes, float | None]
+
+@final
+class HttpRequest:
+    """A whole request, as `HttpServer` hands it to Python."""
+
+    @property
+    def method(self) -> str:
+        """``GET`` and so on, as the client wrote it."""
+
+    @property
+    def target(self) -> str:
+        """The request target with its query, not decoded: ``/has/web/10.0.0.1?dc=tokyo``."""
+
+    @property
+    def remote(self) -> str:
+        """The client's IP address, IPv4 as such; ``unix:`` on a UNIX socket."""
+
+    @property
+    def body(self) -> bytes:
+        """The body, within ``max_body_bytes``."""
+
+    def header(self, name: str) -> list[str]:
+        """The values of a header, one for each time it was sent; bytes as Latin-1."""
+
+    def headers(self) -> list[tuple[str, str]]:
+        """All headers, names in lower case."""
+
+@final
+class HttpAnswers:
+    """Answers to ``GET`` and ``HEAD`` that need no Python, by the exact request target.
+
+    Each is (status, headers, body, seconds until it is not given any more or None); then, as for
+    a target that is not in the table, the server's ``answer`` is asked. Each call takes effect
+    for all its entries at once. May be changed from any thread while a server uses it.
+
+    Raises:
+        ValueError: a status or header is none.
+    """
+
+    def __new__(cls) -> HttpAnswers: ...
+    def replace(self, answers: Mapping[str, _Prepared]) -> None:
+        """Put these in the place of all others."""
+
+    def extend(self, answers: Mapping[str, _Prepared]) -> None:
+        """Add these, or put them in the place of those with the same target."""
+
+    def remove(self, targets: Sequence[str]) -> None:
+        """Take these out, as far as they are there."""
+
+    def __len__(self) -> int:
+        """Answers in the table; those whose time is over are dropped."""
+
+@final
+class HttpServer:
+    """A running HTTP/1.1 server on a few threads, a `Servable`.
+
+    A request is answered from what is at hand without Python; else `answer` is called with it on
+    one of `threads` threads and returns (status, headers, body). When it raises, the client gets
+    500 and the log a line. Requests over the limits are answered 400, 413 or 431 by themselves,
+    503 when too many wait for `answer`.
+
+    Args:
+        log: what happens to the server (accepting pauses and goes on) is written there.
+        sockets: descriptors of listening stream sockets (TCP or UNIX); copied, so the caller may
+            close them.
+        answer: called from several threads at a time.
+        at_hand: answers without Python.
+        header_timeout_s: from a connection's opening, or the first byte of a later request, to
+            the end of the headers; as long again for the body; 0 for none, as below.
+        idle_timeout_s: silence between two requests of a connection.
+        write_timeout_s: how long a client may refuse to take more of an answer.
+        max_header_bytes: request line and headers; at least 8192; it is looked at after each
+            read, so that up to as much again may pass.
+        max_body_bytes: the body.
+        max_connections: at a time; more wait in the queue of the socket; 0 for no limit.
+        workers: threads that serve connections; 0 for one for each core, at most 4.
+        threads: threads that call `answer`.
+        queue: requests that may wait for one of them.
+        access_log: called on a thread of its own with batches of whole LTSV lines: ``time``,
+            ``host``, ``method``, ``uri``, ``protocol``, ``status``, ``size``, ``reqtime``
+            (seconds), ``forwardedfor``, ``vhost``, ``referer``, ``ua``. While it is slow, up to
+            8 MiB wait; what comes then is dropped and counted.
+
+    Raises:
+        OSError: a descriptor is not open, or the system gives no thread.
+    """
+
+    def __new__(
+        cls,
+        log: LogWriter,
+        sockets: Sequence[int],
+        answer: Callable[[HttpRequest], tuple[int, Sequence[tuple[str, str]], str | bytes]],
+        *,
+        at_hand: HttpAnswers | None = None,
+        header_timeout_s: float = 10.0,
+        idle_timeout_s: float = 75.0,
+        write_timeout_s: float = 30.0,
+        max_header_bytes: int = 32768,
+        max_body_bytes: int = 0,
+        max_connections: int = 0,
+        workers: int = 0,
+        threads: int = 2,
+        queue: int = 1024,
+        access_log: Callable[[bytes], object] | None = None,
+    ) -> HttpServer: ...
+    def set_at_hand(self, at_hand: HttpAnswers | None) -> None:
+        """Put other answers at hand; each request sees the old ones or the new ones."""
+
+    def stop(self) -> None:
+        """Stop accepting; connections end with the request that is under way."""
+
+    def abort(self) -> None:
+        """End all connections now."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the end of a server that was stopped; whether it has ended."""
+
+    def stats(self) -> dict[str, int]:
+        """The counters.
+
+        ``open`` connections and, since the start, ``accepted`` ones; requests by status (``2xx``
+        to ``5xx``), those answered without Python (``quick``) and those ``refused`` with 503;
+        connections cut by a time-out (``timeouts``) or ended by an error or a request that is
+        none (``errors``); ``pauses`` in accepting; ``log_dropped`` lines.
         """
 
 def parse_proxy_header(data: bytes) -> tuple[str, dict[str, Any] | None]:

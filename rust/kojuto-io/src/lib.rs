@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod cancel;
 pub mod error;
 pub mod follow;
+pub mod http;
 pub mod log_dir;
 pub mod log_input;
 pub mod log_keep;

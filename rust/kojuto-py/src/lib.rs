@@ -3,6 +3,7 @@
 mod access;
 mod errors;
 mod follow;
+mod http;
 mod incr_rate;
 mod job;
 mod numbers;
@@ -22,6 +23,7 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("CORE_VERSION", kojuto_core::VERSION)?;
     access::register(module)?;
+    http::register(module)?;
     incr_rate::register(module)?;
     numbers::register(module)?;
     postfix::register(module)?;

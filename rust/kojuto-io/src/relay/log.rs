@@ -28,7 +28,7 @@ pub struct Log {
 }
 
 /// Seconds since 1970.
-pub(super) fn unix_time_s() -> f64 {
+pub(crate) fn unix_time_s() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
@@ -48,7 +48,7 @@ impl Log {
     }
 
     /// A line of this level, now.
-    pub(super) fn line(level: &str, message: &str) -> JsonLine {
+    pub(crate) fn line(level: &str, message: &str) -> JsonLine {
         JsonLine::log(level, unix_time_s(), message)
     }
 
@@ -70,6 +70,11 @@ impl Log {
         if was_empty {
             self.filled.notify_one();
         }
+    }
+
+    /// Queues a line of level `error`.
+    pub fn failure(&self, message: &str, error: &str) {
+        self.write(&Log::line("error", message).text("error", error).end());
     }
 
     /// Writes what is queued and ends the thread.

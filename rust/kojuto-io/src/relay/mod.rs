@@ -20,7 +20,7 @@ mod remote;
 mod shared;
 mod slab;
 mod stats;
-mod sys;
+pub(crate) mod sys;
 mod tap;
 mod timers;
 mod tls;

@@ -214,7 +214,7 @@ pub(super) fn keep_alive(fd: RawFd) {
 }
 
 /// Both.
-pub(super) fn tune_stream(fd: RawFd) {
+pub(crate) fn tune_stream(fd: RawFd) {
     no_delay(fd);
     keep_alive(fd);
 }
@@ -251,7 +251,7 @@ pub(super) fn pending_error(fd: RawFd) -> Option<io::Error> {
     (code != 0).then(|| io::Error::from_raw_os_error(code))
 }
 
-pub(super) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
+pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     // SAFETY: no pointers.
     let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) } as isize)? as c_int;
     // SAFETY: no pointers.
@@ -259,7 +259,7 @@ pub(super) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
 }
 
 /// A second descriptor of the same open file, closed on exec.
-pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     check_fd(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })
 }
@@ -291,6 +291,13 @@ pub(super) fn send_ahead(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_MORE;
     // SAFETY: `bytes` is readable for its length.
     check(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+}
+
+/// Whether a read would find something at once: bytes, or the end of the stream.
+pub(crate) fn has_input(fd: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd.
+    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
 }
 
 pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
@@ -373,7 +380,7 @@ pub(super) fn splice(from: RawFd, to: RawFd, limit: usize) -> io::Result<usize> 
 
 /// Keeps signals away from a worker thread: they are the main thread's affair, and a splice into
 /// a closed socket must answer EPIPE.
-pub(super) fn block_signals() {
+pub(crate) fn block_signals() {
     // SAFETY: a zeroed set is filled before it is used; the calls touch this thread only.
     unsafe {
         let mut set: libc::sigset_t = mem::zeroed();

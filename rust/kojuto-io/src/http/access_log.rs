@@ -1,0 +1,193 @@
+//! Access-log lines in LTSV, handed over in batches by a thread of their own.
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hyper::header::{HOST, HeaderMap, HeaderName, REFERER, USER_AGENT};
+use hyper::{Method, Uri, Version};
+
+use super::server::{Running, Shared};
+use crate::relay::sys;
+
+/// The most that may wait to be taken; lines beyond it are dropped and counted.
+const LIMIT_BYTES: usize = 8 << 20;
+/// Lines that come this close together are handed over together.
+const GATHER: Duration = Duration::from_millis(20);
+/// The most of a value of the client's that goes into a line.
+const VALUE_BYTES: usize = 2048;
+
+/// Takes batches of whole lines, on a thread that does nothing else.
+pub trait LogSink: Send + Sync {
+    /// `lines` ends with a newline.
+    fn take(&self, lines: &[u8]);
+}
+
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+/// The queue of lines.
+pub(super) struct AccessLog {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+}
+
+/// What a line keeps of a request.
+pub(super) struct Entry {
+    method: Method,
+    target: Uri,
+    version: Version,
+    headers: HeaderMap,
+}
+
+impl Entry {
+    pub(super) fn new(head: &hyper::http::request::Parts) -> Entry {
+        let mut headers = HeaderMap::with_capacity(4);
+        for name in wanted() {
+            if let Some(value) = head.headers.get(&name.0) {
+                headers.insert(name.0, value.clone());
+            }
+        }
+        let (method, target) = (head.method.clone(), head.uri.clone());
+        Entry { method, target, version: head.version, headers }
+    }
+}
+
+/// Headers and their labels (ltsv.org).
+fn wanted() -> [(HeaderName, &'static str); 4] {
+    let forwarded = HeaderName::from_static("x-forwarded-for");
+    [(forwarded, "forwardedfor"), (HOST, "vhost"), (REFERER, "referer"), (USER_AGENT, "ua")]
+}
+
+impl AccessLog {
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        sink: Arc<dyn LogSink>,
+    ) -> io::Result<Arc<AccessLog>> {
+        let log = Arc::new(AccessLog { queue: Mutex::default(), filled: Condvar::new() });
+        let (writer, running) = (Arc::clone(&log), Running::begin(shared));
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            let _running = running;
+            sys::block_signals();
+            writer.run(sink.as_ref());
+        })?;
+        Ok(log)
+    }
+
+    /// Queues a line.
+    pub(super) fn write(
+        &self,
+        shared: &Shared,
+        entry: &Entry,
+        remote: &str,
+        status: u16,
+        bytes: usize,
+        took: Duration,
+    ) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let line = line(entry, remote, status, bytes, took, now.as_secs() as i64);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.bytes.len() + line.len() > LIMIT_BYTES {
+            shared.stats.log_dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        let was_empty = queue.bytes.is_empty();
+        queue.bytes.extend_from_slice(&line);
+        drop(queue);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Hands over what is queued and ends the thread.
+    pub(super) fn close(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.filled.notify_one();
+    }
+
+    fn run(&self, sink: &dyn LogSink) {
+        loop {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            while queue.bytes.is_empty() && !queue.closed {
+                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            let closed = queue.closed;
+            let lines = std::mem::take(&mut queue.bytes);
+            drop(queue);
+            if !lines.is_empty() {
+                sink.take(&lines);
+            }
+            if closed {
+                return;
+            }
+            std::thread::sleep(GATHER);
+        }
+    }
+}
+
+fn line(
+    entry: &Entry,
+    remote: &str,
+    status: u16,
+    bytes: usize,
+    took: Duration,
+    now_s: i64,
+) -> Vec<u8> {
+    let mut line = Vec::with_capacity(256);
+    line.extend_from_slice(b"time:");
+    line.extend_from_slice(local_time(now_s).as_bytes());
+    put(&mut line, "host", remote.as_bytes());
+    put(&mut line, "method", entry.method.as_str().as_bytes());
+    put(&mut line, "uri", entry.target.to_string().as_bytes());
+    put(&mut line, "protocol", format!("{:?}", entry.version).as_bytes());
+    put(&mut line, "status", status.to_string().as_bytes());
+    put(&mut line, "size", bytes.to_string().as_bytes());
+    put(&mut line, "reqtime", format!("{:.6}", took.as_secs_f64()).as_bytes());
+    for (name, label) in wanted() {
+        let value = entry.headers.get(name).map_or(&b"-"[..], |value| value.as_bytes());
+        put(&mut line, label, value);
+    }
+    line.push(b'\n');
+    line
+}
+
+/// A label with its value; control characters and backslashes are written as `\xHH`, and what is
+/// too long is cut.
+fn put(line: &mut Vec<u8>, label: &str, value: &[u8]) {
+    line.push(b'\t');
+    line.extend_from_slice(label.as_bytes());
+    line.push(b':');
+    for &byte in value.iter().take(VALUE_BYTES) {
+        if byte < 0x20 || byte == 0x7f || byte == b'\\' {
+            line.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+        } else {
+            line.push(byte);
+        }
+    }
+}
+
+/// `2026-11-23T10:20:30+09:00`, local time.
+fn local_time(now_s: i64) -> String {
+    // SAFETY: all-zero is a valid tm; localtime_r fills it or answers null.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    let now = now_s as libc::time_t;
+    // SAFETY: both pointers are valid for the call.
+    unsafe { libc::localtime_r(&raw const now, &raw mut tm) };
+    let offset = tm.tm_gmtoff / 60;
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}{:02}:{:02}",
+        tm.tm_year + 1900,
+        tm.tm_mon + 1,
+        tm.tm_mday,
+        tm.tm_hour,
+        tm.tm_min,
+        tm.tm_sec,
+        if offset < 0 { '-' } else { '+' },
+        offset.abs() / 60,
+        offset.abs() % 60
+    )
+}

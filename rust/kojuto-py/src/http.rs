@@ -1,0 +1,275 @@
+//! Wrappers of `kojuto_io::http`.
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use kojuto_io::http::{self, Entry, LogSink, Options, Quick, Reply, Slow};
+use kojuto_io::relay::Log;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::errors::to_py;
+use crate::job;
+use crate::relay::LogWriter;
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<HttpRequest>()?;
+    module.add_class::<HttpAnswers>()?;
+    module.add_class::<HttpServer>()
+}
+
+/// A whole request.
+#[pyclass(module = "kojuto._native", frozen)]
+struct HttpRequest(http::Request);
+
+#[pymethods]
+impl HttpRequest {
+    #[getter]
+    fn method(&self) -> &str {
+        self.0.head.method.as_str()
+    }
+
+    #[getter]
+    fn target(&self) -> String {
+        self.0.head.uri.to_string()
+    }
+
+    #[getter]
+    fn remote(&self) -> &str {
+        &self.0.remote
+    }
+
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.body)
+    }
+
+    fn header(&self, name: &str) -> Vec<String> {
+        self.0.head.headers.get_all(name).iter().map(|value| latin1(value.as_bytes())).collect()
+    }
+
+    fn headers(&self) -> Vec<(String, String)> {
+        let headers = self.0.head.headers.iter();
+        headers.map(|(name, value)| (name.as_str().to_owned(), latin1(value.as_bytes()))).collect()
+    }
+}
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// A body as text or bytes.
+#[derive(FromPyObject)]
+enum Content {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<Content> for Vec<u8> {
+    fn from(content: Content) -> Vec<u8> {
+        match content {
+            Content::Text(text) => text.into_bytes(),
+            Content::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+type Headers = Vec<(String, String)>;
+
+fn reply(status: u16, headers: &Headers, body: Content) -> PyResult<Reply> {
+    Reply::new(status, headers, Vec::from(body)).map_err(PyValueError::new_err)
+}
+
+/// Prepared answers.
+#[pyclass(module = "kojuto._native", frozen)]
+struct HttpAnswers(Arc<http::Answers>);
+
+type Prepared = HashMap<String, (u16, Headers, Content, Option<f64>)>;
+
+fn entries(answers: Prepared) -> PyResult<HashMap<String, Entry>> {
+    let now = Instant::now();
+    let made = answers.into_iter().map(|(target, (status, headers, body, life_s))| {
+        let until = life_s.map(|life_s| now + job::seconds(life_s));
+        Ok((target, Entry { reply: reply(status, &headers, body)?, until }))
+    });
+    made.collect()
+}
+
+#[pymethods]
+impl HttpAnswers {
+    #[new]
+    fn new() -> Self {
+        HttpAnswers(Arc::default())
+    }
+
+    fn replace(&self, answers: Prepared) -> PyResult<()> {
+        self.0.replace(entries(answers)?);
+        Ok(())
+    }
+
+    fn extend(&self, answers: Prepared) -> PyResult<()> {
+        self.0.extend(entries(answers)?);
+        Ok(())
+    }
+
+    fn remove(&self, targets: Vec<String>) {
+        self.0.remove(&targets);
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.count()
+    }
+}
+
+/// Asks a Python function.
+struct Ask {
+    answer: Py<PyAny>,
+    log: Arc<Log>,
+}
+
+impl Slow for Ask {
+    fn answer(&self, request: http::Request) -> Reply {
+        let answered = Python::try_attach(|py| {
+            let answer = self.answer.call1(py, (HttpRequest(request),))?;
+            let (status, headers, body): (u16, Headers, Content) = answer.extract(py)?;
+            reply(status, &headers, body)
+        });
+        match answered {
+            Some(Ok(reply)) => reply,
+            Some(Err(error)) => {
+                self.log.failure("Failed to answer a request", &error.to_string());
+                internal_error()
+            }
+            None => internal_error(), // the interpreter has ended
+        }
+    }
+}
+
+fn internal_error() -> Reply {
+    let made = Reply::new(500, &[], "internal error\n");
+    made.unwrap_or_else(|_| unreachable!("500 without headers is an answer"))
+}
+
+/// Gives access-log lines to a Python function.
+struct Lines {
+    take: Py<PyAny>,
+    log: Arc<Log>,
+}
+
+impl LogSink for Lines {
+    fn take(&self, lines: &[u8]) {
+        let done = Python::try_attach(|py| self.take.call1(py, (PyBytes::new(py, lines),)).err());
+        if let Some(Some(error)) = done {
+            self.log.failure("Failed to write the access log", &error.to_string());
+        }
+    }
+}
+
+/// A running HTTP server. All methods may be called from any thread.
+#[pyclass(module = "kojuto._native", frozen)]
+struct HttpServer(http::Server);
+
+/// What can answer without Python.
+#[derive(FromPyObject)]
+enum AtHand<'py> {
+    Answers(PyRef<'py, HttpAnswers>),
+}
+
+impl AtHand<'_> {
+    fn quick(&self) -> Arc<dyn Quick> {
+        match self {
+            AtHand::Answers(answers) => Arc::<http::Answers>::clone(&answers.0),
+        }
+    }
+}
+
+#[pymethods]
+impl HttpServer {
+    #[new]
+    #[pyo3(signature = (
+        log, sockets, answer, *, at_hand = None, header_timeout_s = 10.0, idle_timeout_s = 75.0,
+        write_timeout_s = 30.0, max_header_bytes = 32768, max_body_bytes = 0, max_connections = 0,
+        workers = 0, threads = 2, queue = 1024, access_log = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
+    fn new(
+        py: Python<'_>,
+        log: &LogWriter,
+        sockets: Vec<RawFd>,
+        answer: Py<PyAny>,
+        at_hand: Option<AtHand<'_>>,
+        header_timeout_s: f64,
+        idle_timeout_s: f64,
+        write_timeout_s: f64,
+        max_header_bytes: usize,
+        max_body_bytes: usize,
+        max_connections: usize,
+        workers: usize,
+        threads: usize,
+        queue: usize,
+        access_log: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let options = Options {
+            header_timeout: job::seconds(header_timeout_s),
+            idle_timeout: job::seconds(idle_timeout_s),
+            write_timeout: job::seconds(write_timeout_s),
+            max_header_bytes,
+            max_body_bytes,
+            max_connections,
+            workers,
+            threads,
+            queue,
+        };
+        let slow: Arc<dyn Slow> = Arc::new(Ask { answer, log: Arc::clone(&log.log) });
+        let quick = at_hand.map(|at_hand| at_hand.quick());
+        let lines = access_log.map(|take| -> Arc<dyn LogSink> {
+            Arc::new(Lines { take, log: Arc::clone(&log.log) })
+        });
+        let log = Arc::clone(&log.log);
+        let started =
+            py.detach(|| http::Server::start(options, &sockets, log, quick, &slow, lines));
+        started.map(HttpServer).map_err(to_py)
+    }
+
+    #[pyo3(signature = (at_hand))]
+    fn set_at_hand(&self, at_hand: Option<AtHand<'_>>) {
+        self.0.set_quick(at_hand.map(|at_hand| at_hand.quick()));
+    }
+
+    fn stop(&self) {
+        self.0.stop();
+    }
+
+    fn abort(&self) {
+        self.0.abort();
+    }
+
+    fn wait(&self, py: Python<'_>, timeout_s: f64) -> PyResult<bool> {
+        job::run(py, |cancel| self.0.wait(job::seconds(timeout_s), cancel))
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.0.stats();
+        let found = PyDict::new(py);
+        found.set_item("open", stats.open.load(Relaxed))?;
+        for (name, counter) in [
+            ("accepted", &stats.accepted),
+            ("quick", &stats.quick),
+            ("refused", &stats.refused),
+            ("timeouts", &stats.timeouts),
+            ("errors", &stats.errors),
+            ("pauses", &stats.pauses),
+            ("log_dropped", &stats.log_dropped),
+        ] {
+            found.set_item(name, counter.load(Relaxed))?;
+        }
+        for (class, counter) in stats.answered.iter().enumerate() {
+            found.set_item(format!("{}xx", class + 2), counter.load(Relaxed))?;
+        }
+        Ok(found)
+    }
+}
