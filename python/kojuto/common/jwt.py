@@ -1,0 +1,472 @@
+"""Signed tokens (JWT): load PEM keys, sign, verify strictly, take a token out of a header.
+
+PyJWT and cryptography check signatures; this module decides what they may be asked to check. The
+key fixes the algorithms, never the token; everything that one reader could take otherwise than
+another (RFC 8725, section 2) is refused. Sources: RFC 7515, 7518, 7519, 8037, 8725.
+
+No message holds a token, a part of one or key material.
+"""
+
+from __future__ import annotations
+
+from kojuto.errors import KojutoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+MAX_TOKEN_CHARS = 16_384
+MAX_KEY_FILE_BYTES = 1 << 20
+MIN_RSA_BITS = 2048
+"""RFC 7518, section 3.3."""
+MAX_RSA_BITS = 16_384
+"""A check takes time with the cube of the size."""
+IAT_LEEWAY_S = 60.0
+MAX_DATE = 253_402_300_799
+"""Seconds since 1970 at the end of the year 9999."""
+
+RSA = ("RS256", "RS384", "RS512")
+RSA_PSS = ("PS256", "PS384", "PS512")
+CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+
+_SEGMENT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+_REFUSED_MEMBERS = {
+    "crit": "an extension that must be understood",
+    "jwk": "a key of its own",
+    "jku": "an address of keys of its own",
+    "x5c": "a certificate of its own",
+    "x5u": "an address of certificates of its own",
+    "zip": "compression",
+    "b64": "a payload that is not encoded",
+    "enc": "encryption",
+}
+
+
+class TokenError(Exception):
+    """A token is refused.
+
+    Args:
+        reason: why, in a few words that are safe to log: they hold nothing of the token.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Key:
+    """A public key and the algorithms it may check.
+
+    Args:
+        public: of cryptography.
+        algorithms: names of RFC 7518, 3.1 and RFC 8037, 3.1; the token's must be among them.
+        kid: its name in a key set; None for PEM keys, which have none.
+        title: how messages call it: ``key 2 of keys.pem (RSA, 2048 bits)``.
+    """
+
+    __slots__ = ("algorithms", "kid", "public", "title")
+
+    def __init__(
+        self, public: Any, algorithms: tuple[str, ...], title: str, kid: str | None = None
+    ) -> None:
+        self.public = public
+        self.algorithms = algorithms
+        self.title = title
+        self.kid = kid
+
+
+class PrivateKey:
+    """A private key and the one algorithm it signs with: RS256, ES256/384/512 or EdDSA."""
+
+    __slots__ = ("algorithm", "private")
+
+    def __init__(self, private: Any, algorithm: str) -> None:
+        self.private = private
+        self.algorithm = algorithm
+
+    def __repr__(self) -> str:
+        return f"PrivateKey({self.algorithm})"
+
+
+# -- keys -------------------------------------------------------------------------------------
+
+
+def read_key_file(path: str) -> bytes:
+    """The bytes of a key file.
+
+    Raises:
+        KojutoError: it cannot be read, or is over 1 MiB.
+    """
+    try:
+        with open(path, "rb") as file:
+            pem = file.read(MAX_KEY_FILE_BYTES + 1)
+    except OSError as error:
+        raise KojutoError(f"{path}: {error.strerror}") from None
+    if len(pem) > MAX_KEY_FILE_BYTES:
+        raise KojutoError(f"{path}: over {MAX_KEY_FILE_BYTES} bytes, which is no key file")
+    return pem
+
+
+def load_public_keys(pem: bytes, source: str, *, pss: bool = False) -> list[Key]:
+    """The public keys of a PEM text: RSA from 2048 bits, EC on P-256, P-384 or P-521, Ed25519.
+
+    Args:
+        pem: one block or more, with any text around them: ``PUBLIC KEY``, ``RSA PUBLIC KEY``, or
+            ``CERTIFICATE``, of which only the key counts (its dates and issuer do not).
+        source: file or service, for messages.
+        pss: RSA keys check PS256, PS384 and PS512 too.
+
+    Returns:
+        At least one key, in their order.
+
+    Raises:
+        KojutoError: naming `source` and the block: there is none, one is of another kind (a private
+            key, above all), too small or broken.
+    """
+    return [
+        public_key(_read_public(label, block, name), name, pss=pss)
+        for number, (label, block) in enumerate(_pem_blocks(pem, source), start=1)
+        if (name := f"key {number} of {source}")
+    ]
+
+
+def _read_public(label: str, block: bytes, name: str) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from cryptography.x509 import load_pem_x509_certificate
+
+    if "PRIVATE KEY" in label:
+        raise KojutoError(
+            f"{name} is a private key; a public one belongs here",
+            "'openssl pkey -in PRIVATE.pem -pubout' prints it",
+        )
+    if label not in ("PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE"):
+        raise KojutoError(f"{name}: {label} is no public key", _PUBLIC_HINT)
+    try:
+        if label == "CERTIFICATE":
+            return load_pem_x509_certificate(block).public_key()
+        return load_pem_public_key(block)
+    except UnsupportedAlgorithm:
+        raise KojutoError(f"{name} is of a kind that is not supported", _KINDS) from None
+    except (ValueError, TypeError):
+        raise KojutoError(f"{name} cannot be read", _PUBLIC_HINT) from None
+
+
+_PUBLIC_HINT = "it begins with -----BEGIN PUBLIC KEY-----"
+_KINDS = "RSA from 2048 bits, EC on P-256, P-384 or P-521, or Ed25519"
+
+
+def public_key(public: Any, name: str, *, pss: bool = False, kid: str | None = None) -> Key:
+    """A `Key` of a key of cryptography, with the algorithms that fit it.
+
+    Raises:
+        KojutoError: it is too small or of another kind.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    if isinstance(public, rsa.RSAPublicKey):
+        _check_rsa(public.key_size, name)
+        algorithms = RSA + RSA_PSS if pss else RSA
+        return Key(public, algorithms, f"{name} (RSA, {public.key_size} bits)", kid)
+    if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:
+        return Key(public, (CURVES[public.curve.name],), f"{name} (EC, {public.curve.name})", kid)
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        return Key(public, ("EdDSA",), f"{name} (Ed25519)", kid)
+    raise KojutoError(f"{name} is of a kind that is not supported", _KINDS)
+
+
+def load_private_key(pem: bytes, source: str) -> PrivateKey:
+    """The private key of a PEM text, RSA (from 2048 bits), EC or Ed25519.
+
+    Raises:
+        KojutoError: naming `source`: there is none or more than one, it is encrypted, too small or
+            of another kind.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    blocks = [block for block in _pem_blocks(pem, source) if block[0] != "EC PARAMETERS"]
+    if len(blocks) != 1:
+        raise KojutoError(f"{source}: {len(blocks)} PEM blocks where one private key belongs")
+    label, block = blocks[0]
+    if label not in ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"):
+        raise KojutoError(
+            f"{source}: {label} is no private key", "it begins with -----BEGIN PRIVATE KEY-----"
+        )
+    try:
+        private: Any = load_pem_private_key(block, None)
+    except TypeError:
+        raise KojutoError(
+            f"{source}: the private key is encrypted",
+            "'openssl pkey -in FILE -out PLAIN' decrypts it; keep PLAIN readable for its user only",
+        ) from None
+    except Exception:
+        raise KojutoError(f"{source}: the private key cannot be read", _KINDS) from None
+    if isinstance(private, rsa.RSAPrivateKey):
+        _check_rsa(private.key_size, source)
+        return PrivateKey(private, "RS256")
+    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in CURVES:
+        return PrivateKey(private, CURVES[private.curve.name])
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        return PrivateKey(private, "EdDSA")
+    raise KojutoError(f"{source}: a private key of a kind that is not supported", _KINDS)
+
+
+def _check_rsa(bits: int, name: str) -> None:
+    if bits < MIN_RSA_BITS:
+        raise KojutoError(
+            f"{name}: an RSA key of {bits} bits is below the minimum of {MIN_RSA_BITS}",
+            "'openssl genpkey -algorithm ed25519 -out KEY.pem' makes a good one",
+        )
+    if bits > MAX_RSA_BITS:
+        raise KojutoError(f"{name}: an RSA key of {bits} bits is above {MAX_RSA_BITS}")
+
+
+def _pem_blocks(pem: bytes, source: str) -> Iterator[tuple[str, bytes]]:
+    """Label and text of each PEM block (RFC 7468); text outside blocks is skipped."""
+    label = ""
+    lines: list[bytes] = []
+    found = False
+    for number, line in enumerate(pem.splitlines(), start=1):
+        line = line.strip()  # noqa: PLW2901
+        if line.startswith(b"-----BEGIN ") and line.endswith(b"-----"):
+            if label:
+                break
+            label = line[11:-5].decode("ascii", "replace")
+            began, lines = number, [line]
+        elif label:
+            lines.append(line)
+            if line == b"-----END " + label.encode() + b"-----":
+                found = True
+                yield label, b"\n".join(lines) + b"\n"
+                label = ""
+    if label:
+        raise KojutoError(f"{source}: the PEM block of line {began} does not end")
+    if not found:
+        raise KojutoError(f"{source}: there is no PEM block in it", _PUBLIC_HINT)
+
+
+# -- signing ----------------------------------------------------------------------------------
+
+
+def sign(key: PrivateKey, claims: Mapping[str, Any]) -> str:
+    """A token in compact form, ``typ`` JWT."""
+    from json import dumps
+
+    from jwt.api_jws import PyJWS
+
+    payload = dumps(dict(claims), separators=(",", ":"), allow_nan=False).encode()
+    return PyJWS().encode(payload, key.private, algorithm=key.algorithm)
+
+
+# -- verifying --------------------------------------------------------------------------------
+
+
+def bearer(values: Sequence[str]) -> str:
+    """The token of the ``Authorization`` headers of a request (RFC 6750, 2.1).
+
+    Args:
+        values: one for each such header.
+
+    Raises:
+        TokenError: there is not exactly one of the form ``Bearer TOKEN``.
+    """
+    if not values:
+        raise TokenError("no Authorization header")
+    if len(values) > 1:
+        raise TokenError("more than one Authorization header")
+    scheme, blank, token = values[0].partition(" ")
+    if scheme.lower() != "bearer" or not blank:
+        raise TokenError("the Authorization header is no Bearer token")
+    if not token:
+        raise TokenError("the Bearer token is empty")
+    return token
+
+
+def verify(
+    token: str,
+    keys: Sequence[Key],
+    *,
+    now: float,
+    freshness_s: float | None,
+    require: Mapping[str, str | Sequence[str]] | None = None,
+    leeway_s: float = 0.0,
+) -> dict[str, Any]:
+    """Check a token's form, then its signature, then its claims; return the claims.
+
+    ``exp`` must be there and after `now`; ``iat`` must be there, at most `freshness_s` old and at
+    most 60 s in the future; ``nbf``, where it is, must not be after `now`. ``typ``, where it is,
+    must be JWT, and a ``nonce`` is refused, since it marks an OpenID Connect id token that was
+    meant for a log-in (RFC 8725, 3.11).
+
+    Args:
+        token: in compact form.
+        keys: any of them may have signed it. A key with a ``kid`` checks only tokens that name it;
+            the ``kid`` of a token is ignored by keys without one.
+        now: seconds since 1970.
+        freshness_s: None not to look at the age.
+        require: claims and the value, or the values of which one, they must have; ``aud`` may hold
+            several, one of which is enough.
+        leeway_s: allowed difference of clocks for ``exp``, ``nbf`` and the age.
+
+    Raises:
+        TokenError: it is refused.
+    """
+    claims = _object(signed_payload(token, keys), "claims")
+    _check_times(claims, now, freshness_s, leeway_s)
+    _check_names(claims)
+    for name, wanted in (require or {}).items():
+        allowed = [wanted] if isinstance(wanted, str) else list(wanted)
+        held = claims.get(name)
+        if name == "aud" and isinstance(held, list):
+            if not any(one in allowed for one in held):
+                raise TokenError("the claim aud is not the required one")
+        elif not isinstance(held, str) or held not in allowed:
+            raise TokenError(f"the claim {name} is not the required one")
+    return claims
+
+
+def signed_payload(token: str, keys: Sequence[Key]) -> bytes:
+    """The payload of a token whose form and signature are right; its claims are not looked at.
+
+    Raises:
+        TokenError: it is refused.
+    """
+    from jwt.api_jws import PyJWS
+    from jwt.exceptions import PyJWTError
+
+    header, payload = _parts(token)
+    algorithm, kid = header["alg"], header.get("kid")
+    fitting = [
+        key for key in keys if algorithm in key.algorithms and (key.kid is None or key.kid == kid)
+    ]
+    if not fitting:
+        raise TokenError("no key fits the token's algorithm and key name")
+    checker = PyJWS()
+    for key in fitting:
+        try:
+            checker.decode_complete(token, key.public, algorithms=[algorithm])
+        except (PyJWTError, ValueError, TypeError):
+            continue
+        return payload
+    raise TokenError("the signature is wrong")
+
+
+def unverified_subject(token: str) -> str:
+    """The ``sub`` of a token of right form whose signature is NOT checked, to choose the keys by.
+
+    Raises:
+        TokenError: it has none, or the form is wrong.
+    """
+    claims = _object(_parts(token)[1], "claims")
+    _check_names(claims)
+    subject = claims.get("sub")
+    if not isinstance(subject, str):
+        raise TokenError("the claim sub is missing")
+    return subject
+
+
+def _parts(token: str) -> tuple[dict[str, Any], bytes]:
+    """Header and payload of a token in compact form (RFC 7515, 7.1)."""
+    if len(token) > MAX_TOKEN_CHARS:
+        raise TokenError(f"{len(token)} characters are over the limit of {MAX_TOKEN_CHARS}")
+    segments = token.split(".")
+    if len(segments) != 3:
+        raise TokenError("not three segments")
+    header_bytes, payload, signature = map(_decode, segments)
+    if not signature:
+        raise TokenError("no signature")
+    header = _object(header_bytes, "header")
+    for member, what in _REFUSED_MEMBERS.items():
+        if member in header:
+            raise TokenError(f"the header asks for {what} ({member})")
+    if not isinstance(header.get("alg"), str):
+        raise TokenError("the header names no algorithm")
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.lower().removeprefix("application/") != "jwt":
+        raise TokenError("the header's typ is not JWT")
+    kid = header.get("kid", "")
+    if not isinstance(kid, str) or len(kid) > 256:
+        raise TokenError("the header's kid is no short text")
+    return header, payload
+
+
+def _decode(segment: str) -> bytes:
+    """The bytes of base64url without padding, in the one right spelling."""
+    from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+    if not _SEGMENT.issuperset(segment) or len(segment) % 4 == 1:
+        raise TokenError("a segment is no base64url")
+    data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    if urlsafe_b64encode(data).rstrip(b"=").decode() != segment:
+        raise TokenError("a segment's last character has bits too many")
+    return data
+
+
+def _object(data: bytes, what: str) -> dict[str, Any]:
+    """A JSON object in UTF-8 without repeated members, infinities or lone surrogates."""
+    from json import dumps, loads
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise TokenError(f"a member of the {what} is there twice")
+        return found
+
+    def constant(_: str) -> float:
+        raise TokenError(f"a number of the {what} is not finite")
+
+    try:
+        value = loads(data.decode(), object_pairs_hook=members, parse_constant=constant)
+        dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise TokenError(f"the {what} cannot be read as JSON") from None
+    if not isinstance(value, dict):
+        raise TokenError(f"the {what} must be a JSON object")
+    return value
+
+
+def _date(claims: Mapping[str, Any], name: str) -> float | None:
+    """A NumericDate (RFC 7519, section 2) of the years 1970 to 9999."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TokenError(f"the claim {name} is no number")
+    if not -MAX_DATE <= value <= MAX_DATE:
+        raise TokenError(f"the claim {name} is no date")
+    return float(value)
+
+
+def _check_times(
+    claims: Mapping[str, Any], now: float, freshness_s: float | None, leeway_s: float
+) -> None:
+    expires, issued = _date(claims, "exp"), _date(claims, "iat")
+    begins = _date(claims, "nbf")
+    if expires is None or issued is None:
+        raise TokenError(f"the claim {'exp' if expires is None else 'iat'} is missing")
+    if now >= expires + leeway_s:
+        raise TokenError("the token has expired")
+    if issued > now + max(IAT_LEEWAY_S, leeway_s):
+        raise TokenError("the token was issued in the future")
+    if freshness_s is not None and now - issued > freshness_s + leeway_s:
+        raise TokenError("the token is not fresh enough")
+    if begins is not None and now < begins - leeway_s:
+        raise TokenError("the token is not valid yet")
+
+
+def _check_names(claims: Mapping[str, Any]) -> None:
+    for name in ("sub", "iss", "jti"):
+        if name in claims and not _is_name(claims[name]):
+            raise TokenError(f"the claim {name} is no short printable text")
+    audience = claims.get("aud", "none")
+    names = audience if isinstance(audience, list) else [audience]
+    if not names or not all(map(_is_name, names)):
+        raise TokenError("the claim aud is neither a text nor a list of texts")
+    if "nonce" in claims:
+        raise TokenError("a nonce marks an id token of a log-in")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 1024 and value.isprintable()
