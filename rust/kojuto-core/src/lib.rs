@@ -37,6 +37,7 @@ mod simd;
 pub mod sketch;
 pub mod sketch_file;
 pub mod token_bucket;
+pub mod uri_path;
 pub mod websocket;
 
 pub use error::Error;
