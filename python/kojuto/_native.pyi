@@ -818,6 +818,64 @@ class HttpAnswers:
         """Answers in the table; those whose time is over are dropped."""
 
 @final
+class TokenGate:
+    """What a token gate decides without Python, under one state of its configuration.
+
+    At hand of an `HttpServer` it answers ``/``, ``/live`` and the endpoint; only a request whose
+    token has the right form and is not known is left to Python, which checks the token, tells
+    `admit` or `remember_bad`, and returns `answer` or `refuse`. A new configuration is a new
+    gate: what an old one learns late goes to the old one.
+
+    Args:
+        log: refusals are logged there, at most 100 in a second.
+        endpoint: the path of the requests, ``/auth``.
+        services: name and rules of each: a path (decoded; with all below it, with a slash at its
+            end only what is below) and the methods that may reach it, none for all.
+        cache_size: good tokens that are kept, and as many bad ones; 0 for none.
+        prune_size: how many are dropped when it is full.
+        after: the gate whose counters go on.
+
+    Raises:
+        ValueError: naming the service and its path.
+    """
+
+    def __new__(
+        cls,
+        log: LogWriter,
+        endpoint: str,
+        services: Sequence[tuple[str, Sequence[tuple[str, Sequence[str]]]]],
+        *,
+        cache_size: int = 1000,
+        prune_size: int = 100,
+        after: TokenGate | None = None,
+    ) -> TokenGate: ...
+    def admit(
+        self, token: str, service: int, not_before_s: float, not_after_s: float, now_s: float
+    ) -> None:
+        """Keep a good token; times are seconds since 1970, `service` counts from 0."""
+
+    def remember_bad(self, token: str) -> None:
+        """Keep a token that is bad for ever."""
+
+    def answer(
+        self, service: int, request: HttpRequest
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The answer to a request with a good token of this service: 200 or 403."""
+
+    def refuse(self, why: str, request: HttpRequest) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The answer to a request whose token was refused: 401."""
+
+    def decide(self, service: int, uri: str, method: str) -> str | None:
+        """Why the service may not make this request; None when it may."""
+
+    def stats(self) -> dict[str, int]:
+        """The counters.
+
+        Since the first gate: requests ``allowed``, ``forbidden``, ``unauthorized``; tokens found
+        (``hits``); refusals not logged (``unlogged``). Now: ``good`` and ``bad`` tokens kept.
+        """
+
+@final
 class HttpServer:
     """A running HTTP/1.1 server on a few threads, a `Servable`.
 
@@ -858,7 +916,7 @@ class HttpServer:
         sockets: Sequence[int],
         answer: Callable[[HttpRequest], tuple[int, Sequence[tuple[str, str]], str | bytes]],
         *,
-        at_hand: HttpAnswers | None = None,
+        at_hand: HttpAnswers | TokenGate | None = None,
         header_timeout_s: float = 10.0,
         idle_timeout_s: float = 75.0,
         write_timeout_s: float = 30.0,
@@ -870,7 +928,7 @@ class HttpServer:
         queue: int = 1024,
         access_log: Callable[[bytes], object] | None = None,
     ) -> HttpServer: ...
-    def set_at_hand(self, at_hand: HttpAnswers | None) -> None:
+    def set_at_hand(self, at_hand: HttpAnswers | TokenGate | None) -> None:
         """Put other answers at hand; each request sees the old ones or the new ones."""
 
     def stop(self) -> None:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "ppdp": ("kojuto.tools.ppdp", "TCP relay: PROXY protocol, balancing, traffic dump"),
     "motarei": ("kojuto.tools.motarei", "TCP relay to the newest Docker container: hot deploy"),
+    "deteco": ("kojuto.tools.deteco", "checks JWTs for nginx auth_request"),
     "myps": ("kojuto.tools.myps", "grep, kill and watch the threads of a MySQL server"),
 }
 

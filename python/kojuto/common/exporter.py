@@ -41,6 +41,26 @@ class Family:
         return self
 
 
+def http_families(stats: dict[str, int]) -> list[Family]:
+    """The metrics of a `kojuto._native.HttpServer`, from its ``stats()``."""
+    requests = Family("kojuto_http_requests_total", "counter", "Requests by class of status.")
+    for code in ("2xx", "3xx", "4xx", "5xx"):
+        requests.add(stats[code], code=code)
+    found = [requests, Family("kojuto_http_connections_open", "gauge", "Connections open now.")]
+    found[1].add(stats["open"])
+    for key, text in (
+        ("accepted", "Connections accepted."),
+        ("quick", "Requests that were answered without Python."),
+        ("refused", "Requests that were refused because too many waited."),
+        ("timeouts", "Connections that were cut for being slow or idle."),
+        ("errors", "Connections that ended with an error."),
+        ("pauses", "Times that accepting paused."),
+        ("log_dropped", "Access-log lines that were dropped."),
+    ):
+        found.append(Family(f"kojuto_http_{key}_total", "counter", text).add(stats[key]))
+    return found
+
+
 def text(families: list[Family]) -> str:
     """The document of these families."""
     return "".join(line + "\n" for family in families for line in family.lines)

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use kojuto_io::http::{self, Entry, LogSink, Options, Quick, Reply, Slow};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use kojuto_core::uri_path::Allowed;
+use kojuto_io::http::{
+    self, Entry, Gate, LogSink, Options, Quick, Reply, Rule, Service, Slow, Tokens,
+};
 use kojuto_io::relay::Log;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -19,6 +23,7 @@ use crate::relay::LogWriter;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<HttpRequest>()?;
     module.add_class::<HttpAnswers>()?;
+    module.add_class::<TokenGate>()?;
     module.add_class::<HttpServer>()
 }
 
@@ -125,6 +130,97 @@ impl HttpAnswers {
     }
 }
 
+/// The decisions of a token gate.
+#[pyclass(module = "kojuto._native", frozen)]
+struct TokenGate(Arc<Gate>);
+
+type Rules = Vec<(String, Vec<String>)>;
+
+fn service(id: String, rules: Rules) -> PyResult<Service> {
+    let read = |(path, methods): (String, Vec<String>)| match Allowed::new(&path) {
+        Ok(path) => Ok(Rule { path, methods }),
+        Err(error) => Err(PyValueError::new_err(format!("service {id}: path {error}"))),
+    };
+    let rules = rules.into_iter().map(read).collect::<PyResult<_>>()?;
+    Ok(Service { id, rules })
+}
+
+type Answered = (u16, Headers, Vec<u8>);
+
+fn answered(reply: &Reply) -> Answered {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.as_str().to_owned(), text(value.as_bytes()))
+    };
+    (reply.status().as_u16(), reply.headers().iter().map(header).collect(), reply.body().to_vec())
+}
+
+#[pymethods]
+impl TokenGate {
+    #[new]
+    #[pyo3(signature = (log, endpoint, services, *, cache_size = 1000, prune_size = 100, after = None))]
+    fn new(
+        log: &LogWriter,
+        endpoint: &str,
+        services: Vec<(String, Rules)>,
+        cache_size: usize,
+        prune_size: usize,
+        after: Option<&TokenGate>,
+    ) -> PyResult<Self> {
+        let services = services.into_iter().map(|(id, rules)| service(id, rules));
+        let services = services.collect::<PyResult<_>>()?;
+        let stats = after.map_or_else(Arc::default, |old| Arc::clone(&old.0.stats));
+        let tokens = Tokens::new(cache_size, prune_size);
+        let gate = Gate::new(endpoint, services, tokens, stats, Arc::clone(&log.log));
+        Ok(TokenGate(Arc::new(gate.map_err(PyValueError::new_err)?)))
+    }
+
+    fn admit(&self, token: &str, service: usize, not_before_s: f64, not_after_s: f64, now_s: f64) {
+        self.0.tokens.admit(token.as_bytes(), service, not_before_s, not_after_s, now_s);
+    }
+
+    fn remember_bad(&self, token: &str) {
+        self.0.tokens.refuse(token.as_bytes());
+    }
+
+    fn answer(&self, service: usize, request: &HttpRequest) -> Answered {
+        answered(&self.0.answer(service, &request.0.head.headers))
+    }
+
+    fn refuse(&self, why: &str, request: &HttpRequest) -> Answered {
+        answered(&self.0.refuse(why, &request.0.head.headers))
+    }
+
+    #[pyo3(signature = (service, uri, method))]
+    fn decide(&self, service: usize, uri: &str, method: &str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for (name, text) in [("x-original-uri", uri), ("x-original-method", method)] {
+            match HeaderValue::from_bytes(text.as_bytes()) {
+                Ok(value) => drop(headers.insert(name, value)),
+                Err(_) => return Some(format!("{text:?} cannot be the value of a header")),
+            }
+        }
+        self.0.decide(service, &headers).err().map(|why| why.to_string())
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (stats, found) = (&self.0.stats, PyDict::new(py));
+        for (name, counter) in [
+            ("allowed", &stats.allowed),
+            ("forbidden", &stats.forbidden),
+            ("unauthorized", &stats.unauthorized),
+            ("hits", &stats.hits),
+            ("unlogged", &stats.unlogged),
+        ] {
+            found.set_item(name, counter.load(Relaxed))?;
+        }
+        let (good, bad) = self.0.tokens.counts();
+        found.set_item("good", good)?;
+        found.set_item("bad", bad)?;
+        Ok(found)
+    }
+}
+
 /// Asks a Python function.
 struct Ask {
     answer: Py<PyAny>,
@@ -177,12 +273,14 @@ struct HttpServer(http::Server);
 #[derive(FromPyObject)]
 enum AtHand<'py> {
     Answers(PyRef<'py, HttpAnswers>),
+    Gate(PyRef<'py, TokenGate>),
 }
 
 impl AtHand<'_> {
     fn quick(&self) -> Arc<dyn Quick> {
         match self {
             AtHand::Answers(answers) => Arc::<http::Answers>::clone(&answers.0),
+            AtHand::Gate(gate) => Arc::<Gate>::clone(&gate.0),
         }
     }
 }

@@ -68,6 +68,16 @@ impl Reply {
         self.status
     }
 
+    /// Its headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Its body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     pub(super) fn body_bytes(&self) -> usize {
         self.body.len()
     }

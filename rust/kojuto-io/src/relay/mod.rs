@@ -42,6 +42,7 @@ pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Tcp};
 pub use listener::Listener;
 pub use log::Log;
+pub(crate) use log::unix_time_s;
 pub use opening::HEADER_BYTES;
 pub use options::{HeaderIn, HeaderOut, Options};
 pub use remote::Remote;

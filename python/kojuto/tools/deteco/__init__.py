@@ -1,0 +1,198 @@
+"""``deteco``: checks JWTs for nginx ``auth_request``."""
+
+from __future__ import annotations
+
+import sys
+
+from kojuto.common import cli, listen, units
+from kojuto.common.cli import Command, Option, Values
+from kojuto.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONF = Option(
+    "--conf", metavar="FILE", help="services, their paths and public keys (TOML)", required=True
+)
+
+
+def _positive(text: str) -> float:
+    seconds = units.duration(text)
+    if seconds <= 0:
+        raise ValueError("must be above 0")
+    return seconds
+
+
+FRESHNESS = Option(
+    "--jwt-freshness",
+    metavar="TIME",
+    read=_positive,
+    default=3600.0,
+    help="refuse tokens that were issued longer ago",
+)
+
+
+def _endpoint(text: str) -> str:
+    path = "/" + text.strip("/")
+    if path in ("/", "/live") or not path.isascii() or not path.isprintable():
+        raise ValueError("no name for the endpoint (such as auth)")
+    if set(path) & set(" ?#%\\"):
+        raise ValueError("no name for the endpoint (such as auth)")
+    return path
+
+
+COMMAND = Command(
+    "deteco",
+    "Checks the signed token (JWT) of each request for nginx auth_request: the token's sub names a "
+    "service, one of its keys must have signed it, and the request's path must lie under one of "
+    "its paths.",
+    [
+        Option(*CONF.names, metavar="FILE", help=CONF.help),
+        Option(
+            "--listen",
+            metavar="ADDRESS",
+            read=listen.address,
+            default=("127.0.0.1", 8080),
+            help="where to accept when neither Server::Starter nor systemd hands a socket down",
+        ),
+        FRESHNESS,
+        Option(
+            "--auth-endpoint",
+            metavar="NAME",
+            read=_endpoint,
+            default="/auth",
+            help="the path that nginx asks",
+        ),
+        Option(
+            "--cache-size",
+            metavar="N",
+            read=units.integer(0, 10_000_000),
+            default=1000,
+            help="good tokens that are kept, and as many bad ones; 0 for none",
+        ),
+        Option(
+            "--prune-size",
+            metavar="N",
+            read=units.integer(1),
+            default=100,
+            help="how many of them are dropped when there is no room, the least used first",
+        ),
+        Option("--dry-run", help="check the configuration and exit"),
+        Option(
+            "--header-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=10.0,
+            help="for a request to arrive; 0 for never, as below",
+            group="Connections",
+        ),
+        Option(
+            "--idle-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=75.0,
+            help="between two requests of a connection",
+            group="Connections",
+        ),
+        Option(
+            "--write-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=30.0,
+            help="for a client to take more of an answer",
+            group="Connections",
+        ),
+        Option(
+            "--max-connections",
+            metavar="N",
+            read=units.integer(0),
+            default=0,
+            help="accept no more at a time, the rest wait in the queue; 0 for no limit",
+            group="Connections",
+        ),
+        Option(
+            "--shutdown-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=30.0,
+            help="how long requests may go on after SIGTERM; a second SIGTERM ends them",
+            group="Connections",
+        ),
+        Option(
+            "--metrics-listen",
+            metavar="ADDRESS",
+            read=listen.address,
+            help="answer /metrics (Prometheus) and /live on this address",
+            group="Connections",
+        ),
+    ],
+    usage="--conf FILE [options] [{check | jwtgen | keygen} …]",
+    positional="COMMAND …",
+    stop_at_positional=True,
+    epilog="""
+Commands:
+  check    explain what is answered to a token, method and URI
+  jwtgen   sign a token and print it as a header
+  keygen   make a pair of keys
+
+'deteco COMMAND --help' shows their options. SIGHUP reads the configuration again. FILE:
+  [[services]]
+  id = "batch"                        # the sub of its tokens, X-Deteco-User of the answer
+  paths = ["/api/echo", "/img/"]      # with a slash at the end: only what is below
+  methods = ["GET", "HEAD"]           # all when left out; checks X-Original-Method
+  public_keys = ['''-----BEGIN PUBLIC KEY-----
+  ...
+  -----END PUBLIC KEY-----''']        # RSA, EC, Ed25519; PS256 and so on with pss = true
+  require = {aud = "api", iss = "ci"} # claims the token must have; a list for one of several
+
+In nginx:
+  location = /auth {
+      internal;
+      proxy_pass http://127.0.0.1:8080/auth;
+      proxy_pass_request_body off;
+      proxy_set_header Content-Length "";
+      proxy_set_header X-Original-URI $request_uri;
+      proxy_set_header X-Original-Method $request_method;
+  }
+""",
+)
+
+
+def _work(values: Values, arguments: list[str]) -> int:
+    if arguments:
+        return _other(values, arguments)
+    if "conf" not in values.given:
+        raise UsageError("--conf is required", "'deteco --help' shows what the file looks like")
+    from kojuto.tools.deteco import server
+
+    return server.run(values)
+
+
+def _other(values: Values, arguments: list[str]) -> int:
+    """Run one of the commands that serve nothing."""
+    name, *rest = arguments
+    if name not in ("check", "jwtgen", "keygen"):
+        raise UsageError(f"{name}: no such command", "deteco check, deteco jwtgen or deteco keygen")
+    if name == "check":
+        from kojuto.tools.deteco import check
+
+        if "jwt_freshness" in values.given:
+            rest = [f"--jwt-freshness={values.jwt_freshness:g}", *rest]
+        if "conf" in values.given:
+            rest = [f"--conf={values.conf}", *rest]
+        return cli.run(check.COMMAND, check.work, rest)
+    from kojuto.tools.deteco import keys
+
+    if name == "jwtgen":
+        return cli.run(keys.JWTGEN, keys.jwtgen, rest)
+    return cli.run(keys.KEYGEN, keys.keygen, rest)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``deteco`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""``deteco check``: explains what is answered to a token, method and URI."""
+
+from __future__ import annotations
+
+import sys
+
+from kojuto.common import cli, jwt
+from kojuto.common.cli import Command, Option, Values
+from kojuto.errors import UsageError
+from kojuto.tools.deteco import CONF, FRESHNESS
+from kojuto.tools.deteco.gate import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kojuto.tools.deteco.services import Service
+
+COMMAND = Command(
+    "deteco check",
+    "Explains what deteco answers to a token, method and URI: exit status 0 when it would allow "
+    "the request, 1 when it would not.",
+    [
+        CONF,
+        FRESHNESS,
+        Option("--at", metavar="EPOCH", read=float, help="as of this time (seconds since 1970)"),
+    ],
+    positional="TOKEN METHOD URI",
+    usage="--conf FILE [options] TOKEN METHOD URI",
+    epilog="""
+TOKEN may be the whole header (Authorization: Bearer …), or - to read it from standard input, which
+keeps it out of the list of processes. URI is what the client sent ($request_uri of nginx).
+""",
+)
+
+
+def work(values: Values, arguments: list[str]) -> int:
+    """Print the explanation; returns the exit status.
+
+    Raises:
+        UsageError: there are not three arguments.
+        KojutoError: the configuration is wrong.
+    """
+    if len(arguments) != 3:
+        raise UsageError(
+            f"{len(arguments)} arguments where three belong", "deteco check TOKEN METHOD URI"
+        )
+    from time import time
+
+    from kojuto.common.logs import Logger
+
+    token, method, uri = arguments
+    if token == "-":
+        token = sys.stdin.read(2 * jwt.MAX_TOKEN_CHARS).strip()
+    for prefix in ("authorization:", "bearer "):
+        if token.lower().startswith(prefix):
+            token = token[len(prefix) :].strip()
+    now = time() if values.at is None else values.at
+    log = Logger()
+    try:
+        state = State(values.conf, log, freshness_s=values.jwt_freshness)
+    finally:
+        log.close()
+    try:
+        at, service = state.service(token)
+        _say("token", f"its sub names the service {service.id}")
+        _say("signature", _signer(token, service))
+        claims = state.verify(token, service, now)
+    except jwt.TokenError as error:
+        return _end(401, error.reason)
+    begins, ends = state.life(claims)
+    _say("claims", f"good for {ends - now:.0f} s more, since {now - begins:.0f} s")
+    if service.require:
+        _say("require", ", ".join(sorted(service.require)) + ": as required")
+    _say("paths", ", ".join(service.paths))
+    if service.methods:
+        _say("methods", ", ".join(service.methods))
+    refused = state.gate.decide(at, uri, method)
+    return _end(403, refused) if refused else _end(200, f"X-Deteco-User: {service.id}")
+
+
+def _signer(token: str, service: Service) -> str:
+    """Which key has signed the token.
+
+    Raises:
+        TokenError: none.
+    """
+    jwt.signed_payload(token, service.keys)
+    for key in service.keys:
+        try:
+            jwt.signed_payload(token, [key])
+        except jwt.TokenError:
+            continue
+        return f"right by {key.title}"
+    raise jwt.TokenError("the signature is wrong")
+
+
+def _say(step: str, text: str) -> None:
+    print(f"{step + ':':<11}{cli.one_line(text)}")
+
+
+def _end(status: int, why: str) -> int:
+    _say("answer", f"{status} {why}")
+    return cli.DONE if status == 200 else cli.FAILED

@@ -1,0 +1,142 @@
+"""The server of deteco: its sockets, its reload, its metrics."""
+
+from __future__ import annotations
+
+from kojuto.common import cli, exporter, listen, service
+from kojuto.errors import KojutoError
+from kojuto.tools.deteco.gate import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kojuto._native import HttpRequest, HttpServer
+    from kojuto.common.cli import Values
+    from kojuto.common.logs import Logger
+    from kojuto.tools.deteco.gate import Answer
+
+MAX_HEADER_BYTES = 64 << 10
+"""A token of 16 KiB, a URI of 8 KiB, and what the client's own headers are."""
+
+
+class Keeper:
+    """Keeps the state that new requests see.
+
+    Raises:
+        KojutoError: the configuration is wrong.
+    """
+
+    def __init__(self, values: Values, log: Logger) -> None:
+        self._values = values
+        self._log = log
+        self.state = self._read(None)
+
+    def _read(self, after: State | None) -> State:
+        values = self._values
+        return State(
+            values.conf,
+            self._log,
+            endpoint=values.auth_endpoint,
+            freshness_s=values.jwt_freshness,
+            cache_size=values.cache_size,
+            prune_size=values.prune_size,
+            after=after,
+        )
+
+    def answer(self, request: HttpRequest) -> Answer:
+        """Answer a request under the state of now."""
+        return self.state.answer(request)
+
+    def reload(self, server: HttpServer) -> None:
+        """Read the file again; one that is wrong changes nothing."""
+        from time import clock_gettime_ns
+
+        monotonic_us = clock_gettime_ns(1) // 1000  # CLOCK_MONOTONIC, sd_notify(3)
+        service.notify(f"RELOADING=1\nMONOTONIC_USEC={monotonic_us}")
+        try:
+            state = self._read(self.state)
+        except KojutoError as error:
+            self._log.warn(
+                "Failed to reload, the last configuration is kept",
+                conf=self._values.conf,
+                error=str(error),
+                hint=error.hint,
+            )
+        else:
+            # First what Python learns, then what is asked first: a request that the old gate
+            # left to Python may be checked by the new rules, never the other way round.
+            self.state = state
+            server.set_at_hand(state.gate)
+            self._log.info("Reloaded", conf=self._values.conf, services=len(state.by_name))
+        service.notify("READY=1")
+
+
+def run(values: Values) -> int:
+    """Serve until a signal ends it; returns the exit status.
+
+    Raises:
+        KojutoError: the configuration is wrong, or an address cannot be bound.
+    """
+    from kojuto.common.logs import Logger
+
+    log = Logger()
+    try:
+        keeper = Keeper(values, log)
+        if values.dry_run:
+            cli.complain("deteco", f"{values.conf}: {len(keeper.state.by_name)} services, all fine")
+            return cli.DONE
+        return _serve(values, keeper, log)
+    finally:
+        log.close()
+
+
+def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
+    from kojuto._native import HttpServer
+
+    metrics = listen.bind(*values.metrics_listen) if values.metrics_listen else None
+    sockets = listen.sockets(values.listen)
+    service.hold_signals()
+    service.raise_descriptor_limit()
+    server = HttpServer(
+        log.writer,
+        [sock.fileno() for sock in sockets],
+        keeper.answer,
+        at_hand=keeper.state.gate,
+        header_timeout_s=values.header_timeout,
+        idle_timeout_s=values.idle_timeout,
+        write_timeout_s=values.write_timeout,
+        max_header_bytes=MAX_HEADER_BYTES,
+        max_connections=values.max_connections,
+    )
+    for sock in sockets:
+        log.info("Start listen", listener=listen.name_of(sock), services=len(keeper.state.by_name))
+        sock.close()
+    if metrics is not None:
+        exporter.serve(metrics, lambda: families(server, keeper.state))
+        log.info("Start metrics", listen=listen.name_of(metrics))
+    return service.run(
+        server,
+        log,
+        shutdown_timeout_s=values.shutdown_timeout,
+        on_hangup=lambda: keeper.reload(server),
+    )
+
+
+def families(server: HttpServer, state: State) -> list[exporter.Family]:
+    """The metrics of the server and its gate."""
+    gate = state.gate.stats()
+    family = exporter.Family
+    return [
+        *exporter.http_families(server.stats()),
+        family("kojuto_deteco_decisions_total", "counter", "Requests by what was decided.")
+        .add(gate["allowed"], decision="allowed")
+        .add(gate["forbidden"], decision="forbidden")
+        .add(gate["unauthorized"], decision="unauthorized"),
+        family("kojuto_deteco_token_hits_total", "counter", "Tokens that were known already.").add(
+            gate["hits"]
+        ),
+        family("kojuto_deteco_tokens", "gauge", "Tokens that are kept.")
+        .add(gate["good"], kind="good")
+        .add(gate["bad"], kind="bad"),
+        family("kojuto_deteco_unlogged_total", "counter", "Refusals that were not logged.").add(
+            gate["unlogged"]
+        ),
+    ]

@@ -1,0 +1,307 @@
+//! The decisions of a token gate (`auth_request` of nginx) that need no signature checked: whether
+//! the request is well formed, whether its token is known, whether the path is the service's.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use kojuto_core::uri_path::{self, Allowed, Refusal};
+
+use super::message::{Quick, Reply};
+use super::tokens::{Found, Tokens};
+use crate::relay::{Log, unix_time_s};
+
+const URI: HeaderName = HeaderName::from_static("x-original-uri");
+const METHOD: HeaderName = HeaderName::from_static("x-original-method");
+const USER: HeaderName = HeaderName::from_static("x-deteco-user");
+
+/// The longest token that is looked at; the same as of the verifier in Python.
+const TOKEN_BYTES: usize = 16_384;
+/// Refusals that are logged in a second; the rest are counted.
+const LINES_PER_S: u64 = 100;
+/// The most of a path that a log line shows.
+const LOGGED_BYTES: usize = 256;
+
+/// A path and the methods that may reach it.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// The path.
+    pub path: Allowed,
+    /// Upper-case names; empty for all.
+    pub methods: Vec<String>,
+}
+
+/// Who may reach what.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name, the `sub` of its tokens.
+    pub id: String,
+    /// What it may reach.
+    pub rules: Vec<Rule>,
+}
+
+/// Counters that go on when the configuration is read again.
+#[derive(Debug, Default)]
+pub struct GateStats {
+    /// Requests that were allowed.
+    pub allowed: AtomicU64,
+    /// Requests with a good token for a path that is not the service's.
+    pub forbidden: AtomicU64,
+    /// Requests without a good token.
+    pub unauthorized: AtomicU64,
+    /// Requests whose token was known as good or bad.
+    pub hits: AtomicU64,
+    /// Refusals that were not logged because there were too many in that second.
+    pub unlogged: AtomicU64,
+    second: AtomicU64,
+    lines: AtomicU64,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Without a good token.
+    Token(String),
+    /// The header is missing or there twice.
+    Header(&'static str),
+    /// The path.
+    Path(Refusal),
+    /// The path is right, the method is not.
+    Method,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Token(reason) => f.write_str(reason),
+            Why::Header(name) => write!(f, "not exactly one {name} header"),
+            Why::Path(refusal) => refusal.fmt(f),
+            Why::Method => f.write_str("the method is not allowed for the path"),
+        }
+    }
+}
+
+/// One state of the configuration with the tokens that were checked under it.
+pub struct Gate {
+    endpoint: String,
+    services: Vec<(Service, Reply)>,
+    /// Tokens that were checked.
+    pub tokens: Tokens,
+    /// Counters.
+    pub stats: Arc<GateStats>,
+    log: Arc<Log>,
+    texts: Texts,
+}
+
+struct Texts {
+    ok: Reply,
+    not_found: Reply,
+    no_token: Reply,
+    bad_token: Reply,
+    forbidden: Reply,
+    bad_method: Reply,
+}
+
+impl Texts {
+    fn new() -> Texts {
+        let text = |status, body| {
+            let uncached = HeaderValue::from_static("no-store");
+            Reply::text(status, body).with(CACHE_CONTROL, uncached)
+        };
+        let challenge = |value| {
+            let value = HeaderValue::from_static(value);
+            text(StatusCode::UNAUTHORIZED, "Unauthorized\n").with(WWW_AUTHENTICATE, value)
+        };
+        Texts {
+            ok: Reply::text(StatusCode::OK, "OK\n"),
+            not_found: Reply::text(StatusCode::NOT_FOUND, "Not found\n"),
+            // RFC 6750, 3.1: no error code when the request has no token at all.
+            no_token: challenge("Bearer"),
+            bad_token: challenge("Bearer error=\"invalid_token\""),
+            forbidden: text(StatusCode::FORBIDDEN, "Forbidden\n"),
+            bad_method: text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n")
+                .with(ALLOW, HeaderValue::from_static("GET, HEAD")),
+        }
+    }
+}
+
+impl Gate {
+    /// A gate without known tokens.
+    ///
+    /// # Errors
+    /// The name of a service is no value of a header.
+    pub fn new(
+        endpoint: &str,
+        services: Vec<Service>,
+        tokens: Tokens,
+        stats: Arc<GateStats>,
+        log: Arc<Log>,
+    ) -> Result<Gate, String> {
+        let answered = services.into_iter().map(|service| {
+            let user = HeaderValue::from_bytes(service.id.as_bytes())
+                .map_err(|_| format!("{:?} cannot be the value of a header", service.id))?;
+            let reply = Reply::text(StatusCode::OK, "OK\n").with(USER, user);
+            Ok((service, reply))
+        });
+        Ok(Gate {
+            endpoint: endpoint.to_owned(),
+            services: answered.collect::<Result<_, String>>()?,
+            tokens,
+            stats,
+            log,
+            texts: Texts::new(),
+        })
+    }
+
+    /// Whether the service may make the request whose original target and method these headers
+    /// name.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn decide(&self, service: usize, headers: &HeaderMap) -> Result<(), Why> {
+        let (service, _) =
+            self.services.get(service).ok_or_else(|| Why::Token("no such service".to_owned()))?;
+        let uri = single(headers, &URI).ok_or(Why::Header("X-Original-URI"))?.as_bytes();
+        let paths = service.rules.iter().map(|rule| &rule.path);
+        uri_path::check(uri, paths).map_err(Why::Path)?;
+        if service.rules.iter().all(|rule| rule.methods.is_empty()) {
+            return Ok(());
+        }
+        let method = single(headers, &METHOD).ok_or(Why::Header("X-Original-Method"))?;
+        let fits = |rule: &&Rule| {
+            rule.methods.is_empty()
+                || rule.methods.iter().any(|m| m.as_bytes() == method.as_bytes())
+        };
+        let paths = service.rules.iter().filter(fits).map(|rule| &rule.path);
+        uri_path::check(uri, paths).map_err(|_| Why::Method)
+    }
+
+    /// The answer for a service that the token has named.
+    pub fn answer(&self, service: usize, headers: &HeaderMap) -> Reply {
+        match (self.decide(service, headers), self.services.get(service)) {
+            (Ok(()), Some((_, reply))) => {
+                self.stats.allowed.fetch_add(1, Relaxed);
+                reply.clone()
+            }
+            (decided, known) => {
+                self.stats.forbidden.fetch_add(1, Relaxed);
+                let why = decided.err().map(|why| why.to_string()).unwrap_or_default();
+                self.note(403, &why, known.map_or("", |(service, _)| &service.id), headers);
+                self.texts.forbidden.clone()
+            }
+        }
+    }
+
+    /// The answer to a token that the verifier refused, for the reason given.
+    pub fn refuse(&self, why: &str, headers: &HeaderMap) -> Reply {
+        self.stats.unauthorized.fetch_add(1, Relaxed);
+        self.note(401, why, "", headers);
+        self.texts.bad_token.clone()
+    }
+
+    /// Logs a refusal, unless there were many in this second. Nothing of the token is shown, nor
+    /// of the query, which may hold secrets.
+    fn note(&self, status: u64, why: &str, user: &str, headers: &HeaderMap) {
+        let (stats, now) = (&self.stats, unix_time_s() as u64);
+        if stats.second.swap(now, Relaxed) != now {
+            stats.lines.store(0, Relaxed);
+        }
+        if stats.lines.fetch_add(1, Relaxed) >= LINES_PER_S {
+            stats.unlogged.fetch_add(1, Relaxed);
+            return;
+        }
+        let uri = headers.get(&URI).map_or(&b""[..], |value| value.as_bytes());
+        let path = uri.split(|&byte| byte == b'?').next().unwrap_or_default();
+        let mut line = Log::line("info", "Refused").number("status", status).text("reason", why);
+        if !user.is_empty() {
+            line = line.text("user", user);
+        }
+        let line = line.bytes("path", &path[..path.len().min(LOGGED_BYTES)]);
+        self.log.write(&line.end());
+    }
+
+    fn of_token(&self, head: &Parts) -> Option<Reply> {
+        let token = match token_of(&head.headers) {
+            Ok(token) => token,
+            Err(None) => {
+                self.refuse("no Authorization header", &head.headers);
+                return Some(self.texts.no_token.clone());
+            }
+            Err(Some(why)) => return Some(self.refuse(why, &head.headers)),
+        };
+        let found = self.tokens.find(token, unix_time_s())?;
+        self.stats.hits.fetch_add(1, Relaxed);
+        Some(match found {
+            Found::Good(service) => self.answer(service, &head.headers),
+            Found::Bad => {
+                self.stats.unauthorized.fetch_add(1, Relaxed);
+                self.texts.bad_token.clone()
+            }
+        })
+    }
+}
+
+impl Quick for Gate {
+    fn quick(&self, head: &Parts) -> Option<Reply> {
+        let path = head.uri.path();
+        let probe = path == "/" || path == "/live";
+        if head.uri.scheme().is_some() || !(probe || path == self.endpoint) {
+            return Some(self.texts.not_found.clone());
+        }
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return Some(self.texts.bad_method.clone());
+        }
+        if probe { Some(self.texts.ok.clone()) } else { self.of_token(head) }
+    }
+}
+
+/// The one value of a header.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value),
+        _ => None,
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750, 2.1) when it has the form of a compact
+/// JWS (RFC 7515, 7.1): three parts of base64url.
+///
+/// # Errors
+/// Why there is none; `None` when there is no such header at all.
+pub fn token_of(headers: &HeaderMap) -> Result<&[u8], Option<&'static str>> {
+    if !headers.contains_key(AUTHORIZATION) {
+        return Err(None);
+    }
+    let value = single(headers, &AUTHORIZATION)
+        .ok_or(Some("more than one Authorization header"))?
+        .as_bytes();
+    let token = match value.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token,
+        _ => return Err(Some("the Authorization header is no Bearer token")),
+    };
+    if token.len() > TOKEN_BYTES {
+        return Err(Some("the token is over 16384 characters"));
+    }
+    let (mut dots, mut length) = (0, 0);
+    for &byte in token {
+        match byte {
+            b'.' if length > 0 => {
+                dots += 1;
+                length = 0;
+            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => length += 1,
+            _ => return Err(Some("the token is not three parts of base64url")),
+        }
+    }
+    if dots == 2 && length > 0 {
+        Ok(token)
+    } else {
+        Err(Some("the token is not three parts of base64url"))
+    }
+}
