@@ -39,14 +39,10 @@ class Server:
         import socket
 
         deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
+        with socket.socket() as probe:
+            while probe.connect_ex(("127.0.0.1", self.port)):
                 assert time.monotonic() < deadline, self.process.args
                 time.sleep(0.05)
-            else:
-                return
 
     def cpu_s(self) -> float:
         """CPU seconds so far of the process and its children."""

@@ -190,6 +190,7 @@ impl Watched {
     }
 }
 
+/// Not vectored: heads and bodies are small, and one copy costs less than a second piece.
 impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -201,22 +202,6 @@ impl AsyncWrite for Watched {
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         };
         self.wrote(done)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let done = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
-        };
-        self.wrote(done)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
