@@ -82,6 +82,8 @@ def test_a_wrong_configuration_is_one_line_that_names_the_service_and_the_key(
         service("echo", [ED], '["api"]'): "service echo: path api: a path begins with a slash",
         service("echo", [ED], '["/a/../b"]'): "service echo: path /a/../b: ",
         service("echo", [ED], '["/a%2fb"]'): "service echo: path /a%2fb: ",
+        service("echo", [ED], "[3]"): "service echo: paths must be texts or tables",
+        service("echo", [ED], "[{path = '/a', method = 'x'}]"): "path /a: method: no such setting",
         service("echo", [ED], rest="requires = {}"): "service echo: requires: no such setting",
         service("echo", [ED], rest="require = {aud = 3}"): "service echo: require.aud",
         service("echo", [ED], rest="require = []"): "service echo: require",
@@ -136,6 +138,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Any:
         + service("all", [ED], '["/"]')
         + service("below", [ED], '["/dir/", "/file"]')
         + service("get", [ED], rest='methods = ["GET", "HEAD"]')
+        + service("mixed", [ED], '["/free", {path = "/put", methods = ["PUT"]}]')
         + service("aud", [ED], rest='require = {aud = ["api", "web"], iss = "ci"}')
         + service("pss", [RSA], rest="pss = true")
     )
@@ -214,6 +217,14 @@ def test_methods_where_the_service_has_rules_for_them(gate: Deteco) -> None:
         assert gate.status(token, "/api/echo") == 403
         assert gate.status(token, "/api/echo", (method, "GET"), (method, "POST")) == 403
         assert gate.status(ED.token(), "/api/echo", (method, "DELETE")) == 200
+    mixed = ED.token("mixed")
+    for _ in range(2):
+        assert gate.status(mixed, "/free", (method, "DELETE")) == 200
+        assert gate.status(mixed, "/free") == 200
+        assert gate.status(mixed, "/put/x", (method, "PUT")) == 200
+        assert gate.status(mixed, "/put/x", (method, "GET")) == 403
+        assert gate.status(mixed, "/put/x") == 403
+        assert gate.status(mixed, "/free/../put", (method, "PUT")) == 403
 
 
 def test_required_claims(gate: Deteco) -> None:

@@ -140,7 +140,8 @@ Commands:
   [[services]]
   id = "batch"                        # the sub of its tokens, X-Deteco-User of the answer
   paths = ["/api/echo", "/img/"]      # with a slash at the end: only what is below
-  methods = ["GET", "HEAD"]           # all when left out; checks X-Original-Method
+  methods = ["GET", "HEAD"]           # all when left out; checks X-Original-Method. For one path:
+                                      # paths = [{path = "/upload", methods = ["PUT"]}, …]
   public_keys = ['''-----BEGIN PUBLIC KEY-----
   ...
   -----END PUBLIC KEY-----''']        # RSA, EC, Ed25519; PS256 and so on with pss = true

@@ -70,9 +70,8 @@ def work(values: Values, arguments: list[str]) -> int:
     _say("claims", f"good for {ends - now:.0f} s more, since {now - begins:.0f} s")
     if service.require:
         _say("require", ", ".join(sorted(service.require)) + ": as required")
-    _say("paths", ", ".join(service.paths))
-    if service.methods:
-        _say("methods", ", ".join(service.methods))
+    for path, methods in service.rules:
+        _say("path", f"{path} by {', '.join(methods) or 'any method'}")
     refused = state.gate.decide(at, uri, method)
     return _end(403, refused) if refused else _end(200, f"X-Deteco-User: {service.id}")
 

@@ -47,7 +47,7 @@ class State:
             self.gate: TokenGate = TokenGate(
                 log.writer,
                 endpoint,
-                [service.rules() for service in services],
+                [(service.id, service.rules) for service in services],
                 cache_size=cache_size,
                 prune_size=prune_size,
                 after=after.gate if after else None,

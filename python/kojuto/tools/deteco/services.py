@@ -21,31 +21,24 @@ class Service:
 
     Args:
         id: the ``sub`` of its tokens.
-        paths: what it may reach, with all below.
-        methods: upper-case names; empty for all.
+        rules: what it may reach, with all below, and by which methods (upper-case; none for all).
         keys: any of which may have signed a token.
         require: claims a token must have, each with its allowed values.
     """
 
-    __slots__ = ("id", "keys", "methods", "paths", "require")
+    __slots__ = ("id", "keys", "require", "rules")
 
     def __init__(
         self,
         id: str,  # noqa: A002
-        paths: list[str],
-        methods: list[str],
+        rules: list[tuple[str, list[str]]],
         keys: list[Key],
         require: dict[str, list[str]],
     ) -> None:
         self.id = id
-        self.paths = paths
-        self.methods = methods
+        self.rules = rules
         self.keys = keys
         self.require = require
-
-    def rules(self) -> tuple[str, list[tuple[str, list[str]]]]:
-        """As `kojuto._native.TokenGate` takes it."""
-        return self.id, [(path, self.methods) for path in self.paths]
 
 
 def load(path: str) -> list[Service]:
@@ -111,11 +104,33 @@ def _service(entry: Any, number: int) -> Service:
         keys += jwt.load_public_keys(
             pem.encode(), f"public_keys entry {position} of {title}", pss=pss
         )
+    rules = _rules(entry, _methods(entry, title), title)
+    return Service(name, rules, keys, _require(entry.get("require", {}), title))
+
+
+def _rules(entry: dict[str, Any], methods: list[str], title: str) -> list[tuple[str, list[str]]]:
+    """Each path with its methods, which are the service's where it names none."""
+    rules: list[tuple[str, list[str]]] = []
+    paths = entry.get("paths")
+    if not isinstance(paths, list) or not paths:
+        raise KojutoError(f"{title}: paths must be a list with at least one path")
+    for item in paths:
+        table = {"path": item} if isinstance(item, str) else item
+        if not isinstance(table, dict) or not isinstance(table.get("path"), str):
+            raise KojutoError(
+                f"{title}: paths must be texts or tables such as {{path = '/a', methods = ['GET']}}"
+            )
+        if extra := set(table) - {"path", "methods"}:
+            raise KojutoError(f"{title}: path {table['path']}: {min(extra)}: no such setting")
+        rules.append((table["path"], _methods(table, title) or methods))
+    return rules
+
+
+def _methods(entry: dict[str, Any], title: str) -> list[str]:
     methods = _texts(entry, "methods", title) if "methods" in entry else []
     if any(not (m.isascii() and m.isalpha() and m.isupper()) for m in methods):
         raise KojutoError(f"{title}: methods are upper-case names such as GET")
-    paths = _texts(entry, "paths", title)
-    return Service(name, paths, methods, keys, _require(entry.get("require", {}), title))
+    return methods
 
 
 def _texts(entry: dict[str, Any], member: str, title: str) -> list[str]:

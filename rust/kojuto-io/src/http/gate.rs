@@ -167,18 +167,19 @@ impl Gate {
         let (service, _) =
             self.services.get(service).ok_or_else(|| Why::Token("no such service".to_owned()))?;
         let uri = single(headers, &URI).ok_or(Why::Header("X-Original-URI"))?.as_bytes();
-        let paths = service.rules.iter().map(|rule| &rule.path);
-        uri_path::check(uri, paths).map_err(Why::Path)?;
-        if service.rules.iter().all(|rule| rule.methods.is_empty()) {
-            return Ok(());
+        let under = |fits: &dyn Fn(&Rule) -> bool| {
+            uri_path::check(uri, service.rules.iter().filter(|r| fits(r)).map(|rule| &rule.path))
+        };
+        match under(&|rule| rule.methods.is_empty()) {
+            Ok(()) => return Ok(()),
+            Err(why) if service.rules.iter().all(|rule| rule.methods.is_empty()) => {
+                return Err(Why::Path(why));
+            }
+            Err(_) => under(&|_| true).map_err(Why::Path)?,
         }
         let method = single(headers, &METHOD).ok_or(Why::Header("X-Original-Method"))?;
-        let fits = |rule: &&Rule| {
-            rule.methods.is_empty()
-                || rule.methods.iter().any(|m| m.as_bytes() == method.as_bytes())
-        };
-        let paths = service.rules.iter().filter(fits).map(|rule| &rule.path);
-        uri_path::check(uri, paths).map_err(|_| Why::Method)
+        under(&|rule| rule.methods.iter().any(|known| known.as_bytes() == method.as_bytes()))
+            .map_err(|_| Why::Method)
     }
 
     /// The answer for a service that the token has named.
@@ -234,7 +235,11 @@ impl Gate {
             }
             Err(Some(why)) => return Some(self.refuse(why, &head.headers)),
         };
-        let found = self.tokens.find(token, unix_time_s())?;
+        let Some(found) = self.tokens.find(token, unix_time_s()) else {
+            // What is known has been looked at; only now the form is worth the time.
+            return (!is_compact(token))
+                .then(|| self.refuse("the token is not three parts of base64url", &head.headers));
+        };
         self.stats.hits.fetch_add(1, Relaxed);
         Some(match found {
             Found::Good(service) => self.answer(service, &head.headers),
@@ -269,25 +274,28 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
     }
 }
 
-/// The token of `Authorization: Bearer TOKEN` (RFC 6750, 2.1) when it has the form of a compact
-/// JWS (RFC 7515, 7.1): three parts of base64url.
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750, 2.1).
 ///
 /// # Errors
 /// Why there is none; `None` when there is no such header at all.
-pub fn token_of(headers: &HeaderMap) -> Result<&[u8], Option<&'static str>> {
+fn token_of(headers: &HeaderMap) -> Result<&[u8], Option<&'static str>> {
     if !headers.contains_key(AUTHORIZATION) {
         return Err(None);
     }
     let value = single(headers, &AUTHORIZATION)
         .ok_or(Some("more than one Authorization header"))?
         .as_bytes();
-    let token = match value.split_at_checked(7) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token,
-        _ => return Err(Some("the Authorization header is no Bearer token")),
-    };
-    if token.len() > TOKEN_BYTES {
-        return Err(Some("the token is over 16384 characters"));
+    match value.split_at_checked(7) {
+        Some((_, token)) if token.len() > TOKEN_BYTES => {
+            Err(Some("the token is over 16384 characters"))
+        }
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(token),
+        _ => Err(Some("the Authorization header is no Bearer token")),
     }
+}
+
+/// Whether a token has the form of a compact JWS (RFC 7515, 7.1): three parts of base64url.
+fn is_compact(token: &[u8]) -> bool {
     let (mut dots, mut length) = (0, 0);
     for &byte in token {
         match byte {
@@ -296,12 +304,8 @@ pub fn token_of(headers: &HeaderMap) -> Result<&[u8], Option<&'static str>> {
                 length = 0;
             }
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => length += 1,
-            _ => return Err(Some("the token is not three parts of base64url")),
+            _ => return false,
         }
     }
-    if dots == 2 && length > 0 {
-        Ok(token)
-    } else {
-        Err(Some("the token is not three parts of base64url"))
-    }
+    dots == 2 && length > 0
 }

@@ -20,7 +20,7 @@ mod worker;
 
 pub use access_log::LogSink;
 pub use answers::{Answers, Entry};
-pub use gate::{Gate, GateStats, Rule, Service, Why, token_of};
+pub use gate::{Gate, GateStats, Rule, Service, Why};
 pub use message::{Quick, Reply, Request, Slow};
 pub use options::{Options, Stats};
 pub use server::Server;
