@@ -57,7 +57,7 @@ impl Answers {
 }
 
 impl Quick for Answers {
-    fn quick(&self, head: &Parts) -> Option<Reply> {
+    fn quick(&self, head: &Parts, _remote: &str) -> Option<Reply> {
         if head.method != Method::GET && head.method != Method::HEAD {
             return None;
         }

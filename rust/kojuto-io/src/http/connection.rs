@@ -230,7 +230,7 @@ impl Answerer {
         state.enter(Phase::Answer, Duration::ZERO);
         let (head, body) = request.into_parts();
         let logged = shared.access_log().map(|log| (log, Entry::new(&head), Instant::now()));
-        let reply = match shared.quick(&head) {
+        let reply = match shared.quick(&head, &self.remote) {
             Some(reply) => {
                 shared.stats.quick.fetch_add(1, Relaxed);
                 reply

@@ -252,7 +252,7 @@ impl Gate {
 }
 
 impl Quick for Gate {
-    fn quick(&self, head: &Parts) -> Option<Reply> {
+    fn quick(&self, head: &Parts, _remote: &str) -> Option<Reply> {
         let path = head.uri.path();
         let probe = path == "/" || path == "/live";
         if head.uri.scheme().is_some() || !(probe || path == self.endpoint) {

@@ -92,8 +92,8 @@ impl Reply {
 
 /// Answers that are at hand: asked first, on the thread of the connection, so it must not wait.
 pub trait Quick: Send + Sync {
-    /// The answer, or `None` when somebody else must be asked.
-    fn quick(&self, head: &Parts) -> Option<Reply>;
+    /// The answer, or `None` when somebody else must be asked. `remote` is that of [`Request`].
+    fn quick(&self, head: &Parts, remote: &str) -> Option<Reply>;
 }
 
 /// Answers that take time, on threads of their own.

@@ -41,8 +41,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn quick(&self, head: &Parts) -> Option<Reply> {
-        self.quick.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.quick(head)
+    pub(super) fn quick(&self, head: &Parts, remote: &str) -> Option<Reply> {
+        self.quick.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.quick(head, remote)
     }
 
     pub(super) fn access_log(&self) -> Option<&AccessLog> {
