@@ -18,6 +18,7 @@ pub mod json_line;
 pub mod lines;
 pub mod log_name;
 pub mod ltsv;
+pub mod membership;
 pub mod mysql;
 pub mod newlines;
 pub mod number;

@@ -1,0 +1,160 @@
+//! Whose address it is that a reverse proxy asks about.
+
+use std::net::IpAddr;
+
+use super::members::read_ip;
+use crate::cidr::Cidr;
+
+/// The header in which a trusted proxy names its client. The other one is never looked at: the
+/// client may have written it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressHeader {
+    /// `X-Real-IP`: one address.
+    RealIp,
+    /// `X-Forwarded-For`: a list to which each proxy adds what it saw; the last address that is
+    /// no trusted proxy's counts.
+    ForwardedFor,
+}
+
+impl AddressHeader {
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            AddressHeader::RealIp => "x-real-ip",
+            AddressHeader::ForwardedFor => "x-forwarded-for",
+        }
+    }
+}
+
+/// What is believed of those who ask.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Whose headers and arguments are believed.
+    pub trusted: Vec<Cidr>,
+    /// Where they name their client.
+    pub header: AddressHeader,
+}
+
+impl Client {
+    /// Whether `remote`, an IP address or the mark of a UNIX socket, is believed.
+    pub fn trusts(&self, remote: &str) -> bool {
+        match read_ip(remote) {
+            Some(ip) => self.trusts_ip(ip),
+            None => remote.starts_with("unix:"),
+        }
+    }
+
+    fn trusts_ip(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|range| range.contains(ip))
+    }
+
+    /// The address that is asked about.
+    ///
+    /// `named` is the argument `ip` and `headers` are all values of the header, in their order.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub fn address<'a>(
+        &self,
+        remote: &str,
+        named: Option<&str>,
+        headers: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<String, String> {
+        if !self.trusts(remote) {
+            return match named {
+                None => Ok(remote.to_owned()),
+                Some(_) => Err(format!("{remote} is no trusted proxy and may not name an ip")),
+            };
+        }
+        if let Some(named) = named {
+            return Ok(named.to_owned());
+        }
+        let mut values: Vec<&str> = Vec::new();
+        for value in headers {
+            let value = std::str::from_utf8(value);
+            values.push(value.map_err(|_| format!("{} is no text", self.header.name()))?);
+        }
+        let found = match self.header {
+            AddressHeader::RealIp if values.len() > 1 => {
+                return Err("there are several headers x-real-ip".to_owned());
+            }
+            AddressHeader::RealIp => values.first().map(|value| value.trim()),
+            AddressHeader::ForwardedFor => self.last_client(&values),
+        };
+        match found {
+            Some(text) if read_ip(text).is_some() => Ok(text.to_owned()),
+            Some(_) => Err(format!("{} names no address", self.header.name())),
+            None => Err(format!("the proxy {remote} sent no header {}", self.header.name())),
+        }
+    }
+
+    fn last_client<'a>(&self, values: &[&'a str]) -> Option<&'a str> {
+        let mut first = None;
+        for value in values.iter().rev() {
+            for text in value.rsplit(',') {
+                let text = text.trim();
+                match read_ip(text) {
+                    Some(ip) if self.trusts_ip(ip) => first = Some(text),
+                    _ => return Some(text),
+                }
+            }
+        }
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(header: AddressHeader) -> Client {
+        let trusted = ["127.0.0.0/8", "::1", "10.1.0.0/16"].map(|r| r.parse().unwrap()).to_vec();
+        Client { trusted, header }
+    }
+
+    fn asked(header: AddressHeader, remote: &str, values: &[&str]) -> Result<String, String> {
+        client(header).address(remote, None, values.iter().map(|v| v.as_bytes()))
+    }
+
+    #[test]
+    fn headers_count_from_trusted_proxies_only() {
+        use AddressHeader::{ForwardedFor, RealIp};
+        let found = |text: &str| Ok(text.to_owned());
+        assert_eq!(asked(RealIp, "127.0.0.1", &["192.0.2.7"]), found("192.0.2.7"));
+        assert_eq!(asked(RealIp, "unix:", &[" 2001:db8::7 "]), found("2001:db8::7"));
+        assert_eq!(asked(RealIp, "192.0.2.1", &["192.0.2.7"]), found("192.0.2.1"));
+        assert_eq!(asked(ForwardedFor, "192.0.2.1", &["192.0.2.7"]), found("192.0.2.1"));
+        let chain = ["6.6.6.6, 192.0.2.7", "10.1.2.3 ,127.0.0.1"];
+        assert_eq!(asked(ForwardedFor, "127.0.0.1", &chain), found("192.0.2.7"));
+        assert_eq!(asked(ForwardedFor, "127.0.0.1", &["10.1.2.3"]), found("10.1.2.3"));
+    }
+
+    #[test]
+    fn what_names_no_single_address_is_refused() {
+        use AddressHeader::{ForwardedFor, RealIp};
+        for (header, values) in [
+            (RealIp, &[][..]),
+            (RealIp, &[""]),
+            (RealIp, &["192.0.2.7", "192.0.2.8"]),
+            (RealIp, &["192.0.2.7, 192.0.2.8"]),
+            (RealIp, &["web.example"]),
+            (ForwardedFor, &[]),
+            (ForwardedFor, &[""]),
+            (ForwardedFor, &["192.0.2.7, unknown"]),
+            (ForwardedFor, &["192.0.2.7,"]),
+            (ForwardedFor, &["192.0.2.7, 10.1.2.3:80, 127.0.0.1"]),
+        ] {
+            assert!(asked(header, "127.0.0.1", values).is_err(), "{header:?} {values:?}");
+        }
+        let text: &[u8] = b"\xff";
+        assert!(client(RealIp).address("::1", None, [text].into_iter()).is_err());
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_may_name_an_address_in_the_query() {
+        let client = client(AddressHeader::RealIp);
+        let none = || std::iter::empty::<&[u8]>();
+        assert_eq!(client.address("::1", Some("192.0.2.9"), none()), Ok("192.0.2.9".to_owned()));
+        assert!(client.address("192.0.2.1", Some("192.0.2.9"), none()).is_err());
+    }
+}

@@ -1,0 +1,13 @@
+//! Which addresses a Consul service has, and how a question about one of them is asked and
+//! answered over HTTP.
+
+mod client;
+mod members;
+mod question;
+
+pub use client::{AddressHeader, Client};
+pub use members::{Address, Members};
+pub use question::{Asked, Flavour, Question, body_no, body_problem, read};
+
+/// The body of a yes.
+pub const BODY_YES: &str = "{\"error\":0}\n";
