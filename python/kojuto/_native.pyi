@@ -492,6 +492,7 @@ def rotate_lines(
     fsync_s: float | None = None,
     stop_timeout_s: float = 10.0,
     ignore_int: bool = False,
+    signals: bool = True,
     input_fd: int = 0,
     output_fd: int = 1,
 ) -> tuple[int, int, int]:
@@ -514,6 +515,7 @@ def rotate_lines(
         fsync_s: how often lines are made durable.
         stop_timeout_s: how long a disk that refuses is tried after SIGTERM.
         ignore_int: leave SIGINT alone.
+        signals: whether signals mean anything; without them only the end of the input ends it.
         input_fd: read from.
         output_fd: written to without a directory.
 

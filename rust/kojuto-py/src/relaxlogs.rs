@@ -27,7 +27,7 @@ fn check_log_pattern(text: &str) -> PyResult<()> {
     directory, on_event, *, pattern="log.%Y%m%d%H%M", mode=0o644, rotation_minutes=60,
     max_size=None, max_age_s=None, max_files=None, max_total=None, compress=None,
     with_time=false, buffer=64_000_000, on_full="block", fsync_s=None, stop_timeout_s=10.0,
-    ignore_int=false, input_fd=0, output_fd=1
+    ignore_int=false, signals=true, input_fd=0, output_fd=1
 ))]
 #[allow(clippy::too_many_arguments)]
 fn rotate_lines(
@@ -48,6 +48,7 @@ fn rotate_lines(
     fsync_s: Option<f64>,
     stop_timeout_s: f64,
     ignore_int: bool,
+    signals: bool,
     input_fd: i32,
     output_fd: i32,
 ) -> PyResult<(i32, u64, u64)> {
@@ -69,8 +70,8 @@ fn rotate_lines(
         fsync: fsync_s.map(seconds),
         stop_timeout: seconds(stop_timeout_s),
     };
-    let caught: Vec<i32> =
-        SIGNALS.into_iter().filter(|&signal| !(ignore_int && signal == SIGNALS[1])).collect();
+    let wanted = |signal: i32| signals && !(ignore_int && signal == SIGNALS[1]);
+    let caught: Vec<i32> = SIGNALS.into_iter().filter(|&signal| wanted(signal)).collect();
     let signals = Signals::install(&caught).map_err(to_py)?;
     let mut tell = |text: String| {
         Python::attach(|py| {
