@@ -918,7 +918,7 @@ class HttpServer:
         sockets: Sequence[int],
         answer: Callable[[HttpRequest], tuple[int, Sequence[tuple[str, str]], str | bytes]],
         *,
-        at_hand: HttpAnswers | TokenGate | None = None,
+        at_hand: HttpAnswers | TokenGate | Membership | None = None,
         header_timeout_s: float = 10.0,
         idle_timeout_s: float = 75.0,
         write_timeout_s: float = 30.0,
@@ -930,7 +930,7 @@ class HttpServer:
         queue: int = 1024,
         access_log: Callable[[bytes], object] | None = None,
     ) -> HttpServer: ...
-    def set_at_hand(self, at_hand: HttpAnswers | TokenGate | None) -> None:
+    def set_at_hand(self, at_hand: HttpAnswers | TokenGate | Membership | None) -> None:
         """Put other answers at hand; each request sees the old ones or the new ones."""
 
     def stop(self) -> None:
@@ -950,6 +950,71 @@ class HttpServer:
         connections cut by a time-out (``timeouts``) or ended by an error or a request that is
         none (``errors``); ``pauses`` in accepting; ``log_dropped`` lines.
         """
+
+@final
+class Membership:
+    """The addresses of watched Consul services, and the answers that follow from them.
+
+    A key is what Consul is asked: ``/v1/health/service/web?passing&dc=tokyo``. May be used from
+    any thread, also as what a `HttpServer` has at hand.
+
+    Args:
+        trusted: address ranges of proxies that are believed; UNIX sockets always are.
+        header: ``X-Real-IP`` or ``X-Forwarded-For``, where they name their client.
+        stale_limit_s: how long a set may be used once Consul is away.
+
+    Raises:
+        ValueError: an argument is none of its values.
+    """
+
+    def __new__(
+        cls, *, trusted: Sequence[str], header: str, stale_limit_s: float = 0.0
+    ) -> Membership: ...
+    @staticmethod
+    def key(service: str, query: str) -> str:
+        """The key of a service with the parameters of a query (``dc=tokyo&tag=blue``).
+
+        Raises:
+            ValueError: the name or a parameter is none.
+        """
+
+    @staticmethod
+    def problem(status: int, message: str) -> tuple[int, list[tuple[str, str]], bytes]:
+        """An answer that says what is wrong, as (status, headers, body)."""
+
+    def watch(self, key: str) -> None:
+        """Make a place for a key."""
+
+    def unwatch(self, key: str) -> None:
+        """Forget a key."""
+
+    def put(self, key: str, addresses: Sequence[str]) -> bool:
+        """Put the addresses that Consul has told; whether they are others than before."""
+
+    def away(self, key: str) -> None:
+        """Consul is away from now on, if it was not already."""
+
+    def refuse(self, key: str) -> None:
+        """Consul refuses to tell: what was known is not used any more."""
+
+    def idle_s(self, key: str) -> float | None:
+        """How long nobody has asked about a key; None when it is not watched."""
+
+    def state(self, key: str) -> tuple[int | None, float | None] | None:
+        """How many addresses are known, and how long Consul has been away (None: it is there)."""
+
+    def ask(
+        self, request: HttpRequest
+    ) -> tuple[str | None, tuple[int, list[tuple[str, str]], bytes] | None]:
+        """The answer to a request (None and the answer), or the key to watch (it and None)."""
+
+    def ask_of(
+        self, request: HttpRequest, addresses: Sequence[str]
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The answer to a request if these are the service's addresses."""
+
+    def counts(self) -> dict[str, int]:
+        """Answers given: ``yes``, ``no``, of these ``stale``; ``refused`` requests."""
 
 def parse_proxy_header(data: bytes) -> tuple[str, dict[str, Any] | None]:
     """Read the PROXY protocol header (version 1 or 2) at the front of a stream.

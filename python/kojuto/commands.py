@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ppdp": ("kojuto.tools.ppdp", "TCP relay: PROXY protocol, balancing, traffic dump"),
     "motarei": ("kojuto.tools.motarei", "TCP relay to the newest Docker container: hot deploy"),
     "deteco": ("kojuto.tools.deteco", "checks JWTs for nginx auth_request"),
+    "consul-service-has-ip": (
+        "kojuto.tools.consul_service_has_ip",
+        "HTTP: is this address in that Consul service? For nginx's auth_request too",
+    ),
     "myps": ("kojuto.tools.myps", "grep, kill and watch the threads of a MySQL server"),
 }
 

@@ -65,9 +65,10 @@ class AccessLog:
 
     def close(self) -> None:
         """Write what was taken and end."""
-        if self._thread is not None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
             os.close(self._writer)
-            self._thread.join(END_S)
+            thread.join(END_S)
 
     def _run(self) -> None:
         from time import sleep

@@ -71,6 +71,7 @@ def run(
     *,
     shutdown_timeout_s: float,
     on_hangup: Callable[[], None] | None = None,
+    finish: Callable[[], None] | None = None,
 ) -> int:
     """Serve until a signal ends it.
 
@@ -83,6 +84,7 @@ def run(
         log: told of each step.
         shutdown_timeout_s: how long open connections may go on.
         on_hangup: what SIGHUP does; nothing when left out.
+        finish: done at the very end, when a SIGTERM that is repeated cannot interrupt it yet.
 
     Returns:
         The exit status: 0 after SIGTERM, 130 after SIGINT.
@@ -111,6 +113,10 @@ def run(
         server.abort()
         server.wait(10)
     finally:
+        if finish is not None:
+            finish()
+            while signal.sigtimedwait(WATCHED, 0) is not None:
+                pass  # told again meanwhile
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
     return status
 

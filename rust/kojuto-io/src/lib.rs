@@ -8,6 +8,7 @@ pub mod http;
 pub mod log_dir;
 pub mod log_input;
 pub mod log_keep;
+pub mod membership;
 pub mod parallel;
 pub mod ping;
 pub mod pump;

@@ -11,6 +11,7 @@ use kojuto_core::uri_path::Allowed;
 use kojuto_io::http::{
     self, Entry, Gate, LogSink, Options, Quick, Reply, Rule, Service, Slow, Tokens,
 };
+use kojuto_io::membership;
 use kojuto_io::relay::Log;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -18,6 +19,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::errors::to_py;
 use crate::job;
+use crate::membership::Membership;
 use crate::relay::LogWriter;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -29,7 +31,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// A whole request.
 #[pyclass(module = "kojuto._native", frozen)]
-struct HttpRequest(http::Request);
+pub(crate) struct HttpRequest(pub(crate) http::Request);
 
 #[pymethods]
 impl HttpRequest {
@@ -84,6 +86,16 @@ impl From<Content> for Vec<u8> {
 }
 
 type Headers = Vec<(String, String)>;
+
+/// An answer as Python has it.
+pub(crate) type Given = (u16, Headers, Vec<u8>);
+
+/// The opposite of [`reply`].
+pub(crate) fn given(reply: &Reply) -> Given {
+    let headers = reply.headers().iter();
+    let headers = headers.map(|(name, value)| (name.to_string(), latin1(value.as_bytes())));
+    (reply.status().as_u16(), headers.collect(), reply.body().to_vec())
+}
 
 fn reply(status: u16, headers: &Headers, body: Content) -> PyResult<Reply> {
     Reply::new(status, headers, Vec::from(body)).map_err(PyValueError::new_err)
@@ -274,6 +286,7 @@ struct HttpServer(http::Server);
 enum AtHand<'py> {
     Answers(PyRef<'py, HttpAnswers>),
     Gate(PyRef<'py, TokenGate>),
+    Membership(PyRef<'py, Membership>),
 }
 
 impl AtHand<'_> {
@@ -281,6 +294,7 @@ impl AtHand<'_> {
         match self {
             AtHand::Answers(answers) => Arc::<http::Answers>::clone(&answers.0),
             AtHand::Gate(gate) => Arc::<Gate>::clone(&gate.0),
+            AtHand::Membership(table) => Arc::<membership::Membership>::clone(&table.0),
         }
     }
 }

@@ -6,6 +6,7 @@ mod follow;
 mod http;
 mod incr_rate;
 mod job;
+mod membership;
 mod numbers;
 mod ping;
 mod postfix;
@@ -25,6 +26,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     access::register(module)?;
     http::register(module)?;
     incr_rate::register(module)?;
+    membership::register(module)?;
     numbers::register(module)?;
     postfix::register(module)?;
     ping::register(module)?;

@@ -1,0 +1,397 @@
+"""``consul-service-has-ip``: is this address in that Consul service? Over HTTP."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kojuto.common import cli, listen, service, units
+from kojuto.common.cli import Command, Option, Values
+from kojuto.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kojuto.common.accesslog import AccessLog
+    from kojuto.common.logs import Logger
+    from kojuto.tools.consul_service_has_ip.consul import Settings
+    from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
+
+MAX_WAIT_S = 600.0
+"""Consul waits no longer (its documentation, "Blocking Queries")."""
+IDLE_TIMEOUT_S = 75.0
+THREADS = 32
+"""Requests that may wait for Consul at a time; more queue."""
+
+
+def _endpoint(text: str) -> Endpoint:
+    from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
+
+    return Endpoint(text)
+
+
+def _rule(text: str) -> str:
+    from kojuto.tools.consul_service_has_ip.consul import picker
+
+    picker(text)
+    return text
+
+
+def _wait(text: str) -> float:
+    value = units.duration(text)
+    if not 1 <= value <= MAX_WAIT_S:
+        raise ValueError("from 1s to 10m")
+    return value
+
+
+def _service(text: str) -> str:
+    from kojuto._native import Membership
+
+    name, _, query = text.partition("?")
+    return Membership.key(name, query)
+
+
+def _ranges(text: str) -> list[str]:
+    from kojuto.common.relay import check_ranges
+
+    return check_ranges(text)
+
+
+COMMAND = Command(
+    "consul-service-has-ip",
+    "Answers over HTTP whether an address belongs to a passing instance of a Consul service. Each "
+    "service that is asked about is watched, so that answers come from memory.",
+    [
+        Option(
+            "--consul-api-endpoint",
+            metavar="URL",
+            read=_endpoint,
+            help="where Consul's HTTP API is, http://127.0.0.1:8500; CONSUL_HTTP_ADDR when it is "
+            "not given",
+        ),
+        Option(
+            "-l",
+            "--listen",
+            metavar="IP",
+            default="0.0.0.0",  # noqa: S104
+            help="the address to accept on when neither Server::Starter nor systemd hands a socket "
+            "down",
+        ),
+        Option(
+            "-p",
+            "--port",
+            metavar="PORT",
+            read=units.integer(0, 65535),
+            default=3000,
+            help="the port to accept on",
+        ),
+        Option(
+            "--read-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=30.0,
+            help="for a request to come in whole",
+        ),
+        Option(
+            "--write-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=90.0,
+            help="how long a client may refuse to take an answer",
+        ),
+        Option(
+            "--shutdown-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=10.0,
+            help="how long open requests may go on after SIGTERM",
+        ),
+        Option(
+            "--timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=30.0,
+            help="to connect to Consul, and for an answer of it",
+        ),
+        Option(
+            "--access-log-dir",
+            metavar="DIR",
+            default="",
+            help="write an access log (LTSV) to files there, a new one each day; stdout for "
+            "standard output",
+        ),
+        Option(
+            "--access-log-rotate",
+            metavar="DAYS",
+            read=units.integer(0, 36500),
+            default=30,
+            help="remove files of the access log after so many days; 0 keeps them",
+        ),
+        Option(
+            "--metrics-listen",
+            metavar="ADDRESS",
+            read=listen.address,
+            help="answer /metrics (Prometheus) and /live on this address",
+        ),
+        Option(
+            "--stale-if-error",
+            metavar="TIME",
+            read=units.duration,
+            default=0.0,
+            help="while Consul is away, answer so long from what was known, with the header "
+            "X-Consul-Stale: SECONDS; 0 answers 500 at once",
+            group="Consul",
+        ),
+        Option(
+            "--address",
+            metavar="WHICH",
+            read=_rule,
+            default="any",
+            help="an instance's addresses: any (its node's and its own), node, service (its own, "
+            "or its node's when it has none), tagged:NAME (tagged:wan)",
+            group="Consul",
+        ),
+        Option(
+            "--token-file",
+            metavar="FILE",
+            help="holds the ACL token (X-Consul-Token); read again when Consul refuses and at "
+            "SIGHUP; CONSUL_HTTP_TOKEN_FILE and CONSUL_HTTP_TOKEN work too",
+            group="Consul",
+        ),
+        Option(
+            "--ca-file",
+            metavar="FILE",
+            help="verify an https Consul by these certificates (CONSUL_CACERT)",
+            group="Consul",
+        ),
+        Option(
+            "--stale",
+            help="let any Consul server answer, not only the leader (?stale)",
+            group="Consul",
+        ),
+        Option(
+            "--cached",
+            help="let the local agent answer from its cache (?cached)",
+            group="Consul",
+        ),
+        Option(
+            "--service",
+            metavar="NAME",
+            read=_service,
+            repeat=True,
+            help="watch this service from the start and for ever; NAME?dc=tokyo&tag=blue too",
+            group="Consul",
+        ),
+        Option(
+            "--wait",
+            metavar="TIME",
+            read=_wait,
+            default=300.0,
+            help="how long a blocking query waits for a change, 1s to 10m; shorter where "
+            "something between cuts silent connections",
+            group="Consul",
+        ),
+        Option(
+            "--max-watches",
+            metavar="N",
+            read=units.integer(0, 10000),
+            default=200,
+            help="services watched at a time; what comes beyond is asked of Consul each time",
+            group="Consul",
+        ),
+        Option(
+            "--watch-idle",
+            metavar="TIME",
+            read=units.duration,
+            default=600.0,
+            help="stop watching what nobody asked about for so long; 0 for never",
+            group="Consul",
+        ),
+        Option(
+            "--max-answer-size",
+            metavar="SIZE",
+            read=units.sized(1024, 1 << 32),
+            default=64 << 20,
+            help="the largest answer that is taken from Consul, in bytes",
+            group="Consul",
+        ),
+        Option(
+            "--trusted-proxies",
+            metavar="CIDR,…",
+            read=_ranges,
+            default=["127.0.0.0/8", "::1"],
+            help="believe the address header and the argument ip of these, and of UNIX sockets",
+            group="/auth",
+        ),
+        Option(
+            "--address-header",
+            metavar="NAME",
+            default="X-Real-IP",
+            choices=("X-Real-IP", "X-Forwarded-For"),
+            help="the one header that names the client: X-Real-IP, or X-Forwarded-For (the last "
+            "address in it that is no trusted proxy)",
+            group="/auth",
+        ),
+    ],
+    usage="--consul-api-endpoint URL [options]",
+    epilog="""
+GET /has/SERVICE/IP         200 {"error":0}, 404 not in the service, 500 Consul does not tell
+GET /auth?service=SERVICE   the same for nginx's auth_request: 200, 403, 500
+GET /, /live                200 OK
+Both questions take ?dc=, ?tag= (several: all of them), ?filter=, ?ns= and ?partition=.
+
+/auth asks about the client that a trusted proxy names in --address-header, or in the argument
+ip; about the peer itself when that is no trusted proxy. In nginx:
+
+  location /admin/ { auth_request /in-service; … }
+  location = /in-service {
+      internal;
+      proxy_pass http://127.0.0.1:3000/auth?service=bastion;
+      proxy_pass_request_body off;
+      proxy_set_header Content-Length "";
+      proxy_set_header X-Real-IP $remote_addr;
+  }
+
+Example:
+  consul-service-has-ip --consul-api-endpoint http://127.0.0.1:8500 --stale-if-error 5m
+""",
+)
+
+
+def _find_endpoint(values: Values) -> Endpoint:
+    """The endpoint of the option, else of the environment.
+
+    Raises:
+        UsageError: there is none, or it is wrong.
+    """
+    from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
+
+    if values.consul_api_endpoint is not None:
+        endpoint: Endpoint = values.consul_api_endpoint
+        return endpoint
+    text = os.environ.get("CONSUL_HTTP_ADDR", "")
+    if not text:
+        raise UsageError(
+            "--consul-api-endpoint is required",
+            "'consul-service-has-ip --help' lists the options; CONSUL_HTTP_ADDR works too",
+        )
+    tls = os.environ.get("CONSUL_HTTP_SSL", "").lower() in ("1", "t", "true")
+    try:
+        return Endpoint(text, tls=tls)
+    except ValueError as error:
+        raise UsageError(f"CONSUL_HTTP_ADDR: {error}") from None
+
+
+def _settings(values: Values, endpoint: Endpoint) -> Settings:
+    from kojuto.tools.consul_service_has_ip.consul import Settings, picker
+    from kojuto.tools.consul_service_has_ip.endpoint import Token, find_proxy, tls_context
+
+    suffix = ("&stale" if values.stale else "") + ("&cached" if values.cached else "")
+    return Settings(
+        endpoint,
+        Token(values.token_file),
+        picker(values.address),
+        timeout_s=values.timeout,
+        max_bytes=values.max_answer_size,
+        suffix=suffix,
+        tls=tls_context(values.ca_file) if endpoint.tls else None,
+        server_name=os.environ.get("CONSUL_TLS_SERVER_NAME") or None,
+        proxy=find_proxy(endpoint),
+    )
+
+
+def _work(values: Values, _: list[str]) -> int:
+    from kojuto._native import HttpServer, Membership
+    from kojuto.common import exporter
+    from kojuto.common.logs import Logger
+    from kojuto.tools.consul_service_has_ip.server import Answerer, families
+    from kojuto.tools.consul_service_has_ip.watch import Watches
+
+    endpoint = _find_endpoint(values)
+    settings = _settings(values, endpoint)
+    metrics = listen.bind(*values.metrics_listen) if values.metrics_listen else None
+    sockets = listen.sockets((values.listen, values.port))
+    log = Logger()
+    access_log: AccessLog | None = None
+    try:
+        service.hold_signals()
+        service.raise_descriptor_limit()
+        access_log = _open_access_log(values, log)
+        _warn(log, settings)
+        table = Membership(
+            trusted=values.trusted_proxies,
+            header=values.address_header,
+            stale_limit_s=values.stale_if_error,
+        )
+        watches = Watches(
+            table,
+            settings,
+            log,
+            wait_s=values.wait,
+            most=max(values.max_watches, len(values.service)),
+            idle_s=values.watch_idle,
+        )
+        for key in values.service:
+            watches.add(key, pinned=True)
+        server = HttpServer(
+            log.writer,
+            [sock.fileno() for sock in sockets],
+            Answerer(table, watches, values.timeout).answer,
+            at_hand=table,
+            header_timeout_s=values.read_timeout,
+            idle_timeout_s=max(IDLE_TIMEOUT_S, values.read_timeout),
+            write_timeout_s=values.write_timeout,
+            threads=THREADS,
+            access_log=None if access_log is None else access_log.take,
+        )
+        for sock in sockets:
+            log.info("Start listen", listener=listen.name_of(sock), consul=endpoint.name)
+            sock.close()
+        if metrics is not None:
+            exporter.serve(metrics, lambda: families(server, table, watches))
+            log.info("Start metrics", listen=listen.name_of(metrics))
+        return service.run(
+            server,
+            log,
+            shutdown_timeout_s=values.shutdown_timeout,
+            on_hangup=settings.token.again,
+            finish=None if access_log is None else access_log.close,
+        )
+    finally:
+        if access_log is not None:
+            access_log.close()
+        log.close()
+
+
+def _open_access_log(values: Values, log: Logger) -> AccessLog | None:
+    """The access log that the options ask for.
+
+    Raises:
+        KojutoError: its directory cannot be written to.
+    """
+    if not values.access_log_dir:
+        return None
+    from kojuto.common.accesslog import STDOUT, AccessLog
+
+    if values.access_log_dir == STDOUT:
+        cli.must_be_open(1, "standard output")
+    return AccessLog(values.access_log_dir, values.access_log_rotate, log)
+
+
+def _warn(log: Logger, settings: Settings) -> None:
+    if settings.tls is not None and not settings.tls.check_hostname:
+        log.warn("Consul's certificate is not verified: CONSUL_HTTP_SSL_VERIFY is false")
+    endpoint = settings.endpoint
+    local = endpoint.unix is not None or endpoint.host in ("localhost", "127.0.0.1", "::1")
+    if settings.token.text and not endpoint.tls and not local:
+        log.warn("The token goes to Consul unencrypted", consul=endpoint.name)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``consul-service-has-ip`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

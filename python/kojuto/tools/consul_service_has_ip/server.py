@@ -1,0 +1,103 @@
+"""Answering: what the table of members cannot say yet, and the figures."""
+
+from __future__ import annotations
+
+from kojuto.common import exporter
+from kojuto.tools.consul_service_has_ip.consul import ConsulError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kojuto._native import HttpRequest, HttpServer, Membership
+    from kojuto.tools.consul_service_has_ip.watch import Watches
+
+    Reply = tuple[int, Sequence[tuple[str, str]], str | bytes]
+
+
+class Answerer:
+    """Answers the first question about a service, and all of them while Consul is away.
+
+    Args:
+        timeout_s: how long the first answer of Consul is waited for.
+    """
+
+    def __init__(self, table: Membership, watches: Watches, timeout_s: float) -> None:
+        self._table = table
+        self._watches = watches
+        self._timeout_s = timeout_s or 30.0
+
+    def answer(self, request: HttpRequest) -> Reply:
+        """The answer to a request that the table could not give at once."""
+        key, reply = self._table.ask(request)
+        if key is None:
+            assert reply is not None
+            return reply
+        watch = self._watches.add(key)
+        if watch is None:
+            try:
+                return self._table.ask_of(request, self._watches.ask_once(key))
+            except ConsulError as error:
+                return self._table.problem(500, str(error))
+        addresses, why = watch.wait(self._timeout_s)
+        if addresses is not None:
+            return self._table.ask_of(request, addresses)
+        return self._table.problem(500, why)
+
+
+def families(server: HttpServer, table: Membership, watches: Watches) -> list[exporter.Family]:
+    """The metrics."""
+    family = exporter.Family
+    stats, counts = server.stats(), table.counts()
+    known = [(key, state) for key in watches.names() if (state := table.state(key)) is not None]
+    members = family("kojuto_consul_members", "gauge", "Addresses known of a watched service.")
+    away = family(
+        "kojuto_consul_away_seconds", "gauge", "How long Consul has been away; 0 when it is there."
+    )
+    for key, (count, away_s) in known:
+        if count is not None:
+            members.add(count, watch=key)
+        away.add(away_s or 0.0, watch=key)
+    requests = family("kojuto_http_requests_total", "counter", "Requests by status.")
+    for status in ("2xx", "3xx", "4xx", "5xx"):
+        requests.add(stats[status], status=status)
+    rows = [
+        ("kojuto_consul_watches", "gauge", "Services watched now.", len(known)),
+        ("kojuto_consul_answers_total", "counter", "Answers of watches.", watches.answers),
+        ("kojuto_consul_outages_total", "counter", "Outages that watches saw.", watches.failures),
+        (
+            "kojuto_consul_direct_questions_total",
+            "counter",
+            "Questions without a watch, for want of room.",
+            watches.direct,
+        ),
+        (
+            "kojuto_membership_stale_answers_total",
+            "counter",
+            "Answers from before Consul went away.",
+            counts["stale"],
+        ),
+        (
+            "kojuto_membership_refused_total",
+            "counter",
+            "Requests that were no good question.",
+            counts["refused"],
+        ),
+        ("kojuto_http_connections_open", "gauge", "Connections open now.", stats["open"]),
+        ("kojuto_http_connections_total", "counter", "Connections accepted.", stats["accepted"]),
+        ("kojuto_http_quick_total", "counter", "Requests answered at once.", stats["quick"]),
+        ("kojuto_http_refused_total", "counter", "Requests refused: too many.", stats["refused"]),
+        ("kojuto_http_timeouts_total", "counter", "Connections cut for it.", stats["timeouts"]),
+        ("kojuto_http_errors_total", "counter", "Connections that failed.", stats["errors"]),
+        ("kojuto_http_accept_pauses_total", "counter", "Times accepting paused.", stats["pauses"]),
+        (
+            "kojuto_http_log_dropped_total",
+            "counter",
+            "Access-log lines dropped.",
+            stats["log_dropped"],
+        ),
+    ]
+    answers = family("kojuto_membership_answers_total", "counter", "Answers by what they said.")
+    answers.add(counts["yes"], member="yes").add(counts["no"], member="no")
+    singles = [family(name, kind, text).add(value) for name, kind, text, value in rows]
+    return [members, away, requests, answers, *singles]
