@@ -359,7 +359,7 @@ def test_metrics(stage: Stage, consul: Consul) -> None:
     assert values['kojuto_membership_answers_total{member="yes"}'] == "1"
     assert values['kojuto_membership_answers_total{member="no"}'] == "1"
     assert values["kojuto_membership_refused_total"] == "1"
-    assert values['kojuto_http_requests_total{status="4xx"}'] == "2"
+    assert values['kojuto_http_requests_total{code="4xx"}'] == "2"
     assert values["kojuto_http_quick_total"] == "2"
     consul.stop()
 

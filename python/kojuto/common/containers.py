@@ -291,8 +291,8 @@ def _is_new(row: dict[str, Any]) -> bool:
 
 
 def _hint(error: Exception) -> str:
-    text = str(error)
-    if "certificate" in text.lower() or "tls" in text.lower():
+    text = f"{error} {_reason(error)}".lower()
+    if "certificate" in text or "tls" in text:
         return (
             "DOCKER_CERT_PATH needs ca.pem (who signed the engine's certificate), cert.pem and "
             "key.pem (signed by whom the engine trusts)"
@@ -306,5 +306,8 @@ def _reason(error: Exception) -> str:
         if not isinstance(inner, Exception):
             break
         error = inner
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())
+    text = str(getattr(error, "strerror", None) or error or type(error).__name__)
+    if "EOF occurred" in text:
+        # The engine may hang up before its alert is read (TLS 1.3, RFC 8446, 4.4.2.4).
+        return "the engine ended the TLS handshake, as for a certificate it does not trust"
+    return " ".join(text.split())

@@ -115,8 +115,8 @@ def run(
     finally:
         if finish is not None:
             finish()
-            while signal.sigtimedwait(WATCHED, 0) is not None:
-                pass  # told again meanwhile
+        while signal.sigtimedwait(WATCHED, 0) is not None:
+            pass  # told again meanwhile, which is no reason to end by a signal now
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
     return status
 

@@ -48,7 +48,7 @@ class Answerer:
 def families(server: HttpServer, table: Membership, watches: Watches) -> list[exporter.Family]:
     """The metrics."""
     family = exporter.Family
-    stats, counts = server.stats(), table.counts()
+    counts = table.counts()
     known = [(key, state) for key in watches.names() if (state := table.state(key)) is not None]
     members = family("kojuto_consul_members", "gauge", "Addresses known of a watched service.")
     away = family(
@@ -58,9 +58,6 @@ def families(server: HttpServer, table: Membership, watches: Watches) -> list[ex
         if count is not None:
             members.add(count, watch=key)
         away.add(away_s or 0.0, watch=key)
-    requests = family("kojuto_http_requests_total", "counter", "Requests by status.")
-    for status in ("2xx", "3xx", "4xx", "5xx"):
-        requests.add(stats[status], status=status)
     rows = [
         ("kojuto_consul_watches", "gauge", "Services watched now.", len(known)),
         ("kojuto_consul_answers_total", "counter", "Answers of watches.", watches.answers),
@@ -83,21 +80,8 @@ def families(server: HttpServer, table: Membership, watches: Watches) -> list[ex
             "Requests that were no good question.",
             counts["refused"],
         ),
-        ("kojuto_http_connections_open", "gauge", "Connections open now.", stats["open"]),
-        ("kojuto_http_connections_total", "counter", "Connections accepted.", stats["accepted"]),
-        ("kojuto_http_quick_total", "counter", "Requests answered at once.", stats["quick"]),
-        ("kojuto_http_refused_total", "counter", "Requests refused: too many.", stats["refused"]),
-        ("kojuto_http_timeouts_total", "counter", "Connections cut for it.", stats["timeouts"]),
-        ("kojuto_http_errors_total", "counter", "Connections that failed.", stats["errors"]),
-        ("kojuto_http_accept_pauses_total", "counter", "Times accepting paused.", stats["pauses"]),
-        (
-            "kojuto_http_log_dropped_total",
-            "counter",
-            "Access-log lines dropped.",
-            stats["log_dropped"],
-        ),
     ]
     answers = family("kojuto_membership_answers_total", "counter", "Answers by what they said.")
     answers.add(counts["yes"], member="yes").add(counts["no"], member="no")
     singles = [family(name, kind, text).add(value) for name, kind, text, value in rows]
-    return [members, away, requests, answers, *singles]
+    return [members, away, answers, *singles, *exporter.http_families(server.stats())]
