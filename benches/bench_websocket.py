@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from benches.harness import Table
 
-BULK_BYTES = 2_000_000_000
+BULK_BYTES = 1_000_000_000
 ROUND_TRIPS = 20_000
 TUNNEL = ROOT / "tests" / "programs" / "tunnel.py"
 ENDS = ("sink", "source", "echo")
