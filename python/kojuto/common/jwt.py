@@ -55,6 +55,10 @@ class TokenError(Exception):
         self.reason = reason
 
 
+class NoKeyError(TokenError):
+    """No key fits the token: in a set that is renewed, a newer one may."""
+
+
 class Key:
     """A public key and the algorithms it may check.
 
@@ -342,7 +346,7 @@ def signed_payload(token: str, keys: Sequence[Key]) -> bytes:
         key for key in keys if algorithm in key.algorithms and (key.kid is None or key.kid == kid)
     ]
     if not fitting:
-        raise TokenError("no key fits the token's algorithm and key name")
+        raise NoKeyError("no key fits the token's algorithm and key name")
     checker = PyJWS()
     for key in fitting:
         try:

@@ -9,6 +9,16 @@ if TYPE_CHECKING:
     from kojuto._native import LogWriter
 
 
+def silence_libraries() -> None:
+    """Keep libraries from writing lines of their own between ours."""
+    import logging
+
+    for name in ("asyncio", "google", "requests", "urllib3", "websockets"):
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+
+
 class Logger:
     """Writes ``{"level":…,"ts":…,"msg":…,…}`` lines through the native writer.
 

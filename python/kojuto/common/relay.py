@@ -85,19 +85,39 @@ def open_metrics(values: Values) -> socket.socket | None:
     return listen.bind(*values.metrics_listen) if values.metrics_listen else None
 
 
+def options(*names: str) -> list[Option]:
+    """Those of `OPTIONS` for a command that relays in another way."""
+    return [option for option in OPTIONS if option.names[0] in names]
+
+
 def run(
     engine: Relay,
     log: Logger,
     values: Values,
     metrics: socket.socket | None,
     refresh: Callable[[], None],
+    *,
+    server: service.Servable | None = None,
+    more: Callable[[], list[exporter.Family]] = list,
 ) -> int:
-    """Serve until a signal ends it; returns the exit status."""
+    """Serve until a signal ends it; returns the exit status.
+
+    Args:
+        engine: moves the bytes.
+        log: told of each step.
+        values: of `OPTIONS`.
+        metrics: listening, or None.
+        refresh: what SIGHUP does.
+        server: what is to be stopped when it is not the engine alone.
+        more: metrics beside the engine's.
+    """
     service.raise_descriptor_limit()
     if metrics is not None:
-        exporter.serve(metrics, lambda: families(engine))
+        exporter.serve(metrics, lambda: families(engine) + more())
         log.info("Start metrics", listen=listen.name_of(metrics))
-    return service.run(engine, log, shutdown_timeout_s=values.shutdown_timeout, on_hangup=refresh)
+    return service.run(
+        server or engine, log, shutdown_timeout_s=values.shutdown_timeout, on_hangup=refresh
+    )
 
 
 def families(engine: Relay) -> list[exporter.Family]:

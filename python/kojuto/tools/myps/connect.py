@@ -12,6 +12,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 
 from kojuto.common.cli import complain, one_line
+from kojuto.common.hide import hide_argument
 from kojuto.common.optionfile import client_options
 from kojuto.errors import KojutoError
 from kojuto.tools.myps.options import SSL_MODES as MODES
@@ -81,7 +82,8 @@ class Target:
     """
 
     def __init__(self, values: Values) -> None:
-        hide_argument(values.mysql_password)
+        if not hide_argument(values.mysql_password):
+            complain("myps", "warning: the password on the command line can be seen by ps")
         options = client_options(
             "myps",
             os.environ,
@@ -259,24 +261,3 @@ def _hint(error: BaseException, target: Target) -> str | None:
 def log(text: str) -> None:
     """A line of ``--debug``."""
     print(f"myps: {one_line(text)}", file=sys.stderr)
-
-
-def hide_argument(secret: str | None) -> None:
-    """Overwrite `secret` in this process's command line, so that ``ps`` does not show it."""
-    if not secret:
-        return
-    wanted = os.fsencode(secret)
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, proc(5)
-        with open("/proc/self/mem", "r+b", buffering=0) as memory:
-            memory.seek(start)
-            line = memory.read(min(end - start, 1 << 20)) or b""
-            at = line.find(wanted)
-            while at >= 0:
-                memory.seek(start + at)
-                memory.write(b"x" * len(wanted))
-                at = line.find(wanted, at + len(wanted))
-    except (OSError, ValueError, IndexError):
-        complain("myps", "warning: the password on the command line can be seen by ps")

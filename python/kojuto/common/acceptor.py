@@ -1,0 +1,144 @@
+"""Accepting connections for servers whose handshakes Python does, in a thread of its own."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from kojuto.common import listen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kojuto.common.logs import Logger
+
+    Handler = Callable[[socket.socket, str], None]
+    """Takes a connection and the peer's address as logs show it; must not wait."""
+
+SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+PAUSE_S = 0.05
+TOLD_S = 10.0
+"""A shortage that comes back within this time is not logged again."""
+BATCH = 64
+
+
+class Acceptor:
+    """Accepts on any number of sockets.
+
+    Out of descriptors, or at the most connections, it pauses and goes on when it can; what waits
+    in the kernel's queues is not lost. `stop` takes what is queued before it closes a socket.
+
+    Args:
+        log: told of pauses.
+        has_room: asked before connections are accepted.
+    """
+
+    def __init__(self, log: Logger, has_room: Callable[[], bool]) -> None:
+        from selectors import EVENT_READ, DefaultSelector
+        from threading import Lock, Thread
+
+        self._log = log
+        self._has_room = has_room
+        self._lock = Lock()
+        self._added: list[tuple[socket.socket, Handler]] = []
+        self._removed: list[socket.socket] = []
+        self._stopping = False
+        self._short = False
+        self._short_at = float("-inf")
+        self._woken, self._wake = socket.socketpair()
+        self._woken.setblocking(False)
+        self._selector = DefaultSelector()
+        self._pause = DefaultSelector()
+        for selector in (self._selector, self._pause):
+            selector.register(self._woken, EVENT_READ)
+        self._thread = Thread(target=self._run, name="accept", daemon=True)
+        self._thread.start()
+
+    def add(self, sock: socket.socket, handle: Handler) -> None:
+        """Accept on a listening socket, which is closed when it is removed."""
+        sock.setblocking(False)
+        with self._lock:
+            self._added.append((sock, handle))
+        self._wake.send(b"a")
+
+    def remove(self, sock: socket.socket) -> None:
+        """Take what is queued on a socket and close it."""
+        with self._lock:
+            self._removed.append(sock)
+        self._wake.send(b"r")
+
+    def stop(self) -> None:
+        """Take what is queued and close all sockets; returns when that is done."""
+        with self._lock:
+            if self._stopping:
+                return
+            self._stopping = True
+        self._wake.send(b"s")
+        self._thread.join()
+
+    def _run(self) -> None:
+        from contextlib import suppress
+        from selectors import EVENT_READ
+
+        while True:
+            if self._short or not self._has_room():
+                self._short = False
+                ready = []
+                self._pause.select(PAUSE_S)
+            else:
+                ready = self._selector.select()
+            with suppress(BlockingIOError):
+                self._woken.recv(4096)
+            with self._lock:
+                added, self._added = self._added, []
+                removed, self._removed = self._removed, []
+                stopping = self._stopping
+            for sock, handle in added:
+                self._selector.register(sock, EVENT_READ, handle)
+            for sock in removed:
+                self._end(sock)
+            for key, _ in ready:
+                if key.data is not None and key.fileobj not in removed:
+                    self._accept(key.fileobj, key.data, BATCH)  # type: ignore[arg-type]
+            if stopping:
+                for key in list(self._selector.get_map().values()):
+                    if key.data is not None:
+                        self._end(key.fileobj)  # type: ignore[arg-type]
+                return
+
+    def _end(self, sock: socket.socket) -> None:
+        handle = self._selector.unregister(sock).data
+        self._accept(sock, handle, listen.BACKLOG)
+        sock.close()
+
+    def _accept(self, sock: socket.socket, handle: Handler, limit: int) -> None:
+        for _ in range(limit):
+            try:
+                connection, address = sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in SHORTAGE:
+                    self._pause_for(error)
+                    return
+                continue  # that connection was gone before it was accepted
+            try:
+                handle(connection, _peer(address))
+            except Exception as error:  # this thread must not end: nobody would accept any more
+                self._log.error("A connection is refused", error=f"{type(error).__name__}: {error}")
+                connection.close()
+
+    def _pause_for(self, error: OSError) -> None:
+        from time import monotonic
+
+        if monotonic() - self._short_at > TOLD_S:
+            self._log.warn("Accepting pauses", error=error.strerror)
+        self._short = True
+        self._short_at = monotonic()
+
+
+def _peer(address: object) -> str:
+    if isinstance(address, tuple):
+        return listen.address_text(address[0], address[1])
+    return "unix:"

@@ -1,0 +1,40 @@
+"""The head of an HTTP message: request or status line and headers, up to the empty line."""
+
+from __future__ import annotations
+
+MAX_BYTES = 16_384
+"""Of a whole head; twice what most servers allow for one line."""
+
+
+class HeadTooLargeError(Exception):
+    """A head that has not ended within `MAX_BYTES`."""
+
+
+class Head:
+    """Collects a head and keeps what came behind it apart.
+
+    `complete` tells that it is there: then `data` holds it with its empty line, and `rest` what
+    followed.
+    """
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.rest = b""
+        self.complete = False
+
+    def feed(self, piece: bytes) -> bool:
+        """Take what was read; answers whether the head is complete.
+
+        Raises:
+            HeadTooLargeError: it is not, and will not be.
+        """
+        begin = max(len(self.data) - 3, 0)
+        self.data += piece
+        end = self.data.find(b"\r\n\r\n", begin)
+        if end >= 0 and end + 4 <= MAX_BYTES:
+            self.rest = bytes(self.data[end + 4 :])
+            del self.data[end + 4 :]
+            self.complete = True
+        elif end >= 0 or len(self.data) > MAX_BYTES:
+            raise HeadTooLargeError
+        return self.complete

@@ -1,0 +1,139 @@
+"""Sets of public keys (JWK Set, RFC 7517) from a file or from an address, kept and renewed."""
+
+from __future__ import annotations
+
+from kojuto.common.jwt import Key, public_key
+from kojuto.errors import KojutoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+MAX_BYTES = 1 << 20
+FETCH_TIMEOUT_S = 10.0
+_FAMILIES = {"RSA", "EC", "OKP"}
+
+
+def load(document: bytes, source: str) -> list[Key]:
+    """The keys of a set that may check signatures; each has a name of its own.
+
+    Keys of unknown types, for encryption, and without a ``kid`` are left out (RFC 7517, section 5).
+
+    Raises:
+        KojutoError: it is no set, has no such key, has two of one name, or one that is secret.
+    """
+    from json import loads
+
+    try:
+        keys = loads(document)["keys"]
+        members = [dict(key) for key in keys]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise KojutoError(f"{source}: no set of keys (JWK Set)") from None
+    found: dict[str, Key] = {}
+    for member in members:
+        if member.get("kty") == "oct" or "d" in member:
+            raise KojutoError(f"{source}: a secret key in a set of public ones")
+        kid = member.get("kid")
+        if not isinstance(kid, str) or not _may_verify(member):
+            continue
+        if kid in found:
+            raise KojutoError(f"{source}: two keys have the name {kid}")
+        found[kid] = _key(member, kid, source)
+    if not found:
+        raise KojutoError(f"{source}: no key with a name that may check signatures")
+    return list(found.values())
+
+
+def _may_verify(member: dict[str, Any]) -> bool:
+    operations = member.get("key_ops", ["verify"])
+    return (
+        member.get("kty") in _FAMILIES
+        and member.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+    )
+
+
+def _key(member: dict[str, Any], kid: str, source: str) -> Key:
+    from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+    from jwt.exceptions import PyJWTError
+
+    readers: dict[str, Any] = {"RSA": RSAAlgorithm, "EC": ECAlgorithm, "OKP": OKPAlgorithm}
+    name = f"key {kid} of {source}"
+    try:
+        public = readers[member["kty"]].from_jwk(member)
+    except (PyJWTError, ValueError, TypeError, KeyError):
+        raise KojutoError(f"{name} cannot be read") from None
+    key = public_key(public, name, pss=True, kid=kid)
+    bound = member.get("alg")
+    if bound is not None:
+        if bound not in key.algorithms:
+            raise KojutoError(f"{name}: its algorithm does not fit it")
+        key.algorithms = (bound,)
+    return key
+
+
+class KeySource:
+    """A set of keys in a file or at an http(s) address; all methods may be called by any thread.
+
+    Args:
+        where: a path, or an address.
+    """
+
+    def __init__(self, where: str) -> None:
+        from threading import Lock
+
+        self.where = where
+        self.keys: Sequence[Key] = ()
+        self._tried = float("-inf")
+        self._lock = Lock()
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it is fetched rather than read."""
+        return self.where.startswith(("https://", "http://"))
+
+    def renew(self, unless_younger_s: float = 0.0) -> bool:
+        """Read or fetch the set; the old one stays when that fails.
+
+        Args:
+            unless_younger_s: do nothing when it was tried that recently, by whichever thread.
+
+        Returns:
+            Whether it was read.
+
+        Raises:
+            KojutoError: it cannot be had, or is none.
+        """
+        from time import monotonic
+
+        with self._lock:
+            if monotonic() - self._tried < unless_younger_s:
+                return False
+            self._tried = monotonic()
+            self.keys = load(self._fetch() if self.is_address else self._read(), self.where)
+            return True
+
+    def _read(self) -> bytes:
+        try:
+            with open(self.where, "rb") as file:
+                return self._bounded(file.read(MAX_BYTES + 1))
+        except OSError as error:
+            raise KojutoError(f"{self.where}: {error.strerror}") from None
+
+    def _fetch(self) -> bytes:
+        from http.client import HTTPException
+        from urllib.request import urlopen
+
+        try:
+            with urlopen(self.where, timeout=FETCH_TIMEOUT_S) as answer:  # noqa: S310
+                return self._bounded(answer.read(MAX_BYTES + 1))
+        except (OSError, HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise KojutoError(f"{self.where}: {reason}") from None
+
+    def _bounded(self, document: bytes) -> bytes:
+        if len(document) > MAX_BYTES:
+            raise KojutoError(f"{self.where}: over {MAX_BYTES} bytes")
+        return document
