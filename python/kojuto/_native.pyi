@@ -717,7 +717,7 @@ class Relay:
         upstream_name: str,
         client_data: bytes = ...,
         upstream_data: bytes = ...,
-        fields: Sequence[tuple[str, str]] = ...,
+        fields: Sequence[tuple[str, str | int]] = ...,
         ping_interval_s: float = 30.0,
     ) -> None:
         """Take over a connected pair, one side of which speaks WebSocket and has shaken hands.
@@ -738,7 +738,7 @@ class Relay:
             upstream_name: the upstream as logs name it.
             client_data: what was read from the client past the handshake.
             upstream_data: the same from the upstream.
-            fields: more for the log lines, as key and value.
+            fields: more for the log lines: key, and text or a number that is not negative.
             ping_interval_s: silence before the WebSocket peer is sent a ping; 0 for never.
 
         Raises:

@@ -11,8 +11,8 @@ use std::time::Duration;
 use kojuto_core::balance::Balance;
 use kojuto_io::Error;
 use kojuto_io::relay::{
-    self, Adoption, CONNECT_BOUNDS_US, DumpOptions, HeaderIn, HeaderOut, Listener, Options, Party,
-    Pool, Remote, Stream, Tap,
+    self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Listener, Options,
+    Party, Pool, Remote, Stream, Tap,
 };
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -91,6 +91,22 @@ impl Dump {
             py.detach(|| {
                 let _ = thread.join();
             });
+        }
+    }
+}
+
+/// A value of a log line as Python has it.
+#[derive(FromPyObject)]
+enum FieldArgument {
+    Number(u64),
+    Text(String),
+}
+
+impl From<FieldArgument> for Field {
+    fn from(value: FieldArgument) -> Field {
+        match value {
+            FieldArgument::Number(number) => Field::Number(number),
+            FieldArgument::Text(text) => Field::Text(text),
         }
     }
 }
@@ -229,7 +245,7 @@ impl Relay {
         upstream_name: String,
         client_data: Vec<u8>,
         upstream_data: Vec<u8>,
-        fields: Vec<(String, String)>,
+        fields: Vec<(String, FieldArgument)>,
         ping_interval_s: f64,
     ) -> PyResult<()> {
         let websocket = match websocket {
@@ -255,7 +271,7 @@ impl Relay {
             upstream_name,
             client_data,
             upstream_data,
-            fields,
+            fields: fields.into_iter().map(|(key, value)| (key, value.into())).collect(),
             ping_interval,
         };
         self.engine.adopt(adoption).map_err(to_py)

@@ -39,6 +39,15 @@ pub enum Stream {
     Tls(Box<TlsStream>),
 }
 
+/// A value of a log line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// Text.
+    Text(String),
+    /// A number.
+    Number(u64),
+}
+
 /// A connected pair, one side of which speaks WebSocket and has shaken hands.
 pub struct Adoption {
     /// The client's side.
@@ -60,7 +69,7 @@ pub struct Adoption {
     /// The same from the upstream.
     pub upstream_data: Vec<u8>,
     /// More for the log lines: key and value.
-    pub fields: Vec<(String, String)>,
+    pub fields: Vec<(String, Field)>,
     /// Silence before the WebSocket peer is sent a ping; zero for never.
     pub ping_interval: Duration,
 }
@@ -81,7 +90,7 @@ pub(super) struct Adopted {
 /// What a connection that was adopted has beside the others.
 pub(super) struct Tunnel {
     pub(super) upstream: String,
-    pub(super) fields: Vec<(String, String)>,
+    pub(super) fields: Vec<(String, Field)>,
     pub(super) websocket: Party,
     ping_ms: u64,
     pinged_ms: u64,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use kojuto_core::json_line::JsonLine;
 use kojuto_core::proxy_protocol::{Addresses, Header};
 
-use super::adopt::Tunnel;
+use super::adopt::{Field, Tunnel};
 use super::endpoint::Side;
 use super::listener::Route;
 use super::log::Log;
@@ -152,7 +152,10 @@ impl Connection {
             .text("remote-addr", &self.remote.to_string());
         if let Some(tunnel) = &self.tunnel {
             let line = line.text("upstream", &tunnel.upstream);
-            return tunnel.fields.iter().fold(line, |line, (key, value)| line.text(key, value));
+            return tunnel.fields.iter().fold(line, |line, (key, value)| match value {
+                Field::Text(text) => line.text(key, text),
+                Field::Number(number) => line.number(key, *number),
+            });
         }
         match &self.target {
             Some(target) => line.text("upstream", &target.name),

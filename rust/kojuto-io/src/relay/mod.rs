@@ -37,7 +37,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use adopt::{Adoption, Party, Stream};
+pub use adopt::{Adoption, Field, Party, Stream};
 pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Tcp};
 pub use listener::Listener;
