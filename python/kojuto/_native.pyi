@@ -594,6 +594,7 @@ class TlsStream:
         ca_pem: the certificates to trust; the system's when it is None (``SSL_CERT_FILE`` and
             ``SSL_CERT_DIR`` name others).
         insecure: trust anybody.
+        identity: our certificates and the private key of the first, in PEM, for servers that ask.
         timeout_s: for the handshake, and for each call.
 
     Raises:
@@ -609,6 +610,7 @@ class TlsStream:
         *,
         ca_pem: bytes | None = None,
         insecure: bool = False,
+        identity: tuple[bytes, bytes] | None = None,
         timeout_s: float = 60.0,
     ) -> TlsStream: ...
     def recv(self, limit: int) -> bytes:

@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kojuto_io::relay::{TlsOptions, TlsStream as Stream};
+use kojuto_io::relay::{Identity, TlsOptions, TlsStream as Stream};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -26,16 +26,20 @@ pub(crate) struct TlsStream {
 #[pymethods]
 impl TlsStream {
     #[new]
-    #[pyo3(signature = (fd, server_name, *, ca_pem = None, insecure = false, timeout_s = 60.0))]
+    #[pyo3(signature = (
+        fd, server_name, *, ca_pem = None, insecure = false, identity = None, timeout_s = 60.0
+    ))]
     fn new(
         py: Python<'_>,
         fd: RawFd,
         server_name: &str,
         ca_pem: Option<Vec<u8>>,
         insecure: bool,
+        identity: Option<(Vec<u8>, Vec<u8>)>,
         timeout_s: f64,
     ) -> PyResult<Self> {
-        let options = TlsOptions { ca_pem, insecure };
+        let identity = identity.map(|(certificates, key)| Identity { certificates, key });
+        let options = TlsOptions { ca_pem, insecure, identity };
         let timeout = job::seconds(timeout_s);
         let stream =
             job::run(py, |cancel| Stream::connect(fd, server_name, &options, timeout, cancel))?;

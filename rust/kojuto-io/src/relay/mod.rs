@@ -48,7 +48,7 @@ pub use options::{HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
 pub use tap::{Direction, Tap};
-pub use tls_client::{TlsOptions, TlsStream};
+pub use tls_client::{Identity, TlsOptions, TlsStream};
 pub use upstream::{Pool, Upstream};
 
 use crate::{Cancel, Error, Result};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
@@ -31,6 +31,23 @@ pub struct TlsOptions {
     pub ca_pem: Option<Vec<u8>>,
     /// Nobody is checked.
     pub insecure: bool,
+    /// Who we are, for servers that ask.
+    pub identity: Option<Identity>,
+}
+
+/// A certificate with those above it, and its private key, both in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificates, ours first.
+    pub certificates: Vec<u8>,
+    /// The key.
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Identity(..)")
+    }
 }
 
 /// A TLS connection, after its handshake.
@@ -142,13 +159,27 @@ fn make_config(options: &TlsOptions) -> io::Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
-    let mut config = if options.insecure {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-            .with_no_client_auth()
+    let builder = if options.insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
     } else {
-        builder.with_root_certificates(roots(options.ca_pem.as_deref())?).with_no_client_auth()
+        builder.with_root_certificates(roots(options.ca_pem.as_deref())?)
+    };
+    let mut config = match &options.identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let bad = |what: &str| {
+                let text = format!("{what} cannot be used");
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            };
+            let chain: std::result::Result<Vec<_>, _> =
+                CertificateDer::pem_slice_iter(&identity.certificates).collect();
+            let chain = chain.map_err(|_| bad("our certificate"))?;
+            let key = PrivateKeyDer::from_pem_slice(&identity.key)
+                .map_err(|_| bad("the private key of our certificate"))?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|_| bad("our certificate with this private key"))?
+        }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
