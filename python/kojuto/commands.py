@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "kojuto.tools.consul_service_has_ip",
         "HTTP: is this address in that Consul service? For nginx's auth_request too",
     ),
+    "wsgate-server": (
+        "kojuto.tools.wsgate_server",
+        "TCP out of WebSockets: signed tokens and Google IAP",
+    ),
     "myps": ("kojuto.tools.myps", "grep, kill and watch the threads of a MySQL server"),
 }
 

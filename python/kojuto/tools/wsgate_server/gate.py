@@ -1,0 +1,393 @@
+"""The HTTP side of ``wsgate-server``: requests, decisions, and the hand-over to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from contextlib import suppress
+from http import HTTPStatus
+
+from kojuto.common import deflate, listen
+from kojuto.common.acceptor import Acceptor
+from kojuto.common.dial import Dialer, words
+from kojuto.common.exporter import Family
+from kojuto.common.httphead import Head, HeadTooLargeError
+from kojuto.tools.wsgate_server.identity import NoKeyError, TokenError, UnavailableError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from websockets.http11 import Request, Response
+    from websockets.server import ServerProtocol
+
+    from kojuto._native import Relay
+    from kojuto.common.cli import Values
+    from kojuto.common.logs import Logger
+    from kojuto.tools.wsgate_server.identity import Identity
+
+    Address = tuple[str, int]
+
+MAX_READING = 4096
+"""Clients that have not sent their whole request; the oldest makes room for one more."""
+MAX_LINE_BYTES = 8190
+MAX_HEADERS = 128
+METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"}
+LINGER_S = 1.0
+"""How long a client may take to read an answer that ends its connection."""
+PIECE = 1 << 16
+
+
+class Refused(Exception):  # noqa: N818
+    """The answer is not the upgrade."""
+
+    def __init__(self, status: int, text: str, **headers: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = headers
+
+
+class Gate:
+    """Answers requests in an event loop of its own and hands tunnels to the engine.
+
+    Args:
+        engine: moves the bytes of tunnels.
+        log: of everything.
+        identity: who may come.
+        targets: the map, by name.
+        values: the command line.
+    """
+
+    def __init__(
+        self,
+        engine: Relay,
+        log: Logger,
+        identity: Identity,
+        targets: Mapping[str, Address],
+        values: Values,
+    ) -> None:
+        from collections import Counter
+        from threading import Lock, Thread
+
+        self.targets = targets
+        self._engine = engine
+        self._log = log
+        self._identity = identity
+        self._values = values
+        self._seq = itertools.count(1)
+        self._open = 0
+        self._counting = Lock()
+        self._answers: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: dict[asyncio.Task[None], None] = {}
+        self._deflate = deflate.Loop("deflate")
+        self._loop = asyncio.new_event_loop()
+        self._dialer = Dialer(self._loop, values.dial_timeout)
+        Thread(target=self._loop.run_forever, name="gate", daemon=True).start()
+        self._acceptor = Acceptor(log, self._has_room)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def listen(self, sock: socket.socket) -> None:
+        """Accept on a listening socket."""
+        name = listen.name_of(sock)
+        self._log.info("Start listen", listener=name)
+        self._acceptor.add(sock, lambda conn, remote: self._begin(conn, name, remote))
+
+    def stop(self) -> None:
+        """Stop accepting; end with the last tunnel."""
+        self._acceptor.stop()
+
+    def abort(self) -> None:
+        """End everything now."""
+        self._acceptor.stop()
+        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks])
+        self._engine.abort()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended, at the latest after the time-out; after `stop` or `abort`."""
+        if self._open == 0:
+            self._engine.stop()  # only now: a handshake under way may still become a tunnel
+            return self._engine.wait(timeout_s)
+        if timeout_s:
+            from time import sleep
+
+            sleep(min(timeout_s, 0.05))
+        return False
+
+    def families(self) -> list[Family]:
+        """The metrics beside the engine's."""
+        answers = Family("kojuto_wsgate_answers_total", "counter", "HTTP answers by status.")
+        for status, count in sorted(self._answers.items()):
+            answers.add(count, status=str(status))
+        pending = Family("kojuto_wsgate_handshakes_open", "gauge", "Requests being answered.")
+        return [answers, pending.add(self._open)]
+
+    def _has_room(self) -> bool:
+        most = self._values.max_connections
+        return not most or self._open + self._engine.stats()["open"] < most
+
+    def _begin(self, conn: socket.socket, name: str, remote: str) -> None:
+        with self._counting:
+            self._open += 1
+        self._loop.call_soon_threadsafe(self._start, conn, name, remote)
+
+    def _start(self, conn: socket.socket, name: str, remote: str) -> None:
+        if len(self._reading) >= MAX_READING:
+            next(iter(self._reading)).cancel()  # the oldest that has not sent its request yet
+        task = self._loop.create_task(self._serve(conn, name, remote))
+        self._tasks.add(task)
+        self._reading[task] = None
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._reading.pop(task, None)
+        with self._counting:
+            self._open -= 1
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("Unexpected failure", error=f"{type(error).__name__}: {error}")
+
+    # -- one connection -----------------------------------------------------------------------
+
+    async def _serve(self, conn: socket.socket, listener: str, remote: str) -> None:
+        conn.setblocking(False)
+        try:
+            await self._converse(conn, listener, remote)
+        except OSError as error:
+            self._log.debug("Client gone", remote_addr=remote, error=error.strerror)
+        finally:
+            conn.close()
+
+    async def _converse(self, conn: socket.socket, listener: str, remote: str) -> None:
+        from websockets.server import ServerProtocol
+
+        head = Head()
+        protocol = ServerProtocol(
+            extensions=self._extensions() if self._values.enable_compression else None
+        )
+        try:
+            try:
+                within = self._values.handshake_timeout
+                await asyncio.wait_for(self._read(conn, head), within or None)
+            except asyncio.TimeoutError:
+                raise Refused(408, "the request did not come in time") from None
+            finally:
+                if (task := asyncio.current_task()) is not None:
+                    self._reading.pop(task, None)
+            if not head.complete:
+                return
+            request = _request(protocol, head)
+            path = _path(request.path)
+            if path in ("/", "/live"):
+                raise Refused(200, "OK")
+            if _is_head(head):
+                raise Refused(405, "only GET", Allow="GET")
+            tunnel = await self._tunnel(protocol, request, path, listener, remote)
+        except Refused as refused:
+            await self._refuse(conn, protocol, refused, head=_is_head(head))
+            return
+        upstream, name, fields, response = tunnel
+        try:
+            await self._send(conn, response.serialize())
+            self._answers[101] += 1
+            self._hand_over(
+                conn,
+                upstream,
+                protocol,
+                head.rest,
+                listener=listener,
+                remote=remote,
+                upstream_name=name,
+                fields=fields,
+            )
+        finally:
+            upstream.close()
+
+    async def _read(self, conn: socket.socket, head: Head) -> None:
+        while not head.complete:
+            piece = await self._loop.sock_recv(conn, PIECE)
+            if not piece:
+                return
+            try:
+                head.feed(piece)
+            except HeadTooLargeError:
+                raise Refused(431, "the request's head is too large") from None
+
+    async def _tunnel(
+        self, protocol: ServerProtocol, request: Request, path: str, listener: str, remote: str
+    ) -> tuple[socket.socket, str, list[tuple[str, str | int]], Response]:
+        """Decide on a request for a tunnel and connect to its upstream."""
+        from urllib.parse import unquote
+
+        prefix, _, raw = path.partition("/proxy/")
+        if prefix or not raw or "/" in raw:
+            raise Refused(404, "there is /, /live and /proxy/NAME")
+        name = unquote(raw)
+        fields: list[tuple[str, str | int]] = [
+            ("seq", next(self._seq)),
+            ("x-forwarded-for", ", ".join(request.headers.get_all("X-Forwarded-For"))),
+            ("destination", name),
+        ]
+        about: dict[str, Any] = {"listener": listener, "remote_addr": remote, **dict(fields)}
+        try:
+            user = await self._user(request)
+        except TokenError as error:
+            self._log.warn("Failed to authorize", **about, error=error.reason)
+            raise Refused(401, f"token is refused: {error.reason}", **_challenge(error)) from None
+        except UnavailableError:
+            self._log.warn("Failed to authorize", **about, error="there are no keys yet")
+            raise Refused(503, "nobody can be checked now", **{"Retry-After": "30"}) from None
+        fields.append(("user-email", user))
+        about["user_email"] = user
+        self._check_origin(request, about)
+        target = self.targets.get(name)
+        if target is None:
+            self._log.warn("No map found", **about)
+            raise Refused(404, f"Not found: {name}")
+        response = protocol.accept(request)
+        if response.status_code != 101:
+            text = response.body.decode(errors="replace").strip()
+            headers = {k: v for k, v in response.headers.raw_items() if k in ("Upgrade", "Allow")}
+            raise Refused(response.status_code, text, **headers)
+        upstream_name = listen.address_text(*target)
+        try:
+            upstream = await self._dialer.dial(target)
+        except OSError as error:
+            text = words(error)
+            about["upstream"] = upstream_name
+            self._log.warn("Failed to connect upstream", **about, error=text)
+            raise Refused(502, f"Could not connect upstream: {text}") from None
+        return upstream, upstream_name, fields, response
+
+    async def _user(self, request: Request) -> str:
+        try:
+            return self._identity.user(request.headers)
+        except (NoKeyError, UnavailableError):
+            if not await self._loop.run_in_executor(None, self._identity.renew):
+                raise
+            return self._identity.user(request.headers)
+
+    def _check_origin(self, request: Request, about: dict[str, Any]) -> None:
+        """Refuse web pages: a browser's Origin is a scheme and a host without a path (RFC 6454).
+
+        The tools' Origin is the address of the tunnel, with its path.
+        """
+        for origin in request.headers.get_all("Origin"):
+            _, scheme, rest = origin.partition("://")
+            if scheme and "/" in rest:
+                continue
+            allowed = self._values.allow_origin
+            if origin not in allowed and "*" not in allowed:
+                self._log.warn("Origin is not allowed", **about, origin=origin[:200])
+                raise Refused(403, "this origin is not allowed")
+
+    async def _send(self, conn: socket.socket, data: bytes) -> None:
+        within = self._values.write_timeout or None
+        try:
+            await asyncio.wait_for(self._loop.sock_sendall(conn, data), within)
+        except asyncio.TimeoutError:
+            raise TimeoutError(110, "the answer was not taken in time") from None
+
+    async def _refuse(
+        self, conn: socket.socket, protocol: ServerProtocol, refused: Refused, *, head: bool
+    ) -> None:
+        """Answer, then let the client read it: a close with bytes unread would be a reset."""
+        response = protocol.reject(HTTPStatus(refused.status), refused.text + "\n")
+        for name, value in refused.headers.items():
+            response.headers[name] = value
+        if head:
+            response.body = b""
+        self._answers[refused.status] += 1
+        await self._send(conn, response.serialize())
+        conn.shutdown(socket.SHUT_WR)
+
+        async def rest() -> None:
+            left = 1 << 20
+            while left > 0 and (piece := await self._loop.sock_recv(conn, PIECE)):
+                left -= len(piece)
+
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(rest(), LINGER_S)
+
+    @staticmethod
+    def _extensions() -> list[Any]:
+        from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+
+        return [ServerPerMessageDeflateFactory()]
+
+    def _hand_over(
+        self,
+        conn: socket.socket,
+        upstream: socket.socket,
+        protocol: ServerProtocol,
+        rest: bytes,
+        **names: Any,
+    ) -> None:
+        """Give both sides to the engine, which has its own copies."""
+        client = conn
+        if protocol.extensions:
+            peer = socket.socket(fileno=conn.detach())
+            client = deflate.between(self._deflate, peer, protocol.extensions, rest, masked=False)
+            rest = b""
+        try:
+            self._engine.adopt(
+                client.fileno(),
+                upstream.fileno(),
+                websocket="client",
+                masked=False,
+                client_data=rest,
+                ping_interval_s=self._values.ping_interval,
+                **names,
+            )
+        except OSError as error:
+            self._log.error("A tunnel was not taken over", **names, error=str(error))
+        finally:
+            client.close()
+
+
+def _request(protocol: ServerProtocol, head: Head) -> Request:
+    """The request of a complete head; one for HEAD is read as one for GET.
+
+    The library knows neither HEAD nor HTTP/1.0 in all its versions; both are answered without a
+    tunnel.
+    """
+    lines = bytes(head.data).split(b"\r\n")
+    if len(lines[0]) > MAX_LINE_BYTES:
+        raise Refused(414, "the request line is too long")
+    if len(lines) > MAX_HEADERS or max(map(len, lines)) > MAX_LINE_BYTES:
+        raise Refused(431, "the request's headers are too large")
+    method, _, rest = lines[0].partition(b" ")
+    target, _, version = rest.rpartition(b" ")
+    if method in METHODS - {b"GET", b"HEAD"}:
+        raise Refused(405, "only GET and HEAD", Allow="GET, HEAD")
+    if method in (b"GET", b"HEAD") and version == b"HTTP/1.0" and b"/proxy/" not in target:
+        version = b"HTTP/1.1"  # a health check of old
+    if method == b"HEAD":
+        method = b"GET"
+    protocol.receive_data(b"\r\n".join([b" ".join([method, target, version]), *lines[1:]]))
+    events = protocol.events_received()
+    if not events:
+        raise Refused(400, "this is no HTTP request that is understood here")
+    return events[0]  # type: ignore[return-value]
+
+
+def _path(target: str) -> str:
+    """The path of a request target in origin or absolute form (RFC 9112, 3.2)."""
+    path = target.partition("?")[0]
+    if path.startswith(("http://", "https://")):
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    return path
+
+
+def _is_head(head: Head) -> bool:
+    return head.data.startswith(b"HEAD ")
+
+
+def _challenge(error: TokenError) -> dict[str, str]:
+    """RFC 6750, section 3."""
+    missing = error.reason.startswith("no ")
+    return {"WWW-Authenticate": "Bearer" if missing else 'Bearer error="invalid_token"'}
