@@ -42,6 +42,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "kojuto.tools.wsgate_server",
         "TCP out of WebSockets: signed tokens and Google IAP",
     ),
+    "wsgate-client": (
+        "kojuto.tools.wsgate_client",
+        "local TCP ports through WebSockets to wsgate-server",
+    ),
     "myps": ("kojuto.tools.myps", "grep, kill and watch the threads of a MySQL server"),
 }
 

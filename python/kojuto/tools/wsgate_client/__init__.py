@@ -1,0 +1,303 @@
+"""``wsgate-client``: local TCP ports that lead through WebSockets to ``wsgate-server``."""
+
+from __future__ import annotations
+
+import sys
+
+from kojuto.common import cli, listen, relay, service, units
+from kojuto.common.cli import Command, Option, Values
+from kojuto.errors import KojutoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kojuto.common.logs import Logger
+    from kojuto.tools.wsgate_client.backend import Trust
+    from kojuto.tools.wsgate_client.gateways import Gateways
+    from kojuto.tools.wsgate_client.tokens import Renewed
+
+_SHUTDOWN = Option(
+    "--shutdown-timeout",
+    metavar="TIME",
+    read=units.duration,
+    default=3600.0,
+    help="how long open connections may go on after SIGTERM; a second SIGTERM ends them",
+    group="Connections",
+)
+
+COMMAND = Command(
+    "wsgate-client",
+    "Accepts TCP connections and takes each through a WebSocket of its own to the backend that the "
+    "map file names. 'wsgate-client stdio URL' does so for its standard input and output, as a "
+    "ProxyCommand of ssh.",
+    [
+        Option(
+            "--map",
+            metavar="FILE",
+            help="lines of host:port,https://HOST/proxy/NAME; comment lines begin with #; SIGHUP "
+            "reads it again",
+        ),
+        Option(
+            "--connect-timeout",
+            metavar="TIME",
+            read=units.duration,
+            default=60.0,
+            help="for the connection to a backend, its TLS and its answer together",
+        ),
+        Option(
+            "--enable-compression",
+            help="offer permessage-deflate (RFC 7692); such tunnels are slower",
+        ),
+        Option(
+            "--ping-interval",
+            metavar="TIME",
+            read=units.duration,
+            default=30.0,
+            help="silence after which the backend is sent a ping; 0 for never",
+        ),
+        Option(
+            "-H",
+            "--headers",
+            metavar="'NAME: VALUE'",
+            repeat=True,
+            help="add a header to each request; @FILE takes them from the lines of a file",
+            group="Requests",
+        ),
+        Option(
+            "--private-key",
+            metavar="FILE",
+            help="sign a Bearer token of one minute for each request with this PEM key: RSA, EC or "
+            "Ed25519",
+            group="Requests",
+        ),
+        Option(
+            "--private-key-user",
+            metavar="NAME",
+            default="private-key-user",
+            help="who these tokens say we are (sub)",
+            group="Requests",
+        ),
+        Option(
+            "--iap-credential",
+            metavar="FILE",
+            help="a Google service account key (JSON), for Identity-Aware Proxy",
+            group="Requests",
+        ),
+        Option(
+            "--iap-client-id",
+            metavar="ID",
+            help="the OAuth client id of that proxy, the audience of our tokens",
+            group="Requests",
+        ),
+        Option(
+            "--ca-file",
+            "--ca",
+            metavar="FILE",
+            help="trust these authorities (PEM) rather than the system's",
+            group="TLS",
+        ),
+        Option(
+            "--cert",
+            metavar="FILE",
+            help="our certificate (PEM), for backends that ask for one",
+            group="TLS",
+        ),
+        Option(
+            "--key",
+            metavar="FILE",
+            help="its private key; in the file of --cert when left out",
+            group="TLS",
+        ),
+        Option(
+            "--sni",
+            metavar="NAME",
+            help="ask for this server name, and check it, instead of the address's",
+            group="TLS",
+        ),
+        Option(
+            "--insecure",
+            help="check no certificate: whoever is in between reads tokens and traffic",
+            group="TLS",
+        ),
+        *relay.options("--idle-timeout", "--half-close-timeout", "--max-connections"),
+        _SHUTDOWN,
+        *relay.options("--metrics-listen"),
+    ],
+    positional="[stdio URL]",
+    epilog="""
+Proxies are taken from https_proxy, http_proxy, all_proxy and no_proxy of the environment.
+
+Examples:
+  wsgate-client --map map.txt --private-key key.pem --private-key-user "$USER"
+  ssh -o ProxyCommand='wsgate-client stdio https://gate.example.com/proxy/ssh' host
+""",
+)
+
+HEADER = r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)"
+"""RFC 9110, 5.1 and 5.5, ASCII only."""
+FORBIDDEN = {"connection", "upgrade", "content-length", "transfer-encoding"}
+MAX_HEADER_FILE_BYTES = 1 << 16
+
+
+def read_headers(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """The headers of ``--headers``.
+
+    Raises:
+        UsageError: one is none; its value is not shown.
+        KojutoError: a file of them cannot be read.
+    """
+    import re
+
+    found = []
+    for text in texts:
+        lines = [text]
+        if text.startswith("@"):
+            try:
+                with open(text[1:], encoding="utf-8") as file:
+                    lines = file.read(MAX_HEADER_FILE_BYTES).splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "no UTF-8"
+                raise KojutoError(f"--headers {text}: {why}") from None
+            lines = [line for line in lines if line.strip() and not line.startswith("#")]
+        for line in lines:
+            match = re.fullmatch(HEADER, line)
+            if match is None:
+                shown = line.partition(":")[0] if ":" in line else "the value"
+                raise UsageError(
+                    f"--headers: {shown} is no header", "write --headers 'Name: value'"
+                )
+            name = match[1].lower()
+            if name in FORBIDDEN or name.startswith("sec-websocket-"):
+                raise UsageError(f"--headers: {match[1]} belongs to the upgrade itself")
+            found.append((match[1], match[2]))
+    return found
+
+
+def _check(values: Values, headers: Sequence[tuple[str, str]]) -> None:
+    if values.private_key and values.iap_credential:
+        raise UsageError("--private-key and --iap-credential exclude each other")
+    if values.iap_credential and not values.iap_client_id:
+        raise UsageError("--iap-credential needs --iap-client-id")
+    if values.iap_client_id and not values.iap_credential:
+        raise UsageError("--iap-client-id needs --iap-credential")
+    signs = values.private_key or values.iap_credential
+    if signs and any(name.lower() == "authorization" for name, _ in headers):
+        raise UsageError("--headers Authorization and a token exclude each other")
+    if values.key and not values.cert:
+        raise UsageError("--key needs --cert")
+    if values.insecure and (values.ca_file or values.sni):
+        raise UsageError("--insecure has no meaning beside --ca-file and --sni")
+
+
+def _tokens(values: Values, log: Logger) -> Renewed | None:
+    from kojuto.tools.wsgate_client import tokens
+
+    if values.private_key:
+        return tokens.from_key(values.private_key, values.private_key_user, log)
+    if values.iap_credential:
+        return tokens.from_service_account(values.iap_credential, values.iap_client_id, log)
+    return None
+
+
+def _trust(values: Values, log: Logger) -> Trust:
+    from kojuto.common.jwt import read_key_file
+    from kojuto.tools.wsgate_client.backend import Trust
+    from kojuto.tools.wsgate_client.compressed import context
+
+    if values.insecure:
+        log.warn("--insecure: certificates are NOT checked, anybody in between can read and change")
+    pem = None
+    if values.ca_file:
+        pem = read_key_file(values.ca_file)
+        if b"-----BEGIN CERTIFICATE-----" not in pem:
+            raise KojutoError(f"--ca-file {values.ca_file}: there is no certificate in it")
+    identity = (values.cert, values.key or values.cert) if values.cert else None
+    trust = Trust(pem, values.insecure, values.sni, identity)
+    if identity is not None:
+        try:
+            context(trust)
+        except (OSError, ValueError):
+            text = f"--cert {values.cert}: no certificate with its private key (unencrypted PEM)"
+            raise KojutoError(text) from None
+    return trust
+
+
+def _reload(gateways: Gateways, values: Values, log: Logger) -> None:
+    """What SIGHUP does: the map again, or the old one when it is bad."""
+    from kojuto.tools.wsgate_client.gateways import read_map
+
+    try:
+        headers = read_headers(values.headers or [])
+        _check(values, headers)
+        wanted = read_map(values.map)
+        gateways.headers = headers
+        gateways.update(wanted)
+    except KojutoError as error:
+        log.error("Reading again failed, the old map stays", error=str(error))
+        return
+    log.info("Read again", map_=values.map)
+
+
+def _work(values: Values, positional: list[str]) -> int:
+    from kojuto.common.hide import hide_argument
+    from kojuto.common.logs import Logger, silence_libraries
+
+    if positional and (len(positional) != 2 or positional[0] != "stdio"):
+        raise UsageError(f"{' '.join(positional)}: not 'stdio URL'")
+    if bool(positional) == bool(values.map):
+        raise UsageError("either --map or 'stdio URL' is required")
+    headers = read_headers(values.headers or [])
+    hidden = [hide_argument(text) for text in values.headers or [] if text[:1] != "@"]
+    _check(values, headers)
+    log = Logger()
+    silence_libraries()
+    try:
+        if not all(hidden):
+            log.warn("The headers on the command line can be seen by ps; --headers @FILE cannot")
+        service.hold_signals()
+        trust = _trust(values, log)
+        renewed = _tokens(values, log)
+        token = renewed.get if renewed else None
+        if positional:
+            from kojuto.tools.wsgate_client.stdio import through
+
+            return through(positional[1], values, log, headers=headers, token=token, trust=trust)
+        from kojuto._native import Relay
+        from kojuto.tools.wsgate_client.gateways import Gateways, read_map
+
+        wanted = read_map(values.map)
+        if not wanted:
+            raise KojutoError(f"--map {values.map}: there is no line in it")
+        metrics = relay.open_metrics(values)
+        engine = Relay(
+            log.writer,
+            idle_timeout_s=values.idle_timeout,
+            half_close_timeout_s=values.half_close_timeout,
+        )
+        gateways = Gateways(
+            engine, log, values, listen.inherited(), headers=headers, token=token, trust=trust
+        )
+        gateways.update(wanted)
+        if renewed is not None:
+            renewed.start()
+        return relay.run(
+            engine,
+            log,
+            values,
+            metrics,
+            lambda: _reload(gateways, values, log),
+            server=gateways,
+            more=gateways.families,
+        )
+    finally:
+        log.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``wsgate-client`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,333 @@
+"""Opening a WebSocket to a backend: proxy, TLS, upgrade."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from kojuto.common import listen
+from kojuto.common.httphead import Head, HeadTooLargeError
+from kojuto.common.jwt import read_key_file
+from kojuto.errors import KojutoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeAlias
+
+    from websockets.client import ClientProtocol
+
+    from kojuto._native import TlsStream
+
+    Stream: TypeAlias = socket.socket | TlsStream
+    Headers: TypeAlias = Sequence[tuple[str, str]]
+
+PIECE = 1 << 16
+RETRY_PAUSES_S = (0.1, 0.4)
+"""Before another attempt at a backend that refused the connection."""
+
+
+class OpenError(Exception):
+    """The backend cannot be reached, or does not agree; the text holds nothing secret."""
+
+
+class RetryableError(OpenError):
+    """Another attempt may help: nothing was sent yet."""
+
+
+class Address:
+    """A backend as a map line gives it: ``http(s)://host[:port]/path``.
+
+    Raises:
+        ValueError: it is none.
+    """
+
+    def __init__(self, text: str) -> None:
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(text)
+        secure = {"http": False, "ws": False, "https": True, "wss": True}.get(parts.scheme)
+        if secure is None or not parts.hostname or " " in text or not text.isascii():
+            raise ValueError("no address (write https://HOST/proxy/NAME)")
+        if "@" in parts.netloc:
+            raise ValueError("a password in an address ends up in logs (use --headers)")
+        if parts.fragment:
+            raise ValueError("an address with # cannot be asked for")
+        self.secure = secure
+        self.host = parts.hostname
+        self.port = parts.port or (443 if secure else 80)
+        self.resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        where = parts.netloc
+        self.websocket = f"{'wss' if secure else 'ws'}://{where}{self.resource}"
+        self.origin = f"{'https' if secure else 'http'}://{where}{self.resource}".lower()
+        self.text = f"{parts.scheme}://{where}{parts.path or '/'}"
+        """For logs: without the query, which may hold anything."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and other.websocket == self.websocket
+
+    def __hash__(self) -> int:
+        return hash(self.websocket)
+
+
+class Trust:
+    """How certificates are checked.
+
+    Args:
+        ca_pem: authorities instead of the system's.
+        insecure: nothing is checked.
+        server_name: to ask for and to check instead of the address's host.
+        identity: files of our certificate and of its private key, for backends that ask.
+
+    Raises:
+        KojutoError: a file cannot be read.
+    """
+
+    def __init__(
+        self,
+        ca_pem: bytes | None,
+        insecure: bool,
+        server_name: str | None,
+        identity: tuple[str, str] | None = None,
+    ) -> None:
+        self.ca_pem = ca_pem
+        self.identity_files = identity
+        self.identity = None
+        if identity is not None:
+            self.identity = (read_key_file(identity[0]), read_key_file(identity[1]))
+        self.insecure = insecure
+        self.server_name = server_name
+
+
+class Opener:
+    """Opens WebSockets to one backend; `open` may be called by many threads.
+
+    Args:
+        address: of the backend.
+        headers: added to each request.
+        token: makes the Bearer token of a request, or None.
+        trust: how certificates are checked.
+        timeout_s: for all of one opening.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        headers: Headers,
+        token: Callable[[], str] | None,
+        trust: Trust,
+        timeout_s: float,
+    ) -> None:
+        self.address = address
+        self.trust = trust
+        self._headers = headers
+        self._token = token
+        self._timeout_s = timeout_s or 365 * 86400.0
+
+    def open(self) -> tuple[Stream, bytes]:
+        """A stream whose peer has agreed to speak WebSocket, and what came behind its answer.
+
+        Raises:
+            OpenError: it cannot be had; a refused connection was tried again.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        pauses = list(RETRY_PAUSES_S)
+        while True:
+            try:
+                return self._open(deadline)
+            except RetryableError:
+                if not pauses or time.monotonic() + pauses[0] >= deadline:
+                    raise
+            time.sleep(pauses.pop(0))
+
+    def _open(self, deadline: float) -> tuple[Stream, bytes]:
+        sock, rest = self.connect(deadline)
+        stream: Stream = sock
+        try:
+            if self.address.secure:
+                if rest:
+                    raise OpenError("the proxy said more than its answer")
+                stream = self._secure(sock, deadline)
+            return stream, self._upgrade(stream, rest, deadline)
+        except BaseException:
+            if isinstance(stream, socket.socket):
+                stream.close()
+            raise
+        finally:
+            if stream is not sock:
+                sock.close()
+
+    # -- the way there ------------------------------------------------------------------------
+
+    def connect(self, deadline: float) -> tuple[socket.socket, bytes]:
+        """A connection to the backend, through the environment's proxy where there is one.
+
+        Raises:
+            OpenError: it cannot be had.
+        """
+        from kojuto.tools.wsgate_client import proxies
+
+        address = self.address
+        proxy = proxies.choose(address.secure, address.host, address.port)
+        host, port = (proxy.host, proxy.port) if proxy else (address.host, address.port)
+        where = listen.address_text(host, port)
+        title = f"the proxy {where}" if proxy else where
+        try:
+            sock = _connect(host, port, deadline)
+        except OSError as error:
+            raise RetryableError(f"{title}: {_words(error)}") from None
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if proxy is None:
+            return sock, b""
+        try:
+            target = listen.address_text(address.host, address.port)
+            sock.sendall(proxy.request(target))
+            head = _read_head(sock, b"", deadline, title)
+        except OSError as error:
+            sock.close()
+            raise OpenError(f"{title}: {_words(error)}") from None
+        except BaseException:
+            sock.close()
+            raise
+        status = proxies.status(bytes(head.data))
+        if not 200 <= status < 300:
+            sock.close()
+            raise OpenError(f"{title} answered {_status_text(status)} to CONNECT {target}")
+        return sock, head.rest
+
+    def _secure(self, sock: socket.socket, deadline: float) -> TlsStream:
+        from kojuto._native import TlsStream
+
+        trust = self.trust
+        name = trust.server_name or self.address.host
+        try:
+            return TlsStream(
+                sock.fileno(),
+                name,
+                ca_pem=trust.ca_pem,
+                insecure=trust.insecure,
+                identity=trust.identity,
+                timeout_s=_left(deadline),
+            )
+        except (OSError, ValueError) as error:
+            raise OpenError(f"TLS with {name}: {_words(error)}") from None
+
+    # -- the upgrade --------------------------------------------------------------------------
+
+    def request(self, extensions: Any = None) -> tuple[ClientProtocol, bytes]:
+        """A new handshake and the bytes that begin it.
+
+        Raises:
+            OpenError: there is no token.
+        """
+        from websockets.client import ClientProtocol
+        from websockets.uri import parse_uri
+
+        protocol = ClientProtocol(
+            parse_uri(self.address.websocket),
+            origin=self.address.origin,  # type: ignore[arg-type]
+            extensions=extensions,
+        )
+        request = protocol.connect()
+        names = {name.lower() for name, _ in self._headers}
+        for name in ("Host", "Origin"):
+            if name.lower() in names:
+                del request.headers[name]
+        for name, value in self._headers:
+            request.headers[name] = value
+        if self._token is not None:
+            try:
+                request.headers["Authorization"] = f"Bearer {self._token()}"
+            except KojutoError as error:
+                raise OpenError(str(error)) from None
+        protocol.send_request(request)
+        return protocol, b"".join(protocol.data_to_send())
+
+    def _upgrade(self, stream: Stream, rest: bytes, deadline: float) -> bytes:
+        protocol, begin = self.request()
+        title = self.address.text
+        try:
+            if isinstance(stream, socket.socket):
+                stream.settimeout(_left(deadline))
+            stream.sendall(begin)
+            head = _read_head(stream, rest, deadline, title)
+        except OSError as error:
+            raise OpenError(f"{title}: {_words(error)}") from None
+        accept(protocol, head, title)
+        return head.rest
+
+
+def accept(protocol: ClientProtocol, head: Head, title: str) -> None:
+    """Check the answer to a handshake.
+
+    Raises:
+        OpenError: it is no upgrade.
+    """
+    from kojuto.tools.wsgate_client import proxies
+
+    status = proxies.status(bytes(head.data))
+    if status != 101:
+        hint = {401: ": the token or credential was refused", 404: ": no such name there"}
+        raise OpenError(f"{title} answered {_status_text(status)}{hint.get(status, '')}")
+    protocol.receive_data(head.data)
+    problem = protocol.handshake_exc
+    if problem is not None:
+        raise OpenError(f"{title}: the upgrade is wrong ({type(problem).__name__})")
+
+
+def _connect(host: str, port: int, deadline: float) -> socket.socket:
+    """Connect to the first address that answers; each has its share of the time."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for index, (family, kind, number, _, where) in enumerate(found):
+        sock = socket.socket(family, kind, number)
+        try:
+            sock.settimeout(_left(deadline) / (len(found) - index))
+            sock.connect(where)
+        except OSError:
+            sock.close()
+            if index == len(found) - 1:
+                raise
+        except OpenError:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise OSError(0, "the name has no address")
+
+
+def _read_head(stream: Stream, data: bytes, deadline: float, title: str) -> Head:
+    head = Head()
+    try:
+        while not head.feed(data):
+            if isinstance(stream, socket.socket):
+                stream.settimeout(_left(deadline))
+            _left(deadline)
+            data = stream.recv(PIECE)
+            if not data:
+                raise OpenError(f"{title} closed the connection without an answer")
+    except HeadTooLargeError:
+        raise OpenError(f"{title} answered with too large a head") from None
+    return head
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise OpenError("not open within --connect-timeout")
+    return left
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not error.strerror:
+        return "timed out"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _status_text(status: int) -> str:
+    from http import HTTPStatus
+
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return "no HTTP" if status == 0 else str(status)

@@ -1,0 +1,110 @@
+"""Tunnels with permessage-deflate: the slower way, with Python's TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+
+from kojuto.common import deflate
+from kojuto.common.httphead import Head, HeadTooLargeError
+from kojuto.tools.wsgate_client.backend import OpenError, accept
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from websockets.client import ClientProtocol
+
+    from kojuto.common.deflate import Streams
+    from kojuto.tools.wsgate_client.backend import Opener, Trust
+
+
+def open_compressed(loop: deflate.Loop, opener: Opener, timeout_s: float) -> socket.socket:
+    """A socket that speaks WebSocket to the backend, which is compressed where it agrees.
+
+    Args:
+        loop: where the translation runs.
+        opener: of the backend.
+        timeout_s: for all of it.
+
+    Raises:
+        OpenError: it cannot be had.
+    """
+    from concurrent.futures import TimeoutError as TooLate
+
+    from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+
+    deadline = time.monotonic() + timeout_s
+    protocol, begin = opener.request([ClientPerMessageDeflateFactory()])
+    sock, rest = opener.connect(deadline)
+    upgrading = loop.start(_upgrade(opener, sock, rest, protocol, begin))
+    try:
+        streams, rest = upgrading.result(max(deadline - time.monotonic(), 0.01))
+    except TooLate:
+        upgrading.cancel()
+        raise OpenError("not open within --connect-timeout") from None
+    except (OSError, EOFError) as error:
+        text = getattr(error, "strerror", None) or type(error).__name__
+        raise OpenError(f"{opener.address.text}: {text}") from None
+    ours, theirs = socket.socketpair()
+
+    async def work() -> None:
+        near = await asyncio.open_connection(sock=ours)
+        await deflate.translate(streams, near, protocol.extensions, rest, masked=True)
+
+    loop.start(work())
+    return theirs
+
+
+async def _upgrade(
+    opener: Opener, sock: socket.socket, rest: bytes, protocol: ClientProtocol, begin: bytes
+) -> tuple[Streams, bytes]:
+    sock.setblocking(False)
+    address = opener.address
+    try:
+        if address.secure:
+            reader, writer = await asyncio.open_connection(
+                sock=sock,
+                ssl=context(opener.trust),
+                server_hostname=opener.trust.server_name or address.host,
+            )
+        else:
+            reader, writer = await asyncio.open_connection(sock=sock)
+    except ssl.SSLCertVerificationError as error:
+        sock.close()
+        raise OpenError(f"TLS with {address.host}: {error.verify_message}") from None
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        writer.write(begin)
+        await writer.drain()
+        head = Head()
+        while not head.feed(rest):
+            rest = await reader.read(1 << 16)
+            if not rest:
+                raise OpenError(f"{address.text} closed the connection without an answer")
+        accept(protocol, head, address.text)
+    except HeadTooLargeError:
+        writer.close()
+        raise OpenError(f"{address.text} answered with too large a head") from None
+    except BaseException:
+        writer.close()
+        raise
+    return (reader, writer), head.rest
+
+
+def context(trust: Trust) -> ssl.SSLContext:
+    """What Python's TLS is to know.
+
+    Raises:
+        OSError: the certificate, its key or an authority cannot be used.
+    """
+    data = trust.ca_pem.decode() if trust.ca_pem is not None else None
+    context = ssl.create_default_context(cadata=data)
+    if trust.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if trust.identity_files is not None:
+        context.load_cert_chain(*trust.identity_files)
+    return context

@@ -1,0 +1,264 @@
+"""The listening side of ``wsgate-client``: the map's addresses and what is opened for each."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+
+from kojuto.common import deflate, listen, mapfile
+from kojuto.common.acceptor import Acceptor
+from kojuto.common.exporter import Family
+from kojuto.errors import KojutoError
+from kojuto.tools.wsgate_client.backend import Address, Opener, OpenError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kojuto._native import Relay
+    from kojuto.common.cli import Values
+    from kojuto.common.logs import Logger
+    from kojuto.tools.wsgate_client.backend import Headers, Trust
+
+    Place = tuple[str, int]
+
+MAX_OPENING = 256
+"""Tunnels of one map line that are opened at a time; more wait for their turn."""
+MAX_WAITING = 4096
+
+
+def read_map(path: str) -> dict[Place, Address]:
+    """The backends of a map file by the addresses to listen on.
+
+    Raises:
+        KojutoError: naming the line.
+    """
+    return mapfile.read(path, listen.address, Address, "host:port,https://HOST/proxy/NAME")
+
+
+class Line:
+    """A line of the map: a listening socket, its backend, and the tunnels being opened."""
+
+    def __init__(self, sock: socket.socket, opener: Opener) -> None:
+        from collections import deque
+        from threading import Lock
+
+        self.sock = sock
+        self.name = listen.name_of(sock)
+        self.opener = opener
+        self._waiting: deque[tuple[socket.socket, str]] = deque()
+        self._workers = 0
+        self._lock = Lock()
+
+    def submit(
+        self, conn: socket.socket, remote: str, work: Callable[[Line, socket.socket, str], None]
+    ) -> bool:
+        """Have a thread open a tunnel; False when too many wait already."""
+        from threading import Thread
+
+        with self._lock:
+            if len(self._waiting) >= MAX_WAITING:
+                return False
+            self._waiting.append((conn, remote))
+            if self._workers >= MAX_OPENING:
+                return True
+            self._workers += 1
+
+        def run() -> None:
+            while True:
+                with self._lock:
+                    if not self._waiting:
+                        self._workers -= 1
+                        return
+                    item = self._waiting.popleft()
+                work(self, *item)
+
+        try:
+            Thread(target=run, name="open", daemon=True).start()
+        except RuntimeError:  # the system gives no thread
+            with self._lock:
+                self._workers -= 1
+                if self._workers == 0:
+                    self._waiting.remove((conn, remote))
+                    return False
+        return True
+
+
+class Gateways:
+    """All lines of the map.
+
+    Args:
+        engine: moves the bytes of tunnels.
+        log: of everything.
+        values: the command line.
+        inherited: listening sockets of a supervisor, used for the ports they are bound to.
+        headers: added to each request.
+        token: makes the Bearer token of a request, or None.
+        trust: how certificates are checked.
+    """
+
+    def __init__(
+        self,
+        engine: Relay,
+        log: Logger,
+        values: Values,
+        inherited: list[socket.socket],
+        *,
+        headers: Headers,
+        token: Callable[[], str] | None,
+        trust: Trust,
+    ) -> None:
+        from threading import Lock
+
+        self._engine = engine
+        self._log = log
+        self._values = values
+        self._inherited = {
+            name[1]: sock for sock in inherited if isinstance(name := sock.getsockname(), tuple)
+        }
+        self.headers = headers
+        self.token = token
+        self._trust = trust
+        self._lines: dict[Place, Line] = {}
+        self._pending: set[socket.socket] = set()
+        self._lock = Lock()
+        self._failed = itertools.count(1)
+        self._failures = 0
+        self._deflate = deflate.Loop("deflate")
+        self._acceptor = Acceptor(log, self._has_room)
+
+    def update(self, wanted: dict[Place, Address]) -> None:
+        """Listen where the map says, and no longer elsewhere; open tunnels go on.
+
+        Raises:
+            KojutoError: an address cannot be bound; nothing has changed then.
+        """
+        fresh: dict[Place, socket.socket] = {}
+        try:
+            for place in wanted:
+                if place not in self._lines:
+                    fresh[place] = self._inherited.get(place[1]) or listen.bind(*place)
+        except KojutoError:
+            for sock in fresh.values():
+                if sock not in self._inherited.values():
+                    sock.close()
+            raise
+        from functools import partial
+
+        for place in [place for place in self._lines if place not in wanted]:
+            line = self._lines.pop(place)
+            self._acceptor.remove(line.sock)
+            self._log.info("Stop listen", listener=line.name)
+        for place, address in wanted.items():
+            opener = Opener(
+                address, self.headers, self.token, self._trust, self._values.connect_timeout
+            )
+            if place in self._lines:
+                self._lines[place].opener = opener
+                continue
+            line = self._lines[place] = Line(fresh[place], opener)
+            self._inherited.pop(place[1], None)
+            self._acceptor.add(line.sock, partial(self._begin, line))
+            self._log.info("Start listen", listener=line.name, upstream=address.text)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop accepting; end with the last tunnel."""
+        self._acceptor.stop()
+
+    def abort(self) -> None:
+        """End everything now."""
+        self._acceptor.stop()
+        with self._lock:
+            for conn in self._pending:
+                conn.close()
+            self._pending.clear()
+        self._engine.abort()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended, at the latest after the time-out; after `stop` or `abort`."""
+        if not self._pending:
+            self._engine.stop()  # only now: what is being opened may still become a tunnel
+            return self._engine.wait(timeout_s)
+        if timeout_s:
+            from time import sleep
+
+            sleep(min(timeout_s, 0.05))
+        return False
+
+    def families(self) -> list[Family]:
+        """The metrics beside the engine's."""
+        pending = Family("kojuto_wsgate_handshakes_open", "gauge", "Tunnels being opened.")
+        failed = Family("kojuto_wsgate_open_failures_total", "counter", "Tunnels not opened.")
+        return [pending.add(len(self._pending)), failed.add(self._failures)]
+
+    def _has_room(self) -> bool:
+        most = self._values.max_connections
+        return not most or len(self._pending) + self._engine.stats()["open"] < most
+
+    # -- one connection -----------------------------------------------------------------------
+
+    def _begin(self, line: Line, conn: socket.socket, remote: str) -> None:
+        with self._lock:
+            self._pending.add(conn)
+        if not line.submit(conn, remote, self._open):
+            self._fail(line, remote, "too many connections wait for the backend")
+            self._end(conn)
+
+    def _open(self, line: Line, conn: socket.socket, remote: str) -> None:
+        try:
+            self.tunnel(line.opener, conn, line.name, remote)
+        except (OpenError, KojutoError) as error:
+            self._fail(line, remote, str(error))
+        except OSError as error:
+            self._fail(line, remote, error.strerror or str(error))
+        except Exception as error:
+            self._fail(line, remote, f"unexpected {type(error).__name__}")
+        finally:
+            self._end(conn)
+
+    def tunnel(self, opener: Opener, conn: socket.socket, name: str, remote: str) -> None:
+        """Open a tunnel for a connection and hand both to the engine, which has its own copies.
+
+        Raises:
+            OpenError: the backend cannot be had.
+            OSError: the engine does not take it.
+        """
+        if self._values.enable_compression:
+            from kojuto.tools.wsgate_client.compressed import open_compressed
+
+            limit = self._values.connect_timeout or 365 * 86400.0
+            stream, rest = open_compressed(self._deflate, opener, limit), b""
+        else:
+            stream, rest = opener.open()  # type: ignore[assignment]
+        try:
+            self._engine.adopt(
+                conn.fileno(),
+                stream.fileno() if isinstance(stream, socket.socket) else stream,
+                websocket="upstream",
+                masked=True,
+                remote=remote,
+                listener=name,
+                upstream_name=opener.address.text,
+                upstream_data=rest,
+                ping_interval_s=self._values.ping_interval,
+            )
+        finally:
+            if isinstance(stream, socket.socket):
+                stream.close()
+
+    def _end(self, conn: socket.socket) -> None:
+        with self._lock:
+            self._pending.discard(conn)
+        conn.close()
+
+    def _fail(self, line: Line, remote: str, why: str) -> None:
+        self._failures = next(self._failed)
+        self._log.warn(
+            "Failed to connect backend",
+            listener=line.name,
+            remote_addr=remote,
+            upstream=line.opener.address.text,
+            error=why,
+        )

@@ -1,0 +1,114 @@
+"""``wsgate-client stdio URL``: one tunnel for standard input and output."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import suppress
+
+from kojuto.common.cli import must_be_open
+from kojuto.errors import KojutoError, UsageError
+from kojuto.tools.wsgate_client.backend import Address, Opener, OpenError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kojuto.common.cli import Values
+    from kojuto.common.logs import Logger
+    from kojuto.tools.wsgate_client.backend import Headers, Trust
+
+PIECE = 1 << 18
+
+
+def through(
+    url: str,
+    values: Values,
+    log: Logger,
+    *,
+    headers: Headers,
+    token: Callable[[], str] | None,
+    trust: Trust,
+) -> int:
+    """Open a tunnel and be its client until both directions have ended.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        KojutoError: it cannot be opened.
+    """
+    from threading import Thread
+
+    from kojuto._native import Relay
+    from kojuto.tools.wsgate_client.gateways import Gateways
+
+    must_be_open(0, "standard input")
+    must_be_open(1, "standard output")
+    try:
+        address = Address(url)
+    except ValueError as error:
+        raise UsageError(f"stdio {url.partition('?')[0]}: {error}") from None
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    engine = Relay(
+        log.writer,
+        idle_timeout_s=values.idle_timeout,
+        half_close_timeout_s=values.half_close_timeout,
+        threads=1,
+    )
+    gateways = Gateways(engine, log, values, [], headers=headers, token=token, trust=trust)
+    opener = Opener(address, headers, token, trust, values.connect_timeout)
+    ours, theirs = socket.socketpair()
+    try:
+        gateways.tunnel(opener, theirs, "stdio", "stdio")
+    except OpenError as error:
+        raise KojutoError(str(error)) from None
+    theirs.close()
+    engine.stop()
+    problems: list[str] = []
+    sender = Thread(target=_send, args=(ours, problems), name="stdin", daemon=True)
+    sender.start()
+    _receive(ours)
+    # The peer has ended its half. What we have still to send goes on; but an open standard input
+    # that says nothing must not keep us when the peer is gone.
+    engine.wait(1)
+    while not sender.is_alive() and not engine.wait(1):
+        pass
+    if problems:
+        raise KojutoError(problems[0])
+    return 1 if engine.stats()["failed"] else 0
+
+
+def _send(sock: socket.socket, problems: list[str]) -> None:
+    try:
+        while data := os.read(0, PIECE):
+            try:
+                sock.sendall(data)
+            except OSError:  # noqa: PERF203
+                return  # the other direction tells
+    except OSError as error:
+        problems.append(f"standard input: {error.strerror}")
+        sock.shutdown(socket.SHUT_RDWR)
+        return
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+
+
+def _receive(sock: socket.socket) -> None:
+    try:
+        while data := _read(sock):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise KojutoError(f"standard output: {error.strerror}") from None
+
+
+def _read(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(PIECE)
+    except OSError:
+        return b""  # a reset: the log says so

@@ -1,0 +1,129 @@
+"""What the gateways read from others, fed with anything: map files, heads, key sets, proxies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kojuto.common import jwks, listen, mapfile
+from kojuto.common.httphead import MAX_BYTES, Head, HeadTooLargeError
+from kojuto.errors import KojutoError
+from kojuto.tools.wsgate_client import proxies, read_headers
+from kojuto.tools.wsgate_client.backend import Address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROPERTY = settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@PROPERTY
+@given(st.one_of(st.binary(), st.text("ab,:[]1#\n /.%@http").map(str.encode)))
+def test_a_map_file_is_read_or_refused_by_line(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "map"
+    path.write_bytes(data)
+    rights: list[Any] = [listen.upstream, Address]
+    for right in rights:
+        check_map(path, right)
+
+
+def check_map(path: Path, right: Any) -> None:
+    try:
+        found = mapfile.read(str(path), str, right, "shape")
+    except KojutoError as error:
+        assert ", line " in str(error)
+        return
+    lines = path.read_text("utf-8-sig").split("\n")
+    assert len(found) == sum(bool(line.strip()) and line.strip()[0] != "#" for line in lines)
+
+
+def test_a_map_file_has_an_upper_bound(tmp_path: Path) -> None:
+    path = tmp_path / "map"
+    path.write_bytes(b"#" * (mapfile.MAX_BYTES + 1))
+    with pytest.raises(KojutoError, match="over 16777216 bytes"):
+        mapfile.read(str(path), str, str, "shape")
+    path.write_bytes(b"\xef\xbb\xbfa , b,c \r\n")
+    assert mapfile.read(str(path), str, str, "shape") == {"a": "b,c"}
+
+
+@PROPERTY
+@given(st.binary(max_size=200), st.lists(st.integers(1, 20)), st.binary(max_size=50))
+def test_a_head_is_found_however_it_is_cut(head: bytes, cuts: list[int], rest: bytes) -> None:
+    data = head.replace(b"\r\n\r\n", b"") + b"\r\n\r\n" + rest
+    end = data.index(b"\r\n\r\n") + 4
+    found, at = Head(), 0
+    for size in [*cuts, len(data)]:
+        if found.feed(data[at : at + size]):
+            break
+        at += size
+    assert found.complete
+    assert bytes(found.data) == data[:end]
+    assert data[end:].startswith(found.rest)
+
+
+def test_a_head_has_an_upper_bound() -> None:
+    fits = Head()
+    assert fits.feed(b"x" * (MAX_BYTES - 4) + b"\r\n\r\nrest")
+    assert fits.rest == b"rest"
+    for data in (b"x" * (MAX_BYTES - 3) + b"\r\n\r\n", b"x" * (MAX_BYTES + 1)):
+        with pytest.raises(HeadTooLargeError):
+            Head().feed(data)
+
+
+@PROPERTY
+@given(st.binary())
+def test_any_bytes_are_a_set_of_keys_or_refused(data: bytes) -> None:
+    with pytest.raises(KojutoError):
+        jwks.load(data, "x")
+
+
+@PROPERTY
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.sampled_from(["RSA", "EC", "oct", "sig", "P-256"]),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["keys", "kty", "kid", "n", "e", "x", "y", "crv", "use"]),
+                inner,
+            )
+        ),
+        max_leaves=8,
+    )
+)  # fmt: skip
+def test_any_json_is_a_set_of_keys_or_refused(value: object) -> None:
+    import json
+
+    for document in (value, {"keys": value}, {"keys": [value]}):
+        with pytest.raises(KojutoError):
+            jwks.load(json.dumps(document).encode(), "x")
+
+
+@PROPERTY
+@given(st.one_of(st.binary(), st.from_regex(rb"HTTP/1\.[01] [0-9]{0,4} ?")))
+def test_the_status_of_any_head(data: bytes) -> None:
+    assert 0 <= proxies.status(data) <= 999
+
+
+@PROPERTY
+@given(st.text(), st.text("a.b:1[]/,*"), st.integers(1, 65535))
+def test_any_no_proxy(no_proxy: str, host: str, port: int) -> None:
+    assert proxies.bypasses(no_proxy, host, port) in (True, False)
+
+
+@PROPERTY
+@given(st.text())
+def test_no_header_can_smuggle_a_line(text: str) -> None:
+    try:
+        found = read_headers([text.lstrip("@")])
+    except KojutoError:
+        return
+    for name, value in found:
+        assert not set(name + value) & set("\r\n\0")
