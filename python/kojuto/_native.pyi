@@ -721,6 +721,7 @@ class Relay:
         upstream_data: bytes = ...,
         fields: Sequence[tuple[str, str | int]] = ...,
         ping_interval_s: float = 30.0,
+        lenient: bool = False,
     ) -> None:
         """Take over a connected pair, one side of which speaks WebSocket and has shaken hands.
 
@@ -742,6 +743,8 @@ class Relay:
             upstream_data: the same from the upstream.
             fields: more for the log lines: key, and text or a number that is not negative.
             ping_interval_s: silence before the WebSocket peer is sent a ping; 0 for never.
+            lenient: a WebSocket peer that ends its stream between two frames without a Close frame
+                has ended it, not lost it.
 
         Raises:
             OSError: no open descriptor, none left, or the relay was stopped.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -401,3 +403,36 @@ def test_metrics(stage: Stage) -> None:
     assert values["kojuto_wsgate_open_failures_total"] == "1"
     assert values["kojuto_wsgate_handshakes_open"] == "0"
     assert values['kojuto_relay_bytes_total{direction="to_upstream"}'] == "5"
+
+
+@pytest.mark.parametrize("announced", [False, True], ids=["go", "ours"])
+def test_a_gateway_that_leaves_without_a_close_frame(stage: Stage, announced: bool) -> None:
+    """The Go gateway ends a stream so; one that announces Close frames has lost it."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        tunnel = client(stage, f"http://{LOOPBACK}:{listener.getsockname()[1]}/proxy/x")
+        with tunnel.connect() as conn:
+            gateway, _ = listener.accept()
+            with gateway:
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    head += gateway.recv(4096)
+                [key] = [
+                    line.split(b": ")[1]
+                    for line in head.split(b"\r\n")
+                    if line.lower().startswith(b"sec-websocket-key: ")
+                ]
+                digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+                answer = [
+                    b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket",
+                    b"Connection: Upgrade", b"Sec-WebSocket-Accept: " + base64.b64encode(digest),
+                    *([b"X-Wsgate-End: close-frame"] if announced else []), b"", b"",
+                ]  # fmt: skip
+                gateway.sendall(b"\r\n".join(answer) + b"\x82\x05whole")
+                assert read_exactly(conn, 5) == b"whole"
+            if announced:
+                with pytest.raises(ConnectionResetError):
+                    conn.recv(1)
+            else:
+                assert conn.recv(1) == b""
+    last = "Failed" if announced else "Suceeded"
+    wait_until(lambda: tunnel.lines(status=last), what="the last line of the log")

@@ -181,6 +181,8 @@ def test_a_tunnel_and_its_log_lines(stage: Stage) -> None:
     gate = server(stage, {"a": stage.peer(echo).port})
     headers = {"X-Forwarded-For": "192.0.2.7", "X-Goog-Authenticated-User-Email": "accounts:bob"}
     with gate.connect("a", additional_headers=headers) as tunnel:
+        assert tunnel.response is not None
+        assert tunnel.response.headers["X-Wsgate-End"] == "close-frame"
         for size in (0, 1, 125, 126, 65535, 65536, 300_000):
             tunnel.send(bytes(size))
             got = b""

@@ -5,6 +5,11 @@ from __future__ import annotations
 MAX_BYTES = 16_384
 """Of a whole head; twice what most servers allow for one line."""
 
+END_HEADER, END_BY_CLOSE = "X-Wsgate-End", "close-frame"
+"""In the answer to an upgrade: this gateway ends its stream by a Close frame, so that one without
+is broken. The Go gateway ends it by closing the connection.
+"""
+
 
 class HeadTooLargeError(Exception):
     """A head that has not ended within `MAX_BYTES`."""

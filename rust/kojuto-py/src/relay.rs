@@ -231,7 +231,7 @@ impl Relay {
     #[pyo3(signature = (
         client, upstream, *, websocket, masked, remote, listener, upstream_name,
         client_data = Vec::new(), upstream_data = Vec::new(), fields = Vec::new(),
-        ping_interval_s = 30.0
+        ping_interval_s = 30.0, lenient = false
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each field of a connection")]
     fn adopt(
@@ -247,6 +247,7 @@ impl Relay {
         upstream_data: Vec<u8>,
         fields: Vec<(String, FieldArgument)>,
         ping_interval_s: f64,
+        lenient: bool,
     ) -> PyResult<()> {
         let websocket = match websocket {
             "client" => Party::Client,
@@ -266,6 +267,7 @@ impl Relay {
             upstream,
             websocket,
             masked,
+            lenient,
             remote: Remote::from_text(remote),
             listener,
             upstream_name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
-from kojuto.common import listen
+from kojuto.common import httphead, listen
 from kojuto.common.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import read_key_file
 from kojuto.errors import KojutoError
@@ -124,8 +124,11 @@ class Opener:
         self._token = token
         self._timeout_s = timeout_s or 365 * 86400.0
 
-    def open(self) -> tuple[Stream, bytes]:
+    def open(self) -> tuple[Stream, bytes, bool]:
         """A stream whose peer has agreed to speak WebSocket, and what came behind its answer.
+
+        The third tells whether the peer is known to end its stream by a Close frame: the Go
+        gateway just leaves when its upstream has.
 
         Raises:
             OpenError: it cannot be had; a refused connection was tried again.
@@ -140,7 +143,7 @@ class Opener:
                     raise
             time.sleep(pauses.pop(0))
 
-    def _open(self, deadline: float) -> tuple[Stream, bytes]:
+    def _open(self, deadline: float) -> tuple[Stream, bytes, bool]:
         sock, rest = self.connect(deadline)
         stream: Stream = sock
         try:
@@ -148,7 +151,7 @@ class Opener:
                 if rest:
                     raise OpenError("the proxy said more than its answer")
                 stream = self._secure(sock, deadline)
-            return stream, self._upgrade(stream, rest, deadline)
+            return stream, *self._upgrade(stream, rest, deadline)
         except BaseException:
             if isinstance(stream, socket.socket):
                 stream.close()
@@ -244,7 +247,7 @@ class Opener:
         protocol.send_request(request)
         return protocol, b"".join(protocol.data_to_send())
 
-    def _upgrade(self, stream: Stream, rest: bytes, deadline: float) -> bytes:
+    def _upgrade(self, stream: Stream, rest: bytes, deadline: float) -> tuple[bytes, bool]:
         protocol, begin = self.request()
         title = self.address.text
         try:
@@ -255,7 +258,12 @@ class Opener:
         except OSError as error:
             raise OpenError(f"{title}: {_words(error)}") from None
         accept(protocol, head, title)
-        return head.rest
+        closes = any(
+            event.headers.get(httphead.END_HEADER) == httphead.END_BY_CLOSE
+            for event in protocol.events_received()
+            if hasattr(event, "headers")
+        )
+        return head.rest, closes
 
 
 def accept(protocol: ClientProtocol, head: Head, title: str) -> None:

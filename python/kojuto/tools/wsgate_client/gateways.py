@@ -229,9 +229,9 @@ class Gateways:
             from kojuto.tools.wsgate_client.compressed import open_compressed
 
             limit = self._values.connect_timeout or 365 * 86400.0
-            stream, rest = open_compressed(self._deflate, opener, limit), b""
+            stream, rest, closes = open_compressed(self._deflate, opener, limit), b"", True
         else:
-            stream, rest = opener.open()  # type: ignore[assignment]
+            stream, rest, closes = opener.open()  # type: ignore[assignment]
         try:
             self._engine.adopt(
                 conn.fileno(),
@@ -243,6 +243,7 @@ class Gateways:
                 upstream_name=opener.address.text,
                 upstream_data=rest,
                 ping_interval_s=self._values.ping_interval,
+                lenient=not closes,
             )
         finally:
             if isinstance(stream, socket.socket):

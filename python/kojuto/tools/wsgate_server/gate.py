@@ -8,7 +8,7 @@ import socket
 from contextlib import suppress
 from http import HTTPStatus
 
-from kojuto.common import deflate, listen
+from kojuto.common import deflate, httphead, listen
 from kojuto.common.acceptor import Acceptor
 from kojuto.common.dial import Dialer, words
 from kojuto.common.exporter import Family
@@ -253,6 +253,7 @@ class Gate:
             text = response.body.decode(errors="replace").strip()
             headers = {k: v for k, v in response.headers.raw_items() if k in ("Upgrade", "Allow")}
             raise Refused(response.status_code, text, **headers)
+        response.headers[httphead.END_HEADER] = httphead.END_BY_CLOSE
         upstream_name = listen.address_text(*target)
         try:
             upstream = await self._dialer.dial(target)

@@ -58,6 +58,8 @@ pub struct Adoption {
     pub websocket: Party,
     /// We are the WebSocket client, who masks.
     pub masked: bool,
+    /// The WebSocket peer may end its stream without a Close frame, between two frames.
+    pub lenient: bool,
     /// The client as logs name it.
     pub remote: Remote,
     /// The listener as logs name it.
@@ -119,12 +121,12 @@ impl Adoption {
             let end: Box<dyn Endpoint> = match stream {
                 Stream::Socket(fd) if framed => {
                     let wire = Plain::new(own(fd)?);
-                    Box::new(WebSocket::new(wire, self.masked, std::mem::take(data)))
+                    Box::new(WebSocket::new(wire, self.masked, self.lenient, std::mem::take(data)))
                 }
                 Stream::Socket(fd) => Box::new(Tcp::new(own(fd)?)),
                 Stream::Tls(stream) if framed => {
                     let data = std::mem::take(data);
-                    Box::new(WebSocket::new(stream.session, self.masked, data))
+                    Box::new(WebSocket::new(stream.session, self.masked, self.lenient, data))
                 }
                 Stream::Tls(_) => {
                     let text = "TLS on the side that does not speak WebSocket";

@@ -55,6 +55,8 @@ fn new_key() -> Key {
 pub(super) struct WebSocket<W: Wire> {
     wire: W,
     masked: bool,
+    /// The peer may end its stream between two frames without a Close frame.
+    lenient: bool,
     decoder: Decoder,
     /// What was read past the handshake.
     early: Vec<u8>,
@@ -75,12 +77,14 @@ pub(super) struct WebSocket<W: Wire> {
 }
 
 impl<W: Wire> WebSocket<W> {
-    /// `masked`: we are the client of the handshake, which masks; `early`: bytes after it.
-    pub(super) fn new(wire: W, masked: bool, early: Vec<u8>) -> WebSocket<W> {
+    /// `masked`: we are the client of the handshake, which masks; `lenient`: the peer may end its
+    /// stream without a Close frame; `early`: bytes after the handshake.
+    pub(super) fn new(wire: W, masked: bool, lenient: bool, early: Vec<u8>) -> WebSocket<W> {
         let peer = if masked { Sender::Server } else { Sender::Client };
         WebSocket {
             wire,
             masked,
+            lenient,
             decoder: Decoder::new(peer),
             early,
             head: Vec::new(),
@@ -171,6 +175,10 @@ impl<W: Wire> Endpoint for WebSocket<W> {
             }
             let count = if self.early.is_empty() {
                 match self.wire.recv(buffer)? {
+                    0 if self.lenient && self.decoder.is_between_frames() => {
+                        self.closed = true; // it has left, and no Close frame finds it
+                        return Ok(0);
+                    }
                     0 => return Err(self.cut_short()),
                     count => count,
                 }
@@ -395,7 +403,7 @@ mod tests {
         ) {
             let wire = Wired { room: room.into(), ..Wired::default() };
             let sent = Arc::clone(&wire.sent);
-            let mut end = WebSocket::new(wire, masked, Vec::new());
+            let mut end = WebSocket::new(wire, masked, false, Vec::new());
             let mut expected = Vec::new();
             for (at, size) in pieces.iter().enumerate() {
                 let mut bytes: Vec<u8> = (0..*size).map(|i| (i * 7 + at) as u8).collect();
@@ -424,7 +432,7 @@ mod tests {
     fn a_flood_of_pings_gives_others_their_turn_and_keeps_the_last() {
         let wire = Wired { room: VecDeque::from([0; 200]), ..Wired::default() };
         let sent = Arc::clone(&wire.sent);
-        let mut end = WebSocket::new(wire, false, Vec::new());
+        let mut end = WebSocket::new(wire, false, false, Vec::new());
         let mut reads = 0;
         end.wire.incoming = (0..100u8).map(|i| ping(&[i], true)).collect();
         while !end.wire.incoming.is_empty() {
@@ -441,7 +449,7 @@ mod tests {
 
     #[test]
     fn nothing_follows_our_close_and_a_cut_is_told_by_its_code() {
-        let mut end = WebSocket::new(Wired::default(), false, Vec::new());
+        let mut end = WebSocket::new(Wired::default(), false, false, Vec::new());
         let sent = Arc::clone(&end.wire.sent);
         end.finish().unwrap();
         assert!(end.write(&mut [1]).is_err());
@@ -451,7 +459,7 @@ mod tests {
         end.flush().unwrap();
         assert_eq!(*sent.lock().unwrap(), [0x88, 2, 3, 232]);
         for (cut, code) in [(Cut::Broken, 1011u16), (Cut::Leaving, 1001)] {
-            let mut end = WebSocket::new(Wired::default(), false, Vec::new());
+            let mut end = WebSocket::new(Wired::default(), false, false, Vec::new());
             let sent = Arc::clone(&end.wire.sent);
             end.reset(cut);
             assert_eq!(sent.lock().unwrap()[2..], code.to_be_bytes());
