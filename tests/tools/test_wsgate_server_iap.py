@@ -176,6 +176,7 @@ def test_sets_of_keys_that_are_refused() -> None:
         [{**member, "alg": "HS256"}],
         [{**member, "x": "AA"}],
         [{**member, "kid": 1}],
+        [{**member, "kty": []}],
         [1],
     ]
     for keys in wrong:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20
 FETCH_TIMEOUT_S = 10.0
-_FAMILIES = {"RSA", "EC", "OKP"}
+_FAMILIES = ("RSA", "EC", "OKP")
 
 
 def load(document: bytes, source: str) -> list[Key]:
