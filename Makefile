@@ -38,7 +38,7 @@ lint: build
 
 bench: build servers
 	cargo bench --quiet -p kojuto-core --bench scan
-	$(BIN)/python -m pytest benches -o python_files="bench_*.py" -o timeout=1800 -q -rf
+	$(BIN)/python -m pytest benches -o python_files="bench_*.py" -o timeout=1800 -p benchmark -q -rf
 
 build: $(VENV)/.dev
 	@touch $(VENV)/.dev
