@@ -6,8 +6,6 @@ import contextlib
 import datetime as dt
 import hashlib
 import ipaddress
-import os
-import shutil
 import socket
 import ssl
 import struct
@@ -22,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from kojuto._native import LogWriter, Relay, TlsStream
-from tests.conftest import wait_until
+from tests.conftest import need_program, wait_until
 from tests.servers import LOOPBACK, echo, free_port, read_all, read_exactly
 from tests.streams import pattern
 from tests.tunnels import CLOSE, answer_upgrade, read_frame, tunnel, websocket_server
@@ -402,12 +400,7 @@ def test_a_stalled_client_does_not_lose_what_was_decrypted(
 
 def test_through_nginx_with_tls_and_half_closed(stage: Stage, authority: Authority) -> None:
     """A client's end, nginx in between, a server's end: each direction ends by itself."""
-    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
-    nginx = shutil.which("nginx", path=path)
-    if nginx is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("nginx is missing: make servers")
-        pytest.skip("nginx is missing")
+    nginx = need_program("nginx")
 
     def answer_at_the_end(conn: socket.socket) -> None:
         body = read_all(conn)
