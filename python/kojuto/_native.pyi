@@ -88,8 +88,8 @@ class AccessTally:
         """Lines that have a time taken."""
 
     @property
-    def latency_sum(self) -> float:
-        """The sum of their times, seconds."""
+    def latency_mean(self) -> float:
+        """The mean of their times, seconds, from exact sums; 0 when there are none."""
 
     def quantiles(self, fractions: list[float]) -> list[float]:
         """Exact quantiles of the times, seconds; empty when there are none.

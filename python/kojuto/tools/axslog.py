@@ -233,8 +233,8 @@ class Writer:
             return
         name = f"axslog.latency_{self.prefix}{end}"
         labels["prefix"] = self.prefix
-        average = tally.latency_sum / tally.latency_count
-        self.out.add(f"{name}.average", average, "axslog_latency_average_seconds", **labels)
+        mean = tally.latency_mean
+        self.out.add(f"{name}.average", mean, "axslog_latency_average_seconds", **labels)
         values = tally.quantiles([fraction for _, fraction in self.percentiles])
         for (label, fraction), value in zip(self.percentiles, values, strict=True):
             self.out.add(

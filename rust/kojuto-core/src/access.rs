@@ -8,7 +8,8 @@ use crate::bad_lines::BadLines;
 use crate::combined;
 use crate::fields::{Keys, Rows, Values};
 use crate::json::{self, Prefix, unescape};
-use crate::number::{parse_f64, parse_i64};
+use crate::latencies::Latencies;
+use crate::number::{parse_f64, parse_i64, parse_short};
 use crate::{Error, ltsv, select};
 
 /// The most bytes of a value that name a group.
@@ -120,10 +121,8 @@ pub struct Options {
 /// The figures of a log or of one group of its lines.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// The time taken by each line that has one, in the order of the log.
-    pub latencies: Vec<f64>,
-    /// Their sum.
-    pub latency_sum: f64,
+    /// The time taken by each line that has one.
+    pub latencies: Latencies,
     /// Lines with a status of 1xx, 2xx, 3xx, 4xx but 499, 499, 5xx, and any other.
     pub classes: [u64; 7],
 }
@@ -150,24 +149,22 @@ impl Tally {
     }
 
     #[inline(always)]
-    fn add(&mut self, status: i64, latency: Option<f64>) {
+    fn count(&mut self, status: i64) {
         let class = usize::try_from(status).ok().and_then(|status| CLASS.get(status));
         let class = usize::from(class.copied().unwrap_or(6));
         self.classes[class] += 1;
+    }
+
+    fn add(&mut self, status: i64, latency: Option<f64>) {
+        self.count(status);
         if let Some(latency) = latency {
-            self.latencies.push(latency);
-            self.latency_sum += latency;
+            self.latencies.add(latency);
         }
     }
 
     /// Adds the figures of another part of the same log or of another log.
-    pub fn merge(&mut self, mut other: Tally) {
-        if self.latencies.is_empty() {
-            self.latencies = other.latencies;
-        } else {
-            self.latencies.append(&mut other.latencies);
-        }
-        self.latency_sum += other.latency_sum;
+    pub fn merge(&mut self, other: Tally) {
+        self.latencies.merge(other.latencies);
         for (count, more) in self.classes.iter_mut().zip(other.classes) {
             *count += more;
         }
@@ -277,7 +274,10 @@ impl Access {
             _ => false,
         };
         // The common case gets a scan of its own, without a test for what it does not need.
-        let plain = counter.filter.is_none() && counter.by.is_none() && counter.statuses == 1;
+        let plain = counter.filter.is_none()
+            && counter.by.is_none()
+            && counter.statuses == 1
+            && counter.time_scale == 1.0;
         match format {
             Format::Ltsv(Prefix::Refuse) if plain => ltsv::scan(block, keys, &mut Plain(counter)),
             Format::Json(prefix) if plain => {
@@ -339,7 +339,7 @@ impl Access {
     }
 }
 
-/// Takes the lines when there is one status key, no filter and no grouping.
+/// Takes the lines when there is one status key, no filter, no grouping, and times in seconds.
 struct Plain<'c>(&'c mut Counter);
 
 impl<'a> Rows<'a> for Plain<'_> {
@@ -347,9 +347,10 @@ impl<'a> Rows<'a> for Plain<'_> {
     fn row(&mut self, line: &'a [u8], values: &Values<'a>) {
         let counter = &mut *self.0;
         counter.lines += 1;
-        match (parse_f64(values[0]), parse_i64(values[1])) {
+        match (parse_short(values[0]), parse_i64(values[1])) {
             (Some(latency), Some(status)) => {
-                counter.all.add(status, Some(latency * counter.time_scale));
+                counter.all.count(status);
+                counter.all.latencies.add_short(latency);
             }
             _ => counter.odd_row(line, values),
         }

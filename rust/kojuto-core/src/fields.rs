@@ -17,37 +17,85 @@ pub struct Keys {
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(crate) name: Box<[u8]>,
-    /// The first seven bytes of the name, or all of it, as a little-endian word, and a mask of
-    /// as many bytes: one comparison that settles nearly every place.
+    /// The first eight bytes of the name, or all of it, as a little-endian word.
     head: u64,
-    head_mask: u64,
 }
 
 impl Key {
     fn new(name: &[u8]) -> Key {
-        let length = name.len().min(7);
+        let length = name.len().min(8);
         let mut head = [0u8; 8];
         head[..length].copy_from_slice(&name[..length]);
-        Key {
-            name: name.into(),
-            head: u64::from_le_bytes(head),
-            head_mask: (1 << (length * 8)) - 1,
+        Key { name: name.into(), head: u64::from_le_bytes(head) }
+    }
+}
+
+/// The wanted keys as they stand in a log: each name with the byte that ends it.
+pub(crate) struct Names<'k> {
+    keys: &'k [Key],
+    heads: [Head; MAX_KEYS],
+    end: u8,
+}
+
+/// What the word of eight bytes at the beginning of a name must be, where the mask has ones:
+/// one comparison that settles nearly every place.
+#[derive(Clone, Copy, Default)]
+struct Head {
+    word: u64,
+    mask: u64,
+    length: usize,
+}
+
+impl<'k> Names<'k> {
+    /// The names of `keys`, each ended by `end`.
+    #[inline(always)]
+    pub(crate) fn new(keys: &'k Keys, end: u8) -> Names<'k> {
+        let mut heads = [Head::default(); MAX_KEYS];
+        for (head, key) in heads.iter_mut().zip(&keys.keys) {
+            let length = key.name.len();
+            *head = if length < 8 {
+                let word = key.head | u64::from(end) << (length * 8);
+                Head { word, mask: !0 >> ((7 - length) * 8), length }
+            } else {
+                Head { word: key.head, mask: !0, length }
+            };
         }
+        Names { keys: &keys.keys, heads, end }
     }
 
-    /// Whether the name, followed by `end`, stands at the beginning of `text`.
+    /// Which of the keys has its name, and the end of that, at `at` in `block`, and where what
+    /// follows begins.
     #[inline(always)]
-    fn begins(&self, text: &[u8], end: u8) -> bool {
-        let length = self.name.len();
-        if let Some(head) = text.first_chunk::<8>() {
-            if (u64::from_le_bytes(*head) ^ self.head) & self.head_mask != 0 {
-                return false;
+    pub(crate) fn at(&self, block: &[u8], at: usize) -> Option<(usize, usize)> {
+        let Some(word) = block.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
+            return self.at_the_end(block, at);
+        };
+        let word = u64::from_le_bytes(*word);
+        let mut index = 0;
+        while index < self.keys.len() {
+            let head = self.heads.get(index)?;
+            if (word ^ head.word) & head.mask == 0
+                && (head.length < 8 || self.ends(block, at, index))
+            {
+                return Some((index, at + head.length + 1));
             }
-            if length < 8 {
-                return head[length] == end;
-            }
+            index += 1;
         }
-        text.len() > length && text[length] == end && text[..length] == *self.name
+        None
+    }
+
+    /// Where no eight bytes are left.
+    #[cold]
+    fn at_the_end(&self, block: &[u8], at: usize) -> Option<(usize, usize)> {
+        let index = (0..self.keys.len()).find(|&index| self.ends(block, at, index))?;
+        Some((index, at + self.heads[index].length + 1))
+    }
+
+    /// Whether all of the name stands there.
+    #[inline(never)]
+    fn ends(&self, block: &[u8], at: usize, index: usize) -> bool {
+        let rest = block[at..].strip_prefix(&*self.keys[index].name);
+        rest.is_some_and(|rest| rest.first() == Some(&self.end))
     }
 }
 
@@ -87,13 +135,6 @@ impl Keys {
     #[inline(always)]
     pub(crate) fn list(&self) -> &[Key] {
         &self.keys
-    }
-
-    /// The key whose name, followed by `end`, stands at `at` in `block`.
-    #[inline(always)]
-    pub(crate) fn at(&self, block: &[u8], at: usize, end: u8) -> Option<(usize, &Key)> {
-        let text = block.get(at..)?;
-        self.keys.iter().enumerate().find(|(_, key)| key.begins(text, end))
     }
 
     #[inline(always)]
@@ -159,7 +200,8 @@ impl<'a> Line<'a> {
             self.values[stale.trailing_zeros() as usize] = &[];
             stale &= stale - 1;
         }
-        let line = &block[self.start..end];
+        // Without a panic, so that who needs no line need not have it cut out.
+        let line = block.get(self.start..end).unwrap_or_default();
         rows.row(line.strip_suffix(b"\r").unwrap_or(line), &self.values);
         self.stale = self.found;
         self.found = 0;

@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use crate::fields::{Keys, Line, Rows};
+use crate::fields::{Keys, Line, Names, Rows};
 use crate::simd::{Masks, Places, STRIPE_BYTES, any_of, dispatch, find_any, stripes};
 
 /// What stands before the object of a line.
@@ -267,6 +267,7 @@ impl Before {
 struct Reader<'a, 'k> {
     block: &'a [u8],
     keys: &'k Keys,
+    names: Names<'k>,
     prefix: Prefix,
     stop: u32,
     line: Line<'a>,
@@ -282,8 +283,9 @@ impl<'a, 'k> Reader<'a, 'k> {
     fn new(block: &'a [u8], keys: &'k Keys, prefix: Prefix) -> Self {
         let line = Line::new(0);
         let stop = keys.stop();
+        let names = Names::new(keys, b'"');
         let mut reader =
-            Reader { block, keys, prefix, stop, line, depth: 0, done: false, passed: 0 };
+            Reader { block, keys, names, prefix, stop, line, depth: 0, done: false, passed: 0 };
         reader.begin_line(0);
         reader
     }
@@ -291,14 +293,12 @@ impl<'a, 'k> Reader<'a, 'k> {
     /// A bracket that begins the line is not among the places.
     #[inline(always)]
     fn begin_line(&mut self, at: usize) {
-        self.depth = 0;
-        self.done = false;
-        match self.block.get(at) {
-            Some(b'{') => self.depth = 1,
-            // With a prefix to skip it is part of that.
-            Some(b'[' | b'}' | b']') => self.done = self.prefix == Prefix::Refuse,
-            _ => {}
-        }
+        let first = self.block.get(at);
+        self.depth = u32::from(first == Some(&b'{'));
+        // With a prefix to skip it is part of that.
+        self.done = self.depth == 0
+            && self.prefix == Prefix::Refuse
+            && matches!(first, Some(b'[' | b'}' | b']'));
     }
 
     #[inline(always)]
@@ -309,7 +309,7 @@ impl<'a, 'k> Reader<'a, 'k> {
             self.begin_line(at + 1);
         } else if self.done {
         } else if self.depth == 1 && !matches!(byte, b'{' | b'}' | b'[' | b']' | b'\\') {
-            if let Some((key, value)) = wanted(self.block, self.keys, at) {
+            if let Some((key, value)) = wanted(self.block, &self.names, at) {
                 self.line.keep(key, value_at(self.block, value));
                 self.done = self.line.found & self.stop == self.stop;
             }
@@ -329,7 +329,7 @@ impl<'a, 'k> Reader<'a, 'k> {
             if self.depth == 0 || matches!(byte, b'['..=b']' | b'{'..=b'}') {
                 return false;
             }
-            if let Some((key, value)) = wanted(self.block, self.keys, at) {
+            if let Some((key, value)) = wanted(self.block, &self.names, at) {
                 self.line.keep(key, value_at(self.block, value));
                 self.done = self.line.found & self.stop == self.stop;
             }
@@ -390,9 +390,9 @@ fn find_escaped(backslashes: u64, escaped_first: u64) -> (u64, u64) {
 
 /// The wanted key whose name begins at `at` (behind its quote), and where its value begins.
 #[inline(always)]
-fn wanted(block: &[u8], keys: &Keys, at: usize) -> Option<(usize, usize)> {
-    let (index, key) = keys.at(block, at, b'"')?;
-    Some((index, behind_colon(block, at + key.name.len() + 1)?))
+fn wanted(block: &[u8], names: &Names<'_>, at: usize) -> Option<(usize, usize)> {
+    let (index, end) = names.at(block, at)?;
+    Some((index, behind_colon(block, end)?))
 }
 
 /// Where the value begins, when a colon comes next.
@@ -421,7 +421,10 @@ fn skip_blanks(block: &[u8], mut at: usize) -> usize {
 #[inline(always)]
 fn value_at(block: &[u8], at: usize) -> &[u8] {
     if block.get(at) == Some(&b'"') {
-        return string_end(block, at + 1).map_or(&[], |end| &block[at + 1..end]);
+        return match string_end(block, at + 1) {
+            Some(end) => &block[at + 1..end],
+            None => &[],
+        };
     }
     let rest = block.get(at..).unwrap_or_default();
     if matches!(rest.first(), Some(b'{' | b'[') | None) {

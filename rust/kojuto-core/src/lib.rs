@@ -15,6 +15,7 @@ pub mod hexdump;
 pub mod icmp;
 pub mod json;
 pub mod json_line;
+pub mod latencies;
 pub mod lines;
 pub mod log_name;
 pub mod ltsv;

@@ -5,7 +5,7 @@
 //! where a field begins with the first letter of a wanted label are found, and only those are
 //! looked at.
 
-use crate::fields::{Keys, Line, Rows};
+use crate::fields::{Keys, Line, Names, Rows};
 use crate::simd::{Masks, Places, any_of, dispatch, find_any, stripes};
 
 dispatch! {
@@ -18,13 +18,14 @@ dispatch! {
 /// The same for lines whose beginning, up to the first `{`, does not count (a line without one
 /// counts whole).
 pub fn scan_behind_brace<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) {
+    let names = Names::new(keys, b':');
     let mut state = Line::new(0);
     for end in memchr::memchr_iter(b'\n', block) {
         let line = &block[state.start..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let from = memchr::memchr(b'{', line).unwrap_or(0);
         for field in line[from..].split(|&b| b == b'\t') {
-            if let Some((key, value)) = wanted(field, keys, 0) {
+            if let Some((key, value)) = names.at(field, 0) {
                 state.keep(key, &field[value..]);
             }
         }
@@ -49,6 +50,7 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     rows: &mut R,
     first: [u8; N],
 ) {
+    let names = Names::new(keys, b':');
     let stop = keys.stop();
     let mut line = Line::new(0);
     let mut done = false;
@@ -70,7 +72,7 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
             if block.get(at) == Some(&b'\n') {
                 line.finish(block, at, rows);
                 done = false;
-            } else if !done && let Some((key, value)) = wanted(block, keys, at) {
+            } else if !done && let Some((key, value)) = names.at(block, at) {
                 let end = find_any::<b'\t', b'\n', b'\n'>(block, value);
                 let text = &block[value..end];
                 let text = if block.get(end) == Some(&b'\n') {
@@ -83,13 +85,6 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
             }
         }
     }
-}
-
-/// The wanted key whose label begins at `at`, and where its value begins.
-#[inline(always)]
-fn wanted(block: &[u8], keys: &Keys, at: usize) -> Option<(usize, usize)> {
-    let (index, key) = keys.at(block, at, b':')?;
-    Some((index, at + key.name.len() + 1))
 }
 
 #[cfg(test)]

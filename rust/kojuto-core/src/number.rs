@@ -20,16 +20,39 @@ const EXACT_POWERS: [f64; 23] = [
 /// more than [`MAX_NUMBER_BYTES`].
 #[inline]
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
-    if let Some(value) = parse_short(text) {
-        return Some(value);
+    match parse_short(text) {
+        Some(short) => Some(short.value()),
+        None => parse_any(text),
     }
-    parse_any(text)
+}
+
+/// A short decimal number: its digits as a whole number, and how many of them stand behind the
+/// point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Short {
+    digits: u32,
+    fraction: u32,
+}
+
+impl Short {
+    /// The nearest double.
+    #[inline(always)]
+    pub fn value(self) -> f64 {
+        f64::from(self.digits as i32) / EXACT_POWERS[self.fraction as usize]
+    }
+
+    /// The number in thousandths, unless it has smaller parts.
+    #[inline(always)]
+    pub fn thousandths(self) -> Option<u64> {
+        const POWERS: [u64; 4] = [1000, 100, 10, 1];
+        Some(u64::from(self.digits) * POWERS.get(self.fraction as usize)?)
+    }
 }
 
 /// Up to eight bytes of digits with a point before the last of them (`12`, `0.123`), read as one
-/// word; `None` sends everything else the slower way.
+/// word; `None` for everything else, numbers or not.
 #[inline(always)]
-fn parse_short(text: &[u8]) -> Option<f64> {
+pub fn parse_short(text: &[u8]) -> Option<Short> {
     let length = text.len();
     // The text in the low bytes, its first byte lowest; two overlapping reads make up the word.
     let word = if let (4..=8, Some(low), Some(high)) =
@@ -55,7 +78,7 @@ fn parse_short(text: &[u8]) -> Option<f64> {
         let at = points.trailing_zeros() / 8;
         let below = (1u64 << (at * 8)) - 1;
         let above = word & !(below << 8 | 0xff);
-        (above | (word & below) << 8, length - 1, 7 - at as usize)
+        (above | (word & below) << 8, length - 1, 7 - at)
     };
     // Bytes without a digit count as the digit 0.
     let filler = 0x3030_3030_3030_3030 & ((1u128 << ((8 - count) * 8)) - 1) as u64;
@@ -67,9 +90,8 @@ fn parse_short(text: &[u8]) -> Option<f64> {
     // Pairs, then fours, then all eight.
     let pairs = (digits.wrapping_mul(10) + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    let eight = (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff;
-    // Signed, because that conversion is one instruction everywhere.
-    Some(eight as i64 as f64 / EXACT_POWERS[fraction])
+    let eight = fours.wrapping_mul(10_000) + (fours >> 32);
+    Some(Short { digits: eight as u32, fraction })
 }
 
 /// The top bit of the lowest byte that is zero, and perhaps of some above it.

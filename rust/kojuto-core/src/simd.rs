@@ -237,6 +237,19 @@ pub(crate) mod x86 {
         }
     }
 
+    /// Bit `i` is set when byte `i` is `A` or `B` or `C`.
+    #[inline(always)]
+    pub(crate) fn any_of_three<const A: u8, const B: u8, const C: u8>(bytes: &[u8; 16]) -> u32 {
+        // SAFETY: SSE2 is part of x86-64; the load reads the 16 bytes.
+        unsafe {
+            let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
+            let mut hits = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(A as i8));
+            hits = _mm_or_si128(hits, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(B as i8)));
+            hits = _mm_or_si128(hits, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(C as i8)));
+            _mm_movemask_epi8(hits) as u32
+        }
+    }
+
     #[inline(always)]
     fn carryless_prefix_xor(bits: u64) -> u64 {
         // SAFETY: `dispatch!` checked for PCLMULQDQ.
@@ -334,13 +347,13 @@ impl Places {
     pub(crate) fn add(&mut self, base: usize, mut bits: u64) {
         let found = bits.count_ones() as usize;
         let Some(room) = self.at[self.count..].first_chunk_mut::<64>() else { return };
-        // Three at once, whether there are so many or not; more are rare.
-        for slot in &mut room[..3] {
+        // Two at once, whether there are so many or not; more are rare.
+        for slot in &mut room[..2] {
             slot.write((base as u32).wrapping_add(bits.trailing_zeros()));
             bits &= bits.wrapping_sub(1);
         }
-        if found > 3 {
-            for slot in &mut room[3..found] {
+        if found > 2 {
+            for slot in &mut room[2..found] {
                 slot.write((base as u32).wrapping_add(bits.trailing_zeros()));
                 bits &= bits.wrapping_sub(1);
             }
@@ -352,7 +365,7 @@ impl Places {
     #[inline(always)]
     pub(crate) fn list(&self) -> &[u32] {
         let written = &self.at[..self.count];
-        // SAFETY: `add` writes each slot before it counts it: the first three of its room at
+        // SAFETY: `add` writes each slot before it counts it: the first two of its room at
         // once, and those behind them up to the number of bits.
         unsafe { &*(std::ptr::from_ref(written) as *const [u32]) }
     }
@@ -379,15 +392,12 @@ pub(crate) fn stripes<'b>(
 #[inline(always)]
 pub(crate) fn find_any<const A: u8, const B: u8, const C: u8>(block: &[u8], from: usize) -> usize {
     let mut at = from;
-    while let Some(word) = block.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*word);
-        let hits = zero_bytes(word ^ repeat(A))
-            | zero_bytes(word ^ repeat(B))
-            | zero_bytes(word ^ repeat(C));
+    while let Some(bytes) = block.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        let hits = any_of_three::<A, B, C>(bytes);
         if hits != 0 {
-            return at + hits.trailing_zeros() as usize / 8;
+            return at + hits.trailing_zeros() as usize;
         }
-        at += 8;
+        at += 16;
     }
     while at < block.len() && block[at] != A && block[at] != B && block[at] != C {
         at += 1;
@@ -395,14 +405,16 @@ pub(crate) fn find_any<const A: u8, const B: u8, const C: u8>(block: &[u8], from
     at
 }
 
-const fn repeat(byte: u8) -> u64 {
-    byte as u64 * 0x0101_0101_0101_0101
-}
-
-/// The top bit of each byte that is zero, and perhaps of some above the first such byte.
+/// Bit `i` is set when byte `i` is `A` or `B` or `C`.
 #[inline(always)]
-fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(repeat(1)) & !word & repeat(0x80)
+fn any_of_three<const A: u8, const B: u8, const C: u8>(bytes: &[u8; 16]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    return x86::any_of_three::<A, B, C>(bytes);
+    #[cfg(not(target_arch = "x86_64"))]
+    return bytes
+        .iter()
+        .rev()
+        .fold(0, |bits, byte| bits << 1 | u32::from([A, B, C].contains(byte)));
 }
 
 /// Bit `i` is set when byte `i` is one of `bytes`; all bits when `bytes` is empty.

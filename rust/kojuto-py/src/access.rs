@@ -2,7 +2,6 @@
 
 use kojuto_core::access::{Access, Format, Options, REASONS, Tally, TimeList};
 use kojuto_core::json::Prefix;
-use kojuto_core::quantile;
 use kojuto_io::Error;
 use kojuto_io::follow::LineSink;
 use pyo3::prelude::*;
@@ -108,24 +107,24 @@ impl AccessTally {
     }
 
     #[getter]
-    fn latency_count(&self) -> usize {
-        self.0.latencies.len()
+    fn latency_count(&self) -> u64 {
+        self.0.latencies.count()
     }
 
     #[getter]
-    fn latency_sum(&self) -> f64 {
-        self.0.latency_sum
+    fn latency_mean(&self) -> f64 {
+        self.0.latencies.mean()
     }
 
     fn quantiles(&mut self, py: Python<'_>, fractions: Vec<f64>) -> Vec<f64> {
-        py.detach(|| quantile::select(&mut self.0.latencies, &fractions))
+        py.detach(|| self.0.latencies.quantiles(&fractions))
     }
 
     fn histogram(&self, py: Python<'_>, edges: Vec<f64>) -> Vec<u64> {
         py.detach(|| {
             let mut counts = vec![0; edges.len() + 1];
-            for latency in &self.0.latencies {
-                counts[edges.partition_point(|edge| edge <= latency)] += 1;
+            for (latency, count) in self.0.latencies.iter() {
+                counts[edges.partition_point(|edge| *edge <= latency)] += count;
             }
             counts
         })
