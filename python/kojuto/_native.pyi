@@ -644,6 +644,8 @@ class Relay:
         max_connections: the most at a time; 0 for no limit.
         max_attempts: the most upstreams that are tried for one connection.
         threads: 0 for one for each core, at most 4.
+        busy_poll_s: while connections say something that often, a thread polls for as long
+            instead of sleeping and being woken, a quarter of the cores at most; 0 for never.
         dump: sees all bytes; without one, large transfers are spliced.
 
     Raises:
@@ -664,6 +666,7 @@ class Relay:
         max_connections: int = 0,
         max_attempts: int = 3,
         threads: int = 0,
+        busy_poll_s: float = 0.00008,
         dump: Dump | None = None,
     ) -> Relay: ...
     def add_pool(self, balancing: str, *, max_fails: int = 1, host: str = "") -> int:

@@ -281,7 +281,7 @@ def test_a_server_that_masks_is_refused(stage: Stage) -> None:
         closes.append(read_frame(conn))
 
     client = tunnel(stage, "client", stage.peer(serve).port)
-    with client.connect() as conn, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), client.connect() as conn:
         conn.recv(1)
     assert "a server's frame masked" in client.end_of("Failed")["error"]
     wait_until(lambda: closes)
@@ -428,7 +428,7 @@ def test_a_cut_inside_a_spliced_frame_is_no_clean_end(stage: Stage) -> None:
 
     client = tunnel(stage, "client", stage.peer(serve).port)
     count = 0
-    with client.connect() as conn, pytest.raises(ConnectionResetError):  # noqa: PT012
+    with pytest.raises(ConnectionResetError), client.connect() as conn:  # noqa: PT012
         while data := conn.recv(1 << 16):
             count += len(data)
     assert count <= 20 << 20
@@ -523,7 +523,7 @@ def test_a_silent_tunnel_is_kept_alive_by_pings(stage: Stage) -> None:
 
 def test_pings_do_not_hide_silence_from_the_idle_time_out(stage: Stage) -> None:
     client, server = pair(stage, stage.peer(echo).port, ping_s=0.1, idle_s=0.7)
-    with client.connect() as conn, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), client.connect() as conn:
         conn.recv(1)
     wait_until(lambda: client.lines(status="Failed") and server.lines(status="Failed"))
     errors = [t.lines(status="Failed")[0]["error"] for t in (client, server)]

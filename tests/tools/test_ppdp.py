@@ -250,7 +250,7 @@ def test_metrics_and_live(stage: Stage) -> None:
         assert read_all(conn) == b"12345"
     wait_until(lambda: ppdp.lines(status="Suceeded"))
     upstream.close()
-    with ppdp.connect() as conn, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), ppdp.connect() as conn:
         conn.recv(1)
 
     def get(path: str) -> tuple[str, str]:

@@ -311,7 +311,7 @@ def _option_help(option: Option, width: int) -> str:
     if option.metavar is not None and default not in (None, "", []):
         shown = ", ".join(default) if isinstance(default, list) else default
         if isinstance(shown, float):
-            shown = f"{shown:g}"
+            shown = f"{shown:g}" if shown >= 1e-3 or not shown else f"{shown * 1e6:g}us"
         text += f" (default: {shown})"
     body = fill(text, width, initial_indent=" " * 28, subsequent_indent=" " * 28)
     head = "  " + left

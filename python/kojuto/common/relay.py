@@ -33,6 +33,15 @@ OPTIONS = [
         group="Connections",
     ),
     Option(
+        "--busy-poll",
+        metavar="TIME",
+        read=units.duration,
+        default=80e-6,
+        help="where the next bytes are due within so little time, stay awake for them, on a core "
+        "that nobody else wants; 0 to sleep always",
+        group="Connections",
+    ),
+    Option(
         "--max-connections",
         metavar="N",
         read=units.integer(0),
@@ -65,12 +74,20 @@ OPTIONS = [
 ]
 
 
+def tunnel_options(values: Values) -> dict[str, Any]:
+    """The arguments of `kojuto._native.Relay` of a command whose connections are handed to it."""
+    return {
+        "idle_timeout_s": values.idle_timeout,
+        "half_close_timeout_s": values.half_close_timeout,
+        "busy_poll_s": values.busy_poll,
+    }
+
+
 def engine_options(values: Values) -> dict[str, Any]:
     """The arguments of `kojuto._native.Relay` that come from `OPTIONS`."""
     return {
+        **tunnel_options(values),
         "connect_timeout_s": values.proxy_connect_timeout,
-        "idle_timeout_s": values.idle_timeout,
-        "half_close_timeout_s": values.half_close_timeout,
         "max_connections": values.max_connections,
         "header_out": values.send_proxy or "off",
     }

@@ -140,7 +140,8 @@ impl Relay {
     #[pyo3(signature = (
         log, *, connect_timeout_s = 60.0, idle_timeout_s = 0.0, half_close_timeout_s = 3600.0,
         header_timeout_s = 5.0, trusted = Vec::new(), header_out = "off",
-        max_connections = 0, max_attempts = 3, threads = 0, dump = None
+        max_connections = 0, max_attempts = 3, threads = 0, busy_poll_s = 0.00008,
+        dump = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
     fn new(
@@ -154,6 +155,7 @@ impl Relay {
         max_connections: usize,
         max_attempts: usize,
         threads: usize,
+        busy_poll_s: f64,
         dump: Option<&Dump>,
     ) -> PyResult<Self> {
         let trusted: Result<_, kojuto_core::Error> =
@@ -173,6 +175,7 @@ impl Relay {
             max_connections,
             max_attempts,
             threads,
+            busy_poll: seconds(busy_poll_s)?,
         };
         let tap = dump.map(|dump| -> Arc<dyn Tap> { Arc::<relay::Dump>::clone(&dump.dump) });
         let engine = relay::Relay::start(options, Arc::clone(&log.log), tap).map_err(to_py)?;

@@ -120,7 +120,9 @@ COMMAND = Command(
             help="check no certificate: whoever is in between reads tokens and traffic",
             group="TLS",
         ),
-        *relay.options("--idle-timeout", "--half-close-timeout", "--max-connections"),
+        *relay.options(
+            "--idle-timeout", "--half-close-timeout", "--busy-poll", "--max-connections"
+        ),
         _SHUTDOWN,
         *relay.options("--metrics-listen"),
     ],
@@ -270,11 +272,7 @@ def _work(values: Values, positional: list[str]) -> int:
         if not wanted:
             raise KojutoError(f"--map {values.map}: there is no line in it")
         metrics = relay.open_metrics(values)
-        engine = Relay(
-            log.writer,
-            idle_timeout_s=values.idle_timeout,
-            half_close_timeout_s=values.half_close_timeout,
-        )
+        engine = Relay(log.writer, **relay.tunnel_options(values))
         gateways = Gateways(
             engine, log, values, listen.inherited(), headers=headers, token=token, trust=trust
         )

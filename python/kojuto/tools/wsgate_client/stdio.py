@@ -7,6 +7,7 @@ import signal
 import socket
 from contextlib import suppress
 
+from kojuto.common import relay
 from kojuto.common.cli import must_be_open
 from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.wsgate_client.backend import Address, Opener, OpenError
@@ -51,12 +52,7 @@ def through(
     except ValueError as error:
         raise UsageError(f"stdio {url.partition('?')[0]}: {error}") from None
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-    engine = Relay(
-        log.writer,
-        idle_timeout_s=values.idle_timeout,
-        half_close_timeout_s=values.half_close_timeout,
-        threads=1,
-    )
+    engine = Relay(log.writer, threads=1, **relay.tunnel_options(values))
     gateways = Gateways(engine, log, values, [], headers=headers, token=token, trust=trust)
     opener = Opener(address, headers, token, trust, values.connect_timeout)
     ours, theirs = socket.socketpair()

@@ -116,6 +116,7 @@ COMMAND = Command(
         *relay.options(
             "--idle-timeout",
             "--half-close-timeout",
+            "--busy-poll",
             "--max-connections",
             "--shutdown-timeout",
             "--metrics-listen",
@@ -186,12 +187,7 @@ def _work(values: Values, _: list[str]) -> int:
         if not identity.checks:
             log.warn("Nobody is checked: there is neither --public-key nor --iap-audience")
         dump = _dump(values, log)
-        engine = Relay(
-            log.writer,
-            idle_timeout_s=values.idle_timeout,
-            half_close_timeout_s=values.half_close_timeout,
-            dump=dump,
-        )
+        engine = Relay(log.writer, dump=dump, **relay.tunnel_options(values))
         log.info("Read the map", map_=values.map, names=len(targets))
         gate = Gate(engine, log, identity, targets, values)
         for sock in sockets:

@@ -61,6 +61,11 @@ pub trait Endpoint: Send {
         None
     }
 
+    /// Whether the socket carries the payload and nothing else.
+    fn is_plain(&self) -> bool {
+        false
+    }
+
     /// Sends what belongs before the next of `count` bytes that lie ready; answers how many of
     /// them may follow.
     ///
@@ -145,6 +150,10 @@ impl Endpoint for Tcp {
 
     fn splice_sink(&self) -> Option<RawFd> {
         Some(self.0.as_raw_fd())
+    }
+
+    fn is_plain(&self) -> bool {
+        true
     }
 }
 

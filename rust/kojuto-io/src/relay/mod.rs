@@ -6,12 +6,14 @@
 //! [`Relay::wait`].
 
 mod adopt;
+mod busy_poll;
 mod care;
 mod connection;
 mod dump;
 mod endpoint;
 mod listener;
 mod log;
+mod near;
 mod opening;
 mod options;
 mod pipes;
@@ -44,7 +46,7 @@ pub use listener::Listener;
 pub use log::Log;
 pub(crate) use log::unix_time_s;
 pub use opening::HEADER_BYTES;
-pub use options::{HeaderIn, HeaderOut, Options};
+pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
 pub use tap::{Direction, Tap};
@@ -52,6 +54,7 @@ pub use tls_client::{Identity, TlsOptions, TlsStream};
 pub use upstream::{Pool, Upstream};
 
 use crate::{Cancel, Error, Result};
+use busy_poll::Polling;
 use shared::{Command, Shared};
 use sys::Wake;
 use worker::Worker;
@@ -74,6 +77,7 @@ impl Relay {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(4),
             count => count,
         };
+        let polling = Polling::new(options.busy_poll);
         let shared = Arc::new(Shared {
             options,
             stats: Stats::default(),
@@ -87,6 +91,7 @@ impl Relay {
             ended: Condvar::new(),
             paused: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
+            polling,
         });
         let mut relay =
             Relay { shared, wakes: Vec::new(), threads: Vec::new(), listeners: Mutex::default() };

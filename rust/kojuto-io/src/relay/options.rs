@@ -26,6 +26,9 @@ pub enum HeaderOut {
     V2,
 }
 
+/// Two or three times what a sleep and a wake-up cost on a virtual machine.
+pub const BUSY_POLL: Duration = Duration::from_micros(80);
+
 /// The settings of one relay. A duration of zero means: no limit.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -47,6 +50,8 @@ pub struct Options {
     pub max_attempts: usize,
     /// Threads; 0: one for each core, at most 4.
     pub threads: usize,
+    /// A wait that is expected to be shorter is spent awake; zero: none is.
+    pub busy_poll: Duration,
 }
 
 impl Default for Options {
@@ -61,6 +66,7 @@ impl Default for Options {
             max_connections: 0,
             max_attempts: 3,
             threads: 0,
+            busy_poll: BUSY_POLL,
         }
     }
 }

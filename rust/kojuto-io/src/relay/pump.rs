@@ -7,6 +7,7 @@
 use std::io;
 
 use super::endpoint::Side;
+use super::near;
 use super::pipes::{PIPE_BYTES, Pipe, Pipes};
 
 /// The buffer that the connections of a worker share.
@@ -62,6 +63,8 @@ pub(super) struct Pump {
     in_pipe: usize,
     splicing: bool,
     streak: u8,
+    /// The queues on both sides were made as short as a spliced stream wants them.
+    shortened: bool,
     source_ended: bool,
     done: bool,
     /// Bytes that the sink has taken.
@@ -250,6 +253,11 @@ impl Pump {
         if self.pipe.is_none() {
             self.pipe = tools.pipes.take();
         }
+        if !self.shortened && from.end.is_plain() && to.end.is_plain() {
+            near::shorten_source(from.end.fd());
+            near::shorten_sink(to.end.fd());
+        }
+        self.shortened = true;
         self.pipe.as_ref().map(|_| source)
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::adopt::Adopted;
+use super::busy_poll::Polling;
 use super::listener::Listener;
 use super::log::Log;
 use super::options::Options;
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) paused: AtomicBool,
     /// Connections that wait for a descriptor to reach their upstream with.
     pub(super) starving: AtomicUsize,
+    pub(super) polling: Polling,
 }
 
 impl Shared {

@@ -186,8 +186,9 @@ pub(super) fn connect(address: &SocketAddr) -> io::Result<OwnedFd> {
     }
 }
 
-fn set(fd: RawFd, level: c_int, name: c_int, value: c_int) {
-    // SAFETY: an int-sized option value that lives for the call. A refusal leaves the default.
+/// Sets a socket option that is an int. A refusal leaves the default.
+pub(super) fn set(fd: RawFd, level: c_int, name: c_int, value: c_int) {
+    // SAFETY: an int-sized option value that lives for the call.
     unsafe {
         libc::setsockopt(
             fd,
@@ -258,6 +259,12 @@ pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) } as isize).map(drop)
 }
 
+/// Lets others run on this core, if there are any (sched_yield(2)).
+pub(super) fn give_way() {
+    // SAFETY: no pointers.
+    unsafe { libc::sched_yield() };
+}
+
 /// A second descriptor of the same open file, closed on exec.
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
@@ -266,13 +273,21 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
 
 /// The local address of a socket, or the path of a UNIX socket, as text.
 pub(super) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
+    let address = address_by(libc::getsockname, fd)?;
+    Ok(address.unwrap_or_else(|| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into()))
+}
+
+/// What `getsockname` or `getpeername` says of a socket; None for one that is not of the internet.
+pub(super) fn address_by(
+    ask: unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut socklen_t) -> c_int,
+    fd: RawFd,
+) -> io::Result<Option<SocketAddr>> {
     // SAFETY: an all-zero sockaddr_storage is valid.
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let mut length = mem::size_of::<libc::sockaddr_storage>() as socklen_t;
-    // SAFETY: `storage` has `length` writable bytes.
-    let done = unsafe { libc::getsockname(fd, (&raw mut storage).cast(), &raw mut length) };
-    check(done as isize)?;
-    Ok(address_of(&storage).unwrap_or_else(|| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into()))
+    // SAFETY: `storage` has `length` writable bytes, as both calls want it.
+    check(unsafe { ask(fd, (&raw mut storage).cast(), &raw mut length) } as isize)?;
+    Ok(address_of(&storage))
 }
 
 pub(super) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {

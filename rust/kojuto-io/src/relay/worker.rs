@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::adopt::Party;
+use super::busy_poll::Waiter;
 use super::connection::{Connection, Phase, Progress, words};
 use super::endpoint::{Cut, Side, Tcp};
 use super::listener::{Listener, Route};
@@ -44,6 +45,7 @@ pub(super) struct Worker {
     paused_until: Option<u64>,
     stopping: bool,
     random: u64,
+    waiter: Waiter,
 }
 
 pub(super) fn token(slot: u32, generation: u32, upstream: bool) -> u64 {
@@ -74,6 +76,7 @@ impl Worker {
             paused_until: None,
             stopping: false,
             random: 0x9e37_79b9_7f4a_7c15 ^ (index as u64) << 32 ^ u64::from(std::process::id()),
+            waiter: Waiter::default(),
         })
     }
 
@@ -81,7 +84,9 @@ impl Worker {
         sys::block_signals();
         let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         loop {
-            let count = self.epoll.wait(&mut events, self.timeout_ms());
+            let timeout_ms = self.timeout_ms();
+            let polling = &self.shared.polling;
+            let count = self.waiter.wait(&self.epoll, polling, &mut events, timeout_ms);
             self.now_ms = self.epoch.elapsed().as_millis() as u64;
             for event in &events[..count] {
                 let (mask, token) = (event.events, event.u64);

@@ -1,0 +1,130 @@
+//! How a worker waits: asleep, or awake for a moment when the next event is due at once.
+//!
+//! To fall asleep and be woken costs tens of microseconds on a virtual machine, at this end and at
+//! the one that wakes. Whoever plays ping-pong has an event every few of them. So when the last
+//! wait was short, the next one asks again and again for as long, and gives the core to whoever
+//! wants it in between. A wait that was too long is followed by sleep.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::sys::{self, Epoll};
+
+/// The workers of one relay that may poll at a time: a quarter of the cores, at least one; none on
+/// a machine with a single core.
+pub(super) struct Polling {
+    limit: Duration,
+    most: usize,
+    now: AtomicUsize,
+}
+
+impl Polling {
+    /// For waits up to `limit`; zero: never.
+    pub(super) fn new(limit: Duration) -> Polling {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let most = if cores < 2 || limit.is_zero() { 0 } else { (cores / 4).max(1) };
+        Polling { limit, most, now: AtomicUsize::new(0) }
+    }
+}
+
+/// What one worker has learnt from its last wait.
+#[derive(Default)]
+pub(super) struct Waiter {
+    /// It was short.
+    eager: bool,
+}
+
+impl Waiter {
+    /// Waits at most `timeout_ms` (-1: for ever); answers the number of events filled in.
+    pub(super) fn wait(
+        &mut self,
+        epoll: &Epoll,
+        polling: &Polling,
+        events: &mut [libc::epoll_event],
+        timeout_ms: i32,
+    ) -> usize {
+        if timeout_ms == 0 || polling.most == 0 {
+            return epoll.wait(events, timeout_ms);
+        }
+        let began = Instant::now();
+        if self.eager {
+            let mut count = 0;
+            if polling.now.fetch_add(1, Relaxed) < polling.most {
+                count = epoll.wait(events, 0);
+                while count == 0 && began.elapsed() < polling.limit {
+                    sys::give_way();
+                    count = epoll.wait(events, 0);
+                }
+            }
+            polling.now.fetch_sub(1, Relaxed);
+            if count > 0 {
+                return count;
+            }
+        }
+        let count = epoll.wait(events, timeout_ms);
+        self.eager = began.elapsed() < polling.limit;
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::sys::Wake;
+
+    fn wait(waiter: &mut Waiter, polling: &Polling, epoll: &Epoll, timeout_ms: i32) -> usize {
+        waiter.wait(epoll, polling, &mut [libc::epoll_event { events: 0, u64: 0 }], timeout_ms)
+    }
+
+    fn always(most: usize) -> Polling {
+        Polling { limit: Duration::from_millis(200), most, now: AtomicUsize::new(0) }
+    }
+
+    #[test]
+    fn a_short_wait_is_followed_by_polling_and_a_long_one_by_sleep() {
+        let (epoll, wake) = (Epoll::new().unwrap(), Wake::new().unwrap());
+        epoll.add_wake(wake.fd(), 1).unwrap();
+        let (polling, mut waiter) = (always(1), Waiter::default());
+        wake.wake();
+        assert_eq!(wait(&mut waiter, &polling, &epoll, -1), 1);
+        assert!(waiter.eager);
+        wake.clear();
+        // Nothing comes: it polls to its limit, then sleeps to the time-out.
+        let began = Instant::now();
+        assert_eq!(wait(&mut waiter, &polling, &epoll, 50), 0);
+        assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
+        assert!(!waiter.eager);
+        let began = Instant::now();
+        assert_eq!(wait(&mut waiter, &polling, &epoll, 50), 0);
+        assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn polling_sees_what_comes_meanwhile() {
+        let (epoll, wake) = (Epoll::new().unwrap(), Wake::new().unwrap());
+        epoll.add_wake(wake.fd(), 1).unwrap();
+        let (polling, mut waiter) = (always(1), Waiter { eager: true });
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(20));
+                wake.wake();
+            });
+            // A sleep would not end.
+            assert_eq!(wait(&mut waiter, &polling, &epoll, -1), 1);
+        });
+        assert_eq!(polling.now.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn no_more_workers_poll_than_may() {
+        let epoll = Epoll::new().unwrap();
+        let (polling, mut waiter) = (always(1), Waiter { eager: true });
+        polling.now.store(1, Relaxed);
+        let began = Instant::now();
+        assert_eq!(wait(&mut waiter, &polling, &epoll, 20), 0);
+        assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+        assert_eq!(polling.now.load(Relaxed), 1);
+        assert_eq!(Polling::new(Duration::ZERO).most, 0);
+    }
+}
