@@ -645,7 +645,8 @@ class Relay:
         max_attempts: the most upstreams that are tried for one connection.
         threads: 0 for one for each core, at most 4.
         busy_poll_s: while connections say something that often, a thread polls for as long
-            instead of sleeping and being woken, a quarter of the cores at most; 0 for never.
+            instead of sleeping and being woken, on a quarter of the cores at most (one at least,
+            never the only one); 0 for never.
         dump: sees all bytes; without one, large transfers are spliced.
 
     Raises:
