@@ -155,6 +155,7 @@ def test_a_backend_that_is_down_costs_only_that_connection(stage: Stage) -> None
     with local.connect() as conn, contextlib.suppress(ConnectionError):
         assert conn.recv(1) == b""
     assert time.monotonic() - began < 10
+    local.wait_for("Failed to connect backend")
     (line,) = local.lines(msg="Failed to connect backend")
     assert line["error"] == f"{LOOPBACK}:{port}: Connection refused"
     assert line["upstream"] == f"http://{LOOPBACK}:{port}/proxy/a"
@@ -405,11 +406,16 @@ def test_metrics(stage: Stage) -> None:
     assert values['kojuto_relay_bytes_total{direction="to_upstream"}'] == "5"
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+@pytest.mark.parametrize("torn", [False, True], ids=["whole", "torn"])
 @pytest.mark.parametrize("announced", [False, True], ids=["go", "ours"])
-def test_a_gateway_that_leaves_without_a_close_frame(stage: Stage, announced: bool) -> None:
+def test_a_gateway_that_leaves_without_a_close_frame(
+    stage: Stage, announced: bool, torn: bool, packed: bool
+) -> None:
     """The Go gateway ends a stream so; one that announces Close frames has lost it."""
+    options = ["--enable-compression"] if packed else []
     with socket.create_server((LOOPBACK, 0)) as listener:
-        tunnel = client(stage, f"http://{LOOPBACK}:{listener.getsockname()[1]}/proxy/x")
+        tunnel = client(stage, f"http://{LOOPBACK}:{listener.getsockname()[1]}/proxy/x", *options)
         with tunnel.connect() as conn:
             gateway, _ = listener.accept()
             with gateway:
@@ -425,14 +431,20 @@ def test_a_gateway_that_leaves_without_a_close_frame(stage: Stage, announced: bo
                 answer = [
                     b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket",
                     b"Connection: Upgrade", b"Sec-WebSocket-Accept: " + base64.b64encode(digest),
-                    *([b"X-Wsgate-End: close-frame"] if announced else []), b"", b"",
+                    *([b"X-Wsgate-End: close-frame"] if announced else []),
+                    *([b"Sec-WebSocket-Extensions: permessage-deflate"] if packed else []),
+                    b"", b"",
                 ]  # fmt: skip
                 gateway.sendall(b"\r\n".join(answer) + b"\x82\x05whole")
                 assert read_exactly(conn, 5) == b"whole"
-            if announced:
+                if torn:
+                    gateway.sendall(b"\x82\x05wh")
+            if torn and not packed:
+                assert read_exactly(conn, 2) == b"wh"
+            if announced or torn:
                 with pytest.raises(ConnectionResetError):
                     conn.recv(1)
             else:
                 assert conn.recv(1) == b""
-    last = "Failed" if announced else "Suceeded"
+    last = "Failed" if announced or torn else "Suceeded"
     wait_until(lambda: tunnel.lines(status=last), what="the last line of the log")

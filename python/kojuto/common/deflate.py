@@ -93,6 +93,7 @@ async def translate(
     rest: bytes,
     *,
     masked: bool,
+    lenient: bool = False,
 ) -> None:
     """Translate both ways until both directions have ended, then close both streams.
 
@@ -102,8 +103,12 @@ async def translate(
         extensions: as they were negotiated.
         rest: what was read from `far` already.
         masked: frames to `far` are masked, those from it are not.
+        lenient: `far` may end its stream between two frames without a Close frame; the engine
+            is told by one.
     """
-    inward = _Direction(far[0], near[1], extensions, (), masked=not masked, rest=rest)
+    inward = _Direction(
+        far[0], near[1], extensions, (), masked=not masked, rest=rest, lenient=lenient
+    )
     outward = _Direction(near[0], far[1], (), extensions, masked=masked, rest=b"")
     tasks = [asyncio.ensure_future(inward.run()), asyncio.ensure_future(outward.run())]
     try:
@@ -130,6 +135,7 @@ class _Direction:
         *,
         masked: bool,
         rest: bytes,
+        lenient: bool = False,
     ) -> None:
         from websockets.streams import StreamReader
 
@@ -138,6 +144,7 @@ class _Direction:
         self._reads = reads
         self._writes = writes
         self._masked = masked
+        self._lenient = lenient
         self._buffer = StreamReader()
         self._buffer.feed_data(rest)
         self.problem: bytes | None = None
@@ -149,7 +156,7 @@ class _Direction:
             Exception: the peer broke the protocol (`problem` is the frame to tell it) or is gone.
         """
         from websockets.exceptions import PayloadTooBig, ProtocolError
-        from websockets.frames import Frame
+        from websockets.frames import Frame, Opcode
 
         try:
             while True:
@@ -160,6 +167,7 @@ class _Direction:
                     extensions=self._reads,
                 )
                 frame = None
+                begun = len(self._buffer.buffer) > 0
                 while frame is None:
                     try:
                         next(parser)
@@ -168,21 +176,26 @@ class _Direction:
                         break
                     piece = await self._source.read(PIECE)
                     if not piece:
+                        if self._lenient and not begun:
+                            self._sink.write(self._close(1000, mask=self._masked))
                         if not self._sink.is_closing() and self._sink.can_write_eof():
                             self._sink.write_eof()
                         return
                     self._buffer.feed_data(piece)
+                    begun = True
+                self._lenient = self._lenient and frame.opcode is not Opcode.CLOSE
                 self._sink.write(frame.serialize(mask=self._masked, extensions=self._writes))
                 await self._sink.drain()
         except PayloadTooBig:
-            self.problem = self._close(1009)
+            self.problem = self._close(1009, mask=not self._masked)
             raise
         except ProtocolError:
-            self.problem = self._close(1002)
+            self.problem = self._close(1002, mask=not self._masked)
             raise
 
-    def _close(self, code: int) -> bytes:
+    @staticmethod
+    def _close(code: int, *, mask: bool) -> bytes:
         from websockets.frames import Close, Frame, Opcode
 
         frame = Frame(Opcode.CLOSE, Close(code, "").serialize())
-        return frame.serialize(mask=not self._masked, extensions=())
+        return frame.serialize(mask=mask, extensions=())

@@ -258,12 +258,16 @@ class Opener:
         except OSError as error:
             raise OpenError(f"{title}: {_words(error)}") from None
         accept(protocol, head, title)
-        closes = any(
-            event.headers.get(httphead.END_HEADER) == httphead.END_BY_CLOSE
-            for event in protocol.events_received()
-            if hasattr(event, "headers")
-        )
-        return head.rest, closes
+        return head.rest, ends_by_close(protocol)
+
+
+def ends_by_close(protocol: ClientProtocol) -> bool:
+    """Whether the backend's answer said that it ends its streams by Close frames."""
+    return any(
+        event.headers.get(httphead.END_HEADER) == httphead.END_BY_CLOSE
+        for event in protocol.events_received()
+        if hasattr(event, "headers")
+    )
 
 
 def accept(protocol: ClientProtocol, head: Head, title: str) -> None:

@@ -9,7 +9,7 @@ import time
 
 from kojuto.common import deflate
 from kojuto.common.httphead import Head, HeadTooLargeError
-from kojuto.tools.wsgate_client.backend import OpenError, accept
+from kojuto.tools.wsgate_client.backend import OpenError, accept, ends_by_close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 def open_compressed(loop: deflate.Loop, opener: Opener, timeout_s: float) -> socket.socket:
     """A socket that speaks WebSocket to the backend, which is compressed where it agrees.
+
+    Streams in it end by Close frames, whether the backend's do or not.
 
     Args:
         loop: where the translation runs.
@@ -46,11 +48,14 @@ def open_compressed(loop: deflate.Loop, opener: Opener, timeout_s: float) -> soc
     except (OSError, EOFError) as error:
         text = getattr(error, "strerror", None) or type(error).__name__
         raise OpenError(f"{opener.address.text}: {text}") from None
+    closes = ends_by_close(protocol)
     ours, theirs = socket.socketpair()
 
     async def work() -> None:
         near = await asyncio.open_connection(sock=ours)
-        await deflate.translate(streams, near, protocol.extensions, rest, masked=True)
+        await deflate.translate(
+            streams, near, protocol.extensions, rest, masked=True, lenient=not closes
+        )
 
     loop.start(work())
     return theirs
