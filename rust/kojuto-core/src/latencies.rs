@@ -36,14 +36,22 @@ impl Latencies {
     /// Adds a time.
     #[inline(never)]
     pub fn add(&mut self, seconds: f64) {
-        let ms = nearest_ms(seconds);
-        if ms < COUNTED_MS && of_ms(ms).to_bits() == seconds.to_bits() {
-            if ms >= self.counts.len() {
-                self.counts.resize((ms + 1).next_power_of_two().max(LEAST_COUNTERS), 0);
-            }
-            self.counts[ms] += 1;
-        } else {
-            self.others.push(seconds);
+        let Some(ms) = whole_ms(seconds) else { return self.others.push(seconds) };
+        if let Some(count) = self.counts.get_mut(ms) {
+            *count += 1;
+            return;
+        }
+        self.others.push(seconds);
+        // Counters must not take more memory than the times that they count.
+        let needed = (ms + 1).next_power_of_two().max(LEAST_COUNTERS);
+        if self.count() >= needed as u64 {
+            self.counts.resize(needed, 0);
+            let counts = &mut self.counts;
+            self.others.retain(|&seconds| {
+                let count = whole_ms(seconds).and_then(|ms| counts.get_mut(ms));
+                count.map(|count| *count += 1).is_none()
+            });
+            self.others.shrink_to_fit();
         }
     }
 
@@ -111,9 +119,10 @@ impl Latencies {
     }
 }
 
-/// The whole millisecond nearest to a time.
-fn nearest_ms(seconds: f64) -> usize {
-    (seconds * 1000.0).round() as usize
+/// The whole milliseconds that a time is, if it is and they may be counted.
+fn whole_ms(seconds: f64) -> Option<usize> {
+    let ms = (seconds * 1000.0).round() as usize;
+    (ms < COUNTED_MS && of_ms(ms).to_bits() == seconds.to_bits()).then_some(ms)
 }
 
 /// The double that a whole millisecond is read as.
@@ -149,8 +158,7 @@ mod tests {
     fn whole_milliseconds_are_counted_however_they_are_written() {
         for ms in 0..COUNTED_MS {
             for text in [format!("{}.{:03}", ms / 1000, ms % 1000), format!("{ms}e-3")] {
-                let latencies = of(&[parse_f64(text.as_bytes()).unwrap()]);
-                assert_eq!((latencies.counts[ms], latencies.others.len()), (1, 0), "{text}");
+                assert_eq!(whole_ms(parse_f64(text.as_bytes()).unwrap()), Some(ms), "{text}");
             }
         }
     }
@@ -174,6 +182,12 @@ mod tests {
     }
 
     #[test]
+    fn a_few_times_take_no_more_memory_than_they_would_as_they_are() {
+        let latencies = of(&[0.001, 32.0, 0.5]);
+        assert_eq!((latencies.counts.len(), latencies.others.len()), (0, 3));
+    }
+
+    #[test]
     fn whole_milliseconds_take_no_memory_a_line() {
         let latencies =
             of(&(0..1_000_000).map(|n| f64::from(n % 500) / 1000.0).collect::<Vec<_>>());
@@ -193,9 +207,9 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_the_multiset_that_was_added(
-            times in proptest::collection::vec(time(), 0..300),
+            times in proptest::collection::vec(time(), 0..2500),
             whole_only in any::<bool>(),
-            cut in 0usize..300,
+            cut in 0usize..2500,
             fractions in proptest::collection::vec(0.0..=1.0, 1..5),
         ) {
             let mut times = times;
