@@ -151,6 +151,11 @@ impl Decoder {
         matches!(self.state, State::Header) && self.have == 0
     }
 
+    /// How many of the coming bytes belong to the present data frame.
+    pub fn data_left(&self) -> u64 {
+        if matches!(self.state, State::Data) { self.left } else { 0 }
+    }
+
     /// How many of the coming bytes are payload as it is: nothing has to be taken off or unmasked.
     pub fn plain_left(&self) -> u64 {
         match self.state {

@@ -14,7 +14,8 @@ use std::io;
 use std::os::fd::RawFd;
 
 use kojuto_core::websocket::{
-    Decoder, End, Key, Opcode, Ping, Sender, close, mask, write_close, write_control, write_header,
+    Decoder, End, HEADER_BYTES, Key, Opcode, Ping, Sender, close, mask, write_close, write_control,
+    write_header,
 };
 
 use super::endpoint::{Cut, Endpoint};
@@ -25,6 +26,8 @@ use super::wire::Wire;
 pub(super) const FRAME_BYTES: usize = 256 << 10;
 /// The length of the header of an unmasked frame of 64 KiB or more.
 const LARGE_HEADER_BYTES: usize = 10;
+/// What is left of a frame is read by itself from so much on.
+const LARGE_BYTES: usize = 16 << 10;
 /// What is left of a frame is spliced from so much on.
 const SPLICE_BYTES: u64 = 16 << 10;
 /// Reads without any payload (pings, say) before others have their turn.
@@ -174,7 +177,11 @@ impl<W: Wire> Endpoint for WebSocket<W> {
                 return self.ended(end);
             }
             let count = if self.early.is_empty() {
-                match self.wire.recv(buffer)? {
+                // A read that ends behind the next header leaves no payload to be moved over it.
+                let left = usize::try_from(self.decoder.data_left()).unwrap_or(usize::MAX);
+                let limit = if left < LARGE_BYTES { usize::MAX } else { left };
+                let limit = limit.saturating_add(HEADER_BYTES).min(buffer.len());
+                match self.wire.recv(&mut buffer[..limit])? {
                     0 if self.lenient && self.decoder.is_between_frames() => {
                         self.closed = true; // it has left, and no Close frame finds it
                         return Ok(0);
@@ -340,6 +347,8 @@ mod tests {
         room: VecDeque<usize>,
         sent: Arc<Mutex<Vec<u8>>>,
         incoming: VecDeque<Vec<u8>>,
+        /// How much each read asked for.
+        asked: Vec<usize>,
     }
 
     impl Wire for Wired {
@@ -348,9 +357,14 @@ mod tests {
         }
 
         fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let Some(bytes) = self.incoming.pop_front() else {
+            self.asked.push(buffer.len());
+            let Some(mut bytes) = self.incoming.pop_front() else {
                 return Err(io::ErrorKind::WouldBlock.into());
             };
+            let rest = bytes.split_off(bytes.len().min(buffer.len()));
+            if !rest.is_empty() {
+                self.incoming.push_front(rest);
+            }
             buffer[..bytes.len()].copy_from_slice(&bytes);
             Ok(bytes.len())
         }
@@ -390,6 +404,27 @@ mod tests {
         let mut frame = Vec::new();
         write_control(Opcode::Ping, payload, masked.then_some([7, 1, 9, 3]), &mut frame);
         frame
+    }
+
+    #[test]
+    fn the_rest_of_a_large_frame_is_read_with_the_next_header_and_no_more() {
+        let mut bytes = Vec::new();
+        for length in [100_000usize, 100_000, 10] {
+            let key = [3, 1, 4, 1];
+            write_header(Opcode::Binary, length as u64, Some(key), &mut bytes);
+            let mut payload = vec![length as u8; length];
+            mask(&mut payload, key, 0);
+            bytes.extend(payload);
+        }
+        let wire = Wired { incoming: [bytes].into(), ..Wired::default() };
+        let mut end = WebSocket::new(wire, false, false, Vec::new());
+        let (mut buffer, mut counts) = (vec![0; 40_000], Vec::new());
+        while let Ok(count) = end.read(&mut buffer) {
+            assert!(buffer[..count].iter().all(|&byte| byte == 100_000usize as u8 || byte == 10));
+            counts.push(count);
+        }
+        assert_eq!(counts.iter().sum::<usize>(), 200_010);
+        assert_eq!(end.wire.asked[..3], [40_000, 40_000, 20_014 + HEADER_BYTES]);
     }
 
     proptest! {
