@@ -228,6 +228,7 @@ impl Worker {
             active_ms: self.now_ms,
             timer_ms: None,
             tapped: false,
+            watched: false,
             starving: false,
             patience_ms: None,
             tunnel: Some(Box::new(adopted.tunnel)),

@@ -36,16 +36,22 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    /// Waits at most `timeout_ms` (-1: for ever); answers the number of events filled in.
+    /// Waits at most `timeout_ms` (-1: for ever), and sleeps for `most` at most; answers the number
+    /// of events filled in.
     pub(super) fn wait(
         &mut self,
         epoll: &Epoll,
         polling: &Polling,
         events: &mut [libc::epoll_event],
         timeout_ms: i32,
+        most: Option<Duration>,
     ) -> usize {
+        let sleep = |events: &mut [libc::epoll_event]| match most {
+            Some(most) if timeout_ms != 0 => epoll.wait_briefly(events, most),
+            _ => epoll.wait(events, timeout_ms),
+        };
         if timeout_ms == 0 || polling.most == 0 {
-            return epoll.wait(events, timeout_ms);
+            return sleep(events);
         }
         let began = Instant::now();
         if self.eager {
@@ -62,7 +68,7 @@ impl Waiter {
                 return count;
             }
         }
-        let count = epoll.wait(events, timeout_ms);
+        let count = sleep(events);
         self.eager = began.elapsed() < polling.limit;
         count
     }
@@ -74,7 +80,8 @@ mod tests {
     use crate::relay::sys::Wake;
 
     fn wait(waiter: &mut Waiter, polling: &Polling, epoll: &Epoll, timeout_ms: i32) -> usize {
-        waiter.wait(epoll, polling, &mut [libc::epoll_event { events: 0, u64: 0 }], timeout_ms)
+        let events = &mut [libc::epoll_event { events: 0, u64: 0 }];
+        waiter.wait(epoll, polling, events, timeout_ms, None)
     }
 
     fn always(most: usize) -> Polling {
@@ -114,6 +121,28 @@ mod tests {
             assert_eq!(wait(&mut waiter, &polling, &epoll, -1), 1);
         });
         assert_eq!(polling.now.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_sleep_may_be_a_brief_one() {
+        let (epoll, wake) = (Epoll::new().unwrap(), Wake::new().unwrap());
+        epoll.add_wake(wake.fd(), 1).unwrap();
+        let mut waiter = Waiter::default();
+        let mut brief = |polling: &Polling| {
+            let events = &mut [libc::epoll_event { events: 0, u64: 0 }];
+            let began = Instant::now();
+            let count = waiter.wait(&epoll, polling, events, -1, Some(Duration::from_micros(300)));
+            (count, began.elapsed())
+        };
+        for polling in [always(1), always(0)] {
+            let (count, took) = brief(&polling);
+            assert_eq!(count, 0);
+            assert!(took >= Duration::from_micros(300), "{took:?}");
+            assert!(took < Duration::from_millis(500), "{took:?}");
+            wake.wake();
+            assert_eq!(brief(&polling).0, 1);
+            wake.clear();
+        }
     }
 
     #[test]

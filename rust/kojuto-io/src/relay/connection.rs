@@ -48,6 +48,8 @@ pub(super) struct Connection {
     pub(super) active_ms: u64,
     pub(super) timer_ms: Option<u64>,
     pub(super) tapped: bool,
+    /// It is in the worker's list of patient ones.
+    pub(super) watched: bool,
     /// It is counted in `Shared::starving`.
     pub(super) starving: bool,
     /// It was handed over and one of its sides speaks WebSocket.
@@ -102,6 +104,12 @@ impl Connection {
             if wanted { Some(&mut see) } else { None },
         );
         let moved = (self.up.moved() - before.0, self.down.moved() - before.1);
+        if moved.0 > 0 {
+            self.down.rest();
+        }
+        if moved.1 > 0 {
+            self.up.rest();
+        }
         let mut more = false;
         if let Some(tunnel) = &mut self.tunnel {
             let ended = (self.up.source_ended(), self.down.source_ended());

@@ -16,6 +16,7 @@ mod log;
 mod near;
 mod opening;
 mod options;
+mod patience;
 mod pipes;
 mod pump;
 mod remote;

@@ -1,54 +1,64 @@
-//! Short queues between processes of one machine.
+//! Long streams between processes of one machine.
 //!
-//! A socket's queue grows with what its reader leaves lying (tcp(7), `tcp_rmem`), to megabytes
-//! where a sender is but a little faster. Over a long way that fills the line. Within a machine
-//! it only means that bytes have left the processor's cache when the next one copies them, which
-//! then takes twice as long, so that the queue stays long. A relay adds a second queue to the
-//! first; with both kept short, each step finds its bytes where the last one left them.
+//! There the kernel's care for the network only costs. A send queue that grows to megabytes lets
+//! bytes leave the processor's cache before the next one copies them, which then takes twice as
+//! long. Pacing (BBR's, which many servers have as their default) sets a timer for each segment,
+//! and a timer is dear on a virtual machine. And a reader that is woken for each segment of 64 KiB
+//! goes to sleep after each of them; [`await_much`] lets it sleep until there is something to do.
 
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use super::sys;
 
-/// The receive buffer for what comes from this machine, in bytes; the kernel doubles it.
-const RECEIVE: i32 = 128 << 10;
 /// The send buffer for what goes to this machine, in bytes; the kernel doubles it.
 const SEND: i32 = 256 << 10;
-
-/// Shortens the queue of what a process of this machine sends us.
-pub(super) fn shorten_source(fd: RawFd) {
-    if is_near(fd) {
-        sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE);
-    }
-}
+/// What a reader of a long stream is woken for, in bytes.
+const MUCH: i32 = 128 << 10;
 
 /// Shortens the queue of what we send to a process of this machine.
 pub(super) fn shorten_sink(fd: RawFd) {
-    if is_near(fd) {
-        sys::set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, SEND);
+    sys::set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, SEND);
+}
+
+/// Lets what we send to a process of this machine go out at once, without BBR's timers.
+pub(super) fn unpace(fd: RawFd) {
+    if sys::congestion_control(fd).starts_with(b"bbr") {
+        sys::set_congestion_control(fd, b"reno"); // always there, and allowed to everybody
     }
 }
 
-fn is_near(fd: RawFd) -> bool {
+/// From now on the socket is readable only with so much in its queue, with a full one, or at the
+/// end of its stream (socket(7), `SO_RCVLOWAT`). Less than that must be asked for.
+pub(super) fn await_much(fd: RawFd) {
+    sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, MUCH);
+}
+
+/// From now on the socket is readable with any byte, as it was at first.
+pub(super) fn await_any(fd: RawFd) {
+    sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1);
+}
+
+/// Whether both ends of a connection are surely on this machine.
+pub(super) fn is_near(fd: RawFd) -> bool {
     let ends = (sys::address_by(libc::getsockname, fd), sys::address_by(libc::getpeername, fd));
     matches!(ends, (Ok(Some(local)), Ok(Some(peer))) if are_near(local, peer))
 }
 
-/// Whether two ends are surely on one machine: they have one address, or loopback ones.
+/// They have one address, or the peer has a loopback one.
 fn are_near(local: SocketAddr, peer: SocketAddr) -> bool {
     peer.ip().is_loopback() || local.ip() == peer.ip()
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
     use super::*;
 
-    fn option(fd: RawFd, name: i32) -> i32 {
+    pub(in crate::relay) fn option(fd: RawFd, name: i32) -> i32 {
         let mut value = 0i32;
         let mut length = size_of::<i32>() as libc::socklen_t;
         // SAFETY: an int and its length, both writable.
@@ -60,20 +70,45 @@ mod tests {
         value
     }
 
-    #[test]
-    fn sockets_within_the_machine_get_short_queues() {
+    fn connected() -> (TcpStream, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let fd = socket.as_raw_fd();
-        shorten_source(fd);
-        shorten_sink(fd);
-        assert_eq!(option(fd, libc::SO_RCVBUF), 2 * RECEIVE);
-        // As much as wmem_max allows.
-        assert!((2 * 212_992..=2 * SEND).contains(&option(fd, libc::SO_SNDBUF)));
+        (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener)
     }
 
     #[test]
-    fn no_others_do() {
+    fn a_send_queue_is_shortened() {
+        let (socket, _listener) = connected();
+        shorten_sink(socket.as_raw_fd());
+        // As much as wmem_max allows.
+        let size = option(socket.as_raw_fd(), libc::SO_SNDBUF);
+        assert!((2 * 212_992..=2 * SEND).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn only_a_pacing_congestion_control_is_replaced() {
+        let (socket, _listener) = connected();
+        let fd = socket.as_raw_fd();
+        sys::set_congestion_control(fd, b"reno");
+        unpace(fd);
+        assert!(sys::congestion_control(fd).starts_with(b"reno\0"));
+        // Where the kernel has BBR and lets us take it.
+        sys::set_congestion_control(fd, b"bbr");
+        unpace(fd);
+        assert!(sys::congestion_control(fd).starts_with(b"reno\0"));
+        assert_eq!(sys::congestion_control(-1), [0; 16]);
+    }
+
+    #[test]
+    fn a_reader_may_wait_for_much() {
+        let (socket, _listener) = connected();
+        await_much(socket.as_raw_fd());
+        assert_eq!(option(socket.as_raw_fd(), libc::SO_RCVLOWAT), MUCH);
+        await_any(socket.as_raw_fd());
+        assert_eq!(option(socket.as_raw_fd(), libc::SO_RCVLOWAT), 1);
+    }
+
+    #[test]
+    fn ends_with_one_address_or_loopback_ones_are_near() {
         let near =
             |local: &str, peer: &str| are_near(local.parse().unwrap(), peer.parse().unwrap());
         assert!(near("127.0.0.1:80", "127.0.0.7:5000"));
@@ -81,6 +116,8 @@ mod tests {
         assert!(near("192.0.2.1:80", "192.0.2.1:5000"));
         assert!(!near("192.0.2.1:80", "192.0.2.2:5000"));
         assert!(!near("[2001:db8::1]:80", "[2001:db8::2]:5000"));
+        let (socket, _listener) = connected();
+        assert!(is_near(socket.as_raw_fd()));
         let (socket, _peer) = UnixStream::pair().unwrap();
         assert!(!is_near(socket.as_raw_fd()));
     }

@@ -10,8 +10,10 @@ use super::endpoint::Side;
 use super::near;
 use super::pipes::{PIPE_BYTES, Pipe, Pipes};
 
-/// The buffer that the connections of a worker share.
-pub(super) const COPY_BYTES: usize = 64 << 10;
+/// What is read at a time.
+const COPY_BYTES: usize = 128 << 10;
+/// More room for a source with frames, so that it can read one as large and what begins the next.
+const FRAME_HEADER_BYTES: usize = 64;
 /// A copy of at least this much speaks for splicing.
 const LARGE: usize = 32 << 10;
 /// Large copies in a row before splicing starts.
@@ -20,6 +22,8 @@ const LARGE_IN_A_ROW: u8 = 2;
 const SMALL: usize = 8 << 10;
 /// Small splices in a row before copying starts again.
 const SMALL_IN_A_ROW: u8 = 4;
+/// What moves one way without an answer or a rest before its reader awaits much at a time.
+const LONG: u64 = 4 << 20;
 /// What one connection may move before the others get their turn.
 const TURN_BYTES: usize = 4 << 20;
 
@@ -34,7 +38,8 @@ pub(super) struct Tools {
 
 impl Tools {
     pub(super) fn new() -> Tools {
-        Tools { buffer: vec![0; COPY_BYTES].into_boxed_slice(), pipes: Pipes::default() }
+        let buffer = vec![0; COPY_BYTES + FRAME_HEADER_BYTES];
+        Tools { buffer: buffer.into_boxed_slice(), pipes: Pipes::default() }
     }
 }
 
@@ -63,8 +68,14 @@ pub(super) struct Pump {
     in_pipe: usize,
     splicing: bool,
     streak: u8,
-    /// The queues on both sides were made as short as a spliced stream wants them.
-    shortened: bool,
+    /// The sockets were made ready for bulk, if they are of this machine.
+    tuned: bool,
+    /// The source is a process of this machine.
+    near: bool,
+    /// Bytes since the last answer or rest.
+    run: u64,
+    /// The source is readable with much in its queue only; see [`super::patience`].
+    patient: bool,
     source_ended: bool,
     done: bool,
     /// Bytes that the sink has taken.
@@ -92,6 +103,25 @@ impl Pump {
     /// Whether the source has ended, the sink perhaps not yet.
     pub(super) fn source_ended(&self) -> bool {
         self.source_ended
+    }
+
+    /// Whether the source may hold bytes that no event tells of.
+    pub(super) fn is_patient(&self) -> bool {
+        self.patient
+    }
+
+    /// The stream rested, or was answered: somebody may wait for each byte of it.
+    pub(super) fn rest(&mut self) {
+        self.run = 0;
+    }
+
+    /// Ends the patience and lets the next turn read what there is.
+    pub(super) fn hurry(&mut self, from: &mut Side) {
+        if std::mem::take(&mut self.patient) {
+            near::await_any(from.end.fd());
+            self.run = 0;
+            from.readable = true;
+        }
     }
 
     fn blocked(&self) -> bool {
@@ -157,6 +187,11 @@ impl Pump {
             }
         };
         self.give_back(tools);
+        self.run += self.moved - before;
+        if self.near && self.run >= LONG && !self.patient && !from.readable && !from.ending {
+            near::await_much(from.end.fd());
+            self.patient = true;
+        }
         turn
     }
 
@@ -210,6 +245,9 @@ impl Pump {
         buffer: &mut [u8],
         tap: &mut Tap<'_>,
     ) -> Result<(), Turn> {
+        let room =
+            if from.end.is_plain() { buffer.len() - FRAME_HEADER_BYTES } else { buffer.len() };
+        let buffer = &mut buffer[..room];
         let count = match from.end.read(buffer) {
             Ok(0) => {
                 self.source_ended = true;
@@ -226,6 +264,7 @@ impl Pump {
         if self.streak >= LARGE_IN_A_ROW {
             self.streak = 0;
             self.splicing = true;
+            self.tune(from, to);
         }
         if let Some(tap) = tap {
             tap(&buffer[..count]);
@@ -246,6 +285,21 @@ impl Pump {
         Ok(())
     }
 
+    /// Makes the sockets of a stream ready for bulk, once.
+    fn tune(&mut self, from: &Side, to: &Side) {
+        if std::mem::replace(&mut self.tuned, true) {
+            return;
+        }
+        self.near = near::is_near(from.end.fd());
+        let sink = to.end.fd();
+        if near::is_near(sink) {
+            near::unpace(sink);
+            if from.end.is_plain() && to.end.is_plain() {
+                near::shorten_sink(sink);
+            }
+        }
+    }
+
     /// The source and how much it may give, when both sides can do without copying.
     fn open_pipe(&mut self, from: &mut Side, to: &Side, tools: &mut Tools) -> Option<(i32, usize)> {
         to.end.splice_sink()?;
@@ -253,11 +307,6 @@ impl Pump {
         if self.pipe.is_none() {
             self.pipe = tools.pipes.take();
         }
-        if !self.shortened && from.end.is_plain() && to.end.is_plain() {
-            near::shorten_source(from.end.fd());
-            near::shorten_sink(to.end.fd());
-        }
-        self.shortened = true;
         self.pipe.as_ref().map(|_| source)
     }
 
@@ -323,157 +372,4 @@ fn refused(error: io::Error, ready: &mut bool) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::os::fd::{OwnedFd, RawFd};
-    use std::os::unix::net::UnixStream;
-
-    use super::super::endpoint::{Cut, Endpoint, Tcp};
-    use super::*;
-
-    /// An endpoint of another kind: frames of one length byte and so many bytes, XOR 0x55, in
-    /// memory; it takes a few bytes at a time and ends by an empty frame.
-    #[derive(Default)]
-    struct Framed {
-        incoming: VecDeque<u8>,
-        outgoing: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
-        refuse_next: bool,
-    }
-
-    impl Endpoint for Framed {
-        fn fd(&self) -> RawFd {
-            -1
-        }
-
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let Some(&length) = self.incoming.front() else {
-                return Err(io::ErrorKind::WouldBlock.into());
-            };
-            let frame: Vec<u8> = self.incoming.drain(..=usize::from(length)).skip(1).collect();
-            for (to, from) in buffer.iter_mut().zip(&frame) {
-                *to = from ^ 0x55;
-            }
-            Ok(frame.len())
-        }
-
-        fn write(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-            self.refuse_next = !self.refuse_next;
-            if self.refuse_next {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            let count = bytes.len().min(100);
-            let mut out = self.outgoing.lock().unwrap();
-            out.push(count as u8);
-            out.extend(bytes[..count].iter().map(|b| b ^ 0x55));
-            Ok(count)
-        }
-
-        fn finish(&mut self) -> io::Result<()> {
-            self.outgoing.lock().unwrap().push(0);
-            Ok(())
-        }
-
-        fn reset(&mut self, _cut: Cut) {}
-    }
-
-    fn frames(bytes: &[u8]) -> Vec<u8> {
-        let frame = |part: &[u8]| {
-            let mut frame = vec![part.len() as u8];
-            frame.extend(part.iter().map(|b| b ^ 0x55));
-            frame
-        };
-        bytes.chunks(100).flat_map(frame).chain([0]).collect()
-    }
-
-    fn socket() -> (Side, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let mut side = Side::new(Box::new(Tcp::new(OwnedFd::from(ours))));
-        side.readable = true;
-        (side, theirs)
-    }
-
-    #[test]
-    fn the_pump_does_not_know_which_kind_an_endpoint_is() {
-        use std::io::{Read, Write};
-        let body: Vec<u8> = (0..200_000u32).map(|i| (i * 7 % 251) as u8).collect();
-        let outgoing = std::sync::Arc::default();
-        let framed = Framed {
-            incoming: frames(&body).into(),
-            outgoing: std::sync::Arc::clone(&outgoing),
-            refuse_next: false,
-        };
-        let mut other = Side::new(Box::new(framed));
-        other.readable = true;
-        let (mut tcp, mut peer) = socket();
-        let (mut up, mut down) = (Pump::default(), Pump::default());
-        let mut tools = Tools::new();
-        let sent = body.clone();
-        let mut writer = peer.try_clone().unwrap();
-        let sender = std::thread::spawn(move || {
-            writer.write_all(&sent).unwrap();
-            writer.shutdown(std::net::Shutdown::Write).unwrap();
-        });
-        let reader = std::thread::spawn(move || {
-            let mut got = Vec::new();
-            peer.read_to_end(&mut got).unwrap();
-            got
-        });
-        while !(up.is_done() && down.is_done()) {
-            // What epoll would say.
-            for side in [&mut tcp, &mut other] {
-                side.readable = true;
-                side.writable = true;
-            }
-            for turn in [
-                up.turn(&mut tcp, &mut other, &mut tools, None),
-                down.turn(&mut other, &mut tcp, &mut tools, None),
-            ] {
-                assert!(matches!(turn, Turn::Waiting | Turn::Again | Turn::Done), "{turn:?}");
-            }
-        }
-        drop(tcp); // the last direction's end is said by closing
-        sender.join().unwrap();
-        assert_eq!((up.moved(), down.moved()), (200_000, 200_000));
-        assert_eq!(reader.join().unwrap(), body, "from frames to a socket");
-        let framed = outgoing.lock().unwrap();
-        let (mut rest, mut got) = (&framed[..], Vec::new());
-        while let [length @ 1..=100, tail @ ..] = rest {
-            let (frame, next) = tail.split_at(usize::from(*length));
-            got.extend(frame.iter().map(|b| b ^ 0x55));
-            rest = next;
-        }
-        assert_eq!(got, body, "from a socket to frames");
-        assert_eq!(rest, [0]);
-    }
-
-    #[test]
-    fn a_stream_that_fills_the_buffer_is_spliced_and_small_messages_are_copied_again() {
-        use std::io::{Read, Write};
-        let (mut from, mut source) = socket();
-        let (mut to, mut sink) = socket();
-        let mut pump = Pump::default();
-        let mut tools = Tools::new();
-        let mut buffer = vec![0; 1 << 20];
-        let mut round = |pump: &mut Pump, bytes: &[u8]| {
-            source.write_all(bytes).unwrap();
-            (from.readable, to.writable) = (true, true);
-            let turn = pump.turn(&mut from, &mut to, &mut tools, None);
-            assert!(matches!(turn, Turn::Waiting), "{turn:?}");
-            sink.read_exact(&mut buffer[..bytes.len()]).unwrap();
-            assert_eq!(&buffer[..bytes.len()], bytes);
-            assert!(pump.pipe.is_none(), "an idle direction holds no pipe");
-        };
-        round(&mut pump, &[1; 64]);
-        assert!(!pump.splicing);
-        for _ in 0..4 {
-            round(&mut pump, &[2; 100_000]);
-        }
-        assert!(pump.splicing);
-        for _ in 0..8 {
-            round(&mut pump, &[3; 64]);
-        }
-        assert!(!pump.splicing);
-        assert_eq!(pump.moved(), 64 + 400_000 + 8 * 64);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use libc::{c_int, socklen_t};
 
@@ -76,6 +77,30 @@ impl Epoll {
             )
         };
         count.max(0) as usize // EINTR: nothing happened
+    }
+
+    /// The same for a fraction of a millisecond, where the kernel can do that (Linux 5.11), else
+    /// for a whole one.
+    pub(super) fn wait_briefly(&self, events: &mut [libc::epoll_event], limit: Duration) -> usize {
+        let limit = libc::timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) as _ };
+        // SAFETY: the kernel writes at most `events.len()` entries and reads one timespec; there is
+        // no signal set.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as c_int,
+                &raw const limit,
+                std::ptr::null::<libc::sigset_t>(),
+                0usize,
+            )
+        };
+        match usize::try_from(count) {
+            Ok(count) => count,
+            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => 0,
+            Err(_) => self.wait(events, 1),
+        }
     }
 }
 
@@ -198,6 +223,38 @@ pub(super) fn set(fd: RawFd, level: c_int, name: c_int, value: c_int) {
             mem::size_of::<c_int>() as socklen_t,
         );
     }
+}
+
+/// The name of a socket's congestion control, padded with zeros (tcp(7), `TCP_CONGESTION`); only
+/// zeros for a socket that has none.
+pub(super) fn congestion_control(fd: RawFd) -> [u8; 16] {
+    let mut name = [0; 16];
+    let mut length = name.len() as socklen_t;
+    // SAFETY: `name` has `length` writable bytes.
+    unsafe {
+        libc::getsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            name.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    name
+}
+
+/// Chooses a socket's congestion control. A refusal leaves the present one.
+pub(super) fn set_congestion_control(fd: RawFd, name: &[u8]) {
+    // SAFETY: `name` is readable for its length.
+    unsafe {
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            name.as_ptr().cast(),
+            name.len() as socklen_t,
+        )
+    };
 }
 
 /// Small messages go out at once. Sockets accepted from a listener inherit it.

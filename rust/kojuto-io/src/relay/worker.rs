@@ -12,6 +12,7 @@ use super::endpoint::{Cut, Side, Tcp};
 use super::listener::{Listener, Route};
 use super::log::Log;
 use super::options::HeaderIn;
+use super::patience::MOMENT;
 use super::pump::{Pump, Tools};
 use super::remote::Remote;
 use super::shared::{Command, Shared};
@@ -40,6 +41,8 @@ pub(super) struct Worker {
     pub(super) young: Young,
     pub(super) tools: Tools,
     again: VecDeque<(u32, u32)>,
+    /// Connections whose bytes no event may tell of.
+    pub(super) patients: Vec<(u32, u32)>,
     epoch: Instant,
     pub(super) now_ms: u64,
     paused_until: Option<u64>,
@@ -71,6 +74,7 @@ impl Worker {
             young: Young::default(),
             tools: Tools::new(),
             again: VecDeque::new(),
+            patients: Vec::new(),
             epoch: Instant::now(),
             now_ms: 0,
             paused_until: None,
@@ -86,7 +90,8 @@ impl Worker {
         loop {
             let timeout_ms = self.timeout_ms();
             let polling = &self.shared.polling;
-            let count = self.waiter.wait(&self.epoll, polling, &mut events, timeout_ms);
+            let most = (!self.patients.is_empty()).then_some(MOMENT);
+            let count = self.waiter.wait(&self.epoll, polling, &mut events, timeout_ms, most);
             self.now_ms = self.epoch.elapsed().as_millis() as u64;
             for event in &events[..count] {
                 let (mask, token) = (event.events, event.u64);
@@ -104,6 +109,7 @@ impl Worker {
                     self.pump(slot);
                 }
             }
+            self.look_again(count == 0 && timeout_ms != 0);
             while let Some(slot) = self.timers.due(self.now_ms) {
                 self.timed_out(slot);
             }
@@ -291,6 +297,7 @@ impl Worker {
             active_ms: self.now_ms,
             timer_ms: None,
             tapped: false,
+            watched: false,
             starving: false,
             tunnel: None,
             patience_ms: None,
@@ -357,7 +364,9 @@ impl Worker {
     }
 
     pub(super) fn pump(&mut self, slot: u32) {
+        let generation = self.connections.generation(slot);
         let Some(connection) = self.connections.get(slot) else { return };
+        connection.note_rest(self.now_ms);
         let was_half_closed = connection.half_closed();
         let (progress, read, written) =
             connection.pump(&mut self.tools, self.shared.tap.as_deref());
@@ -370,6 +379,9 @@ impl Worker {
         if read + written > 0 {
             connection.active_ms = self.now_ms;
         }
+        if connection.is_patient() && !std::mem::replace(&mut connection.watched, true) {
+            self.patients.push((slot, generation));
+        }
         match progress {
             Progress::Waiting => {
                 if connection.half_closed() != was_half_closed {
@@ -378,7 +390,6 @@ impl Worker {
                 }
             }
             Progress::Again => {
-                let generation = self.connections.generation(slot);
                 self.again.push_back((slot, generation));
             }
             Progress::Complete => self.finish(slot, None),
