@@ -17,7 +17,7 @@ import pytest
 from benches.harness import BIN, RUNS, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from benches.harness import Table
 
@@ -152,10 +152,19 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     made.close()
 
 
-def load(*arguments: str | int) -> float:
+# A sender with Reno sets no timers. Where the system's default is BBR, a direct connection is
+# paced by them; where it is CUBIC, this makes no difference.
+UNPACED = {"RELAY_LOAD_CONGESTION": "reno"}
+
+
+def load(*arguments: str | int, env: Mapping[str, str] | None = None) -> float:
     """Run a client; the seconds it printed."""
     done = subprocess.run(
-        [str(LOAD), *map(str, arguments)], check=True, capture_output=True, timeout=300
+        [str(LOAD), *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        timeout=300,
+        env={**os.environ, **(env or {})},
     )
     return float(done.stdout)
 
@@ -197,6 +206,21 @@ def test_bulk(table: Table, field: Field) -> None:
         rows.append(add(table, f"relay, CPU, {other}", f"CPU seconds per GB of ppdp / {other}",
                         [ratio], 1.0, False, figures))  # fmt: skip
     assert all(row.ok for row in rows)
+
+
+def test_bulk_unpaced(table: Table, field: Field) -> None:
+    """The same from a sender without pacing. No bound: with two cores for three processes, a
+    relay of no cost at all would not reach a direct connection that keeps both busy.
+    """
+    sides = ("direct", "ppdp")
+    found = [
+        {name: load("bulk", field.sink[name], BULK_BYTES, env=UNPACED) for name in sides}
+        for _ in range(RUNS + 1)
+    ][1:]
+    figures = {f"{name}_gb_per_s": statistics.median(BULK_BYTES / 1e9 / r[name] for r in found)
+               for name in sides}  # fmt: skip
+    add(table, "relay, bulk, unpaced", "throughput of ppdp / direct TCP, a sender without pacing",
+        [r["direct"] / r["ppdp"] for r in found], None, True, figures)  # fmt: skip
 
 
 def test_round_trip(table: Table, field: Field) -> None:

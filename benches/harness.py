@@ -223,9 +223,12 @@ def machine() -> dict[str, object]:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="ascii") as name:
+        congestion_control = name.read().strip()
     return {
         "cpu": model,
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "congestion_control": congestion_control,
     }

@@ -1,7 +1,8 @@
 //! The two ends of a relay under measurement: `relay_load serve echo|sink PORT`,
 //! `relay_load source PORT BYTES` (which talks first and alone) and the clients
 //! `bulk PORT BYTES`, `pull PORT`, `rtt PORT COUNT`, `rate PORT COUNT`, `fan PORT CONNECTIONS ROUNDS`, each of
-//! which prints the seconds that its work took. Only for `make bench`.
+//! which prints the seconds that its work took; with RELAY_LOAD_CONGESTION=NAME the clients choose
+//! their congestion control (tcp(7)). Only for `make bench`.
 #![allow(clippy::print_stdout, reason = "a command-line program")]
 
 use std::io::{Read, Write};
@@ -31,6 +32,22 @@ fn main() -> Outcome {
 fn connect(port: u16) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;
+    if let Ok(name) = std::env::var("RELAY_LOAD_CONGESTION") {
+        let (level, option) = (libc::IPPROTO_TCP, libc::TCP_CONGESTION);
+        // SAFETY: `name` is readable for its length.
+        let done = unsafe {
+            libc::setsockopt(
+                stream.as_raw_fd(),
+                level,
+                option,
+                name.as_ptr().cast(),
+                name.len() as libc::socklen_t,
+            )
+        };
+        if done != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
     Ok(stream)
 }
 
