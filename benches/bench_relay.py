@@ -27,6 +27,7 @@ BULK_BYTES = 4_000_000_000
 ROUND_TRIPS = 20_000
 CONNECTIONS = 3_200
 NAMES = ("direct", "ppdp", "haproxy", "nginx")
+ASLEEP = "ppdp that never polls"
 
 
 def free_ports(count: int) -> list[int]:
@@ -53,16 +54,21 @@ class Field:
     """The two servers behind, and each relay in front of both."""
 
     def __init__(self, folder: Path) -> None:
-        self.processes: dict[str, list[subprocess.Popen[bytes]]] = {name: [] for name in NAMES}
-        ports = free_ports(8)
+        self.processes: dict[str, list[subprocess.Popen[bytes]]] = {
+            name: [] for name in (*NAMES, ASLEEP)
+        }
+        ports = free_ports(9)
         self.sink = dict(zip(NAMES, ports[:4], strict=True))
-        self.echo = dict(zip(NAMES, ports[4:], strict=True))
+        self.echo = dict(zip((*NAMES, ASLEEP), ports[4:], strict=True))
         for kind, to in (("sink", self.sink["direct"]), ("echo", self.echo["direct"])):
             self._start("direct", [LOAD, "serve", kind, str(to)])
             port = (self.sink if kind == "sink" else self.echo)["ppdp"]
             self._start(
                 "ppdp", [BIN / "ppdp", "-l", f"127.0.0.1:{port}", "--upstream", f"127.0.0.1:{to}"]
             )
+        listen, upstream = (f"127.0.0.1:{self.echo[name]}" for name in (ASLEEP, "direct"))
+        command = [BIN / "ppdp", "-l", listen, "--upstream", upstream, "--busy-poll", "0"]
+        self._start(ASLEEP, command)
         pairs = [(self.sink, "sink"), (self.echo, "echo")]
         haproxy = folder / "haproxy.cfg"
         haproxy.write_text(
@@ -272,16 +278,17 @@ def system_calls(field: Field, name: str, work: str, count: int, folder: Path) -
 
 
 def test_system_calls(table: Table, field: Field, tmp_path: Path) -> None:
-    """What a short connection and a round trip cost, whatever else the machine does."""
+    """What a short connection and a round trip cost, whatever else the machine does: who polls
+    makes as many calls as there is time for, so this is about a relay that sleeps in between.
+    """
     works = (("rate", "connection", CONNECTIONS // 2), ("rtt", "round trip", 2_000))
     rows = []
     for work, title, count in works:
         figures = {
             f"{name}_calls": system_calls(field, name, work, count, tmp_path)
-            for name in NAMES
-            if name != "direct"
+            for name in (ASLEEP, "haproxy", "nginx")
         }
-        ratio = figures["ppdp_calls"] / min(figures["haproxy_calls"], figures["nginx_calls"])
+        ratio = figures[f"{ASLEEP}_calls"] / min(figures["haproxy_calls"], figures["nginx_calls"])
         question = f"system calls of a {title}, ppdp / the fewer of HAProxy's and nginx's"
         rows.append(add(table, f"relay, calls, {title}", question, [ratio], 1.05, False, figures))
     assert all(row.ok for row in rows)

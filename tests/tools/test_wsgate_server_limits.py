@@ -66,6 +66,33 @@ def test_clients_that_say_nothing_delay_nobody(stage: Stage) -> None:
             conn.close()
 
 
+@pytest.mark.parametrize(("within", "gives_up"), [("300ms", True), ("60s", False)])
+def test_a_client_that_does_not_take_its_answer(stage: Stage, within: str, gives_up: bool) -> None:
+    listener = socket.socket()
+    stage.later(listener.close)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least there is
+    listener.bind((LOOPBACK, 0))
+    listener.listen()
+    address = f"{LOOPBACK}:{listener.getsockname()[1]}"
+    env = {**os.environ, "SERVER_STARTER_PORT": f"{address}={listener.fileno()}"}
+    port = free_port()
+    options = ("--write-timeout", within, "--metrics-listen", f"{LOOPBACK}:{port}")
+    gate = server(stage, {}, *options, env=env, pass_fds=[listener.fileno()])
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        client.connect(listener.getsockname())
+        name = "a" * 7900  # the answer repeats it
+        client.sendall(f"GET /proxy/{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        wait_until(lambda: metrics(port).get('kojuto_wsgate_answers_total{status="404"}') == "1")
+        if gives_up:
+            wait_until(lambda: metrics(port)["kojuto_wsgate_handshakes_open"] == "0")
+        else:
+            time.sleep(1)
+            assert metrics(port)["kojuto_wsgate_handshakes_open"] == "1"
+            assert name.encode() in read_all(client)
+    assert not gate.lines(level="error")
+
+
 def test_an_upstream_that_does_not_answer_delays_nobody(stage: Stage) -> None:
     gate = server(stage, {"a": stage.peer(echo).port, "hole": "192.0.2.1:1"})
     conns = []
