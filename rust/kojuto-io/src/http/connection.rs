@@ -244,7 +244,7 @@ impl Answerer {
             log.write(shared, &entry, &self.remote, status, bytes, began.elapsed());
         }
         let mut response = reply.into_response();
-        if state.stopping.load(Relaxed) {
+        if state.stopping.load(Relaxed) || shared.stopping.load(Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         state.enter(Phase::Answered, Duration::ZERO);

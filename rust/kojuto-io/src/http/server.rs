@@ -35,6 +35,8 @@ pub(super) struct Shared {
     /// Told when a connection ends, for an acceptor that waits for room.
     pub(super) freed: Notify,
     pub(super) paused: AtomicBool,
+    /// [`Server::stop`] was called; the workers and their connections learn it a little later.
+    pub(super) stopping: AtomicBool,
     /// Threads that still run, those that only ask [`Slow`] left out.
     running: Mutex<usize>,
     ended: Condvar,
@@ -112,6 +114,7 @@ impl Server {
             access_log: OnceLock::new(),
             freed: Notify::new(),
             paused: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             running: Mutex::new(0),
             ended: Condvar::new(),
         });
@@ -141,6 +144,7 @@ impl Server {
     }
 
     fn tell(&self, course: Course) {
+        self.shared.stopping.store(true, Relaxed);
         self.course.send_if_modified(|known| {
             let further = *known < course;
             if further {
