@@ -67,8 +67,10 @@ class Field:
                 "ppdp", [BIN / "ppdp", "-l", f"127.0.0.1:{port}", "--upstream", f"127.0.0.1:{to}"]
             )
         listen, upstream = (f"127.0.0.1:{self.echo[name]}" for name in (ASLEEP, "direct"))
-        command = [BIN / "ppdp", "-l", listen, "--upstream", upstream, "--busy-poll", "0"]
-        self._start(ASLEEP, command)
+        self._start(
+            ASLEEP,
+            [BIN / "ppdp", "-l", listen, "--upstream", upstream, "--busy-poll", "0"],
+        )
         pairs = [(self.sink, "sink"), (self.echo, "echo")]
         haproxy = folder / "haproxy.cfg"
         haproxy.write_text(
