@@ -36,6 +36,13 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
+    /// The next wait is for nothing that is due at once, whatever the last one was: connections
+    /// come and go, each for itself, and whoever has not slept has only burnt the core that their
+    /// peers need.
+    pub(super) fn expect_nothing(&mut self) {
+        self.eager = false;
+    }
+
     /// Waits at most `timeout_ms` (-1: for ever), and sleeps for `most` at most; answers the number
     /// of events filled in.
     pub(super) fn wait(
@@ -105,6 +112,17 @@ mod tests {
         let began = Instant::now();
         assert_eq!(wait(&mut waiter, &polling, &epoll, 50), 0);
         assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn nothing_is_polled_for_where_nothing_is_expected() {
+        let epoll = Epoll::new().unwrap();
+        let (polling, mut waiter) = (always(1), Waiter { eager: true });
+        waiter.expect_nothing();
+        let began = Instant::now();
+        assert_eq!(wait(&mut waiter, &polling, &epoll, 20), 0);
+        assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+        assert!(waiter.eager, "it was short enough all the same: the one after it polls");
     }
 
     #[test]

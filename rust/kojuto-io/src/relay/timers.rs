@@ -16,6 +16,14 @@ impl Young {
         self.queue.push_back((now_ms + YOUNG_MS, slot, generation));
     }
 
+    /// Leaves out those at the front that have ended, so that nobody wakes for them.
+    pub(super) fn forget(&mut self, ended: impl Fn(u32, u32) -> bool) {
+        while self.queue.front().is_some_and(|&(_, slot, generation)| ended(slot, generation)) {
+            self.queue.pop_front();
+        }
+        self.shrink();
+    }
+
     /// The next one that is old enough: (slot, generation), which may have ended long ago.
     pub(super) fn due(&mut self, now_ms: u64) -> Option<(u32, u32)> {
         let &(at, slot, generation) = self.queue.front()?;
@@ -23,10 +31,14 @@ impl Young {
             return None;
         }
         self.queue.pop_front();
+        self.shrink();
+        Some((slot, generation))
+    }
+
+    fn shrink(&mut self) {
         if self.queue.is_empty() && self.queue.capacity() > 1024 {
             self.queue = VecDeque::new();
         }
-        Some((slot, generation))
     }
 
     /// Milliseconds until the next one is.
@@ -67,5 +79,24 @@ impl Timers {
     /// Milliseconds until the next timer runs out.
     pub(super) fn next_ms(&self, now_ms: u64) -> Option<u64> {
         self.set.first().map(|&(at, _)| at.saturating_sub(now_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_wakes_for_connections_that_have_ended() {
+        let mut young = Young::default();
+        for slot in 0..5 {
+            young.add(slot, 7, u64::from(slot) * 100);
+        }
+        young.forget(|slot, generation| generation == 7 && slot != 2);
+        assert_eq!(young.next_ms(200), Some(YOUNG_MS), "the first two have ended, and the last");
+        assert_eq!(young.due(199 + YOUNG_MS), None);
+        assert_eq!(young.due(200 + YOUNG_MS), Some((2, 7)));
+        young.forget(|_, _| true);
+        assert_eq!(young.next_ms(0), None);
     }
 }

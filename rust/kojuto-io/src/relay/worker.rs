@@ -125,10 +125,12 @@ impl Worker {
         }
     }
 
-    fn timeout_ms(&self) -> i32 {
+    fn timeout_ms(&mut self) -> i32 {
         if !self.again.is_empty() {
             return 0;
         }
+        let connections = &self.connections;
+        self.young.forget(|slot, generation| !connections.is_current(slot, generation));
         let pause = self.paused_until.map(|until| until.saturating_sub(self.now_ms));
         let now_ms = self.now_ms;
         let next = [pause, self.timers.next_ms(now_ms), self.young.next_ms(now_ms)];
@@ -274,6 +276,7 @@ impl Worker {
     }
 
     fn begin(&mut self, route: Arc<Route>, client: Side, remote: Remote) {
+        self.waiter.expect_nothing();
         let stats = &self.shared.stats;
         stats.accepted.fetch_add(1, Relaxed);
         stats.open.fetch_add(1, Relaxed);
@@ -303,13 +306,18 @@ impl Worker {
             patience_ms: None,
         };
         self.connections.fill(slot, Box::new(connection));
+        // What has come with the connection is read before the socket is watched: no event then.
+        let first = if expects { Ok(Vec::new()) } else { self.first_bytes(slot) };
         if let Err(error) = self.epoll.add_stream(fd, token(slot, generation, false)) {
             self.fail(slot, &words(&error));
         } else if expects {
             self.await_header(slot);
         } else {
             self.announce(slot);
-            self.connect(slot, Vec::new());
+            match first {
+                Ok(payload) => self.connect(slot, payload),
+                Err(error) => self.fail(slot, &format!("client: {}", words(&error))),
+            }
         }
     }
 
@@ -416,6 +424,7 @@ impl Worker {
 
     pub(super) fn finish(&mut self, slot: u32, error: Option<&str>) {
         let Some(mut connection) = self.connections.release(slot) else { return };
+        self.waiter.expect_nothing();
         self.timers.set(slot, &mut connection.timer_ms, None);
         connection.up.clear(&mut self.tools);
         connection.down.clear(&mut self.tools);
