@@ -19,6 +19,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from kojuto._native import Dump, LogWriter, Relay, TlsStream
+from kojuto.common import listen, near
 
 
 def shake_as_server(conn: socket.socket) -> bytes:
@@ -70,10 +71,12 @@ def main() -> None:
     )
     ca_pem = open(options["ca"], "rb").read() if "ca" in options else None  # noqa: SIM115
     ping_s = float(options.get("ping_s", 30))
-    listener = socket.create_server(("127.0.0.1", int(port)), backlog=1024)
+    listener = listen.bind("127.0.0.1", int(port))
 
     def serve(conn: socket.socket, remote: str, number: int) -> None:
-        target_sock = socket.create_connection(("127.0.0.1", int(target)))
+        target_sock = socket.socket()
+        near.unpace(target_sock, "127.0.0.1")
+        target_sock.connect(("127.0.0.1", int(target)))
         upstream: int | TlsStream = target_sock.fileno()
         client_data = upstream_data = b""
         if role == "server":

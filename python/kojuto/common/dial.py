@@ -6,6 +6,8 @@ import asyncio
 import os
 import socket
 
+from kojuto.common import near
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +50,7 @@ class Dialer:
             sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, number)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                near.unpace(sock, address[0])
                 left = max(end - self._loop.time(), 0) / (len(found) - index)
                 await asyncio.wait_for(self._loop.sock_connect(sock, address), left)
             except asyncio.TimeoutError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 
+from kojuto.common import near
 from kojuto.errors import KojutoError
 
 BACKLOG = 4096
@@ -93,6 +94,8 @@ def _adopt(fd: int, source: str) -> socket.socket | None:
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.close()
         raise KojutoError(f"{source}: descriptor {fd} is a socket that does not listen")
+    name = sock.getsockname()
+    near.unpace(sock, name[0] if isinstance(name, tuple) else None)
     return sock
 
 
@@ -139,6 +142,7 @@ def _bind_all(port: int) -> socket.socket:
 def _listen(sock: socket.socket, where: tuple[object, ...]) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        near.unpace(sock, where[0])
         sock.bind(where)
         sock.listen(BACKLOG)
     except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
-from kojuto.common import httphead, listen
+from kojuto.common import httphead, listen, near
 from kojuto.common.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import read_key_file
 from kojuto.errors import KojutoError
@@ -294,6 +294,7 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
     for index, (family, kind, number, _, where) in enumerate(found):
         sock = socket.socket(family, kind, number)
         try:
+            near.unpace(sock, where[0])
             sock.settimeout(_left(deadline) / (len(found) - index))
             sock.connect(where)
         except OSError:

@@ -10,6 +10,7 @@ use kojuto_core::proxy_protocol::{self, Addresses, Header, Step};
 
 use super::connection::{Phase, words};
 use super::endpoint::{Side, Tcp};
+use super::near;
 use super::options::{HeaderIn, HeaderOut};
 use super::remote::Remote;
 use super::sys;
@@ -171,7 +172,12 @@ impl Worker {
     fn dial(&mut self, slot: u32, address: &std::net::SocketAddr, deadline_ms: u64) {
         let generation = self.connections.generation(slot);
         let near = address.ip().is_loopback();
-        let made = sys::connect(address).and_then(|socket| {
+        let prepare = |fd| {
+            if near {
+                near::never_pace(fd);
+            }
+        };
+        let made = sys::connect(address, prepare).and_then(|socket| {
             self.epoll.add_stream(socket.as_raw_fd(), token(slot, generation, true))?;
             Ok(socket)
         });

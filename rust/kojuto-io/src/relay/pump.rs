@@ -11,7 +11,7 @@ use super::near;
 use super::pipes::{PIPE_BYTES, Pipe, Pipes};
 
 /// What is read at a time.
-const COPY_BYTES: usize = 128 << 10;
+const COPY_BYTES: usize = 256 << 10;
 /// More room for a source with frames, so that it can read one as large and what begins the next.
 const FRAME_HEADER_BYTES: usize = 64;
 /// A copy of at least this much speaks for splicing.
@@ -290,8 +290,11 @@ impl Pump {
         if std::mem::replace(&mut self.tuned, true) {
             return;
         }
-        self.near = near::is_near(from.end.fd());
-        let sink = to.end.fd();
+        let (source, sink) = (from.end.fd(), to.end.fd());
+        self.near = near::is_near(source);
+        if self.near && from.end.is_plain() && to.end.splice_sink().is_none() {
+            near::shorten_window(source);
+        }
         if near::is_near(sink) {
             near::unpace(sink);
             if from.end.is_plain() && to.end.is_plain() {

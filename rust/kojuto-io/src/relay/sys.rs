@@ -195,13 +195,15 @@ fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, socklen_t) {
     (storage, length as socklen_t)
 }
 
-/// Starts a non-blocking connection; it is made, or has failed, when the socket is writable.
-pub(super) fn connect(address: &SocketAddr) -> io::Result<OwnedFd> {
+/// Starts a non-blocking connection on a socket that `prepare` has been shown; it is made, or has
+/// failed, when the socket is writable.
+pub(super) fn connect(address: &SocketAddr, prepare: impl FnOnce(RawFd)) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers.
     let socket = check_fd(unsafe { libc::socket(family, kind, 0) })?;
     no_delay(socket.as_raw_fd());
+    prepare(socket.as_raw_fd());
     let (storage, length) = raw_address(address);
     // SAFETY: `storage` holds an address of `length` bytes.
     let done = unsafe { libc::connect(socket.as_raw_fd(), (&raw const storage).cast(), length) };
