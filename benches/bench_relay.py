@@ -1,4 +1,4 @@
-"""ppdp beside HAProxy, nginx stream and a direct connection, all in one run over loopback."""
+"""ppdp beside HAProxy, nginx stream and a direct connection, all in one run over a loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benches.harness import BIN, RUNS, Row
+from benches.harness import BIN, RUNS, Row, own_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -155,9 +155,10 @@ def children(pid: int) -> list[int]:
 def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     build = ["cargo", "build", "--release", "--quiet", "-p", "kojuto-io", "--example", "relay_load"]
     subprocess.run(build, cwd=ROOT, check=True)
-    made = Field(tmp_path_factory.mktemp("relay"))
-    yield made
-    made.close()
+    with own_loopback():
+        made = Field(tmp_path_factory.mktemp("relay"))
+        yield made
+        made.close()
 
 
 # A sender with Reno sets no timers. Where the system's default is BBR, a direct connection is

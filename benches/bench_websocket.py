@@ -1,5 +1,5 @@
 """WebSocket tunnels, a client's and a server's end in a row, beside a direct connection; the same
-over TLS beside stunnel. All in one run over loopback.
+over TLS beside stunnel. All in one run over a loopback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.servers import accepts
 
 from benches.bench_relay import LOAD, ROOT, UNPACED, add, free_ports
 from benches.bench_relay import load as timed
-from benches.harness import RUNS
+from benches.harness import RUNS, own_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,9 +124,10 @@ class Field:
 def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     build = ["cargo", "build", "--release", "--quiet", "-p", "kojuto-io", "--example", "relay_load"]
     subprocess.run(build, cwd=ROOT, check=True)
-    made = Field(tmp_path_factory.mktemp("websocket"))
-    yield made
-    made.close()
+    with own_loopback():
+        made = Field(tmp_path_factory.mktemp("websocket"))
+        yield made
+        made.close()
 
 
 def load(*words: str | int) -> tuple[float, float]:
