@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def held(ppdp: Ppdp) -> Iterator[None]:
     """The relay stands still, so that clients are made and heard by the kernel alone."""
+    tasks = Path(f"/proc/{ppdp.pid}/task")
+
+    def stands() -> bool:
+        states = [(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks.iterdir()]
+        return set(states) == {"T"}
+
     ppdp.kill(signal.SIGSTOP)
     try:
+        wait_until(stands)
         yield
     finally:
         ppdp.kill(signal.SIGCONT)
