@@ -326,7 +326,7 @@ def test_foreign_and_forged_replies_never_count(groups: str, v6: bool) -> None:
         names = [*FORGERIES, "honest"]
         pairs = zip(names, link.addresses, strict=True)
         hosts = [f"--host={address}={name}" for name, address in pairs]
-        done = link.space.run(NAME, *hosts, "--count", "4", "--timeout", "100", "--detail")
+        done = link.space.run(NAME, *hosts, "--count", "4", "--timeout", "400", "--detail")
     metrics = read_metrics(done.stdout)
     for name in FORGERIES:
         assert metrics[f"pinging.{name}_rtt_count.success"] == "0.000000", name
