@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import statistics
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.servers import allow_descriptors
 
 from benches.harness import BIN, RUNS, Row, own_loopback
 
@@ -40,14 +40,9 @@ def free_ports(count: int) -> list[int]:
         return [sock.getsockname()[1] for sock in socks]
 
 
-def most_connections() -> int:
-    """10,000, or as many as the hard limit of descriptors allows a relay that needs two each."""
-    return min(10_000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100) // 2)
-
-
-def limit() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def limit() -> int:
+    """The descriptors that there are; for 10,000 connections a relay needs two each."""
+    return allow_descriptors(20_200)
 
 
 class Field:
@@ -301,8 +296,7 @@ def test_system_calls(table: Table, field: Field, tmp_path: Path) -> None:
 
 def test_many_connections(table: Table, field: Field) -> None:
     """CPU per round trip with 10, 1,000 and 10,000 open connections, and their memory."""
-    limit()
-    most = most_connections()
+    most = min(10_000, (limit() - 100) // 2)
     cost: dict[int, float] = {}
     memory = 0
     for count in (10, 1_000, most):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -211,6 +212,19 @@ def read_exactly(conn: socket.socket, count: int) -> bytes:
         assert piece, f"the stream ended after {len(data)} of {count} bytes"
         data += piece
     return bytes(data)
+
+
+def allow_descriptors(count: int) -> int:
+    """Let this process and those it starts open so many files, where the system lets us raise the
+    hard limit, else as many as that one allows; how many it is.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < count:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+            return count
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def reset(conn: socket.socket) -> None:
