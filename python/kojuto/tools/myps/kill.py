@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from kojuto.common.cli import Values
     from kojuto.tools.myps.processes import Process
 
+STOP = {signal.SIGTERM}
 QUESTION = "Are you sure you want to kill threads? [y/N]:"
 NO_SUCH_THREAD, NOT_OWNER, NO_SUCH_QUERY = 1094, 1095, 1957
 
@@ -230,11 +230,12 @@ class Killer:
     def watch(self) -> int:
         """List and kill every interval until the time is over or a signal comes."""
         values = self.values
-        stop = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        # The signal waits until it is asked for. A handler that sets an event which its own thread
+        # is about to wait for would stand still on that event's lock.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
         end = None if values.run_time is None else time.monotonic() + values.run_time
         down = False
-        while not stop.is_set():
+        while True:
             try:
                 self.once()
                 if down:
@@ -250,11 +251,9 @@ class Killer:
                     complain("myps", "warning: trying again every interval")
                 down = True
             left = values.interval if end is None else min(values.interval, end - time.monotonic())
-            if left <= 0 or (end is not None and time.monotonic() + left >= end):
-                stop.wait(max(left, 0))
-                break
-            stop.wait(left)
-        return cli.DONE
+            last = end is not None and time.monotonic() + left >= end
+            if signal.sigtimedwait(STOP, max(left, 0)) is not None or last:
+                return cli.DONE
 
 
 def _open_log(path: str) -> int:
