@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 from typing import TYPE_CHECKING
@@ -52,7 +53,9 @@ def test_other_congestion_controls_and_sockets_stay_as_they_are() -> None:
         assert control(sock) == near.PLAIN
 
 
-def test_what_a_listener_of_this_machine_accepts_is_not_paced() -> None:
+def test_what_a_listener_of_this_machine_accepts_is_not_paced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with (
         listen.bind("127.0.0.1", 0) as listener,
         socket.create_connection(listener.getsockname()),
@@ -61,6 +64,16 @@ def test_what_a_listener_of_this_machine_accepts_is_not_paced() -> None:
         assert control(conn) != near.PACED
     with socket.create_server(("127.0.0.1", 0)) as server:
         default = control(server)
+        # So it is with one that a supervisor hands down.
+        handed = f"{server.getsockname()[1]}={os.dup(server.fileno())}"
+        monkeypatch.setenv("SERVER_STARTER_PORT", handed)
+        (inherited,) = listen.inherited()
+        with (
+            inherited,
+            socket.create_connection(server.getsockname()),
+            inherited.accept()[0] as conn,
+        ):
+            assert control(conn) != near.PACED
     with listen.bind("", 0) as listener:
         assert control(listener) == default
 

@@ -2,7 +2,8 @@
 
 BBR paces by a kernel timer for each segment of up to 64 KiB. Within a machine there is nothing to
 pace for, and on a virtual one the timers cost more than the bytes. A socket that has once been
-under BBR is paced for good, so this is for sockets before they are connected or listen.
+under BBR is paced for good, so this is for sockets before they are connected; what a listener
+accepts begins with the listener's choice.
 
 Source: tcp(7), ``TCP_CONGESTION``.
 """
@@ -16,10 +17,10 @@ PACED, PLAIN = b"bbr", b"reno"
 
 
 def unpace(sock: socket.socket, host: object) -> None:
-    """Take the pacing from a TCP socket that is about to connect to, or to listen on, `host`.
+    """Take the pacing from a TCP socket that is about to connect to `host`, or listens there.
 
     Args:
-        sock: not connected and not listening yet.
+        sock: not connected yet.
         host: an address; only a loopback one makes a difference.
     """
     if not isinstance(host, str) or not (host == "::1" or host.startswith("127.")):
