@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.machine import free_port
 
 from benches.harness import BIN
 
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 REQUESTS = 40_000
 SINGLE = 4_000
 MEMBERS = 40
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Field:

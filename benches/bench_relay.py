@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import statistics
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.machine import free_port
 from tests.servers import allow_descriptors
 
 from benches.harness import BIN, RUNS, Row, own_loopback
@@ -31,13 +31,7 @@ ASLEEP = "ppdp that never polls"
 
 
 def free_ports(count: int) -> list[int]:
-    import socket
-
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
+    return [free_port() for _ in range(count)]
 
 
 def limit() -> int:

@@ -22,6 +22,7 @@ import pymysql
 import pytest
 
 from tests.conftest import need_program
+from tests.machine import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,13 +67,6 @@ def _template() -> Path:
 
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder / "data"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class Server:
