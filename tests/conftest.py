@@ -53,12 +53,21 @@ def run(
     )
 
 
-def wait_until(condition: Callable[[], object], *, within_s: float = 10, what: str = "") -> None:
-    """Poll until `condition` answers something true; fail the test after the deadline."""
+def wait_until(
+    condition: Callable[[], object], *, within_s: float = 30, what: str | Callable[[], str] = ""
+) -> None:
+    """Poll until `condition` answers something true; fail the test after the deadline, with what
+    was waited for (a function tells what is there by then).
+
+    The deadline is no promise of the program, which is what an assertion on a time is for: it
+    only ends a test that would wait for ever, and leaves room for a busy machine.
+    """
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {within_s} s: {what or condition}")
+            pytest.fail(
+                f"not within {within_s} s: {what() if callable(what) else what or condition}"
+            )
         time.sleep(0.01)
 
 
@@ -126,4 +135,4 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-pytest_plugins = ["tests.servers", "tests.engine"]
+pytest_plugins = ["tests.leftovers", "tests.servers", "tests.engine"]

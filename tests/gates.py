@@ -121,16 +121,7 @@ class Client(Program):
         self.write_map(urls)
         command = [script("wsgate-client"), "--map", str(self.map_file), *options]
         super().__init__(command, folder, **keywords)
-        self.wait_for_lines(len(urls))
-
-    def wait_for_lines(self, count: int) -> None:
-        from tests.conftest import wait_until
-
-        def there() -> bool:
-            assert self.process.poll() is None, self.text()
-            return len(self.lines(msg="Start listen")) >= count
-
-        wait_until(there, within_s=20)
+        self.wait_for_lines(len(urls), msg="Start listen")
 
     def write_map(self, urls: list[str]) -> None:
         pairs = zip(self.ports, urls, strict=True)

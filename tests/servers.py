@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import script, wait_until
+from tests.machine import free_port as free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 Address = tuple[str, int]
-
-
-def free_port(family: int = socket.AF_INET) -> int:
-    """A port of the loopback address that nobody uses now."""
-    with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.bind(("::1" if family == socket.AF_INET6 else LOOPBACK, 0))
-        return int(sock.getsockname()[1])
 
 
 def accepts(port: int, host: str = LOOPBACK) -> bool:
@@ -43,7 +37,8 @@ def accepts(port: int, host: str = LOOPBACK) -> bool:
 
 
 class Program:
-    """A process with its output in a file; ended at the end of the test.
+    """A process in a session of its own, its output in a file; all of the session's processes
+    end with the test: a supervisor's workers, too.
 
     Args:
         command: to run, or the name of an installed kojuto command with its arguments.
@@ -71,6 +66,7 @@ class Program:
                 env={**os.environ, **(env or {})},
                 pass_fds=pass_fds,
                 preexec_fn=preexec,  # noqa: PLW1509
+                start_new_session=True,
             )
 
     @property
@@ -90,14 +86,35 @@ class Program:
                     found.append(entry)
         return found
 
-    def wait_for(self, text: str, within_s: float = 20) -> None:
+    def wait_for_lines(
+        self, count: int, within_s: float = 30, **fields: Any
+    ) -> list[dict[str, Any]]:
+        """The log lines with these values, once there are that many: the log comes later than
+        what it tells of.
+        """
+
+        def there() -> bool:
+            ended = self.process.poll() is not None
+            enough = len(self.lines(**fields)) >= count
+            assert enough or not ended, f"ended without {count} x {fields}: {self.text()}"
+            return enough
+
+        wait_until(there, within_s=within_s, what=lambda: f"{count} x {fields} in {self.text()}")
+        return self.lines(**fields)
+
+    def wait_for_line(self, within_s: float = 30, **fields: Any) -> dict[str, Any]:
+        """The only log line with these values, once it is there."""
+        (line,) = self.wait_for_lines(1, within_s, **fields)
+        return line
+
+    def wait_for(self, text: str, within_s: float = 30) -> None:
         def there() -> bool:
             assert self.process.poll() is None or text in self.text(), self.text()
             return text in self.text()
 
-        wait_until(there, within_s=within_s, what=f"{text!r} in {self.text()[-2000:]}")
+        wait_until(there, within_s=within_s, what=lambda: f"{text!r} in {self.text()[-2000:]}")
 
-    def wait_for_port(self, port: int, within_s: float = 20, host: str = LOOPBACK) -> None:
+    def wait_for_port(self, port: int, within_s: float = 30, host: str = LOOPBACK) -> None:
         def there() -> bool:
             assert self.process.poll() is None, self.text()
             return accepts(port, host)
@@ -120,8 +137,8 @@ class Program:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self.process.wait(20)
 
 
