@@ -16,7 +16,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
-.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python clean
+.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python soak repeat clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -60,9 +60,26 @@ servers:
 test-rust:
 	cargo test --workspace --quiet
 
-# Many tests drive real servers against the clock: those that fail get a second chance, alone.
 test-python:
-	$(BIN)/python -m pytest || $(BIN)/python -m pytest --last-failed
+	$(BIN)/python -m pytest
+
+# The long random runs, each round with other dice, and the tests that `make test` leaves out (the
+# mark `soak`, at most three, each with its reason): make soak COUNT=5
+COUNT ?= 1
+soak: build servers
+	@for round in $$(seq $(COUNT)); do \
+	    seed=$$(date +%s); echo "soak: round $$round of $(COUNT), KOJUTO_CHAOS_SEED=$$seed"; \
+	    KOJUTO_CHAOS_SEED=$$seed KOJUTO_CHAOS_EVENTS=2000 KOJUTO_RACE_ROUNDS=5000 \
+	        $(BIN)/python -m pytest -m "" -o timeout=1800 tests/tools/test_relaxlogs_chaos.py \
+	        tests/tools/test_myps_race.py || exit 1; \
+	    $(BIN)/python -m pytest -m soak || test $$? = 5 || exit 1; \
+	done
+	SECONDS_EACH=60 $(MAKE) --no-print-directory fuzz
+
+# Tests again and again, to find the one that fails now and then:
+# make repeat TESTS="tests/io/test_relay.py tests/tools/test_sabo.py" COUNT=20 BUSY=-b
+repeat: build servers
+	tests/repeat -n $(COUNT) $(BUSY) $(TESTS)
 
 fuzz:
 	nice -n 19 rust/fuzz/run
