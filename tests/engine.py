@@ -19,6 +19,7 @@ import pytest
 
 from tests.certificates import authority, signed
 from tests.conftest import ROOT, need_program, script, wait_until
+from tests.machine import of_the_module
 from tests.servers import Program, Stage
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Docker:
              "--tlskey", self.certificates / "server-key.pem"],
             folder,
         )  # fmt: skip
+        of_the_module.add(self.daemon.pid)
         wait_until(lambda: self.docker("version", check=False).returncode == 0, within_s=60)
 
     def stop(self) -> None:

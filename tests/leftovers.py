@@ -40,10 +40,12 @@ class Holdings:
 
     Args:
         folder: under which mounts are the run's own.
+        spared: processes that may be left.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, spared: set[int]) -> None:
         self.folder = folder
+        self.spared = spared
         self.processes = {(one.pid, one.started) for one in machine.children()}
         self.threads = set(threading.enumerate())
         self.listening = set(_listening())
@@ -54,7 +56,7 @@ class Holdings:
         """Living ones; what has ended is reaped."""
         found = []
         for one in machine.children():
-            if (one.pid, one.started) in self.processes:
+            if (one.pid, one.started) in self.processes or one.pid in self.spared:
                 continue
             if one.zombie:
                 with contextlib.suppress(ChildProcessError):
@@ -125,8 +127,8 @@ def _those_that_stay(look: Callable[[], Any]) -> list[Any]:
     return list(found)
 
 
-def _check(folder: str) -> Iterator[None]:
-    before = Holdings(folder)
+def _check(folder: str, spared: set[int]) -> Iterator[None]:
+    before = Holdings(folder, spared)
     yield
     if told := before.left():
         pytest.fail("left behind:\n" + "\n".join(told), pytrace=False)
@@ -146,12 +148,12 @@ def _guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _module_leaves_nothing(_guard: str) -> Iterator[None]:
-    yield from _check(_guard)
+    yield from _check(_guard, set())
 
 
 @pytest.fixture(autouse=True)
 def _test_leaves_nothing(_module_leaves_nothing: None, _guard: str) -> Iterator[None]:
-    yield from _check(_guard)
+    yield from _check(_guard, machine.of_the_module)
 
 
 # -- a test that stands still ----------------------------------------------------------------------

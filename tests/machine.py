@@ -25,6 +25,9 @@ MARK = "TESTS_RUN_BY"
 
 # -- processes ------------------------------------------------------------------------------------
 
+of_the_module: set[int] = set()
+"""Processes that a fixture of the module ends, also when a test has started them again."""
+
 
 class Process(NamedTuple):
     pid: int
