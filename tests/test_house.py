@@ -19,10 +19,24 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NAMES = [*COMMANDS, "kojuto"]
 
 
-def test_scripts_and_registry_agree() -> None:
+LAUNCHER = (ROOT / "kojuto.data/scripts/mackerel-plugin-axslog").read_text()
+
+
+def test_scripts_launchers_and_registry_agree() -> None:
+    """The plugins, which start every minute, have launchers of their own, all others entry
+    points.
+    """
     scripts = dict(PYPROJECT["project"]["scripts"])
     assert scripts.pop("kojuto") == "kojuto.__main__:main"
-    assert scripts == {name: f"{module}:main" for name, (module, _) in COMMANDS.items()}
+    launchers = {path.name: path for path in (ROOT / "kojuto.data/scripts").iterdir()}
+    assert launchers.keys() == {name for name in COMMANDS if name.startswith("mackerel-plugin-")}
+    for name, path in launchers.items():
+        module = COMMANDS[name][0]
+        assert path.read_text() == LAUNCHER.replace("kojuto.tools.axslog", module)
+        assert path.stat().st_mode & 0o777 == 0o755
+    assert scripts == {
+        name: f"{module}:main" for name, (module, _) in COMMANDS.items() if name not in launchers
+    }
 
 
 def test_readme_has_a_row_for_each_command() -> None:

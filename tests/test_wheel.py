@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import zipfile
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kojuto import __version__
 from kojuto.commands import COMMANDS
 from tests.conftest import ROOT
 
@@ -19,22 +17,6 @@ if TYPE_CHECKING:
 
 # The first one may have to compile everything, beside other tests.
 pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(scope="module")
-def wheel() -> Path:
-    """What ``make wheel`` has built last; it is built when there is none of this source."""
-    built = sorted((ROOT / "dist").glob(f"kojuto-{__version__}-*.whl"), key=os.path.getmtime)
-    newest = max(
-        path.stat().st_mtime
-        for folder in ("python", "rust")
-        for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".rs", ".c", ".pyi", ".toml") and "fuzz" not in path.parts
-    )
-    if not built or built[-1].stat().st_mtime < newest:
-        subprocess.run(["make", "wheel"], cwd=ROOT, check=True, timeout=900)
-        built = sorted((ROOT / "dist").glob(f"kojuto-{__version__}-*.whl"), key=os.path.getmtime)
-    return built[-1]
 
 
 def test_its_tag_says_any_python_from_3_10_and_an_old_glibc(wheel: Path) -> None:

@@ -1,0 +1,205 @@
+"""The plugins' launchers: what a start loads and how it ends, and every way to install them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kojuto.commands import COMMANDS
+from tests.conftest import ROOT, script
+from tests.wheels import environment, fetched_pip
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PLUGINS = [name for name in COMMANDS if name.startswith("mackerel-plugin-")]
+
+
+def arguments(name: str, folder: Path) -> list[str]:
+    """A call that has next to nothing to do."""
+    (folder / "empty").touch()
+    (folder / "base").touch()
+    empty = str(folder / "empty")
+    return {
+        "mackerel-plugin-axslog": ["--logfile", empty, "--key-prefix", "p"],
+        "mackerel-plugin-log-incr-rate": [
+            "--log-file", empty, "--base-log-file", str(folder / "base"), "--key-prefix", "p",
+        ],
+        "mackerel-plugin-postfix-log": ["--logfile", empty],
+        "mackerel-plugin-pinging": ["--host", "127.0.0.1=p", "--count", "1"],
+        "mackerel-plugin-linux-process-status": ["--pid", str(os.getpid()), "--key-prefix", "p"],
+    }[name]  # fmt: skip
+
+
+def started(
+    command: list[str], folder: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A run in an environment without anything of the tests'."""
+    clean = {"PATH": "/usr/bin:/bin", "MACKEREL_PLUGIN_WORKDIR": str(folder), **(env or {})}
+    return subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
+
+
+def loaded(command: list[str], folder: Path) -> set[str]:
+    """The modules that a command imports, by the interpreter's own report."""
+    done = started(command, folder, {"PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {row.rpartition("|")[2].strip() for row in rows}
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_start_loads_a_known_small_set_of_modules(name: str, tmp_path: Path) -> None:
+    command = [script(name), *arguments(name, tmp_path)]
+    started(command, tmp_path)  # the first run tells that it is the first, another way
+    more = loaded(command, tmp_path) - loaded([sys.executable, "-c", "pass"], tmp_path)
+    ours = {module for module in more if module.partition(".")[0] == "kojuto"}
+    assert COMMANDS[name][0] in ours
+    assert more - ours == {"__future__"}
+    # A module costs about a hundredth of a bare interpreter's start (0.1 ms of 9 ms).
+    assert len(ours) <= 14, sorted(ours)
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_start_ends_without_the_interpreters_teardown(name: str, tmp_path: Path) -> None:
+    done = started([script(name), *arguments(name, tmp_path)], tmp_path, {"PYTHONVERBOSE": "1"})
+    assert done.returncode == 0
+    assert "kojuto.common.cli" in done.stderr
+    assert "# cleanup" not in done.stderr
+    assert "# cleanup" in started([sys.executable, "-v", "-c", "pass"], tmp_path).stderr
+
+
+END = "import sys; from kojuto.common.cli import end; {}; end({})"
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "stdout", "stderr"),
+    [
+        ("print('a', end='')", 0, "a", ""),
+        ("print('a', end=''); sys.stderr.write('b')", 3, "a", "b"),
+        ("import atexit; atexit.register(print, 'z'); print('a')", 2, "a\nz\n", ""),
+        (
+            "import threading, time; "
+            "threading.Thread(target=lambda: (time.sleep(0.2), print('z'))).start()",
+            0, "z\n", "",
+        ),
+        ("sys.stdout = sys.stderr = None", 1, "", ""),
+    ],
+)  # fmt: skip
+def test_an_end_loses_nothing(
+    before: str, status: int, stdout: str, stderr: str, tmp_path: Path
+) -> None:
+    done = started([sys.executable, "-c", END.format(before, status)], tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (status, stdout, stderr)
+
+
+@pytest.mark.parametrize(("given", "status"), [(0, 1), (2, 2)])
+def test_what_cannot_be_flushed_at_the_end_is_a_failure(given: int, status: int) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", END.format("print('a')", given)],
+            stdout=full, stderr=subprocess.PIPE, env={}, check=False,
+        )  # fmt: skip
+    assert done.returncode == status
+    assert done.stderr == b"-c: error: <stdout>: [Errno 28] No space left on device\n"
+
+
+def test_the_editable_install_of_these_tests_has_the_launchers() -> None:
+    for name in PLUGINS:
+        first, rest = (ROOT / "kojuto.data/scripts" / name).read_bytes().split(b"\n", 1)
+        assert first == b"#!python"
+        assert Path(script(name)).read_bytes().split(b"\n", 1)[1] == rest
+        assert os.access(script(name), os.X_OK)
+
+
+# -- installed from the wheel -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["pip==23.0.1", "pip"])
+def pip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian 12's pip and the newest, each as a wheel that runs as it is."""
+    return fetched_pip(request.param, tmp_path_factory.mktemp("pip"))
+
+
+def works(bin_: Path, folder: Path) -> None:
+    """Every plugin starts: by its name alone and as a shell (mackerel-agent's way) finds it."""
+    for name in PLUGINS:
+        version = started(["/bin/sh", "-c", '"$0" --version', str(bin_ / name)], folder)
+        assert version.stdout.startswith(f"{name} "), version.stderr
+    axslog = [str(bin_ / "mackerel-plugin-axslog"), *arguments("mackerel-plugin-axslog", folder)]
+    (folder / "empty").write_text("status:200\tptime:0.25\n")
+    shown = started(["/bin/sh", "-c", '"$0" "$@"', *axslog], folder)
+    assert shown.returncode == 0, shown.stderr
+    assert "axslog.latency_p.average\t0.250000\t" in shown.stdout
+
+
+@pytest.mark.timeout(900)
+# The kernel takes 255 bytes of the first line, older ones 127; pip gives a longer path to all.
+@pytest.mark.parametrize("length", [0, 127, 271])
+def test_pip_installs_plugins_that_start(
+    pip: Path, wheel: Path, tmp_path: Path, length: int
+) -> None:
+    home = tmp_path / "venv"
+    while len(str(home)) < length:
+        home /= "x" * min(100, length - len(str(home)))
+    works(environment(home, pip, wheel), tmp_path)
+
+
+@pytest.mark.timeout(900)
+def test_a_blank_in_the_path_is_for_kojuto_name(pip: Path, wheel: Path, tmp_path: Path) -> None:
+    """The kernel ends the interpreter's name at the blank; what README says is what comes."""
+    bin_ = environment(tmp_path / "a b", pip, wheel)
+    refused = started(["/bin/sh", "-c", '"$0" --version', f"{bin_}/{PLUGINS[0]}"], tmp_path)
+    assert refused.returncode == 127
+    assert "not found" in refused.stderr
+    for name in PLUGINS:
+        shown = started([str(bin_ / "kojuto"), name, "--version"], tmp_path)
+        assert shown.stdout.startswith(f"{name} "), shown.stderr
+
+
+@pytest.fixture(scope="module")
+def installers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pipx and uv, the newest."""
+    home = tmp_path_factory.mktemp("installers") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+    pip = [str(home / "bin/python"), "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", "pipx", "uv"], check=True)
+    return home / "bin"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("folder", ["plain", "a b"])
+def test_uv_installs_plugins_that_start(
+    installers: Path, wheel: Path, tmp_path: Path, folder: str
+) -> None:
+    home = tmp_path / folder
+    uv = [str(installers / "uv"), "--quiet"]
+    subprocess.run([*uv, "venv", "--python", sys.executable, str(home)], check=True)
+    python = str(home / "bin/python")
+    subprocess.run([*uv, "pip", "install", "--no-deps", "-p", python, str(wheel)], check=True)
+    works(home / "bin", tmp_path)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("backend", ["pip", "uv"])
+def test_pipx_installs_plugins_that_start(
+    installers: Path, wheel: Path, tmp_path: Path, backend: str
+) -> None:
+    env = {
+        **os.environ,
+        "PIPX_HOME": str(tmp_path / "home"),
+        "PIPX_BIN_DIR": str(tmp_path / "bin"),
+        "PIPX_MAN_DIR": str(tmp_path / "man"),
+        "PIPX_DEFAULT_PYTHON": sys.executable,
+        "PIPX_DEFAULT_BACKEND": backend,
+    }
+    pipx = str(installers / "pipx")
+    subprocess.run([pipx, "install", str(wheel)], env=env, check=True, capture_output=True)
+    assert (tmp_path / "bin" / PLUGINS[0]).is_symlink()
+    works(tmp_path / "bin", tmp_path)
+    shutil.rmtree(tmp_path / "home")

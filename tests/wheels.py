@@ -1,0 +1,64 @@
+"""The wheel of this source, built once, and environments that installers put it into."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kojuto import __version__
+from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@functools.cache
+def built_wheel() -> Path:
+    """What ``make wheel`` has built last; it is built when there is none of this source."""
+    name = f"kojuto-{__version__}-*.whl"
+    built = sorted((ROOT / "dist").glob(name), key=os.path.getmtime)
+    newest = max(
+        path.stat().st_mtime
+        for folder in ("python", "rust", "kojuto.data")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".rs", ".c", ".pyi", ".toml") or path.parent.name == "scripts"
+        if "fuzz" not in path.parts
+    )
+    if not built or built[-1].stat().st_mtime < newest:
+        subprocess.run(["make", "wheel"], cwd=ROOT, check=True, timeout=900)
+        built = sorted((ROOT / "dist").glob(name), key=os.path.getmtime)
+    return built[-1]
+
+
+@pytest.fixture(scope="session")
+def wheel() -> Path:
+    """The wheel of this source."""
+    return built_wheel()
+
+
+def fetched_pip(requirement: str, folder: Path) -> Path:
+    """The wheel of a pip, which Python runs as it is: ``pip==23.0.1`` is Debian 12's."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "download", "--quiet", "--no-deps", "--dest", str(folder), requirement], check=True
+    )
+    (path,) = folder.glob("pip-*.whl")
+    return path
+
+
+def environment(home: Path, pip: Path, wheel: Path) -> Path:
+    """Make an environment in `home`, let `pip` install the wheel there, without what it needs
+    (the plugins need nothing), and return the folder of its commands.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
+    subprocess.run(
+        [str(home / "bin/python"), f"{pip}/pip", "install", "--quiet", "--no-deps", str(wheel)],
+        check=True,
+        capture_output=True,
+    )
+    return home / "bin"
