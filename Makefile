@@ -16,7 +16,8 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
-.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python soak repeat clean
+.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python soak repeat coverage \
+        clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -80,6 +81,11 @@ soak: build servers
 # make repeat TESTS="tests/io/test_relay.py tests/tools/test_sabo.py" COUNT=20 BUSY=-b
 repeat: build servers
 	tests/repeat -n $(COUNT) $(BUSY) $(TESTS)
+
+# Which lines the tests reach, in Python and in Rust; it needs what `make test` needs and takes longer.
+# make coverage TESTS="tests/core tests/common"
+coverage: servers
+	tests/coverage $(TESTS)
 
 fuzz:
 	nice -n 19 rust/fuzz/run
