@@ -13,7 +13,7 @@
 use std::borrow::Cow;
 
 use crate::fields::{Keys, Line, Names, Rows};
-use crate::simd::{Masks, Places, STRIPE_BYTES, any_of, dispatch, find_any, stripes};
+use crate::simd::{Level, Masks, Places, STRIPE_BYTES, any_of, dispatch, find_any, stripes};
 
 /// What stands before the object of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,21 +29,31 @@ pub enum Prefix {
 /// What follows the last `\n` is left alone. Plain lines are expected; where one is not, the full
 /// scan takes over, for the longer the sooner the next such line came.
 pub fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, prefix: Prefix, rows: &mut R) {
+    scan_at(Level::best(), block, keys, prefix, rows);
+}
+
+fn scan_at<'a, R: Rows<'a>>(
+    level: Level,
+    block: &'a [u8],
+    keys: &Keys,
+    prefix: Prefix,
+    rows: &mut R,
+) {
     let separates = |byte: &u8| matches!(byte, b',' | b':');
     if prefix == Prefix::Skip || keys.list().iter().any(|key| key.name.iter().any(separates)) {
-        return scan_full(block, keys, prefix, rows);
+        return scan_full(level, block, keys, prefix, rows);
     }
     let mut rest = block;
     let mut full_bytes = 1;
     loop {
-        let plain = scan_plain(rest, keys, rows);
+        let plain = scan_plain(level, rest, keys, rows);
         full_bytes = if plain < STRIPE_BYTES { MOST_FULL_BYTES.min(full_bytes * 2) } else { 1 };
         rest = &rest[plain..];
         let Some(behind) = rest.get(full_bytes..) else {
-            return scan_full(rest, keys, prefix, rows);
+            return scan_full(level, rest, keys, prefix, rows);
         };
         let end = memchr::memchr(b'\n', behind).map_or(rest.len(), |at| full_bytes + at + 1);
-        scan_full(&rest[..end], keys, prefix, rows);
+        scan_full(level, &rest[..end], keys, prefix, rows);
         rest = &rest[end..];
     }
 }
@@ -60,16 +70,17 @@ dispatch! {
 
 #[inline(always)]
 fn full_with<'a, M: Masks, R: Rows<'a>>(
+    masks: M,
     block: &'a [u8],
     keys: &Keys,
     prefix: Prefix,
     rows: &mut R,
 ) {
     match *keys.first_bytes() {
-        [a] => full_masked::<M, R, 1>(block, keys, prefix, rows, [a]),
-        [a, b] => full_masked::<M, R, 2>(block, keys, prefix, rows, [a, b]),
-        [a, b, c] => full_masked::<M, R, 3>(block, keys, prefix, rows, [a, b, c]),
-        _ => full_masked::<M, R, 0>(block, keys, prefix, rows, []),
+        [a] => full_masked::<M, R, 1>(masks, block, keys, prefix, rows, [a]),
+        [a, b] => full_masked::<M, R, 2>(masks, block, keys, prefix, rows, [a, b]),
+        [a, b, c] => full_masked::<M, R, 3>(masks, block, keys, prefix, rows, [a, b, c]),
+        _ => full_masked::<M, R, 0>(masks, block, keys, prefix, rows, []),
     }
 }
 
@@ -85,17 +96,23 @@ dispatch! {
 }
 
 #[inline(always)]
-fn plain_with<'a, M: Masks, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) -> usize {
+fn plain_with<'a, M: Masks, R: Rows<'a>>(
+    masks: M,
+    block: &'a [u8],
+    keys: &Keys,
+    rows: &mut R,
+) -> usize {
     match *keys.first_bytes() {
-        [a] => plain_masked::<M, R, 1>(block, keys, rows, [a]),
-        [a, b] => plain_masked::<M, R, 2>(block, keys, rows, [a, b]),
-        [a, b, c] => plain_masked::<M, R, 3>(block, keys, rows, [a, b, c]),
-        _ => plain_masked::<M, R, 0>(block, keys, rows, []),
+        [a] => plain_masked::<M, R, 1>(masks, block, keys, rows, [a]),
+        [a, b] => plain_masked::<M, R, 2>(masks, block, keys, rows, [a, b]),
+        [a, b, c] => plain_masked::<M, R, 3>(masks, block, keys, rows, [a, b, c]),
+        _ => plain_masked::<M, R, 0>(masks, block, keys, rows, []),
     }
 }
 
 #[inline(always)]
 fn plain_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
+    masks: M,
     block: &'a [u8],
     keys: &Keys,
     rows: &mut R,
@@ -108,12 +125,12 @@ fn plain_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     for (start, stripe) in stripes(block, &mut [0; 64]) {
         places.clear();
         for (index, bytes) in stripe.iter().enumerate() {
-            let chunk = M::load(bytes);
-            let newlines = M::eq(chunk, b'\n');
-            let names = strings.beginnings(M::eq(chunk, b'"')) & any_of::<M, N>(chunk, first);
+            let chunk = masks.load(bytes);
+            let newlines = masks.eq(chunk, b'\n');
+            let names = strings.beginnings(masks.eq(chunk, b'"')) & any_of(masks, chunk, first);
             let outermost = (newlines << 1 | line_begins) | newlines >> 1;
             line_begins = newlines >> 63;
-            places.add(start + index * 64, newlines | names | M::odd(chunk) & !outermost);
+            places.add(start + index * 64, newlines | names | masks.odd(chunk) & !outermost);
         }
         for &at in places.list() {
             if !reader.plain_place(at as usize, rows) {
@@ -126,6 +143,7 @@ fn plain_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
 
 #[inline(always)]
 fn full_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
+    masks: M,
     block: &'a [u8],
     keys: &Keys,
     prefix: Prefix,
@@ -141,11 +159,11 @@ fn full_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     for (start, stripe) in stripes(block, &mut [0; 64]) {
         places.clear();
         for (index, bytes) in stripe.iter().enumerate() {
-            let chunk = M::load(bytes);
-            let newlines = M::eq(chunk, b'\n');
-            let mut quotes = M::eq(chunk, b'"');
-            let mut backslashes = M::eq(chunk, b'\\');
-            let brackets = M::brackets(chunk);
+            let chunk = masks.load(bytes);
+            let newlines = masks.eq(chunk, b'\n');
+            let mut quotes = masks.eq(chunk, b'"');
+            let mut backslashes = masks.eq(chunk, b'\\');
+            let brackets = masks.brackets(chunk);
             let mut text = 0;
             if prefix == Prefix::Skip {
                 text = before.text(bytes, newlines, brackets);
@@ -154,8 +172,8 @@ fn full_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
             }
             let escaped = strings.escaped(backslashes);
             let quotes = quotes & !escaped;
-            let inside = strings.inside::<M>(quotes, newlines);
-            let names = strings.beginnings(quotes & inside) & any_of::<M, N>(chunk, first);
+            let inside = strings.inside(masks, quotes, newlines);
+            let names = strings.beginnings(quotes & inside) & any_of(masks, chunk, first);
             // The brace that begins a line, and what stands last on it, need no look.
             let outermost = (newlines << 1 | line_begins) | newlines >> 1;
             line_begins = newlines >> 63;
@@ -195,8 +213,8 @@ impl Strings {
 
     /// Which bytes are in a string, the opening quote included. A string ends with its line.
     #[inline(always)]
-    fn inside<M: Masks>(&mut self, quotes: u64, newlines: u64) -> u64 {
-        let mut inside = M::prefix_xor(quotes) ^ self.open;
+    fn inside<M: Masks>(&mut self, masks: M, quotes: u64, newlines: u64) -> u64 {
+        let mut inside = masks.prefix_xor(quotes) ^ self.open;
         let mut torn = newlines & inside;
         while torn != 0 {
             let newline = torn & torn.wrapping_neg();
@@ -586,16 +604,19 @@ mod tests {
         }};
     }
 
-    /// The rows of a scan, after a look whether the other ways to them lead there too.
+    /// The rows of a scan, after a look whether the other ways to them lead there too, at every
+    /// level.
     fn rows(block: &[u8], keys: &Keys, prefix: Prefix) -> Vec<Row> {
-        use crate::simd::Portable;
-        let ((), found) = collect!(keys, |rows| scan(block, keys, prefix, rows));
-        let ((), full) = collect!(keys, |rows| scan_full(block, keys, prefix, rows));
-        let ((), same) = collect!(keys, |rows| full_with::<Portable, _>(block, keys, prefix, rows));
-        assert_eq!(full, same);
-        let plain = collect!(keys, |rows| scan_plain(block, keys, rows));
-        let same = collect!(keys, |rows| plain_with::<Portable, _>(block, keys, rows));
-        assert_eq!(plain, same);
+        let at = |level: Level| {
+            let ((), found) = collect!(keys, |rows| scan_at(level, block, keys, prefix, rows));
+            let ((), full) = collect!(keys, |rows| scan_full(level, block, keys, prefix, rows));
+            (found, full, collect!(keys, |rows| scan_plain(level, block, keys, rows)))
+        };
+        let best = at(Level::best());
+        for level in Level::all() {
+            assert_eq!(at(level), best, "{level:?}");
+        }
+        let (found, full, _) = best;
         assert_eq!(found.len(), full.len());
         for (found, full) in found.iter().zip(&full) {
             assert_eq!(found.0, full.0);
@@ -675,7 +696,10 @@ mod tests {
 
     #[test]
     fn names_that_may_stand_between_two_strings_are_told_from_them() {
-        assert!(scan_plain(br#"{"a":"b",":":1}"#, &needed(&["x"]), &mut |_: &[u8], _: &_| ()) == 0);
+        for level in Level::all() {
+            let (line, keys) = (br#"{"a":"b",":":1}"#, needed(&["x"]));
+            assert_eq!(scan_plain(level, line, &keys, &mut |_: &[u8], _: &_| ()), 0);
+        }
         let rows = rows(b"{\"a\":\"b\",\":\":1,\",\":2}\n", &needed(&[",", ":"]), Prefix::Refuse);
         assert_eq!(rows[0].1, [b"2", b"1"]);
     }

@@ -6,13 +6,17 @@
 //! looked at.
 
 use crate::fields::{Keys, Line, Names, Rows};
-use crate::simd::{Masks, Places, any_of, dispatch, find_any, stripes};
+use crate::simd::{Level, Masks, Places, any_of, dispatch, find_any, stripes};
+
+/// Scans a block of whole lines, each ended by `\n`, and hands every line to `rows`.
+///
+/// What follows the last `\n` is left alone.
+pub fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) {
+    scan_at(Level::best(), block, keys, rows);
+}
 
 dispatch! {
-    /// Scans a block of whole lines, each ended by `\n`, and hands every line to `rows`.
-    ///
-    /// What follows the last `\n` is left alone.
-    pub fn scan['a, R: Rows<'a>](block: &'a [u8], keys: &Keys, rows: &mut R) = scan_with
+    fn scan_at['a, R: Rows<'a>](block: &'a [u8], keys: &Keys, rows: &mut R) = scan_with
 }
 
 /// The same for lines whose beginning, up to the first `{`, does not count (a line without one
@@ -34,17 +38,18 @@ pub fn scan_behind_brace<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &m
 }
 
 #[inline(always)]
-fn scan_with<'a, M: Masks, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) {
+fn scan_with<'a, M: Masks, R: Rows<'a>>(masks: M, block: &'a [u8], keys: &Keys, rows: &mut R) {
     match *keys.first_bytes() {
-        [a] => scan_masked::<M, R, 1>(block, keys, rows, [a]),
-        [a, b] => scan_masked::<M, R, 2>(block, keys, rows, [a, b]),
-        [a, b, c] => scan_masked::<M, R, 3>(block, keys, rows, [a, b, c]),
-        _ => scan_masked::<M, R, 0>(block, keys, rows, []),
+        [a] => scan_masked::<M, R, 1>(masks, block, keys, rows, [a]),
+        [a, b] => scan_masked::<M, R, 2>(masks, block, keys, rows, [a, b]),
+        [a, b, c] => scan_masked::<M, R, 3>(masks, block, keys, rows, [a, b, c]),
+        _ => scan_masked::<M, R, 0>(masks, block, keys, rows, []),
     }
 }
 
 #[inline(always)]
 fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
+    masks: M,
     block: &'a [u8],
     keys: &Keys,
     rows: &mut R,
@@ -60,10 +65,10 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     for (start, stripe) in stripes(block, &mut [0; 64]) {
         places.clear();
         for (index, bytes) in stripe.iter().enumerate() {
-            let chunk = M::load(bytes);
-            let newlines = M::eq(chunk, b'\n');
-            let ends = newlines | M::eq(chunk, b'\t');
-            let starts = (ends << 1 | carry) & any_of::<M, N>(chunk, first);
+            let chunk = masks.load(bytes);
+            let newlines = masks.eq(chunk, b'\n');
+            let ends = newlines | masks.eq(chunk, b'\t');
+            let starts = (ends << 1 | carry) & any_of(masks, chunk, first);
             carry = ends >> 63;
             places.add(start + index * 64, newlines | starts);
         }
@@ -94,13 +99,21 @@ mod tests {
 
     type Row = (Vec<u8>, Vec<Vec<u8>>);
 
+    /// The rows of a scan, the same at every level.
     fn rows(block: &[u8], keys: &Keys) -> Vec<Row> {
-        let mut rows = Vec::new();
-        scan(block, keys, &mut |line: &[u8], values: &crate::fields::Values<'_>| {
-            let values = values[..keys.count()].iter().map(|v| v.to_vec()).collect();
-            rows.push((line.to_vec(), values));
-        });
-        rows
+        let at = |level: Level| {
+            let mut rows = Vec::new();
+            scan_at(level, block, keys, &mut |line: &[u8], values: &crate::fields::Values<'_>| {
+                let values = values[..keys.count()].iter().map(|v| v.to_vec()).collect();
+                rows.push((line.to_vec(), values));
+            });
+            rows
+        };
+        let best = at(Level::best());
+        for level in Level::all() {
+            assert_eq!(at(level), best, "{level:?}");
+        }
+        best
     }
 
     /// The same by the grammar: split at tabs, part at the first colon, first value wins.

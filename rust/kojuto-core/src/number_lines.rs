@@ -4,6 +4,8 @@
 //! point (and a carriage return); everything else goes to the caller, line by line. On machines
 //! without AVX2 every line goes the caller's way, with the same result.
 
+use crate::simd::Level;
+
 /// Reads `block`, which must end in a newline. `slowly` gets the index of the line in the block
 /// and the line without its newline, and answers its number or nothing. The numbers are appended
 /// in the order of the lines; the answer is how many lines there were.
@@ -12,10 +14,19 @@ pub(crate) fn parse(
     numbers: &mut Vec<f64>,
     slowly: impl FnMut(u64, &[u8]) -> Option<f64>,
 ) -> u64 {
+    parse_at(Level::best(), block, numbers, slowly)
+}
+
+fn parse_at(
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] level: Level,
+    block: &[u8],
+    numbers: &mut Vec<f64>,
+    slowly: impl FnMut(u64, &[u8]) -> Option<f64>,
+) -> u64 {
     debug_assert!(block.last().is_none_or(|&byte| byte == b'\n'));
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi1") {
-        // SAFETY: the instructions are there.
+    if level.avx2().is_some() {
+        // SAFETY: the level proves that the processor has AVX2 and BMI.
         return unsafe { avx2::parse(block, numbers, slowly) };
     }
     parse_one_by_one(block, numbers, slowly)
@@ -197,12 +208,22 @@ mod tests {
     use crate::number::parse_f64;
     use proptest::prelude::*;
 
+    /// What [`parse`] finds, the same at every level, and what the plain way does.
     fn both(block: &[u8]) -> [(Vec<u64>, u64); 2] {
         let slowly = |_: u64, line: &[u8]| parse_f64(line.strip_suffix(b"\r").unwrap_or(line));
         let bits = |numbers: Vec<f64>| numbers.into_iter().map(f64::to_bits).collect();
-        let (mut fast, mut slow) = (Vec::new(), Vec::new());
-        let lines = (parse(block, &mut fast, slowly), parse_one_by_one(block, &mut slow, slowly));
-        [(bits(fast), lines.0), (bits(slow), lines.1)]
+        let at = |level: Level| {
+            let mut numbers = Vec::new();
+            let lines = parse_at(level, block, &mut numbers, slowly);
+            (bits(numbers), lines)
+        };
+        let fast = at(Level::best());
+        for level in Level::all() {
+            assert_eq!(at(level), fast, "{level:?}");
+        }
+        let mut slow = Vec::new();
+        let lines = parse_one_by_one(block, &mut slow, slowly);
+        [fast, (bits(slow), lines)]
     }
 
     #[test]

@@ -16,8 +16,9 @@ use std::collections::HashMap;
 
 use crate::Error;
 use crate::bad_lines::{BadLines, EXAMPLE_BYTES};
+use crate::simd::Level;
 pub use activity::Activity;
-use lanes::{Level, MARKER};
+use lanes::MARKER;
 pub use programs::syslog_name_pattern;
 use programs::{Programs, Wanted, Writer};
 use relays::Relays;
@@ -135,7 +136,7 @@ impl Scanner {
     pub fn new(options: &Options) -> Result<Scanner, Error> {
         let programs = Programs::new(options)?;
         Ok(Scanner {
-            level: Level::available()[0],
+            level: Level::best(),
             deliveries: programs.any(Wanted::Deliveries).then(Tally::default),
             relays: options.by_relay.then(Relays::default),
             dsns: options.by_dsn.then(HashMap::new),
@@ -161,9 +162,9 @@ impl Scanner {
         let mut from = 0;
         // Some place in the last line that was judged: what follows on it is text of others.
         let mut judged = None;
-        while let Some(hit) = level.marker(lines, from) {
+        while let Some(hit) = lanes::marker(level, lines, from) {
             from = hit + MARKER.len();
-            let newline = level.rfind(lines, judged.unwrap_or(0), hit, b'\n');
+            let newline = lanes::rfind(level, lines, judged.unwrap_or(0), hit, b'\n');
             if newline.is_some() || judged.is_none() {
                 from = self.judge(lines, newline.map_or(0, |at| at + 1), hit).unwrap_or(from);
             }
@@ -208,12 +209,12 @@ impl Scanner {
     /// A line whose program stands behind the first marker.
     #[cold]
     fn judge_late(&mut self, lines: &[u8], start: usize) -> Option<usize> {
-        let end = self.level.find(lines, start, lines.len(), b'\n').unwrap_or(lines.len());
+        let end = lanes::find(self.level, lines, start, lines.len(), b'\n').unwrap_or(lines.len());
         let line = &lines[start..end];
         let Writer::Found(_, _, message) = programs::writer(self.level, line, 0, line.len()) else {
             return None;
         };
-        let hit = self.level.marker(line, message)?;
+        let hit = lanes::marker(self.level, line, message)?;
         // The program is now before the marker, so this cannot come back here.
         self.judge(line, 0, hit).map(|used| start + used)
     }
@@ -229,7 +230,8 @@ impl Scanner {
         let Some(activity) = &mut self.activity else { return };
         let mut start = 0;
         while start < lines.len() {
-            let end = self.level.find(lines, start, lines.len(), b'\n').unwrap_or(lines.len());
+            let end =
+                lanes::find(self.level, lines, start, lines.len(), b'\n').unwrap_or(lines.len());
             if let Writer::Found(name, name_end, message) =
                 programs::writer(self.level, lines, start, end)
                 && self.programs.wanted(&lines[name..name_end]) == Wanted::Activity

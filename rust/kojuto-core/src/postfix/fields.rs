@@ -1,8 +1,9 @@
 //! The fields of a delivery line: `QID: to=<…>, relay=…, delay=D, delays=A/B/C/D, dsn=N.x.y, …`.
 
 use super::Bad;
-use super::lanes::{Level, MARKER};
+use super::lanes::{self, MARKER};
 use super::samples::Number;
+use crate::simd::Level;
 
 /// What one delivery line says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,7 +52,7 @@ pub(super) fn delivery_start(lines: &[u8], message: usize, hit: usize) -> Option
 /// The first marker that is no part of a quoted address. `fields` is where the fields begin,
 /// `hit` the first marker of the line; that one is the answer when the quotes do not pair up.
 pub(super) fn unquoted_marker(level: Level, lines: &[u8], fields: usize, hit: usize) -> usize {
-    if level.find(lines, fields, hit, b'"').is_none() {
+    if lanes::find(level, lines, fields, hit, b'"').is_none() {
         return hit;
     }
     let (mut quoted, mut at) = (false, fields);

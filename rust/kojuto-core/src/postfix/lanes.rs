@@ -1,10 +1,6 @@
-//! Looking for bytes 64 at a time, with the instruction set that [`crate::simd`] finds here.
+//! Looking for bytes 64 at a time, at the level that the caller found once.
 
-use crate::simd::Masks;
-#[cfg(any(test, not(target_arch = "x86_64")))]
-use crate::simd::Portable;
-#[cfg(target_arch = "x86_64")]
-use crate::simd::x86;
+use crate::simd::{Masks, dispatch};
 
 /// What every delivery line carries just before its numbers.
 pub(super) const MARKER: &[u8; 8] = b", delay=";
@@ -12,33 +8,50 @@ pub(super) const MARKER: &[u8; 8] = b", delay=";
 /// Bytes that are compared in one step.
 const WIDTH: usize = 64;
 
-/// How a step is done; made once, so that a search does not ask again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Sse2,
-    #[cfg(any(test, not(target_arch = "x86_64")))]
-    Portable,
+dispatch! {
+    /// Where the first [`MARKER`] at or after `from` starts.
+    pub(super) fn marker[](bytes: &[u8], from: usize) -> Option<usize> = marker_with
+}
+
+dispatch! {
+    /// The first `byte` in `from..end`.
+    pub(super) fn find[](bytes: &[u8], from: usize, end: usize, byte: u8) -> Option<usize>
+        = find_with
+}
+
+dispatch! {
+    /// The first place in `from..end` where both bytes of `pair` stand.
+    pub(super) fn find_pair[](bytes: &[u8], from: usize, end: usize, pair: [u8; 2]) -> Option<usize>
+        = find_pair_with
+}
+
+dispatch! {
+    /// The last `byte` in `low..high`.
+    pub(super) fn rfind[](bytes: &[u8], low: usize, high: usize, byte: u8) -> Option<usize>
+        = rfind_with
+}
+
+dispatch! {
+    /// The beginning `… NAME[PID]: ` of a line at `start`, when it is no longer than one step and
+    /// ends before `end`: where the name starts and ends, and where the colon is.
+    pub(super) fn head[](bytes: &[u8], start: usize, end: usize) -> Option<(usize, usize, usize)>
+        = head_with
 }
 
 /// Bit `i` says whether `bytes[at + i]` is `byte`.
 #[inline(always)]
-fn equal<M: Masks>(bytes: &[u8], at: usize, byte: u8) -> u64 {
+fn equal<M: Masks>(masks: M, bytes: &[u8], at: usize, byte: u8) -> u64 {
     let chunk = bytes[at..at + WIDTH].first_chunk().expect("the slice is of that length");
-    M::eq(M::load(chunk), byte)
+    masks.eq(masks.load(chunk), byte)
 }
 
 #[inline(always)]
-fn marker<M: Masks>(bytes: &[u8], from: usize) -> Option<usize> {
+fn marker_with<M: Masks>(masks: M, bytes: &[u8], from: usize) -> Option<usize> {
     // "y=", the end of the marker, is rare in mail logs, so hardly a step stops for nothing.
     const Y: usize = 6;
     let mut at = from;
     while at + Y + 1 + WIDTH <= bytes.len() {
-        let mut hits = equal::<M>(bytes, at + Y, b'y') & equal::<M>(bytes, at + Y + 1, b'=');
+        let mut hits = equal(masks, bytes, at + Y, b'y') & equal(masks, bytes, at + Y + 1, b'=');
         while hits != 0 {
             let start = at + hits.trailing_zeros() as usize;
             if bytes[start..start + MARKER.len()] == *MARKER {
@@ -53,10 +66,10 @@ fn marker<M: Masks>(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 #[inline(always)]
-fn find<M: Masks>(bytes: &[u8], from: usize, end: usize, byte: u8) -> Option<usize> {
+fn find_with<M: Masks>(masks: M, bytes: &[u8], from: usize, end: usize, byte: u8) -> Option<usize> {
     let mut at = from;
     while at < end && at + WIDTH <= bytes.len() {
-        let hits = equal::<M>(bytes, at, byte);
+        let hits = equal(masks, bytes, at, byte);
         if hits != 0 {
             let found = at + hits.trailing_zeros() as usize;
             return (found < end).then_some(found);
@@ -68,10 +81,16 @@ fn find<M: Masks>(bytes: &[u8], from: usize, end: usize, byte: u8) -> Option<usi
 }
 
 #[inline(always)]
-fn find_pair<M: Masks>(bytes: &[u8], from: usize, end: usize, pair: [u8; 2]) -> Option<usize> {
+fn find_pair_with<M: Masks>(
+    masks: M,
+    bytes: &[u8],
+    from: usize,
+    end: usize,
+    pair: [u8; 2],
+) -> Option<usize> {
     let mut at = from;
     while at + 1 < end && at + 1 + WIDTH <= bytes.len() {
-        let hits = equal::<M>(bytes, at, pair[0]) & equal::<M>(bytes, at + 1, pair[1]);
+        let hits = equal(masks, bytes, at, pair[0]) & equal(masks, bytes, at + 1, pair[1]);
         if hits != 0 {
             let found = at + hits.trailing_zeros() as usize;
             return (found + 1 < end).then_some(found);
@@ -83,10 +102,16 @@ fn find_pair<M: Masks>(bytes: &[u8], from: usize, end: usize, pair: [u8; 2]) -> 
 }
 
 #[inline(always)]
-fn rfind<M: Masks>(bytes: &[u8], low: usize, high: usize, byte: u8) -> Option<usize> {
+fn rfind_with<M: Masks>(
+    masks: M,
+    bytes: &[u8],
+    low: usize,
+    high: usize,
+    byte: u8,
+) -> Option<usize> {
     let mut end = high;
     while end > low && end >= WIDTH {
-        let hits = equal::<M>(bytes, end - WIDTH, byte);
+        let hits = equal(masks, bytes, end - WIDTH, byte);
         if hits != 0 {
             let found = end - 1 - hits.leading_zeros() as usize;
             return (found >= low).then_some(found);
@@ -97,19 +122,22 @@ fn rfind<M: Masks>(bytes: &[u8], low: usize, high: usize, byte: u8) -> Option<us
     Some(low + found)
 }
 
-/// The beginning `… NAME[PID]: ` of a line at `start`, when it is no longer than one step and ends
-/// before `end`: where the name starts and ends, and where the colon is.
 #[inline(always)]
-fn head<M: Masks>(bytes: &[u8], start: usize, end: usize) -> Option<(usize, usize, usize)> {
+fn head_with<M: Masks>(
+    masks: M,
+    bytes: &[u8],
+    start: usize,
+    end: usize,
+) -> Option<(usize, usize, usize)> {
     if start + WIDTH >= bytes.len() {
         return None;
     }
-    let spaces = equal::<M>(bytes, start, b' ');
-    let next_is_space = equal::<M>(bytes, start + 1, b' ');
-    let colons = equal::<M>(bytes, start, b':') & next_is_space;
+    let spaces = equal(masks, bytes, start, b' ');
+    let next_is_space = equal(masks, bytes, start + 1, b' ');
+    let colons = equal(masks, bytes, start, b':') & next_is_space;
     let colon = colons.trailing_zeros();
     let before = |at: u32| !(!0u64 << at);
-    let brackets = if colons == 0 { 0 } else { equal::<M>(bytes, start, b'[') & before(colon) };
+    let brackets = if colons == 0 { 0 } else { equal(masks, bytes, start, b'[') & before(colon) };
     if brackets == 0 {
         return None;
     }
@@ -123,135 +151,10 @@ fn head<M: Masks>(bytes: &[u8], start: usize, end: usize) -> Option<(usize, usiz
     (fits && pid.iter().all(u8::is_ascii_digit)).then_some((name, name_end, colon))
 }
 
-#[cfg(target_arch = "x86_64")]
-macro_rules! compiled_for {
-    ($module:ident, $features:literal, $masks:ty) => {
-        mod $module {
-            #[target_feature(enable = $features)]
-            pub(super) fn marker(bytes: &[u8], from: usize) -> Option<usize> {
-                super::marker::<$masks>(bytes, from)
-            }
-            #[target_feature(enable = $features)]
-            pub(super) fn find(bytes: &[u8], from: usize, end: usize, byte: u8) -> Option<usize> {
-                super::find::<$masks>(bytes, from, end, byte)
-            }
-            #[target_feature(enable = $features)]
-            pub(super) fn find_pair(
-                bytes: &[u8],
-                from: usize,
-                end: usize,
-                pair: [u8; 2],
-            ) -> Option<usize> {
-                super::find_pair::<$masks>(bytes, from, end, pair)
-            }
-            #[target_feature(enable = $features)]
-            pub(super) fn head(
-                bytes: &[u8],
-                start: usize,
-                end: usize,
-            ) -> Option<(usize, usize, usize)> {
-                super::head::<$masks>(bytes, start, end)
-            }
-            #[target_feature(enable = $features)]
-            pub(super) fn rfind(bytes: &[u8], low: usize, high: usize, byte: u8) -> Option<usize> {
-                super::rfind::<$masks>(bytes, low, high, byte)
-            }
-        }
-    };
-}
-
-#[cfg(target_arch = "x86_64")]
-compiled_for!(
-    avx512,
-    "avx512f,avx512bw,avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq",
-    crate::simd::x86::Avx512
-);
-#[cfg(target_arch = "x86_64")]
-compiled_for!(avx2, "avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq", crate::simd::x86::Avx2);
-
-macro_rules! on {
-    ($level:expr, $name:ident, $($argument:expr),*) => {
-        match $level {
-            // SAFETY: `available` makes a level only when the processor has its features.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512::$name($($argument),*) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2::$name($($argument),*) },
-            #[cfg(target_arch = "x86_64")]
-            Level::Sse2 => $name::<x86::Sse2>($($argument),*),
-            #[cfg(any(test, not(target_arch = "x86_64")))]
-            Level::Portable => $name::<Portable>($($argument),*),
-        }
-    };
-}
-
-impl Level {
-    /// The levels that this machine can do, the fastest first.
-    pub(super) fn available() -> Vec<Level> {
-        let mut levels = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            let best = x86::level();
-            if best == x86::Level::Avx512 {
-                levels.push(Level::Avx512);
-            }
-            if best != x86::Level::Sse2 {
-                levels.push(Level::Avx2);
-            }
-            levels.push(Level::Sse2);
-        }
-        #[cfg(any(test, not(target_arch = "x86_64")))]
-        levels.push(Level::Portable);
-        levels
-    }
-
-    /// Where the first [`MARKER`] at or after `from` starts.
-    #[inline]
-    pub(super) fn marker(self, bytes: &[u8], from: usize) -> Option<usize> {
-        on!(self, marker, bytes, from)
-    }
-
-    /// The first `byte` in `from..end`.
-    #[inline]
-    pub(super) fn find(self, bytes: &[u8], from: usize, end: usize, byte: u8) -> Option<usize> {
-        on!(self, find, bytes, from, end, byte)
-    }
-
-    /// The first place in `from..end` where both bytes of `pair` stand.
-    #[inline]
-    pub(super) fn find_pair(
-        self,
-        bytes: &[u8],
-        from: usize,
-        end: usize,
-        pair: [u8; 2],
-    ) -> Option<usize> {
-        on!(self, find_pair, bytes, from, end, pair)
-    }
-
-    /// The beginning `… NAME[PID]: ` of a line at `start`, if it is short and ends before `end`:
-    /// where the name starts and ends, and where the colon is.
-    #[inline]
-    pub(super) fn head(
-        self,
-        bytes: &[u8],
-        start: usize,
-        end: usize,
-    ) -> Option<(usize, usize, usize)> {
-        on!(self, head, bytes, start, end)
-    }
-
-    /// The last `byte` in `low..high`.
-    #[inline]
-    pub(super) fn rfind(self, bytes: &[u8], low: usize, high: usize, byte: u8) -> Option<usize> {
-        on!(self, rfind, bytes, low, high, byte)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::Level;
     use proptest::prelude::*;
 
     proptest! {
@@ -273,17 +176,17 @@ mod tests {
             let (low, high) = (low % (bytes.len() + 1), high % (bytes.len() + 1));
             let (low, high) = (low.min(high), low.max(high));
             let part = &bytes[low..high];
-            for level in Level::available() {
+            for level in Level::all() {
                 let found = bytes[low..].windows(8).position(|w| w == MARKER).map(|p| low + p);
-                prop_assert_eq!(level.marker(&bytes, low), found);
+                prop_assert_eq!(marker(level, &bytes, low), found);
                 for wanted in [byte, b'y', b' '] {
                     let found = part.iter().position(|&b| b == wanted).map(|p| low + p);
-                    prop_assert_eq!(level.find(&bytes, low, high, wanted), found);
+                    prop_assert_eq!(find(level, &bytes, low, high, wanted), found);
                     let found = part.iter().rposition(|&b| b == wanted).map(|p| low + p);
-                    prop_assert_eq!(level.rfind(&bytes, low, high, wanted), found);
+                    prop_assert_eq!(rfind(level, &bytes, low, high, wanted), found);
                 }
                 let found = part.windows(2).position(|w| w == b"y=").map(|p| low + p);
-                prop_assert_eq!(level.find_pair(&bytes, low, high, *b"y="), found);
+                prop_assert_eq!(find_pair(level, &bytes, low, high, *b"y="), found);
             }
         }
     }

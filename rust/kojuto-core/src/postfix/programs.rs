@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::Options;
-use super::lanes::Level;
+use super::lanes;
 use crate::Error;
+use crate::simd::Level;
 
 /// The daemons whose lines carry no delay; they are counted by what they say.
 const ACTIVITY_DAEMONS: [&[u8]; 5] = [b"smtpd", b"cleanup", b"qmgr", b"pickup", b"postscreen"];
@@ -143,11 +144,11 @@ pub(super) enum Writer {
 /// it. Without such a beginning nothing can be told from a quote, and the first such word counts.
 #[inline]
 pub(super) fn writer(level: Level, lines: &[u8], start: usize, end: usize) -> Writer {
-    if let Some((name, name_end, colon)) = level.head(lines, start, end) {
+    if let Some((name, name_end, colon)) = lanes::head(level, lines, start, end) {
         return Writer::Found(name, name_end, colon + 2);
     }
     let mut from = start;
-    while let Some(colon) = level.find_pair(lines, from, end, *b": ") {
+    while let Some(colon) = lanes::find_pair(level, lines, from, end, *b": ") {
         let word = &lines[from..colon];
         if let Some((name_start, name_end)) = name_and_pid(word) {
             // The blank before the name; without one it is the line's first word, no program's.

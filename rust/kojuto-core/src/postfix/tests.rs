@@ -378,7 +378,7 @@ proptest! {
     ) {
         let text = fragments.concat();
         let mut expected = MODEL.with(|model| model.deliveries(&text));
-        for level in Level::available() {
+        for level in Level::all() {
             let mut scanner = Scanner::new(&options(&["smtp"])).unwrap();
             scanner.level = level;
             // Any cut between two lines gives the same.

@@ -1,6 +1,7 @@
 //! The masking of RFC 6455, section 5.3.
 
 use super::Key;
+use crate::simd::{Level, Masks, dispatch};
 
 /// XORs `bytes` with `key`, over and over; the first byte is number `offset` of the frame's
 /// payload. Masking twice gives the bytes back.
@@ -10,18 +11,23 @@ pub fn mask(bytes: &mut [u8], key: Key, offset: u64) {
     if key == [0; 4] {
         return;
     }
-    #[cfg(target_arch = "x86_64")]
-    if bytes.len() >= 256 && is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, as was just asked.
-        return unsafe { avx2(bytes, key) };
+    if bytes.len() < WIDE_BYTES {
+        xor(bytes, key);
+    } else {
+        xor_at(Level::best(), bytes, key);
     }
-    xor(bytes, key);
 }
 
-/// The same loop with twice as wide registers.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn avx2(bytes: &mut [u8], key: Key) {
+/// From here on wider registers are worth a question to the processor.
+const WIDE_BYTES: usize = 256;
+
+dispatch! {
+    /// The same loop with the registers of a level.
+    pub(super) fn xor_at[](bytes: &mut [u8], key: Key) = xor_with
+}
+
+#[inline(always)]
+fn xor_with<M: Masks>(_: M, bytes: &mut [u8], key: Key) {
     xor(bytes, key);
 }
 

@@ -1,6 +1,8 @@
 //! RFC 6455 as a table, in the manner of the Autobahn suite, and any stream at any cut.
 
+use super::mask::xor_at;
 use super::*;
+use crate::simd::Level;
 use proptest::prelude::*;
 
 /// What a stream of bytes came to: payload, pings, end, and whether a frame was left open.
@@ -317,6 +319,12 @@ fn every_length_around_the_vector_sizes_is_masked_alike() {
             for (i, (got, byte)) in got.iter().zip(&bytes).enumerate() {
                 assert_eq!(*got, byte ^ key[(i + offset as usize) % 4], "{i} of {length}");
             }
+        }
+        for level in Level::all() {
+            let (mut got, mut expected) = (bytes[..length].to_vec(), bytes[..length].to_vec());
+            xor_at(level, &mut got, key);
+            mask(&mut expected, key, 0);
+            assert_eq!(got, expected, "{level:?}");
         }
     }
 }
