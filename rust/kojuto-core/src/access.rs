@@ -447,3 +447,6 @@ impl Counter {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ const UNIX_PATH: usize = 108;
 const CRC32C: u8 = 0x03;
 /// TLV: at most 128 bytes (section 2.2.5).
 const UNIQUE_ID: u8 = 0x05;
+const MAX_UNIQUE_ID: usize = 128;
 
 /// Whom the header speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,8 +242,9 @@ fn v2_tlvs(mut area: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, Error> {
         let Some((value, next)) = rest.split_at_checked(length) else {
             return malformed(format!("version 2: TLV {kind:#04x} runs over the header's end"));
         };
-        if *kind == UNIQUE_ID && length > 128 {
-            return malformed(format!("version 2: unique id of {length} bytes, at most 128"));
+        if *kind == UNIQUE_ID && length > MAX_UNIQUE_ID {
+            let text = format!("unique id of {length} bytes, at most {MAX_UNIQUE_ID}");
+            return malformed(format!("version 2: {text}"));
         }
         tlvs.push((*kind, value.to_vec()));
         area = next;
@@ -394,6 +396,34 @@ mod tests {
         assert_eq!(used, bytes.len());
         bytes[20] ^= 1;
         assert!(parse(&bytes, V2_MAX).is_err());
+    }
+
+    #[test]
+    fn a_line_of_version_1_has_107_bytes_at_most() {
+        let line = |bytes: usize| {
+            let filler = "u".repeat(bytes - "PROXY UNKNOWN \r\n".len());
+            format!("PROXY UNKNOWN {filler}\r\n").into_bytes()
+        };
+        let Ok(Step::Done { used, .. }) = parse(&line(V1_MAX), V2_MAX) else { panic!() };
+        assert_eq!(used, 107);
+        assert!(parse(&line(V1_MAX + 1), V2_MAX).is_err());
+        assert_eq!(parse(&line(V1_MAX)[..106], V2_MAX), Ok(Step::NeedMore));
+        assert!(parse(&line(200)[..107], V2_MAX).is_err(), "there is no use in waiting for more");
+    }
+
+    #[test]
+    fn a_unique_id_has_128_bytes_at_most() {
+        let with = |length: usize| {
+            let mut bytes = write_v2(&inet("192.0.2.1:1", "192.0.2.2:2"));
+            bytes[14..16].copy_from_slice(&(12 + 3 + length as u16).to_be_bytes());
+            bytes.extend_from_slice(&[UNIQUE_ID, 0, length as u8]);
+            bytes.resize(bytes.len() + length, b'u');
+            parse(&bytes, V2_MAX)
+        };
+        let Ok(Step::Done { header, .. }) = with(MAX_UNIQUE_ID) else { panic!() };
+        assert_eq!(header.tlvs, [(UNIQUE_ID, vec![b'u'; 128])]);
+        let error = with(MAX_UNIQUE_ID + 1).unwrap_err().to_string();
+        assert!(error.contains("unique id of 129 bytes"), "{error}");
     }
 
     proptest! {

@@ -324,6 +324,38 @@ mod tests {
         assert_eq!(ask("/", &format!("/{}", "a".repeat(URI_BYTES - 1))), Ok(()));
     }
 
+    /// What the characters become by compatibility decomposition (Unicode 17, UnicodeData.txt) or
+    /// in a code page, and their neighbours, which become nothing that matters.
+    #[test]
+    fn every_character_that_may_become_one_that_matters_is_refused() {
+        let lookalikes = [
+            "\u{2024}\u{2025}\u{2026}\u{fe30}\u{fe52}\u{ff0e}", // .
+            "\u{2044}\u{2215}\u{29f8}\u{ff0f}",                 // /
+            "\u{2216}\u{29f5}\u{29f9}\u{fe68}\u{ff3c}",         // the backslash
+            "\u{fe6a}\u{ff05}",                                 // %
+            "\u{037e}\u{fe54}\u{ff1b}",                         // ;
+            "\u{fe56}\u{ff1f}\u{fe5f}\u{ff03}",                 // ? #
+        ]
+        .concat();
+        let ask_for = |character: char| {
+            let mut utf8 = [0; 4];
+            let bytes = character.encode_utf8(&mut utf8).bytes();
+            let escaped: String = bytes.map(|byte| format!("%{byte:02X}")).collect();
+            ask("/api/echo", &format!("/api/echo/x{escaped}y"))
+        };
+        for character in lookalikes.chars() {
+            assert_eq!(ask_for(character), Err(Refusal::Lookalike), "U+{:04X}", character as u32);
+        }
+        for character in lookalikes.chars() {
+            for near in [character as u32 - 1, character as u32 + 1] {
+                let near = char::from_u32(near).expect("no surrogate is near");
+                if !lookalikes.contains(near) {
+                    assert_eq!(ask_for(near), Ok(()), "U+{:04X}", near as u32);
+                }
+            }
+        }
+    }
+
     #[test]
     fn several_paths_a_root_and_a_slash_at_the_end() {
         let paths = [Allowed::new("/a").unwrap(), Allowed::new("/b/").unwrap()];

@@ -291,6 +291,48 @@ mod tests {
     }
 
     #[test]
+    fn every_part_of_a_question_has_its_limit() {
+        let x = |bytes: usize| "x".repeat(bytes);
+        let tags = |count: usize| (0..count).map(|n| format!("tag={n}&")).collect::<String>();
+        for (path, query, expected) in [
+            (format!("/has/web/{}", x(256)), String::new(), None),
+            (
+                format!("/has/web/{}", x(257)),
+                String::new(),
+                Some("the ip is longer than 256 bytes"),
+            ),
+            ("/has/web/1".to_owned(), format!("dc={}", x(256)), None),
+            (
+                "/has/web/1".to_owned(),
+                format!("dc={}", x(257)),
+                Some("dc is longer than 256 bytes"),
+            ),
+            ("/has/web/1".to_owned(), format!("filter={}", x(2048)), None),
+            (
+                "/has/web/1".to_owned(),
+                format!("filter={}", x(2049)),
+                Some("filter is longer than 2048 bytes"),
+            ),
+            ("/has/web/1".to_owned(), tags(16), None),
+            ("/has/web/1".to_owned(), tags(17), Some("there are more than 16 tags")),
+            ("/auth".to_owned(), format!("service=web&ip={}", x(256)), None),
+            (
+                "/auth".to_owned(),
+                format!("service=web&ip={}", x(257)),
+                Some("ip is longer than 256 bytes"),
+            ),
+        ] {
+            let asked = read(&path, &query);
+            match expected {
+                None => assert!(matches!(asked, Asked::Question(_)), "{path}?{query}"),
+                Some(wrong) => assert_eq!(asked, Asked::Wrong(wrong.to_owned())),
+            }
+        }
+        assert!(matches!(read(&format!("/has/{}/1", x(256)), ""), Asked::Question(_)));
+        assert_eq!(read(&format!("/has/{}/1", x(257)), ""), Asked::Unknown);
+    }
+
+    #[test]
     fn bodies_are_those_of_the_original() {
         let body = body_no("10.0.20.x", "api-xx");
         assert_eq!(body, b"{\"error\":1,\"messages\":\"ip:10.0.20.x is not in service:api-xx\"}\n");

@@ -84,3 +84,64 @@ fn rows_are_counted_over_several_results_and_a_packet_of_16_mib() {
     assert!(command.truncated);
     assert_eq!(command.text.len(), MAX_TEXT - 1);
 }
+
+#[test]
+fn a_client_may_have_1024_commands_open_and_no_more() {
+    let mut session = Session::logged_in(0);
+    let mut out = Vec::new();
+    let ping = [1, 0, 0, 0, 0x0e];
+    for _ in 0..MAX_PENDING {
+        session.from_client(&ping, 1.0, &mut out);
+    }
+    assert_eq!(out, []);
+    session.from_client(&ping, 1.0, &mut out);
+    assert_eq!(out, [Event::Opaque("too many open commands")]);
+    out.clear();
+    session.end(&mut out);
+    assert_eq!(out, [], "nothing is kept of a session that is not understood");
+}
+
+#[test]
+fn a_session_remembers_4096_statements_and_no_more() {
+    let mut session = Session::logged_in(DEPRECATE_EOF);
+    let mut out = Vec::new();
+    let known = |session: &mut Session, id: u32| {
+        let mut out = Vec::new();
+        session.from_client(&[&[5, 0, 0, 0, 0x17][..], &id.to_le_bytes()].concat(), 1.0, &mut out);
+        session.from_server(&[7, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], 1.0, &mut out);
+        let Some(Event::Command(command)) = out.pop() else { panic!("{out:?}") };
+        command.text == b"DO 1"
+    };
+    for id in 0..=MAX_STATEMENTS as u32 {
+        session.from_client(&[&[5, 0, 0, 0, 0x16][..], b"DO 1"].concat(), 1.0, &mut out);
+        let answer = [&[12, 0, 0, 1, 0][..], &id.to_le_bytes(), &[0; 7]].concat();
+        session.from_server(&answer, 1.0, &mut out);
+    }
+    assert_eq!(out.len(), MAX_STATEMENTS + 1);
+    let last = MAX_STATEMENTS as u32 - 1;
+    assert_eq!([0, last, last + 1].map(|id| known(&mut session, id)), [true, true, false]);
+    // A closed one makes room.
+    session.from_client(&[5, 0, 0, 0, 0x19, 0, 0, 0, 0], 1.0, &mut out);
+    session.from_client(&[&[5, 0, 0, 0, 0x16][..], b"DO 1"].concat(), 1.0, &mut out);
+    let answer = [&[12, 0, 0, 1, 0][..], &(last + 1).to_le_bytes(), &[0; 7]].concat();
+    session.from_server(&answer, 1.0, &mut out);
+    assert_eq!([0, last + 1].map(|id| known(&mut session, id)), [false, true]);
+}
+
+#[test]
+fn an_answer_is_kept_up_to_1024_bytes() {
+    for (length, kept) in
+        [(MAX_REPLY - 1, MAX_REPLY - 1), (MAX_REPLY, MAX_REPLY), (3000, MAX_REPLY)]
+    {
+        let mut session = Session::logged_in(0);
+        let mut out = Vec::new();
+        session.from_client(&[1, 0, 0, 0, 0x0e], 1.0, &mut out);
+        let body = [&b"\xff\x28\x04#42000"[..], &vec![b'x'; length - 9]].concat();
+        let header = [length as u8, (length >> 8) as u8, 0, 1];
+        session.from_server(&[&header[..], &body].concat(), 1.0, &mut out);
+        let [Event::Command(Command { error: Some((1064, text)), .. })] = &out[..] else {
+            panic!("{out:?}")
+        };
+        assert_eq!(text.len(), kept - 9);
+    }
+}

@@ -196,18 +196,41 @@ fn relays_are_hosts_and_the_small_ones_are_pooled() {
 }
 
 #[test]
-fn more_relays_than_are_followed_end_in_the_pool() {
+fn more_relays_or_dsns_than_4096_end_in_the_pool() {
+    let mut asked = options(&["smtp"]);
+    (asked.by_relay, asked.by_dsn, asked.max_groups) = (true, true, 5000);
+    let mut scanner = Scanner::new(&asked).unwrap();
+    let add = |scanner: &mut Scanner, number: usize| {
+        let line = FIELDS
+            .replace("mx.b.example", &format!("mx{number}.example"))
+            .replace("2.0.0", &format!("2.{}.{}", number / 1000, number % 1000));
+        scanner.block(format!("{HEAD}{line}").as_bytes());
+    };
+    let sizes = |scanner: &Scanner| {
+        let summary = scanner.clone().finish();
+        let pooled = summary.relays.iter().find(|relay| relay.name == "other");
+        let other = summary.dsns.iter().find(|(dsn, _)| dsn == "other");
+        let relays = summary.relays.len() - usize::from(pooled.is_some());
+        let dsns = summary.dsns.len() - usize::from(other.is_some());
+        (relays, pooled.map(|relay| relay.figures.total), dsns, other.map(|&(_, count)| count))
+    };
+    (0..4096).for_each(|number| add(&mut scanner, number));
+    assert_eq!(sizes(&scanner), (4096, None, 4096, None));
+    (4096..4100).for_each(|number| add(&mut scanner, number));
+    add(&mut scanner, 7);
+    assert_eq!(sizes(&scanner), (4096, Some(4), 4096, Some(4)));
+}
+
+#[test]
+fn a_relay_is_named_by_255_bytes_at_most() {
     let mut asked = options(&["smtp"]);
     asked.by_relay = true;
-    let mut scanner = Scanner::new(&asked).unwrap();
-    for number in 0..5000 {
-        let line = FIELDS.replace("mx.b.example", &format!("mx{number}.example"));
-        scanner.block(format!("{HEAD}{line}").as_bytes());
-    }
-    let relays = scanner.finish().relays;
-    assert_eq!(relays.len(), 11);
-    assert_eq!(relays[10].name, "other");
-    assert_eq!(relays.iter().map(|relay| relay.figures.total).sum::<u64>(), 5000);
+    let names = |bytes: usize| {
+        let line = FIELDS.replace("mx.b.example", &"m".repeat(bytes));
+        scan(&asked, &format!("{HEAD}{line}")).relays.remove(0).name
+    };
+    assert_eq!(names(255), "m".repeat(255));
+    assert_eq!(names(256), "other");
 }
 
 #[test]
