@@ -201,6 +201,69 @@ fn a_writer_that_still_has_the_renamed_file_loses_nothing() {
 }
 
 #[test]
+fn a_renamed_file_that_a_writer_holds_is_watched_for_24_hours() {
+    const SECOND: Duration = Duration::from_secs(1);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let place = Place::new();
+    let mut writer = place.append(&numbered(0..5));
+    let renamed = now();
+    let lines = |at: Duration| place.try_run(at, true).unwrap().0;
+    lines(renamed);
+    place.rename("access.log.1");
+    place.append("new\n");
+    assert_eq!(lines(renamed), "new\n");
+    writer.write_all(b"after 1 h and a second\n").unwrap();
+    assert_eq!(lines(renamed + SECOND * 3601), "after 1 h and a second\n");
+    writer.write_all(b"just inside\n").unwrap();
+    assert_eq!(lines(renamed + DAY - SECOND), "just inside\n");
+    writer.write_all(b"the last look\n").unwrap();
+    assert_eq!(lines(renamed + DAY), "the last look\n");
+    writer.write_all(b"too late\n").unwrap();
+    assert_eq!(lines(renamed + DAY + SECOND), "");
+}
+
+#[test]
+fn an_unfinished_last_line_of_a_renamed_file_waits_600_seconds() {
+    let place = Place::new();
+    let mut writer = place.append(&numbered(0..5));
+    let renamed = now();
+    let lines =
+        |after_s: u64| place.try_run(renamed + Duration::from_secs(after_s), true).unwrap().0;
+    lines(0);
+    place.rename("access.log.1");
+    writer.write_all(b"half").unwrap();
+    place.append("new\n");
+    assert_eq!(lines(0), "new\n");
+    assert_eq!(lines(599), "");
+    assert_eq!(lines(600), "half\n");
+    assert_eq!(lines(601), "");
+}
+
+/// Moves the log away each time that it is handed some of it, and begins a new one.
+struct Mover<'a>(&'a Place, u32);
+
+impl LineSink for Mover<'_> {
+    fn block(&mut self, _: &[u8]) {
+        self.1 += 1;
+        self.0.rename(&format!("access.log-202611{:02}", self.1));
+        self.0.append(&numbered(self.1 * 10..self.1 * 10 + 5));
+    }
+}
+
+#[test]
+fn a_log_that_is_renamed_again_and_again_while_it_is_read_is_left_after_8_rounds() {
+    let place = Place::new();
+    place.append(&numbered(0..5));
+    let mut mover = Mover(&place, 0);
+    let mut follower =
+        Follower::open(&place.log, &place.state, None, place.options.clone()).unwrap();
+    follower.run(now(), &mut mover, &Never).unwrap();
+    follower.commit().unwrap();
+    assert_eq!(mover.1, 8);
+    assert_eq!(place.lines(), numbered(80..85), "the next run reads on");
+}
+
+#[test]
 fn copytruncate_reads_the_copy_whether_the_log_stayed_small_or_grew_past_the_old_position() {
     for ending in ["", "gz", "zst"] {
         for added in [0, 3, 60] {

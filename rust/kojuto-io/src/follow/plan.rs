@@ -107,13 +107,16 @@ pub(super) fn make(
     before: Option<&Position>,
 ) -> Result<Plan> {
     let finder = Finder { log, directories: siblings::directories(log, archive_dirs) };
+    until_unmoved(|| finder.attempt(before)).map_err(Error::on_path(log))
+}
+
+fn until_unmoved<T>(mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
     for _ in 0..ATTEMPTS {
-        if let Some(plan) = finder.attempt(before).map_err(Error::on_path(log))? {
+        if let Some(plan) = attempt()? {
             return Ok(plan);
         }
     }
-    let source = io::Error::other("it was renamed again and again while it was looked for");
-    Err(Error::on_path(log)(source))
+    Err(io::Error::other("it was renamed again and again while it was looked for"))
 }
 
 /// Whether the log's name still leads to this file.
@@ -495,4 +498,25 @@ fn find_lingering(
     }
     plan.lingering = plan.links.len();
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_moves_is_looked_for_20_times() {
+        let moves = |times: u32| {
+            let mut attempts = 0;
+            let found = until_unmoved(|| {
+                attempts += 1;
+                Ok((attempts > times).then_some("a plan"))
+            });
+            (found.map_err(|error| error.to_string()), attempts)
+        };
+        assert_eq!(moves(0), (Ok("a plan"), 1));
+        assert_eq!(moves(ATTEMPTS - 1), (Ok("a plan"), 20));
+        let again = "it was renamed again and again while it was looked for".to_owned();
+        assert_eq!(moves(ATTEMPTS), (Err(again), 20));
+    }
 }

@@ -191,3 +191,34 @@ fn local_time(now_s: i64) -> String {
         offset.abs() % 60
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put_one(value: &[u8]) -> String {
+        let mut line = Vec::new();
+        put(&mut line, "ua", value);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn what_a_terminal_or_a_reader_of_ltsv_would_obey_is_escaped() {
+        for byte in 0..=0x7f_u8 {
+            let plain = format!("\tua:<{}>", char::from(byte));
+            let expected = match byte {
+                0..0x20 | 0x7f | b'\\' => format!("\tua:<\\x{byte:02x}>"),
+                _ => plain,
+            };
+            assert_eq!(put_one(&[b'<', byte, b'>']), expected);
+        }
+        assert_eq!(put_one("\u{3042}".as_bytes()), "\tua:\u{3042}");
+    }
+
+    #[test]
+    fn a_value_is_cut_at_2048_bytes() {
+        let text = |length: usize| "x".repeat(length);
+        assert_eq!(put_one(text(VALUE_BYTES).as_bytes()), "\tua:".to_owned() + &text(2048));
+        assert_eq!(put_one(text(VALUE_BYTES + 1).as_bytes()), "\tua:".to_owned() + &text(2048));
+    }
+}

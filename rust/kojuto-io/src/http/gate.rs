@@ -309,3 +309,84 @@ fn is_compact(token: &[u8]) -> bool {
     }
     dots == 2 && length > 0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    /// A gate of one service, and what it logs while `work` runs.
+    fn logged(work: impl FnOnce(&Gate)) -> String {
+        let (mut read, write) = std::io::pipe().unwrap();
+        let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
+        let path = Allowed::new("/api").unwrap();
+        let rules = vec![Rule { path, methods: Vec::new() }];
+        let services = vec![Service { id: "svc".to_owned(), rules }];
+        let tokens = Tokens::new(10, 1);
+        let gate = Gate::new("/auth", services, tokens, Arc::default(), Arc::clone(&log)).unwrap();
+        work(&gate);
+        log.close();
+        thread.join().unwrap();
+        drop(write);
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    fn headers(fields: &[(HeaderName, &str)]) -> HeaderMap {
+        let value = |text: &str| HeaderValue::from_str(text).unwrap();
+        fields.iter().map(|(name, text)| (name.clone(), value(text))).collect()
+    }
+
+    #[test]
+    fn a_hundred_refusals_of_a_second_are_logged_and_the_others_counted() {
+        let mut unlogged = 0;
+        let text = logged(|gate| {
+            let headers = headers(&[(URI, "/x")]);
+            // All within one second, which may just be ending.
+            loop {
+                gate.stats.second.store(0, Relaxed);
+                let (second, before) = (unix_time_s() as u64, gate.stats.unlogged.load(Relaxed));
+                for _ in 0..LINES_PER_S + 7 {
+                    gate.refuse("why", &headers);
+                }
+                unlogged = gate.stats.unlogged.load(Relaxed) - before;
+                if unix_time_s() as u64 == second {
+                    break;
+                }
+                gate.stats.unlogged.store(0, Relaxed);
+            }
+            // Another second, another hundred.
+            gate.stats.second.store(0, Relaxed);
+            gate.refuse("another second", &headers);
+            assert_eq!(gate.stats.unlogged.load(Relaxed), unlogged);
+        });
+        assert_eq!(unlogged, 7);
+        assert_eq!(text.matches("another second").count(), 1);
+        // What an attempt that ran over a second's end has logged comes before.
+        assert_eq!(text.matches("\"why\"").count() % 100, 0, "{}", text.lines().count());
+    }
+
+    #[test]
+    fn a_token_has_16384_characters_at_most() {
+        let token =
+            |length: usize| headers(&[(AUTHORIZATION, &format!("Bearer {}", "t".repeat(length)))]);
+        assert_eq!(token_of(&token(TOKEN_BYTES)), Ok("t".repeat(16_384).as_bytes()));
+        let over = token(TOKEN_BYTES + 1);
+        assert_eq!(token_of(&over), Err(Some("the token is over 16384 characters")));
+    }
+
+    #[test]
+    fn a_line_shows_256_bytes_of_a_path_and_nothing_of_the_query() {
+        let shown = |uri: &str| {
+            let text = logged(|gate| drop(gate.refuse("why", &headers(&[(URI, uri)]))));
+            let (_, path) = text.split_once("\"path\":\"").unwrap();
+            path.split('"').next().unwrap().to_owned()
+        };
+        let path = |length: usize| format!("/{}", "p".repeat(length - 1));
+        assert_eq!(shown(&(path(LOGGED_BYTES) + "?secret")), path(256));
+        assert_eq!(shown(&path(LOGGED_BYTES + 1)), path(256));
+    }
+}

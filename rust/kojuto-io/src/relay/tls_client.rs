@@ -185,18 +185,28 @@ fn make_config(options: &TlsOptions) -> io::Result<ClientConfig> {
     Ok(config)
 }
 
+/// Configurations that were made, and when.
+type Known = Vec<(TlsOptions, Instant, Arc<ClientConfig>)>;
+
 /// The configuration for these options: reading the system's certificates takes longer than a
 /// handshake, and a configuration that is used again resumes its sessions.
 fn config(options: &TlsOptions) -> io::Result<Arc<ClientConfig>> {
-    type Known = Vec<(TlsOptions, Instant, Arc<ClientConfig>)>;
     static KNOWN: Mutex<Known> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.retain(|(_, since, _)| since.elapsed() < KEEP);
+    known_config(&mut known, options, Instant::now())
+}
+
+fn known_config(
+    known: &mut Known,
+    options: &TlsOptions,
+    now: Instant,
+) -> io::Result<Arc<ClientConfig>> {
+    known.retain(|(_, since, _)| now.saturating_duration_since(*since) < KEEP);
     if let Some((.., config)) = known.iter().find(|(known, ..)| known == options) {
         return Ok(Arc::clone(config));
     }
     let config = Arc::new(make_config(options)?);
-    known.push((options.clone(), Instant::now(), Arc::clone(&config)));
+    known.push((options.clone(), now, Arc::clone(&config)));
     Ok(config)
 }
 
@@ -288,5 +298,27 @@ impl TlsStream {
             sys::wait_for(self.session.fd(), writing, slice);
             cancel.check()?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_read_again_after_600_seconds() {
+        let options = TlsOptions { insecure: true, ..TlsOptions::default() };
+        let mut known = Known::new();
+        let began = Instant::now();
+        let mut at = |after: Duration| known_config(&mut known, &options, began + after).unwrap();
+        let (first, second) = (Duration::from_secs(600), Duration::from_secs(1200));
+        let config = at(Duration::ZERO);
+        let instant = Duration::from_nanos(1);
+        assert!(Arc::ptr_eq(&config, &at(first - instant)), "used again, not read again");
+        let newer = at(first);
+        assert!(!Arc::ptr_eq(&config, &newer));
+        assert!(Arc::ptr_eq(&newer, &at(second - instant)));
+        assert!(!Arc::ptr_eq(&newer, &at(second)));
+        assert_eq!(known.len(), 1, "what is not believed any more is not kept");
     }
 }
