@@ -217,6 +217,29 @@ def test_what_is_no_private_key_is_named_and_not_shown(pem: Any, message: str) -
     assert "c2VjcmV0" not in str(caught.value) + str(caught.value.hint)
 
 
+def test_an_rsa_key_has_2048_to_16384_bits() -> None:
+    """Keys of these sizes take minutes to make, so these are only numbers of the size."""
+
+    def key(bits: int) -> rsa.RSAPublicKey:
+        return rsa.RSAPublicNumbers(65537, (1 << bits) - 1).public_key()
+
+    for bits in (jwt.MIN_RSA_BITS, jwt.MAX_RSA_BITS):
+        assert jwt.public_key(key(bits), "k").title == f"k (RSA, {bits} bits)"
+    with pytest.raises(KojutoError, match="k: an RSA key of 2047 bits is below"):
+        jwt.public_key(key(jwt.MIN_RSA_BITS - 1), "k")
+    with pytest.raises(KojutoError, match="k: an RSA key of 16385 bits is above 16384"):
+        jwt.public_key(key(jwt.MAX_RSA_BITS + 1), "k")
+
+
+def test_a_key_file_has_an_upper_bound(tmp_path: Path) -> None:
+    path = tmp_path / "keys.pem"
+    path.write_bytes(b"x" * jwt.MAX_KEY_FILE_BYTES)
+    assert len(jwt.read_key_file(str(path))) == 1 << 20
+    path.write_bytes(b"x" * (jwt.MAX_KEY_FILE_BYTES + 1))
+    with pytest.raises(KojutoError, match="over 1048576 bytes"):
+        jwt.read_key_file(str(path))
+
+
 def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(KojutoError, match="Is a directory"):
         jwt.read_key_file(str(tmp_path))
@@ -505,6 +528,45 @@ def test_h03_blanks_and_odd_characters_anywhere() -> None:
     assert len(others) == 63
     for other in others:
         refused(f"{header}.{payload}.{signature[:-1]}{other}")
+
+
+@pytest.mark.parametrize("segment", [0, 1, 2], ids=["header", "payload", "signature"])
+def test_a_last_character_with_bits_too_many_is_refused(segment: int) -> None:
+    """One token, one text: what would decode to the same bytes is no other way to write them."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    spare = {2: 16, 3: 4}  # characters of the last group: how many last ones decode alike
+    seen = set()
+    for blanks in range(3):
+        # The same members with blanks, so that each length of the last group comes up.
+        texts = [json.dumps(part) + " " * blanks for part in (H, P)]
+        segments = [b64(text) for text in texts]
+        segments.append(b64(rs256(".".join(segments))))
+        assert check(".".join(segments)) == P
+        last = len(segments[segment]) % 4
+        for more in range(1, spare.get(last, 1)):
+            odd = segments[segment][:-1] + alphabet[alphabet.index(segments[segment][-1]) + more]
+            parts = [*segments[:segment], odd, *segments[segment + 1 :]]
+            if segment < 2:
+                parts[2] = b64(rs256(".".join(parts[:2])))
+            assert refused(".".join(parts)) == "a segment's last character has bits too many"
+            seen.add(last)
+    assert seen == ({2, 3} if segment < 2 else {2})
+
+
+def test_a_token_has_16384_characters_at_most() -> None:
+    def token(length: int) -> str:
+        """Of that length, as near as base64 comes: a filler whose last group has any size."""
+        filler = length * 3 // 4 - len(good()) * 3 // 4
+        for more in range(-20, 20):
+            text = signed(H, {**P, "x": "x" * (filler + more)})
+            if len(text) == length:
+                return text
+        raise AssertionError(length)
+
+    length = next(n for n in (jwt.MAX_TOKEN_CHARS, jwt.MAX_TOKEN_CHARS - 1) if n % 4 != 3)
+    assert check(token(length))["sub"] == "alice"
+    with pytest.raises(TokenError, match="16385 characters are over the limit of 16384"):
+        check(token(length) + "x" * (16385 - length))
 
 
 def test_h05_h07_h09_other_forms() -> None:

@@ -166,10 +166,16 @@ def test_a_bomb_of_includes_is_bounded(tmp_path: Path) -> None:
 
 def test_bounds_of_line_and_file(tmp_path: Path) -> None:
     path = tmp_path / "my.cnf"
-    path.write_text("[client]\npassword=" + "x" * 5000 + "\n")
+    line = "password=" + "x" * (optionfile.MAX_LINE_BYTES - len("password="))
+    path.write_text(f"[client]\n{line}\n")
+    assert ours(path) == [f"--{line}"]
+    path.write_text(f"[client]\n{line}x\n")
     with pytest.raises(OptionFileError, match=r"my\.cnf:2: a line of more than 4096 bytes"):
         ours(path)
-    path.write_text("[client]\n" + "#\n" * 600_000)
+    comments = "[client]\nuser=a\n".ljust(optionfile.MAX_FILE_BYTES - 1, "\n") + "#"
+    path.write_text(comments)
+    assert ours(path) == ["--user=a"]
+    path.write_text(comments + "#")
     with pytest.raises(OptionFileError, match="larger than 1048576 bytes"):
         ours(path)
 

@@ -264,6 +264,23 @@ def test_a_half_open_peer_ends_after_the_half_close_time_out(stage: Stage) -> No
     wait_until(lambda: ppdp.lines(error="idle for 0.3 s after one side had ended"))
 
 
+@pytest.mark.parametrize(("idle", "half"), [("300ms", "1h"), ("1h", "300ms"), ("300ms", "0")])
+def test_the_shorter_of_both_limits_ends_a_silent_half_closed_connection(
+    stage: Stage, idle: str, half: str
+) -> None:
+    hold = threading.Event()
+    stage.later(hold.set)
+    ppdp = stage.ppdp(
+        stage.peer(lambda _: (hold.wait(30), None)[1]).port,
+        "--idle-timeout", idle, "--half-close-timeout", half,
+    )  # fmt: skip
+    with ppdp.connect() as conn:
+        conn.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionResetError):
+            conn.recv(1)
+    wait_until(lambda: ppdp.lines(error="idle for 0.3 s after one side had ended"))
+
+
 def test_the_connect_time_out_and_the_next_upstream(stage: Stage) -> None:
     """A full backlog drops the handshake, so only the time-out ends the attempt."""
     full = socket.socket()

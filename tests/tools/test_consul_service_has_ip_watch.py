@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import urllib.request
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kojuto.tools.consul_service_has_ip.consul import KEEPALIVE, Channel, Settings, picker
 from kojuto.tools.consul_service_has_ip.watch import Bucket, backoff_s, next_index
 from tests.conftest import wait_until
 from tests.consul import Checker, Consul, get, instance
 from tests.servers import LOOPBACK, free_port
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
 
     from tests.servers import Stage
@@ -369,6 +371,25 @@ def test_metrics(stage: Stage, consul: Consul) -> None:
         return float(line.split()[-1]) > 0
 
     wait_until(away)
+
+
+def test_a_connection_is_kept_for_the_next_question_and_watched(consul: Consul) -> None:
+    consul.set("web", instance("10.0.0.1"))
+    endpoint: Any = SimpleNamespace(
+        host="127.0.0.1", port=consul.port, unix=None, tls=False, path="", authorization=None,
+        name=consul.url, netloc=f"127.0.0.1:{consul.port}",
+    )  # fmt: skip
+    token: Any = SimpleNamespace(text="", hide=str)
+    channel = Channel(Settings(endpoint, token, picker("any"), timeout_s=20, max_bytes=1 << 20))
+    for _ in range(5):
+        assert channel.ask("/v1/health/service/web?passing").addresses == ["10.0.0.1"]
+    assert (len(consul.asked), consul.connections) == (5, 1)
+    assert channel.sock is not None
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *(
+        (socket.IPPROTO_TCP, getattr(socket, name)) for name, _ in KEEPALIVE
+    )]  # fmt: skip
+    assert [channel.sock.getsockopt(*option) for option in options] == [1, 10, 5, 3]
+    channel.close()
 
 
 def test_the_index_of_the_next_question() -> None:

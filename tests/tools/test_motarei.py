@@ -8,10 +8,12 @@ import os
 import signal
 import socket
 import threading
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kojuto.tools import motarei as module
 from tests.conftest import need_program, run, script, wait_until
 from tests.engine import exchange, inside, motarei, newest
 
@@ -36,6 +38,49 @@ def test_a_wrong_call_names_the_value(options: list[str], message: str) -> None:
     done = run("motarei", *options)
     assert done.returncode == 2
     assert message in done.stderr.decode().splitlines()[0]
+
+
+class FakeRelay:
+    """Notes what it is told about its one pool."""
+
+    def __init__(self) -> None:
+        self.patient: list[bool] = []
+
+    def add_pool(self, _: list[tuple[str, int]]) -> int:
+        return 1
+
+    def listen(self, *_: object, **__: object) -> None:
+        pass
+
+    def set_upstreams(self, *_: object) -> None:
+        pass
+
+    def set_care(self, _: int, *, settle_s: float, patient: bool) -> None:
+        assert settle_s == 0
+        self.patient.append(patient)
+
+
+def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    relay: Any = FakeRelay()
+    values: Any = SimpleNamespace(bind="127.0.0.1", publish=[], drain_timeout=0.0)
+    nothing: Any = SimpleNamespace(info=lambda *_, **__: None)
+    switch = module.Switch(relay, nothing, values, nothing, [])
+    switch._pools[80] = 1
+    serving: Any = SimpleNamespace(ports={80: ("127.0.0.1", 1)}, short_id="a", stopping=False)
+    switch.update([serving], False)
+    assert relay.patient == []
+    switch.update([], False)
+    now += module.HOPE_S - 0.001
+    switch.update([], False)
+    assert relay.patient == [True]
+    now += 0.001
+    switch.update([], False)
+    assert relay.patient == [True, False]
+    assert now == 1005
 
 
 def test_without_an_engine_it_says_so() -> None:

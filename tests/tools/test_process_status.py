@@ -196,15 +196,12 @@ def test_a_tree_counts_children_that_came_and_went(workdir: Path) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         tree = ["--with-children", "--threads", "--cpu-base", "core"]
-        before = time.monotonic()
         status(process.pid, *tree)
-        between = time.monotonic()
         alone = status(process.pid)
         process.stdin.write("go\n")
         process.stdin.flush()
         assert process.stdout.readline() == "done\n"
         figures = status(process.pid, *tree, "--key-prefix", "p")
-        after = time.monotonic()
         pid = process.pid
         own = sum(procfs.resident_bytes(each) for each in descendants(pid))
         for child in descendants(pid)[1:]:
@@ -216,7 +213,29 @@ def test_a_tree_counts_children_that_came_and_went(workdir: Path) -> None:
     assert figures["fds.count"] == 3 * alone["fds.count"]
     # A run that looked at the process alone came between, so this one starts afresh.
     assert "cpu.percentage" not in figures
-    assert before <= between <= after
+
+
+def test_a_counter_that_fell_is_not_printed(workdir: Path) -> None:
+    """Threads that ended take their counts with them; a fall is no rate, and no rise of 2**64."""
+    with python(IDLE) as process:
+        options = ["--io", "--context-switches"]
+        status(process.pid, *options)
+        [state] = [path for path in workdir.iterdir() if path.suffix != ".lock"]
+        sample = json.loads(state.read_text())
+        # As many as now: nothing grew. One more than now: it fell.
+        changed = {**sample, "uptime": sample["uptime"] - 60, "io1": sample["io1"] + 1}
+        changed |= {"ctx2": sample["ctx2"] + 1_000_000}
+        state.write_text(json.dumps(changed))
+        figures = status(process.pid, *options)
+        assert figures["io.write_bytes"] == 0
+        assert "io.read_bytes" not in figures
+        assert "context_switches.voluntary" in figures
+        assert "context_switches.involuntary" not in figures
+        sample = json.loads(state.read_text())
+        state.write_text(json.dumps({**sample, "cpu": sample["cpu"] + 1000}))
+        figures = status(process.pid, *options)
+        assert "cpu.percentage" not in figures
+        assert "io.read_bytes" in figures
 
 
 def test_the_cpu_of_ended_children_is_in_the_trees_share(workdir: Path) -> None:
