@@ -135,4 +135,10 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-pytest_plugins = ["tests.leftovers", "tests.servers", "tests.engine", "tests.wheels"]
+pytest_plugins = [
+    "tests.leftovers",
+    "tests.servers",
+    "tests.engine",
+    "tests.wheels",
+    "tests.jobs",
+]

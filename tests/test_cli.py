@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kojuto.common import cli, units
+from kojuto.common import cli, streams, units
 from kojuto.common.cli import Command, Option
 from kojuto.errors import KojutoError, UsageError
 from tests.conftest import run
@@ -111,14 +111,17 @@ def ends(work: object) -> int:
 def test_every_end_has_its_status(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_discard_stdout", lambda: None)
+    monkeypatch.setattr(streams, "give_up", lambda _: None)
     monkeypatch.delenv("KOJUTO_DEBUG", raising=False)
     assert ends(0) == 0
     assert ends(KojutoError("it broke", "mend it")) == 1
     assert capfd.readouterr().err == "probe: error: it broke\nhint: mend it\n"
     assert ends(UsageError("no")) == 2
     assert ends(KeyboardInterrupt()) == 130
+    monkeypatch.setattr(streams, "reader_is_gone", lambda: True)
     assert ends(BrokenPipeError()) == 0
+    monkeypatch.setattr(streams, "reader_is_gone", lambda: False)
+    assert ends(BrokenPipeError(32, "Broken pipe")) == 1  # of a server, say
     capfd.readouterr()
     assert ends(FileNotFoundError(2, "No such file or directory", "/x")) == 1
     assert capfd.readouterr().err == "probe: error: /x: No such file or directory\n"
@@ -146,7 +149,7 @@ def test_a_full_stdout_is_an_error() -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run([script("kojuto")], stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1
-    assert done.stderr == b"kojuto: error: No space left on device\n"
+    assert done.stderr == b"kojuto: error: standard output: No space left on device\n"
 
 
 def test_kojuto_runs_a_command_and_knows_no_other() -> None:

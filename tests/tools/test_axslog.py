@@ -453,7 +453,7 @@ def test_lines_up_to_64_mib_count_and_longer_ones_are_skipped(
     assert b"1 line over --max-line-size skipped" in done.stderr
 
 
-def test_a_closed_stdout_ends_quietly(tmp_path: Path, workdir: Path) -> None:
+def test_a_closed_pipe_is_a_failure(tmp_path: Path, workdir: Path) -> None:
     log = write(tmp_path / "log", "status:200\tptime:1")
     reader, writer = os.pipe()
     os.close(reader)
@@ -462,7 +462,8 @@ def test_a_closed_stdout_ends_quietly(tmp_path: Path, workdir: Path) -> None:
         stdout=writer, stderr=subprocess.PIPE, check=False,
     )  # fmt: skip
     os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"{PROG}: error: standard output: Broken pipe\n"
 
 
 @pytest.mark.parametrize(

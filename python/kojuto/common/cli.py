@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EBADF
 
+from kojuto.common import streams
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
@@ -342,10 +344,16 @@ def version_line(prog: str) -> str:
 # -- running ----------------------------------------------------------------------------------
 
 
+memory_words: str | None = None
+"""What the native module says before it ends a command whose memory is out; None in a library."""
+
+
 def run(
     command: Command,
     work: Callable[[Values, list[str]], int],
     argv: Sequence[str] | None,
+    *,
+    memory_hint: str | None = None,
 ) -> int:
     """Parse `argv` and do the work; turn every way it can end into an exit status.
 
@@ -353,28 +361,38 @@ def run(
         command: the command line.
         work: the command itself; returns its exit status.
         argv: the arguments, ``sys.argv[1:]`` when None.
+        memory_hint: what to do when the memory does not suffice.
 
     Returns:
-        0 done, 1 failed, 2 called wrongly, 130 interrupted. A closed standard output is a quiet
-        end. With ``KOJUTO_DEBUG=1`` an error's traceback is shown too.
+        0 done, 1 failed, 2 called wrongly, 130 interrupted. A reader of standard output who is
+        gone is a quiet end, but for a plugin: its figures are lost. With ``KOJUTO_DEBUG=1`` an
+        error's traceback is shown too.
     """
+    global memory_words  # noqa: PLW0603 (there is one command in a process)
+    streams.prepare()
+    hint = memory_hint or "it needs more memory than it may have (ulimit -v, MemoryMax=)"
+    memory_words = f"{command.prog}: error: out of memory\nhint: {hint}\n"
+    has_figures = False
     try:
         try:
             values, positional = command.parse(sys.argv[1:] if argv is None else argv)
+            has_figures = command.prog.startswith("mackerel-plugin-")
             status = work(values, positional)
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else FAILED
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_stdout()
-        return DONE
+        return streams.finish(status)
+    except BrokenPipeError as error:
+        if has_figures or not streams.reader_is_gone():
+            return _report(command.prog, error)
+        return _end(DONE)
     except KeyboardInterrupt:
-        _discard_stdout()
-        return INTERRUPTED
+        return _end(INTERRUPTED)
     except Exception as error:
+        return _report(command.prog, error, memory_hint)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # a panic of the Rust core, by PyO3
+            raise
         return _report(command.prog, error)
-    return status
 
 
 def end(status: int) -> NoReturn:
@@ -386,34 +404,33 @@ def end(status: int) -> NoReturn:
     """
     if "atexit" in sys.modules or "threading" in sys.modules:
         sys.exit(status)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError) as error:  # noqa: PERF203
-            complain(os.path.basename(sys.argv[0]), f"error: {stream.name}: {error}")
-            status = status or FAILED
+    try:
+        streams.finish(status)
+    except (OSError, ValueError) as error:
+        complain(os.path.basename(sys.argv[0]), f"error: standard output: {error}")
+        status = status or FAILED
     os._exit(status)
 
 
-def _report(prog: str, error: Exception) -> int:
+def _report(prog: str, error: BaseException, memory_hint: str | None = None) -> int:
+    from kojuto.common import failures
+
     if os.environ.get("KOJUTO_DEBUG", "") not in ("", "0"):
         import traceback
 
-        traceback.print_exc()
-    status, hint = FAILED, None
-    if isinstance(error, KojutoError):
-        status, hint, message = error.exit_status, error.hint, str(error)
-    elif isinstance(error, OSError):
-        message = describe(error)
-    elif isinstance(error, ValueError):
-        message = str(error)
-    else:
-        message = f"unexpected {type(error).__name__}: {error}"
-        hint = "run again with KOJUTO_DEBUG=1 and report what it shows"
+        streams.say("".join(traceback.format_exception(error)))
+    status, message, hint = failures.words(error, memory_hint)
     complain(prog, f"error: {message}", hint)
-    _discard_stdout()
-    return status
+    return _end(status)
+
+
+def _end(status: int) -> int:
+    """End with what could not be written let go of."""
+    streams.give_up(1)
+    try:
+        return streams.finish(status)
+    except (OSError, ValueError):
+        return status
 
 
 def describe(error: OSError) -> str:
@@ -427,28 +444,20 @@ def describe(error: OSError) -> str:
 
 def complain(prog: str, message: str, hint: str | None = None) -> None:
     """Write ``PROG: MESSAGE`` and a hint to standard error, each in one line."""
-    if sys.stderr is None:
-        return
     lines = f"{prog}: {one_line(message)}\n"
     if hint:
         lines += f"hint: {one_line(hint)}\n"
-    try:
-        sys.stderr.write(lines)
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody is left to tell
+    streams.say(lines)
 
 
 def must_be_open(descriptor: int, name: str) -> None:
-    """Refuse a closed standard stream: its number would go to the next file that is opened.
+    """Refuse a standard stream that was closed when the process began.
 
     Raises:
-        KojutoError: it is closed.
+        KojutoError: it was.
     """
-    try:
-        os.fstat(descriptor)
-    except OSError as error:
-        raise KojutoError(f"{name}: {error.strerror}", "it must be open") from error
+    if descriptor in streams.closed:
+        raise KojutoError(f"{name}: {os.strerror(EBADF)}", "it must be open")
 
 
 def one_line(text: str) -> str:
@@ -456,15 +465,3 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _discard_stdout() -> None:
-    """Keep the interpreter from failing once more when it flushes what cannot be written."""
-    try:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 1)
-        os.close(devnull)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        pass

@@ -6,7 +6,7 @@ import os
 import sys
 from time import monotonic
 
-from kojuto.common import cli
+from kojuto.common import cli, streams
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.units import format_size, integer
 from kojuto.errors import KojutoError, UsageError
@@ -21,6 +21,7 @@ PROG = "percentile"
 MAX_PERCENTILES = 1000
 PROGRESS_EVERY_S = 0.5
 FEED_BYTES = 1 << 20
+MEMORY_HINT = "--sketch FILE keeps a sketch of a few MiB instead of every number"
 
 
 def _percentiles(text: str) -> list[tuple[str, float]]:
@@ -217,17 +218,15 @@ def _read_plain(numbers: Numbers, fd: int, title: str) -> None:
             line = f"{PROG}: {title}: {format_size(done)}"
             if size:
                 line += f" of {format_size(size)}, {min(100, 100 * done // size)} %"
-            sys.stderr.write(f"\r\x1b[K{cli.one_line(line)}, {monotonic() - start:.0f} s")
-            sys.stderr.flush()
+            streams.say(f"\r\x1b[K{cli.one_line(line)}, {monotonic() - start:.0f} s")
             shown = True
     finally:
         if shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            streams.say("\r\x1b[K")
 
 
 def _stderr_is_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+    return sys.stderr.isatty()
 
 
 def _read_gzip(numbers: Numbers, fd: int, name: str) -> None:
@@ -389,7 +388,7 @@ def _work(values: Values, names: list[str]) -> int:
         raise UsageError(f"--percentile-set {values.percentile_set}: {error}", hint) from None
     _check(values)
     if not names and os.isatty(0):
-        sys.stderr.write(COMMAND.help() + "\n")
+        streams.say(COMMAND.help() + "\n")
         return cli.FAILED
     names = names or ["-"]
     from kojuto._native import Numbers
@@ -415,15 +414,7 @@ def _work(values: Values, names: list[str]) -> int:
         for index, row in enumerate(numbers.summaries([fraction for _, fraction in wanted]))
     ]
     skipped.tell()
-    try:
-        _write(values, numbers, results, wanted, skipped.bad)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, "standard output") from None
+    _write(values, numbers, results, wanted, skipped.bad)
     return cli.DONE
 
 
@@ -465,9 +456,6 @@ def _write(
         _save(values.sketch, content)
     if not results:
         return
-    if hasattr(sys.stdout, "reconfigure"):
-        # A group may be named in letters that the terminal does not have.
-        sys.stdout.reconfigure(errors="backslashreplace")
     if values.output == "json":
         sketchy = values.merge or values.sketch is not None
         accuracy = numbers.accuracy if sketchy else None
@@ -481,7 +469,7 @@ def _write(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``percentile`` and return its exit status."""
-    return cli.run(COMMAND, _work, argv)
+    return cli.run(COMMAND, _work, argv, memory_hint=MEMORY_HINT)
 
 
 if __name__ == "__main__":

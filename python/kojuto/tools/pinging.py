@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from time import time
 
-from kojuto import _native
 from kojuto.common import cli
 from kojuto.common.cli import Command, Option, Values, complain
 from kojuto.common.metrics import OUTPUT, Graph, Metrics, meta_requested, name_part, print_meta
@@ -15,6 +14,8 @@ from kojuto.errors import KojutoError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from kojuto._native import PingOutcome
 
 PROG = "mackerel-plugin-pinging"
 MAX_HOSTS = 1000
@@ -83,8 +84,10 @@ def _work(values: Values, _: list[str]) -> int:
         return cli.DONE
     if getattr(values, "4") and getattr(values, "6"):
         raise UsageError("-4 and -6 exclude each other")
+    from kojuto._native import resolve_hosts
+
     family = 4 if getattr(values, "4") else 6 if getattr(values, "6") else 0
-    resolved = _native.resolve_hosts([name for name, _ in hosts], family)
+    resolved = resolve_hosts([name for name, _ in hosts], family)
     addresses = [address for address, _ in resolved if address is not None]
     outcomes = iter(_ping(addresses, values))
     metrics = Metrics(FAMILIES)
@@ -127,9 +130,11 @@ def _keys(values: Values) -> list[tuple[str, str]]:
     return hosts
 
 
-def _ping(addresses: list[str], values: Values) -> list[_native.PingOutcome]:
+def _ping(addresses: list[str], values: Values) -> list[PingOutcome]:
+    from kojuto._native import ping_hosts
+
     try:
-        return _native.ping_hosts(
+        return ping_hosts(
             addresses, values.count, values.timeout, values.interval, PACE_MS, PAYLOAD_BYTES
         )
     except PermissionError:
@@ -145,9 +150,7 @@ def _counts(metrics: Metrics, name: str, key: str, success: int, error: int) -> 
     metrics.add(top + "error", float(error), "pinging_error", host=name)
 
 
-def _add(
-    metrics: Metrics, name: str, key: str, outcome: _native.PingOutcome, values: Values
-) -> None:
+def _add(metrics: Metrics, name: str, key: str, outcome: PingOutcome, values: Values) -> None:
     answered = [rtt for rtt in outcome.rtts_ms if rtt is not None]
     sent = len(outcome.rtts_ms)
     _counts(metrics, name, key, len(answered), sent - len(answered))

@@ -6,8 +6,7 @@ import os
 import sys
 from time import CLOCK_BOOTTIME, clock_gettime, time
 
-from kojuto import _native
-from kojuto.common import cli, procfs
+from kojuto.common import cli, procfs, streams
 from kojuto.common.cli import Command, Option, Values, complain, describe
 from kojuto.common.metrics import OUTPUT, Graph, Metrics, meta_requested, name_part, print_meta
 from kojuto.common.state import state_path
@@ -118,20 +117,22 @@ class Run:
 
     def rates(self) -> None:
         """CPU and whatever else is a difference to the last run."""
+        from kojuto._native import write_state
+
         sample = self._sample()
         path = state_path(f"{os.getuid()}-process-status-v2-{self.values.key_prefix}-{self._id()}")
         before = _load(path)
         if before is None:
-            sys.stderr.write("Notice: first time execution command\n")
+            streams.say("Notice: first time execution command\n")
         elif not _same_process(before, sample):
-            sys.stderr.write(
+            streams.say(
                 f"Notice: the last run looked at another process than this {self.root.pid} "
                 "(or at another set of them); starting afresh\n"
             )
         else:
             self._print_rates(before, sample)
         text = ",".join(f'"{name}":{value!r}' for name, value in sample.items())
-        _native.write_state(path, b"{%s}" % text.encode())
+        write_state(path, b"{%s}" % text.encode())
 
     def _id(self) -> str:
         """A process found by file or name keeps its state over a restart with another pid."""
@@ -276,7 +277,9 @@ def _by_name(name: str) -> procfs.Stat:
 
 def _load(path: str) -> dict[str, float] | None:
     """The last run's sample: a flat JSON object of numbers, ours or the original's."""
-    content, reason = _native.read_state(path)
+    from kojuto._native import read_state
+
+    content, reason = read_state(path)
     if content is None:
         if reason is not None:
             complain(PROG, f"warning: {path}: {reason}; starting afresh")

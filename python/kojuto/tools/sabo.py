@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from kojuto.common import cli, units
+from kojuto.common import cli, streams, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import KojutoError
 
@@ -90,7 +90,7 @@ class Reports:
 
     def __init__(self, values: Values) -> None:
         self.values = values
-        self.terminal = bool(values.progress and sys.stderr is not None and sys.stderr.isatty())
+        self.terminal = bool(values.progress and sys.stderr.isatty())
         self.before = (0, 0.0)
 
     def __call__(self, kind: str, told: str | Numbers) -> None:
@@ -101,7 +101,7 @@ class Reports:
             return
         line = self.line(told)
         if kind == "tick" and self.terminal:
-            self.write(f"\r{line}\x1b[K")
+            streams.say(f"\r{line}\x1b[K")
         else:
             self.end_line()
             cli.complain("sabo", line)
@@ -140,7 +140,7 @@ class Reports:
                 "members": members,
                 "status": status,
             }
-            self.write(dumps(document) + "\n")
+            streams.say(dumps(document) + "\n")
             return
         self.before = (0, 0.0)
         cli.complain("sabo", f"{self.line(numbers)}, {count} bytes, status {status}")
@@ -148,16 +148,7 @@ class Reports:
     def end_line(self) -> None:
         """Leave the progress line of a terminal as it stands."""
         if self.terminal and self.before[1] > 0:
-            self.write("\n")
-
-    def write(self, text: str) -> None:
-        """Write to standard error, if anybody is there to read it."""
-        try:
-            if sys.stderr is not None:
-                sys.stderr.write(text)
-                sys.stderr.flush()
-        except OSError:
-            pass
+            streams.say("\n")
 
 
 def _clock(seconds: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -230,7 +229,11 @@ def _port(*texts: str | None) -> int:
 def _login() -> str:
     from getpass import getuser
 
-    return getuser()
+    try:
+        return getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        who = f"user id {os.getuid()} has no name on this machine"
+        raise KojutoError(who, "give --mysql-user NAME") from None
 
 
 def words(error: BaseException) -> str:
@@ -260,4 +263,4 @@ def _hint(error: BaseException, target: Target) -> str | None:
 
 def log(text: str) -> None:
     """A line of ``--debug``."""
-    print(f"myps: {one_line(text)}", file=sys.stderr)
+    complain("myps", text)

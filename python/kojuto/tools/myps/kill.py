@@ -267,7 +267,10 @@ def _confirmed() -> bool:
         question = f"{MAGENTA}{QUESTION}{RESET}"
     sys.stdout.write(question)
     sys.stdout.flush()
-    answer = sys.stdin.readline()
+    try:
+        answer = sys.stdin.readline()
+    except OSError:  # it is closed
+        answer = ""
     if not answer.endswith("\n"):
         sys.stdout.write("\n")
         raise KojutoError("no answer, nothing was killed", "--yes kills without asking")

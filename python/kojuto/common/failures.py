@@ -1,0 +1,80 @@
+"""What an exception says to the user: a status, one line, and the way out."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from kojuto.common import cli, streams
+from kojuto.errors import KojutoError
+
+MORE_MEMORY = "raise the limit of memory (ulimit -v, MemoryMax=, --memory) or give it less at once"
+MORE_THREADS = (
+    "raise the limit of processes (ulimit -u, TasksMax=, --pids-limit), or the limit of memory"
+)
+DISTRIBUTIONS = {"google": "google-auth", "jwt": "pyjwt"}
+"""Packages that are not installed under the name they are imported by."""
+
+
+def words(error: BaseException, memory_hint: str | None) -> tuple[int, str, str | None]:
+    """The exit status, the message and the hint for an error that ends a command.
+
+    Args:
+        error: what was raised.
+        memory_hint: the command's own way out when its memory runs out.
+    """
+    if isinstance(error, KojutoError):
+        return error.exit_status, str(error), error.hint
+    if isinstance(error, MemoryError) or _is_memory(error):
+        return cli.FAILED, "out of memory", memory_hint or MORE_MEMORY
+    if isinstance(error, OSError):
+        return cli.FAILED, *_system(error)
+    if isinstance(error, ImportError):
+        return cli.FAILED, *_missing(error)
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return cli.FAILED, "no thread can be started", MORE_THREADS
+    if isinstance(error, ValueError):
+        return cli.FAILED, str(error), None
+    hint = "run again with KOJUTO_DEBUG=1 and report what it shows"
+    return cli.FAILED, f"unexpected {type(error).__name__}: {error}", hint
+
+
+def _is_memory(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error)
+    if isinstance(error, LookupError) and text.startswith("unknown encoding"):
+        return True  # all are in the standard library: the module could not be loaded
+    # dlopen(3) has no number for it, only words.
+    return isinstance(error, ImportError) and (
+        "failed to map segment" in text or "annot allocate memory" in text
+    )
+
+
+def _system(error: OSError) -> tuple[str, str | None]:
+    if error.filename is None and _is_output(error.errno):
+        text = f"standard output: {cli.describe(error)}"
+        return text, "it must be open" if error.errno == errno.EBADF else None
+    text = cli.describe(error)
+    if error.errno == errno.EAGAIN and text.startswith("starting "):
+        return text, MORE_THREADS
+    return text, None
+
+
+def _is_output(number: int | None) -> bool:
+    """Whether it was standard output; unbuffered (PYTHONUNBUFFERED) it forgets what it held."""
+    if number == errno.EPIPE:
+        return streams.reader_is_gone()
+    if number == errno.EBADF:
+        return 1 in streams.closed
+    return number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or streams.output_fails()
+
+
+def _missing(error: ImportError) -> tuple[str, str]:
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "kojuto"):
+        return f"the installation is broken: {error}", "pip install --force-reinstall kojuto"
+    if package in sys.stdlib_module_names:
+        return f"this Python has no {package}: {error}", "take a Python that was built with it"
+    package = DISTRIBUTIONS.get(package, package)
+    return f"the package {package} is missing or broken: {error}", f"pip install {package}"

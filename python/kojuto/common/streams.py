@@ -1,0 +1,133 @@
+"""The standard streams of a process: there from its first breath, written out at its last.
+
+A closed one is replaced before anything else is opened, else its number goes to the next file or
+connection. What stands in its place takes no bytes and gives none (as gnulib's ``stdopen`` has
+it), so that a result that is written to a closed standard output fails where it is written, and a
+server that never writes there serves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+PATIENCE_S = 3.0
+"""How long a line may wait in all for somebody who stands still at the other end of stderr."""
+PIECE_CHARS = 1024
+"""So much, of at most four bytes each, fits into a pipe that is ready (PIPE_BUF, pipe(7))."""
+
+closed: set[int] = set()
+"""The descriptors among 0 to 2 that were closed when the process began."""
+
+_waited_s = 0.0
+
+
+def prepare() -> None:
+    """Put something on closed descriptors 0 to 2, and let the streams take every character."""
+    for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        if not _is_open(number):
+            # The lowest free number is taken, and those below are open by now.
+            os.set_inheritable(os.open(os.devnull, mode), True)
+            closed.add(number)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) not in (None, "backslashreplace"):
+            # No locale may keep a command from saying what it has to say.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def say(text: str) -> None:
+    """Write to standard error what can be written there; a reader who stands still is left."""
+    try:
+        for start in range(0, len(text), PIECE_CHARS):
+            if not _is_ready():
+                return
+            sys.stderr.write(text[start : start + PIECE_CHARS])
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # nobody is left to tell
+
+
+def _is_ready() -> bool:
+    global _waited_s  # noqa: PLW0603 (one patience for all that a process has to say)
+    from select import POLLOUT, poll
+    from time import monotonic
+
+    try:
+        number = sys.stderr.fileno()
+    except (OSError, ValueError):
+        return True  # no descriptor is behind it, as in a test
+    waiting = poll()
+    waiting.register(number, POLLOUT)
+    began = monotonic()
+    ready = bool(waiting.poll(max(PATIENCE_S - _waited_s, 0) * 1000))
+    _waited_s += monotonic() - began
+    return ready
+
+
+def reader_is_gone() -> bool:
+    """Whether standard output is a pipe or a socket that nobody reads any more."""
+    from select import POLLERR, POLLHUP, poll
+
+    waiting = poll()
+    waiting.register(1, 0)
+    return any(events & (POLLERR | POLLHUP) for _, events in waiting.poll(0))
+
+
+def output_fails() -> bool:
+    """Whether standard output still holds what cannot be written."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def give_up(number: int) -> None:
+    """Let go of what standard output (1) or error (2) holds and cannot write.
+
+    The interpreter flushes once more at its end, which would be its own traceback and status 120.
+    """
+    try:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, number)
+        os.close(devnull)
+        (sys.stdout if number == 1 else sys.stderr).flush()
+    except (OSError, ValueError):
+        pass
+
+
+def finish(status: int) -> int:
+    """The last breath: nothing is left in the streams.
+
+    Args:
+        status: the exit status so far.
+
+    Returns:
+        The status to end with.
+
+    Raises:
+        OSError: standard output does not take what was written to it.
+    """
+    if not _flushed_error():
+        give_up(2)
+    sys.stdout.flush()
+    return status
+
+
+def _flushed_error() -> bool:
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return False
+    return True
