@@ -7,6 +7,16 @@ use std::path::{Path, PathBuf};
 /// The result of everything that touches the machine.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Whether a call cannot be had here at all, so that a plainer one is to be taken: the kernel has
+/// none (ENOSYS), has none for this kind of file (EINVAL, EOPNOTSUPP), or a sandbox forbids it
+/// (EPERM, EACCES: seccomp(2), gVisor). A plainer call on a file that really is forbidden says so.
+pub(crate) fn no_such_call(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM | libc::EACCES)
+    )
+}
+
 /// What can go wrong on a file or socket.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -12,6 +12,7 @@ pub mod membership;
 pub mod parallel;
 pub mod ping;
 pub mod pump;
+mod random;
 pub mod relay;
 pub mod resolve;
 pub mod rotate;

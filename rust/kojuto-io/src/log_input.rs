@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use crate::error::no_such_call;
 use crate::pump::{is_pipe, widen};
 use crate::signals::wait;
 use crate::{Error, Result};
@@ -166,10 +167,23 @@ impl Input {
                 Ok(0) => break,
                 Ok(moved) => left -= moved,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if no_such_call(&error) => left -= self.read_away(left)?,
                 Err(error) => return Err(Error::on("standard input")(error)),
             }
         }
         Ok(())
+    }
+
+    /// Reads what was looked at already, where it cannot be let go of.
+    fn read_away(&self, most: usize) -> Result<usize> {
+        let mut nowhere = [0u8; 1 << 16];
+        let most = most.min(nowhere.len());
+        // SAFETY: the buffer is at least `most` long and lives through the call.
+        let read = unsafe { libc::read(self.fd, nowhere.as_mut_ptr().cast(), most) };
+        usize::try_from(read).or_else(|_| match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            error => Err(Error::on("standard input")(error)),
+        })
     }
 
     /// Moves up to `most` bytes from the pipe into a file inside the kernel.

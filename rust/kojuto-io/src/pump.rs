@@ -1,8 +1,8 @@
 //! Standard input to standard output at the rate of a [`Throttle`].
 //!
 //! From a pipe the bytes move by splice(2) inside the kernel: nothing is ever held here, so
-//! nothing can be lost here. Where splice is refused (a file opened for appending, a terminal)
-//! they are read and written, and what was read is written before the job ends.
+//! nothing can be lost here. Where splice is refused (a file opened for appending, a terminal,
+//! a sandbox) they are read and written, and what was read is written before the job ends.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use kojuto_core::token_bucket::Grant;
 
+use crate::error::no_such_call;
 use crate::signals::{Signals, wait};
 use crate::throttle::Throttle;
 use crate::{Error, Result};
@@ -229,7 +230,7 @@ impl<'a> Pump<'a> {
                 let [input] = wait(None, [(self.input, libc::POLLIN)], Some(Duration::ZERO))?;
                 Ok(if input { Moved::NeedOutput } else { Moved::NeedInput })
             }
-            Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) => Ok(Moved::Refused),
+            _ if no_such_call(&error) => Ok(Moved::Refused),
             // A pipe that is open for reading is not at fault.
             _ => Err(Error::on("standard output")(error)),
         }

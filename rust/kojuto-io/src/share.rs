@@ -204,10 +204,7 @@ fn flock(file: &File, kind: i32) -> io::Result<()> {
 /// Twenty characters that no other member has, in the alphabet of the Go program's names.
 fn unique() -> io::Result<String> {
     let mut random = [0u8; 20];
-    // SAFETY: the buffer is local and as long as stated; so few bytes always come whole.
-    if unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    crate::random::fill(&mut random)?;
     Ok(random
         .iter()
         .map(|byte| char::from(b"0123456789abcdefghijklmnopqrstuv"[usize::from(byte % 32)]))

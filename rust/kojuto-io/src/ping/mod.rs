@@ -331,11 +331,7 @@ fn realtime_ns() -> i64 {
 
 fn random() -> Result<u64> {
     let mut bytes = [0u8; 8];
-    // SAFETY: the buffer has the length told.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if got != 8 {
-        return Err(Error::on("getrandom")(io::Error::last_os_error()));
-    }
+    crate::random::fill(&mut bytes).map_err(Error::on("getrandom"))?;
     Ok(u64::from_be_bytes(bytes))
 }
 

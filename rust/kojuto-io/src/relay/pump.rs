@@ -6,6 +6,8 @@
 
 use std::io;
 
+use crate::error::no_such_call;
+
 use super::endpoint::Side;
 use super::near;
 use super::pipes::{PIPE_BYTES, Pipe, Pipes};
@@ -328,6 +330,10 @@ impl Pump {
                 return Ok(());
             }
             Ok(count) => count,
+            Err(error) if no_such_call(&error) => {
+                self.splicing = false; // copying serves too
+                return Ok(());
+            }
             Err(error) => return self.source_refused(error, from),
         };
         from.end.spliced_out(count);

@@ -393,18 +393,6 @@ pub(super) fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<us
     check(unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL) })
 }
 
-/// Fills `bytes` with what nobody can foresee (getrandom(2)).
-pub(super) fn unpredictable(bytes: &mut [u8]) {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let rest = &mut bytes[filled..];
-        // SAFETY: `rest` is writable for its length.
-        let count = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
-        // Up to 256 bytes never fail once the system has started; EINTR comes before them.
-        filled += usize::try_from(count).unwrap_or(0);
-    }
-}
-
 /// The address of a socket's peer.
 pub(super) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
     // SAFETY: an all-zero sockaddr_storage is valid.

@@ -46,7 +46,7 @@ thread_local! {
 fn new_key() -> Key {
     KEYS.with_borrow_mut(|keys| {
         if keys.used == keys.bytes.len() {
-            sys::unpredictable(&mut keys.bytes);
+            crate::random::fill(&mut keys.bytes).expect("getrandom or /dev/urandom");
             keys.used = 0;
         }
         let key = std::array::from_fn(|i| keys.bytes[keys.used + i]);

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use super::{CHUNK_BYTES, LINE_PATIENCE, RETRY, Rotator, Sink, Step, memchr, memrchr};
+use crate::error::no_such_call;
 use crate::log_input::Seen;
 use crate::signals::wait;
 use crate::{Error, Result};
@@ -63,7 +64,7 @@ impl Rotator<'_> {
             Err(error) => match error.raw_os_error() {
                 Some(libc::EAGAIN) => return Ok(Step::NeedInput),
                 Some(libc::EINTR) => return Ok(Step::Worked),
-                Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) => {
+                _ if no_such_call(&error) => {
                     self.splices = false;
                     self.input.stop_peeking();
                     self.mark();
