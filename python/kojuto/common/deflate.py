@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from errno import EAGAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +46,14 @@ class Loop:
             if self._loop is None:
                 from threading import Thread
 
-                self._loop = asyncio.new_event_loop()
-                Thread(target=self._loop.run_forever, name=self._name, daemon=True).start()
+                loop = asyncio.new_event_loop()
+                try:
+                    Thread(target=loop.run_forever, name=self._name, daemon=True).start()
+                except RuntimeError:
+                    loop.close()
+                    work.close()
+                    raise OSError(EAGAIN, "no thread to be had") from None
+                self._loop = loop
             task = asyncio.run_coroutine_threadsafe(work, self._loop)
             self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -114,9 +114,13 @@ def serve(sock: socket.socket, collect: Callable[[], list[Family]]) -> None:
 
         def process_request(self, request: object, client_address: object) -> None:
             if busy.acquire(blocking=False):
-                super().process_request(request, client_address)  # type: ignore[arg-type]
-            else:
-                self.shutdown_request(request)  # type: ignore[arg-type]
+                try:
+                    super().process_request(request, client_address)  # type: ignore[arg-type]
+                except RuntimeError:  # the system gives no thread; the next scrape may have one
+                    busy.release()
+                else:
+                    return
+            self.shutdown_request(request)  # type: ignore[arg-type]
 
         def process_request_thread(self, request: object, client_address: object) -> None:
             try:

@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod error;
 pub mod follow;
 pub mod http;
+pub mod last_words;
 pub mod log_dir;
 pub mod log_input;
 pub mod log_keep;

@@ -1,17 +1,79 @@
-//! Spreads the blocks of a log over several threads.
+//! Work on several threads, or on fewer where the system has none to give.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
 use crate::follow::LineSink;
+
+/// How often one who waits for threads asks whether to stop.
+const ASK_EVERY: Duration = Duration::from_millis(1);
+
+/// `work` on each item, side by side; one after the other where no thread can be started. The
+/// results come in the order of the items.
+pub fn each<T: Send, R: Send>(
+    items: Vec<T>,
+    cancel: &dyn Cancel,
+    work: impl Fn(T, &dyn Cancel) -> R + Sync,
+) -> Vec<R> {
+    let count = items.len();
+    let waiting = Mutex::new(items.into_iter().enumerate());
+    let done = Mutex::new(Vec::with_capacity(count));
+    let run = |cancel: &dyn Cancel| {
+        loop {
+            let Some((index, item)) = lock(&waiting).next() else { return };
+            let result = work(item, cancel);
+            lock(&done).push((index, result));
+        }
+    };
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let start = || thread::Builder::new().spawn_scoped(scope, || run(&Flag(&stop))).ok();
+        let wanted = if count > 1 { count } else { 0 };
+        let threads: Vec<_> = (0..wanted).map_while(|_| start()).collect();
+        if threads.is_empty() {
+            return run(cancel);
+        }
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            thread::sleep(ASK_EVERY);
+            if cancel.check().is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                resume_unwind(panic);
+            }
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|&(index, _)| index);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+struct Flag<'a>(&'a AtomicBool);
+
+impl Cancel for Flag<'_> {
+    fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Blocks that may wait for a free thread, for each thread.
 const QUEUED_BLOCKS: usize = 4;
 
-/// Runs `read` with a sink that spreads its blocks over `threads` copies of `sink`, and returns
-/// them once all blocks are done. With one thread `read` gets the sink itself.
+/// Runs `read` with a sink that spreads its blocks over `threads` copies of `sink`, or as many as
+/// the system has threads for, and returns them once all blocks are done. With one thread, or
+/// none, `read` gets the sink itself.
 ///
 /// The blocks reach each copy in the order of the log, but which copy gets which is left to
 /// chance, so the copies' results must not depend on it once they are merged.
@@ -29,9 +91,9 @@ pub fn spread<S: LineSink + Send + Clone, T>(
     let waiting = Mutex::new(waiting);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| {
+            .map_while(|_| {
                 let (mut sink, waiting, used) = (sink.clone(), &waiting, used.clone());
-                scope.spawn(move || {
+                let run = move || {
                     let mut panic = None;
                     while let Some(block) = next(waiting) {
                         // After a panic the blocks are still taken, so that the reader does not
@@ -46,10 +108,15 @@ pub fn spread<S: LineSink + Send + Clone, T>(
                         resume_unwind(panic);
                     }
                     sink
-                })
+                };
+                thread::Builder::new().spawn_scoped(scope, run).ok()
             })
             .collect();
         drop(used);
+        if workers.is_empty() {
+            let result = read(&mut sink);
+            return (result, vec![sink]);
+        }
         let mut queue = Queue { full, free };
         let result = read(&mut queue);
         drop(queue);
@@ -62,8 +129,7 @@ pub fn spread<S: LineSink + Send + Clone, T>(
 }
 
 fn next(waiting: &Mutex<Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
-    let waiting = waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    waiting.recv().ok()
+    lock(waiting).recv().ok()
 }
 
 struct Queue {
@@ -83,7 +149,37 @@ impl LineSink for Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Never;
     use crate::follow::CountingSink;
+
+    #[test]
+    fn results_come_in_the_order_of_the_items() {
+        for count in [0, 1, 2, 50] {
+            let items: Vec<u64> = (0..count).collect();
+            let slow_first = |item: u64, _: &dyn Cancel| {
+                thread::sleep(Duration::from_micros(50 * (count - item)));
+                item * 2
+            };
+            let expected: Vec<u64> = items.iter().map(|item| item * 2).collect();
+            assert_eq!(each(items, &Never, slow_first), expected);
+        }
+    }
+
+    #[test]
+    fn who_waits_may_stop_all() {
+        struct Impatient;
+        impl Cancel for Impatient {
+            fn check(&self) -> Result<()> {
+                Err(Error::Cancelled)
+            }
+        }
+        let until_told = |(), cancel: &dyn Cancel| {
+            while cancel.check().is_ok() {
+                thread::yield_now();
+            }
+        };
+        assert_eq!(each(vec![(); 3], &Impatient, until_told).len(), 3);
+    }
 
     #[test]
     fn every_block_is_counted_once_by_any_number_of_threads() {

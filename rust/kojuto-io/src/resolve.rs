@@ -4,6 +4,9 @@ use std::ffi::{CStr, CString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ptr;
 
+use crate::cancel::{Cancel, Never};
+use crate::parallel;
+
 /// Which addresses are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
@@ -35,14 +38,8 @@ pub fn resolve_all(names: &[String], want: Want) -> Vec<Result<SocketAddr, Strin
     if let [name] = names {
         return vec![resolve(name, want)];
     }
-    std::thread::scope(|scope| {
-        let running: Vec<_> =
-            names.iter().map(|name| scope.spawn(move || resolve(name, want))).collect();
-        running
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err("resolver failed".to_owned())))
-            .collect()
-    })
+    let look_up = |name: &String, _: &dyn Cancel| resolve(name, want);
+    parallel::each(names.iter().collect(), &Never, look_up)
 }
 
 fn lookup(name: &str, family: libc::c_int) -> Result<SocketAddr, String> {

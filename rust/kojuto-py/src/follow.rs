@@ -1,8 +1,6 @@
 //! Follows logs and scans what was added: the part that all log plugins share.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use kojuto_io::follow::{Follower, LineSink, Options, Report};
@@ -91,7 +89,9 @@ pub(crate) fn follow_all<S: Scan>(
             }
         }
         let mut read = if side_by_side {
-            read_side_by_side(opened, options, cancel)
+            parallel::each(opened, cancel, |(follower, scan), cancel| {
+                read(follower?, options, scan, cancel)
+            })
         } else {
             let read_one = |(follower, scan)| read(follower?, options, scan, cancel);
             opened.into_iter().map(read_one).collect()
@@ -140,42 +140,4 @@ fn read<S: Scan>(
         scan
     });
     Ok((follower, merged.expect("spread returns at least one sink"), report?))
-}
-
-fn read_side_by_side<S: Scan>(
-    opened: Vec<(Result<Follower, Error>, S)>,
-    options: &FollowOptions,
-    cancel: &dyn Cancel,
-) -> Vec<Read<S>> {
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let workers: Vec<_> = opened
-            .into_iter()
-            .map(|(follower, scan)| {
-                let stop = &stop;
-                scope.spawn(move || read(follower?, options, scan, &Flag(stop)))
-            })
-            .collect();
-        while workers.iter().any(|worker| !worker.is_finished()) {
-            thread::sleep(Duration::from_millis(1));
-            if cancel.check().is_err() {
-                stop.store(true, Ordering::Relaxed);
-            }
-        }
-        workers
-            .into_iter()
-            .map(|worker| match worker.join() {
-                Ok(read) => read,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
-    })
-}
-
-struct Flag<'a>(&'a AtomicBool);
-
-impl Cancel for Flag<'_> {
-    fn check(&self) -> kojuto_io::Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
-    }
 }

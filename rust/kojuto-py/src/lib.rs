@@ -6,6 +6,7 @@ mod follow;
 mod http;
 mod incr_rate;
 mod job;
+mod last_words;
 mod membership;
 mod numbers;
 mod ping;
@@ -22,6 +23,7 @@ use pyo3::prelude::*;
 /// The Rust core of kojuto.
 #[pymodule(gil_used = false)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    last_words::prepare(module.py())?;
     module.add("CORE_VERSION", kojuto_core::VERSION)?;
     access::register(module)?;
     http::register(module)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kojuto_core::balance::Balance;
 use kojuto_io::Error;
@@ -14,7 +14,7 @@ use kojuto_io::relay::{
     self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Listener, Options,
     Party, Pool, Remote, Stream, Tap,
 };
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -41,7 +41,7 @@ impl LogWriter {
     #[pyo3(signature = (*, verbose = false))]
     fn new(verbose: bool) -> PyResult<Self> {
         let (log, thread) = relay::Log::start(2, verbose)
-            .map_err(|error| PyOSError::new_err(format!("starting the log: {error}")))?;
+            .map_err(|error| to_py(Error::on("starting the log")(error)))?;
         Ok(LogWriter { log, thread: Mutex::new(Some(thread)) })
     }
 
@@ -53,10 +53,19 @@ impl LogWriter {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             self.log.close();
-            py.detach(|| {
-                let _ = thread.join();
-            });
+            py.detach(|| join_soon(&thread));
         }
+    }
+}
+
+/// How long the end of a process waits for somebody who should read its log or its capture.
+const READER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Waits for a thread that writes its last; one that stands still ends with the process.
+fn join_soon(thread: &JoinHandle<()>) {
+    let deadline = Instant::now() + READER_PATIENCE;
+    while !thread.is_finished() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -88,9 +97,7 @@ impl Dump {
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
             self.dump.close();
-            py.detach(|| {
-                let _ = thread.join();
-            });
+            py.detach(|| join_soon(&thread));
         }
     }
 }
