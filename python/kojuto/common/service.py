@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = 130
+TOKENS = (
+    "cryptography.hazmat.backends.openssl.backend",
+    "cryptography.hazmat.bindings.openssl.binding",
+    "cryptography.x509",
+    "jwt.algorithms",
+    "jwt.api_jws",
+)
+"""What `kojuto.common.jwt` and `kojuto.common.jwks` use, for `bring`."""
 WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
@@ -38,6 +46,18 @@ def hold_signals() -> None:
     from then on SIGTERM must not end the process on the spot.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+
+
+def bring(*modules: str) -> None:
+    """Import what is used later only: a server that says it is ready depends on no file any more.
+
+    Packages are replaced under running servers (``pip install -U``), and a broken one is to stop
+    the start, not a request.
+    """
+    from importlib import import_module
+
+    for module in modules:
+        import_module(module)
 
 
 def raise_descriptor_limit() -> None:

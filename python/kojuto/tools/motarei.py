@@ -282,6 +282,7 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto.common.containers import Finder
     from kojuto.common.logs import Logger
 
+    service.bring("docker", "docker.utils", "requests.exceptions")
     metrics = relay.open_metrics(values)
     inherited = listen.inherited()
     log = Logger()

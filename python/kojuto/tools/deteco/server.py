@@ -91,6 +91,7 @@ def run(values: Values) -> int:
 def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
     from kojuto._native import HttpServer
 
+    service.bring(*service.TOKENS)
     metrics = listen.bind(*values.metrics_listen) if values.metrics_listen else None
     sockets = listen.sockets(values.listen)
     service.hold_signals()

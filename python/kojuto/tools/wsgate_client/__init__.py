@@ -142,6 +142,17 @@ FORBIDDEN = {"connection", "upgrade", "content-length", "transfer-encoding"}
 MAX_HEADER_FILE_BYTES = 1 << 16
 
 
+LATER = (
+    "cryptography.x509",
+    "kojuto.tools.wsgate_client.compressed",
+    "kojuto.tools.wsgate_client.proxies",
+    "websockets.client",
+    "websockets.extensions.permessage_deflate",
+    "websockets.uri",
+)
+"""Used at the first connection only; see `service.bring`."""
+
+
 def read_headers(texts: Sequence[str]) -> list[tuple[str, str]]:
     """The headers of ``--headers``.
 
@@ -245,6 +256,7 @@ def _work(values: Values, positional: list[str]) -> int:
     from kojuto.common.hide import hide_argument
     from kojuto.common.logs import Logger, silence_libraries
 
+    service.bring(*LATER, *(service.TOKENS if values.private_key else ()))
     if positional and (len(positional) != 2 or positional[0] != "stdio"):
         raise UsageError(f"{' '.join(positional)}: not 'stdio URL'")
     if bool(positional) == bool(values.map):

@@ -129,6 +129,13 @@ Examples:
 """,
 )
 
+LATER = (
+    "kojuto.tools.wsgate_server.gate",
+    "websockets.extensions.permessage_deflate",
+    "websockets.server",
+)
+"""Used at the first request only; see `service.bring`."""
+
 
 def _name(text: str) -> str:
     if not text or "/" in text:
@@ -173,6 +180,7 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto.common.logs import Logger, silence_libraries
     from kojuto.tools.wsgate_server.gate import Gate
 
+    service.bring(*LATER, *service.TOKENS)
     if "iap_keys" in values.given and not values.iap_audience:
         raise UsageError("--iap-keys has no meaning without --iap-audience")
     targets = read_map(values.map)
