@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -338,3 +339,51 @@ def test_a_resized_terminal_is_filled_anew(terminal: Terminal, server: Server) -
                 assert time.monotonic() < deadline, lines
                 time.sleep(0.05)
             terminal.shows("USER")
+
+
+def test_a_terminal_without_kanji_shows_the_statement_all_the_same(
+    server: Server, tmp_path: Path
+) -> None:
+    """A Latin-1 locale took the first emoji for an error, and the alternate screen stayed."""
+    options = ["--mysql-socket", server.socket, "--mysql-user", "root", "--refresh", "0.3"]
+    command = ["env", "PYTHONIOENCODING=latin-1:strict", script("myps"), "top", *options]
+    terminal = Terminal(tmp_path / "t", command)
+    try:
+        with threads(server, ("SELECT SLEEP(600), '日本 🙂'", {"user": "app1"})):
+            terminal.shows("SLEEP(600)")
+            terminal.shows("\\u65e5")
+        terminal.press("q")
+        terminal.shows("status=0")
+        assert terminal.tmux("display", "-p", "#{alternate_on} #{cursor_flag}") == "0 1\n"
+    finally:
+        terminal.close()
+
+
+def test_whatever_happens_the_terminal_is_as_before(tmp_path: Path) -> None:
+    """The screen that cannot even be left by those who entered it."""
+    program = tmp_path / "top.py"
+    program.write_text(
+        """
+import sys
+from kojuto.common import cli
+from kojuto.tools.myps import top
+
+class Broken:
+    def __init__(self, values): pass
+    def close(self): pass
+    def run(self, console):
+        sys.stdout.write("\\x1b[?1049h\\x1b[?25l")
+        sys.stdout.flush()
+        raise RuntimeError("broken")
+
+top._Screen = Broken
+command = cli.Command("myps top", "x", [])
+sys.exit(cli.run(command, lambda values, _: top.top(values), []))
+"""
+    )
+    terminal = Terminal(tmp_path / "t", [sys.executable, str(program)])
+    try:
+        terminal.shows("status=1")
+        assert terminal.tmux("display", "-p", "#{alternate_on} #{cursor_flag}") == "0 1\n"
+    finally:
+        terminal.close()

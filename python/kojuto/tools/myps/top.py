@@ -45,6 +45,7 @@ KEYS = {
 }  # fmt: skip
 HELP = "t u d c s n sort  r reverse  / filter  a all  ↑↓ choose  K statement  X connection  q quit"
 SLOW_S, VERY_SLOW_S = 10, 60
+LEAVE = b"\x1b[?1049l\x1b[?25h"
 FRAME_LINES = 4  # the two lines above the table, its head, and the line below
 
 
@@ -360,6 +361,17 @@ class _Screen:
                         following = 0.0
 
 
+@contextmanager
+def _left_as_found() -> Iterator[None]:
+    """Leave the alternate screen, with the cursor on, even where `Live` could not."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            os.write(1, LEAVE)
+        raise
+
+
 def top(values: Values) -> int:
     """Show the live view.
 
@@ -371,7 +383,7 @@ def top(values: Values) -> int:
     screen = _Screen(values)
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        with _keys_at_once(0):
+        with _keys_at_once(0), _left_as_found():
             screen.run(Console())
     except _Terminated:
         return cli.DONE
