@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from errno import EBADF
 
 from kojuto.common import streams
 from kojuto.errors import KojutoError, UsageError
@@ -457,6 +456,8 @@ def must_be_open(descriptor: int, name: str) -> None:
         KojutoError: it was.
     """
     if descriptor in streams.closed:
+        from errno import EBADF
+
         raise KojutoError(f"{name}: {os.strerror(EBADF)}", "it must be open")
 
 
