@@ -109,7 +109,7 @@ INTERPRETERS_OWN = (
 def test_little_memory_is_one_line(name: str, jobs: Jobs) -> None:
     """From an address space in which nothing starts to one in which all is well."""
     ours = served = 0
-    for size in (16, 20, 24, 28, 32, 40, 48, 64, 96, 160, 256, 400, 800):
+    for size in (16, 20, 24, 28, 32, 40, 48, 64, 96, 160, 256, 400, 4000):
         job = jobs.make(name)
         how: dict[str, Any] = {"preexec_fn": sandbox.little_memory(size * MIB)}
         if name in SERVERS:

@@ -405,8 +405,8 @@ def end(status: int) -> NoReturn:
         sys.exit(status)
     try:
         streams.finish(status)
-    except (OSError, ValueError) as error:
-        complain(os.path.basename(sys.argv[0]), f"error: standard output: {error}")
+    except OSError as error:
+        complain(os.path.basename(sys.argv[0]), f"error: standard output: {describe(error)}")
         status = status or FAILED
     os._exit(status)
 
