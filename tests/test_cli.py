@@ -16,10 +16,11 @@ COMMAND = Command(
     "Probes.",
     [
         Option("--key-prefix", metavar="NAME", help="a name"),
-        Option("-s", "--size", metavar="SIZE", read=units.size, default=5, help="a size"),
+        Option("-s", "--size", metavar="SIZE", read=units.size, default="5", help="a size"),
         Option("-q", "--quiet", help="a flag"),
         Option("-f", "--full", help="a flag"),
         Option("--tag", metavar="T", repeat=True, default=["x"], help="tags"),
+        Option("--note", metavar="TEXT", empty_ok=True, help="a note"),
         Option("--mode", metavar="MODE", bare="auto", choices=("auto", "on"), help="a mode"),
     ],
     positional="FILE",
@@ -33,8 +34,12 @@ COMMAND = Command(
         (["--key-prefix=a=b"], "key_prefix", "a=b"),
         (["-key-prefix", "a"], "key_prefix", "a"),
         (["-key_prefix=a"], "key_prefix", "a"),
-        (["--key-prefix", "--full"], "key_prefix", "--full"),
-        (["--key-prefix="], "key_prefix", ""),
+        (["--key-prefix=--full"], "key_prefix", "--full"),
+        (["--key-prefix", "-"], "key_prefix", "-"),
+        (["--key-prefix", "-5"], "key_prefix", "-5"),
+        (["--key-prefix", "---"], "key_prefix", "---"),
+        (["--note="], "note", ""),
+        (["--note", ""], "note", ""),
         (["-s", "2k"], "size", 2000),
         (["-s2k"], "size", 2000),
         (["-s=2k"], "size", 2000),
@@ -77,6 +82,26 @@ def test_arguments_that_are_no_options() -> None:
         (["-qz"], "-z: no such option", "'probe --help'"),
         (["--size", "much"], "--size much: no size (write 100M", "'probe --help'"),
         (["--size"], "--size needs a value: --size SIZE", "'probe --help'"),
+        (
+            ["--key-prefix", "--full"],
+            "expected argument for flag --key-prefix, but got option --full",
+            "write --key-prefix=--full if",
+        ),
+        (["--key-prefix", "-q"], "expected argument for flag --key-prefix, but got option -q", ""),
+        (["--key-prefix", ""], "--key-prefix has an empty value", "a variable that is not set?"),
+        (["--key-prefix="], "--key-prefix has an empty value", "a variable that is not set?"),
+        (["--mode="], "--mode has an empty value", ""),
+        (["\u2013quiet"], "\u2013quiet: has EN DASH (U+2013) where a hyphen", "write --quiet"),
+        (["\u2014size=5"], "\u2014size=5: has EM DASH (U+2014) where", "write --size=5"),
+        (
+            ["--key\u2010prefix=a"],
+            "--key\u2010prefix=a: has HYPHEN (U+2010)",
+            "write --key-prefix=a",
+        ),
+        (["\u2212q"], "\u2212q: has MINUS SIGN (U+2212) where", "write -q"),
+        (["--key-prefix", "\u2013size"], "\u2013size: has EN DASH", "write --size"),
+        (["--size", "1e30"], "--size 1e30: no size", ""),
+        (["--size", "9" * 400], "--size " + "9" * 100, ""),
         (["--mode=off"], "--mode off: not one of auto, on", "'probe --help'"),
         (["--full=perhaps"], "--full=perhaps: a flag takes true or false", ""),
     ],
@@ -194,11 +219,62 @@ def test_no_sizes(text: str) -> None:
 
 def test_numbers_have_bounds() -> None:
     assert units.integer(1, 3)("3") == 3
-    assert units.number(0)("0.5") == 0.5
+    assert units.number(0, 9)("0.5") == 0.5
+    assert units.timed("1ms", "1h", zero=True)("0") == 0
+    assert units.timed("1ms", "1h")("1h") == 3600
+    assert units.sized("1K", "1GiB")("1GiB") == 1 << 30
     refused = [
-        (units.integer(1), "0"), (units.integer(), "1.5"), (units.number(0, 1), "2"),
-        (units.number(), "nan"), (units.number(), "inf"), (units.number(1), "x"),
-    ]  # fmt: skip
-    for read, text in refused:
-        with pytest.raises(ValueError, match=r"minimum|maximum|no "):
+        (units.integer(1, 3), "0", "below the minimum of 1 (1 to 3)"),
+        (units.integer(1, 3), "4", "above the maximum of 3 (1 to 3)"),
+        (units.integer(1, 3, "days"), "9" * 5000, "above the maximum of 3 days (1 days to 3 days)"),
+        (units.integer(0, 3), "1.5", "no whole number"),
+        (units.integer(0, 3), "\u0663", "no whole number"),
+        (units.number(0, 1), "2", "above the maximum of 1 (0 to 1)"),
+        (units.number(0, 1), "nan", "no finite number"),
+        (units.number(0, 1), "inf", "no finite number"),
+        (units.number(0, 1), "x", "no number"),
+        (units.timed("1ms", "1h"), "0", "below the minimum of 1ms (1ms to 1h)"),
+        (units.timed("1ms", "1h"), "999us", "below the minimum of 1ms (1ms to 1h)"),
+        (units.timed("1ms", "1h", zero=True), "1ns", "below the minimum of 1ms (0, or 1ms to 1h)"),
+        (units.timed("1ms", "1h"), "3600.1", "above the maximum of 1h (1ms to 1h)"),
+        (units.timed("1ms", "1h"), "9" * 400 + "h", "above the maximum of 1h (1ms to 1h)"),
+        (units.sized("1K", "1M"), "999", "below the minimum of 1K (1K to 1M)"),
+        (units.sized("1K", "1M"), "1000001", "above the maximum of 1M (1K to 1M)"),
+        (units.size, "1000001P", "above the maximum of 1EB"),
+    ]
+    for read, text, words in refused:
+        with pytest.raises(ValueError, match=r"minimum|maximum|no ") as caught:
             read(text)
+        assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    ("short", "name"),
+    [
+        ("axslog", "mackerel-plugin-axslog"),
+        ("log-incr-rate", "mackerel-plugin-log-incr-rate"),
+        ("postfix-log", "mackerel-plugin-postfix-log"),
+        ("postfix_log", "mackerel-plugin-postfix-log"),
+        ("pinging", "mackerel-plugin-pinging"),
+        ("process-status", "mackerel-plugin-linux-process-status"),
+        ("sabo", "sabo"),
+    ],
+)
+def test_kojuto_knows_short_names(short: str, name: str) -> None:
+    assert run("kojuto", short, "--version").stdout.startswith(f"{name} ".encode())
+
+
+def test_a_short_name_that_is_nearly_one_is_guessed() -> None:
+    wrong = run("kojuto", "axlog")
+    assert wrong.returncode == 2
+    assert b"hint: did you mean axslog?" in wrong.stderr
+
+
+def test_a_word_too_much_is_a_warning_for_a_plugin_and_an_error_for_a_program() -> None:
+    plugin = run("kojuto", "process-status", "--pid", "1", "--key-prefix", "x", "left", "over")
+    assert plugin.returncode == 0
+    assert b"warning: left: unexpected argument, passed over" in plugin.stderr
+    assert b"process-status.fds_x.count" in plugin.stdout
+    program = run("ppdp", "--upstream", "127.0.0.1:1", "left")
+    assert program.returncode == 2
+    assert b"error: left: unexpected argument" in program.stderr

@@ -21,19 +21,27 @@ COMMAND = Command(
     positional="NAME …",
     usage="[NAME [argument …]]",
     stop_at_positional=True,
+    commands={"demo": "kojuto.demo:COMMAND"},
 )
 
 
 def _list() -> str:
-    width = max(map(len, commands.COMMANDS), default=0)
-    rows = [f"  {name:{width}}  {about}" for name, (_, about) in commands.COMMANDS.items()]
+    from kojuto.common.helptext import row, text_width, wrap
+
+    width = text_width()
+    left = max(map(len, commands.COMMANDS)) + 4
+    rows = [row(f"  {name}", about, width, left) for name, (_, about) in commands.COMMANDS.items()]
     return "\n".join(
         [
-            "Commands (each is installed under its own name too):",
+            wrap("Commands (each is installed under its own name too):", width),
             "",
             *rows,
             "",
-            "'kojuto NAME --help' shows how to use one; 'kojuto demo' shows axslog at work.",
+            wrap(
+                "'kojuto NAME --help' shows how to use one, where NAME may be short: axslog, "
+                "pinging, process-status. 'kojuto demo' shows axslog at work.",
+                width,
+            ),
         ]
     )
 
@@ -47,13 +55,12 @@ def _work(_: Values, arguments: list[str]) -> int:
         from kojuto import demo
 
         return demo.main(rest)
-    if name not in commands.COMMANDS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, [*commands.COMMANDS, "demo"], n=1)
-        hint = f"did you mean {near[0]}?" if near else "'kojuto' lists the commands"
+    found = commands.find(name)
+    if found is None:
+        near = commands.like(name)
+        hint = f"did you mean {near}?" if near else "'kojuto' lists the commands"
         raise UsageError(f"{name}: no such command", hint)
-    return commands.load(name)(rest)
+    return commands.load(found)(rest)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

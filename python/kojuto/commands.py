@@ -50,6 +50,29 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+PREFIXES = ("", "mackerel-plugin-", "mackerel-plugin-linux-")
+"""What may be left out of a name behind ``kojuto``."""
+
+
+def find(name: str) -> str | None:
+    """The command that is meant by `name`: its own name, the short one of a plugin, its module.
+
+    ``axslog`` and ``log_incr_rate`` are plugins; None when there is no such command.
+    """
+    dashed = name.replace("_", "-")
+    return next((prefix + dashed for prefix in PREFIXES if prefix + dashed in COMMANDS), None)
+
+
+def like(name: str) -> str | None:
+    """The name nearest to one that is none, as it would be typed; None when none is near."""
+    from difflib import get_close_matches
+
+    names = ["demo", *COMMANDS, *(full[len(p) :] for p in PREFIXES for full in COMMANDS
+                                  if p and full.startswith(p))]  # fmt: skip
+    near = get_close_matches(name.replace("_", "-"), names, n=1)
+    return near[0] if near else None
+
+
 def load(name: str) -> Callable[[Sequence[str] | None], int]:
     """Import the module of a command and return its ``main``.
 

@@ -32,7 +32,7 @@ COMMAND = Command(
             "--lines",
             metavar="N",
             read=units.integer(1000, 100_000_000),
-            default=1_000_000,
+            default="1000000",
             help="lines of the log that is written",
         ),
         Option("--logfile", metavar="FILE", help="take a copy of this log instead"),
@@ -43,8 +43,8 @@ COMMAND = Command(
             choices=("auto", "ltsv", "json", "combined"),
             help="its format: auto, ltsv, json or combined",
         ),
-        Option("--ptime-key", metavar="KEY", help="key of the time taken (default: found out)"),
-        Option("--status-key", metavar="KEY", help="key of the status (default: found out)"),
+        Option("--ptime-key", metavar="KEY", help="key of the time taken; found out when left out"),
+        Option("--status-key", metavar="KEY", help="key of the status; found out when left out"),
     ],
 )
 

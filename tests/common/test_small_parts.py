@@ -107,12 +107,12 @@ def test_sixteen_scrapes_are_answered_at_a_time_and_one_more_is_closed_at_once()
     ("read", "inside", "outside", "message"),
     [
         (percentile._percentiles, "50," * 999 + "50", "50," * 1000 + "50", "more than 1000 perc"),
-        (sabo.bandwidth, "1000", "999", "below the minimum of 1000 bytes a second"),
+        (sabo.bandwidth, "1000", "999", "below the minimum of 1K bytes a second"),
         (
             sabo.bandwidth,
             "1000T",
             "1000000000000001",
-            "above the maximum of 1000000000000000 bytes",
+            "above the maximum of 1P bytes",
         ),
     ],
 )

@@ -61,7 +61,7 @@ def copy(a: socket.socket, b: socket.socket) -> None:
         (["--consul-api-endpoint", "http://h?a"], "--consul-api-endpoint http://h?a: an endpoint"),
         (["--port", "70000"], "--port 70000: above the maximum"),
         (["--timeout", "soon"], "--timeout soon: no duration"),
-        (["--wait", "11m"], "--wait 11m: from 1s to 10m"),
+        (["--wait", "11m"], "--wait 11m: above the maximum of 10m (1s to 10m)"),
         (["--address", "lan"], "--address lan: not one of any, node, service, tagged:NAME"),
         (["--service", "a.b"], "--service a.b: no name of a service"),
         (["--trusted-proxies", "10.0.0.1/8"], "--trusted-proxies 10.0.0.1/8: "),

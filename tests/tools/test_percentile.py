@@ -128,7 +128,9 @@ def test_one_sample_and_a_low_percentile_gives_it_where_the_original_crashed() -
     ) | {"count": 1}
 
 
-@pytest.mark.parametrize("wanted", ["101", "-1", "x", "", "99,,1", "nan", "inf", "1_0", "100.0001"])
+@pytest.mark.parametrize(
+    "wanted", ["101", "-1", "x", " ", "99,,1", "nan", "inf", "1_0", "100.0001"]
+)
 def test_a_percentile_out_of_range_is_a_usage_error(wanted: str) -> None:
     done = run("percentile", f"--percentile-set={wanted}", stdin=SAMPLE)
     assert (done.returncode, done.stdout) == (2, b"")

@@ -380,7 +380,6 @@ def test_threads_give_the_same_figures(
         (["--program", "a b"], "--program a b"),
         (["--max-groups", "0"], "--max-groups 0"),
         (["--output", "xml"], "--output xml"),
-        (["surplus"], "surplus"),
     ],
 )
 def test_wrong_values_are_named(workdir: Path, arguments: list[str], named: str) -> None:

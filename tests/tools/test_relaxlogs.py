@@ -578,7 +578,7 @@ def test_sigint_can_be_left_to_the_producer(logs: Path) -> None:
     ("options", "words"),
     [
         (["--mode", "0444"], "--mode 0444: no file mode its owner may write"),
-        (["--buffer", "1K"], "--buffer 1K: below the minimum of 65536 bytes"),
+        (["--buffer", "1K"], "--buffer 1K: below the minimum of 64KiB"),
         (["--rotation-time", "0"], "--rotation-time 0: below the minimum of 1"),
         (["--on-full", "panic"], "--on-full panic: not one of block, drop-oldest, drop-new"),
         (["--on-full", "block", "--drop-when-full"], "contradict each other"),

@@ -291,11 +291,11 @@ def test_an_unusable_work_directory_is_a_clear_error(kind: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--max-bandwidth", "999", "below the minimum of 1000 bytes a second"),
+        ("--max-bandwidth", "999", "below the minimum of 1K bytes a second"),
         ("--max-bandwidth", "fast", "no size"),
-        ("--max-bandwidth", "2000T", "above the maximum of 1000000000000000 bytes a second"),
+        ("--max-bandwidth", "2000T", "above the maximum of 1P bytes a second"),
         ("--burst", "9e9", "no size"),
-        ("--burst", "2E", "above the maximum of 1000000000000000000 bytes"),
+        ("--burst", "2E", "above the maximum of 1EB"),
         ("--weight", "0", "below the minimum of 1"),
         ("--stats-interval", "soon", "no duration"),
     ],

@@ -15,7 +15,7 @@ from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn
 
 DONE = 0
@@ -23,27 +23,35 @@ FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 
+DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+"""What stands for a hyphen in text that was made to look well: hyphens, dashes, minus signs."""
+SHOWN = 300
+"""Characters of a value that a message shows."""
+
 
 class Option:
-    """One option of a command.
+    """One option of a command, as data: help, manual page and completion can be made from it.
 
     Args:
         names: as they are written, ``--key-prefix`` or ``-v``; the first long one names the value.
-        help: one line for ``--help``.
+        help: one line for ``--help``; it never tells the default, which is data.
         read: turns the text into the value; raises `ValueError` with what was expected.
-        default: the value when the option is not given (a list for `repeat`).
+        default: what the user would have to type to get what holds when the option is not given,
+            ``64MiB`` (a list of such for `repeat`); it goes through `read` too.
         metavar: how the value is called in the help; None makes it a flag.
         required: refuse to run without it.
         repeat: may be given several times, the values are collected in a list.
         choices: the only values allowed.
-        bare: the value of the option when it is written without ``=VALUE``; such an option never
-            takes the next argument.
+        bare: what an option that is written without ``=VALUE`` means, as it would be typed; such
+            an option never takes the next argument.
         group: the heading under which ``--help`` lists it.
+        empty_ok: whether an empty value has a meaning. Elsewhere it is refused: it comes from a
+            variable that is not set.
     """
 
     __slots__ = (
-        "bare", "choices", "default", "dest", "group", "help", "metavar", "names", "read",
-        "repeat", "required",
+        "bare", "choices", "default", "dest", "empty_ok", "group", "help", "metavar", "names",
+        "read", "repeat", "required",
     )  # fmt: skip
 
     def __init__(
@@ -51,18 +59,20 @@ class Option:
         *names: str,
         help: str,  # noqa: A002
         read: Callable[[str], Any] = str,
-        default: Any = None,
+        default: str | Sequence[str] | None = None,
         metavar: str | None = None,
         required: bool = False,
         repeat: bool = False,
         choices: Sequence[str] | None = None,
-        bare: Any = None,
+        bare: str | None = None,
         group: str | None = None,
+        empty_ok: bool = False,
     ) -> None:
         self.names = names
         self.help = help
         self.read = read
-        self.default: Any = False if metavar is None and default is None else default
+        self.default = default
+        self.empty_ok = empty_ok
         self.metavar = metavar
         self.required = required
         self.repeat = repeat
@@ -76,6 +86,14 @@ class Option:
     def title(self) -> str:
         """The name to use in messages."""
         return next((name for name in self.names if name.startswith("--")), self.names[0])
+
+    def absent(self) -> Any:
+        """The value when the option is not given: the default, read as if it had been typed."""
+        if self.metavar is None:
+            return False
+        if self.repeat:
+            return [self.read(text) for text in self.default or ()]
+        return self.read(self.default) if isinstance(self.default, str) else None
 
 
 class Values:
@@ -101,6 +119,9 @@ class Command:
         epilog: examples and notes, printed below the options as they are.
         stop_at_positional: everything from the first positional argument on is left alone (for
             commands that run another one).
+        passes_over: arguments that are no options and have no meaning are a warning only: a
+            line of an agent's configuration with a word too much still yields its metrics.
+        commands: the commands of the command, each with the ``MODULE:NAME`` of its `Command`.
     """
 
     def __init__(
@@ -113,6 +134,8 @@ class Command:
         usage: str | None = None,
         epilog: str = "",
         stop_at_positional: bool = False,
+        passes_over: bool = False,
+        commands: Mapping[str, str] | None = None,
     ) -> None:
         self.prog = prog
         self.summary = summary
@@ -128,6 +151,8 @@ class Command:
         self.usage = usage
         self.epilog = epilog
         self.stop_at_positional = stop_at_positional
+        self.passes_over = passes_over
+        self.commands = commands or {}
         self._long: dict[str, Option] = {}
         self._short: dict[str, Option] = {}
         for option in self.options:
@@ -152,11 +177,7 @@ class Command:
             UsageError: an option or value is wrong; the message names it.
             SystemExit: ``--help`` or ``--version`` was printed (status 0).
         """
-        values: dict[str, Any] = {
-            option.dest: [*(option.default or ())] if option.repeat else option.default
-            for option in self.options
-        }
-        given: set[str] = set()
+        values: dict[str, Any] = {}
         positional: list[str] = []
         rest = list(argv)
         while rest:
@@ -164,21 +185,31 @@ class Command:
             if token == "--":
                 positional += rest
                 break
-            number = _is_number(token) and token[1] not in self._short
-            if token == "-" or not token.startswith("-") or number:
+            if not self._is_option(token):
+                self._look_for_dashes(token, certain=self.positional is None)
                 positional.append(token)
                 if self.stop_at_positional:
                     positional += rest
                     break
                 continue
             for option, text in self._resolve(token, rest):
-                self._store(values, given, option, text)
-        if values["help"]:
+                self._store(values, option, text)
+        if values.get("help"):
             self._show(self.help())
-        if values["version"]:
+        if values.get("version"):
             self._show(version_line(self.prog))
+        given = {*values}
         self._check(given, positional)
+        for option in self.options:
+            if option.dest not in given:
+                values[option.dest] = option.absent()
         return Values(given, **values), positional
+
+    def _is_option(self, token: str) -> bool:
+        """Whether it is an option, and no ``-`` alone, negative number or other argument."""
+        if not token.startswith("-") or token == "-":
+            return False
+        return not _is_number(token) or token[1] in self._short
 
     def _resolve(self, token: str, rest: list[str]) -> list[tuple[Option, str | None]]:
         """Find the option or options of one token; takes the value from `rest` where needed."""
@@ -189,7 +220,7 @@ class Command:
         if option is None and not name.startswith("--"):
             return self._resolve_short(token, rest)
         if option is None:
-            self._unknown(name)
+            self._unknown(token)
         return [(option, self._value(option, name, text, rest))]
 
     def _resolve_short(self, token: str, rest: list[str]) -> list[tuple[Option, str | None]]:
@@ -216,33 +247,43 @@ class Command:
             return text
         if not rest:
             raise UsageError(f"{name} needs a value: {name} {option.metavar}", self._see_help())
+        # go-flags' rule and words (argumentIsOption in its optstyle_other.go).
+        if self._is_option(rest[0]) and not rest[0].startswith("---"):
+            raise UsageError(
+                f"expected argument for flag {name}, but got option {_shown(rest[0])}",
+                f"write {name}={_shown(rest[0])} if that is its value",
+            )
+        self._look_for_dashes(rest[0])
         return rest.pop(0)
 
-    def _store(
-        self, values: dict[str, Any], given: set[str], option: Option, text: str | None
-    ) -> None:
-        first = option.dest not in given
-        given.add(option.dest)
+    def _store(self, values: dict[str, Any], option: Option, text: str | None) -> None:
         if option.metavar is None:
             values[option.dest] = _read_flag(option, text)
             return
-        if text is None:
-            value = option.bare
-        elif option.choices is not None and text not in option.choices:
-            raise UsageError(
-                f"{option.title} {text}: not one of {', '.join(option.choices)}", self._see_help()
-            )
-        else:
-            try:
-                value = option.read(text)
-            except ValueError as error:
-                raise UsageError(f"{option.title} {text}: {error}", self._see_help()) from None
+        value = self._read(option, (option.bare or "") if text is None else text)
         if option.repeat:
-            if first:
-                values[option.dest] = []
-            values[option.dest].append(value)
+            values.setdefault(option.dest, []).append(value)
         else:
             values[option.dest] = value
+
+    def _read(self, option: Option, text: str) -> Any:
+        if not text and not option.empty_ok:
+            raise UsageError(
+                f"{option.title} has an empty value",
+                "a variable that is not set? Give it a value"
+                + ("" if option.required else ", or leave the option out"),
+            )
+        if option.choices is not None and text not in option.choices:
+            raise UsageError(
+                f"{option.title} {_shown(text)}: not one of {', '.join(option.choices)}",
+                self._see_help(),
+            )
+        try:
+            return option.read(text)
+        except ValueError as error:
+            raise UsageError(
+                f"{option.title} {_shown(text)}: {_shown(str(error))}", self._see_help()
+            ) from None
 
     def _check(self, given: set[str], positional: list[str]) -> None:
         missing = [o.title for o in self.options if o.required and o.dest not in given]
@@ -252,11 +293,46 @@ class Command:
                 self._see_help(),
             )
         if positional and self.positional is None:
-            raise UsageError(f"{positional[0]}: unexpected argument", self._see_help())
+            text = f"{_shown(positional[0])}: unexpected argument"
+            if not self.passes_over:
+                raise UsageError(text, self._see_help())
+            complain(self.prog, f"warning: {text}, passed over", self._see_help())
 
-    def _unknown(self, name: str) -> NoReturn:
+    def _look_for_dashes(self, token: str, *, certain: bool = False) -> None:
+        """Refuse an option whose hyphens a word processor or wiki has made dashes of.
+
+        Args:
+            token: what may be one.
+            certain: it can be nothing else; otherwise it must be the name of an option.
+
+        Raises:
+            UsageError: it is one.
+        """
+        if not token or (token[0] not in DASHES and token[0] != "-"):
+            return
+        name, equals, value = token.partition("=")
+        dash = next((character for character in name if character in DASHES), None)
+        if dash is None:
+            return
+        plain = name.translate(dict.fromkeys(map(ord, DASHES), "-")).lstrip("-")
+        known = plain.replace("_", "-") in self._long
+        if known or plain in self._short:
+            way = f"write {'--' if known else '-'}{_shown(plain + equals + value)}"
+        elif certain:
+            way = "options begin with the hyphen of the keyboard: -"
+        else:
+            return
+        from unicodedata import name as name_of
+
+        raise UsageError(
+            f"{_shown(token)}: has {name_of(dash)} (U+{ord(dash):04X}) where a hyphen belongs", way
+        )
+
+    def _unknown(self, token: str) -> NoReturn:
         from difflib import get_close_matches
 
+        self._look_for_dashes(token)
+        name = _shown(token.partition("=")[0] if token.startswith("--") else token)
         near = get_close_matches(name.lstrip("-").replace("_", "-"), self._long, n=1)
         hint = f"did you mean --{near[0]}?" if near else self._see_help()
         raise UsageError(f"{name}: no such option", hint)
@@ -271,52 +347,10 @@ class Command:
         raise SystemExit(DONE)
 
     def help(self) -> str:
-        """The text of ``--help``."""
-        from shutil import get_terminal_size
-        from textwrap import fill
+        """The text of ``--help``, as wide as the terminal."""
+        from kojuto.common.helptext import help_text
 
-        width = min(get_terminal_size().columns, 100) - 2
-        usage = self.usage
-        if usage is None:
-            required = [f"{o.title} {o.metavar}" for o in self.options if o.required]
-            usage = " ".join(
-                [*required, "[options]", *([self.positional] if self.positional else [])]
-            )
-        lines = [f"Usage: {self.prog} {usage}", "", fill(self.summary, width)]
-        group: str | None = ""
-        for option in self.options:
-            heading = option.group if option.dest not in ("help", "version") else None
-            if heading != group:
-                lines += ["", f"{heading or 'Options'}:"]
-                group = heading
-            lines.append(_option_help(option, width))
-        if self.epilog:
-            lines += ["", self.epilog.strip("\n")]
-        return "\n".join(lines)
-
-
-def _option_help(option: Option, width: int) -> str:
-    from textwrap import fill
-
-    left = ", ".join(option.names)
-    if not option.names[0].startswith("-") or option.names[0].startswith("--"):
-        left = "    " + left
-    if option.metavar is not None:
-        left += f"[={option.metavar}]" if option.bare is not None else f" {option.metavar}"
-    text = option.help
-    if option.choices and not any(choice in text for choice in option.choices):
-        text += f" ({', '.join(option.choices)})"
-    if option.repeat:
-        text += "; repeatable"
-    default = option.default
-    if option.metavar is not None and default not in (None, "", []):
-        shown = ", ".join(default) if isinstance(default, list) else default
-        if isinstance(shown, float):
-            shown = f"{shown:g}" if shown >= 1e-3 or not shown else f"{shown * 1e6:g}us"
-        text += f" (default: {shown})"
-    body = fill(text, width, initial_indent=" " * 28, subsequent_indent=" " * 28)
-    head = "  " + left
-    return head.ljust(28) + body[28:] if len(head) < 27 else head + "\n" + body
+        return help_text(self)
 
 
 def _read_flag(option: Option, text: str | None) -> bool:
@@ -324,11 +358,17 @@ def _read_flag(option: Option, text: str | None) -> bool:
         return True
     if text.lower() in ("false", "0", "f", "no"):
         return False
-    raise UsageError(f"{option.title}={text}: a flag takes true or false")
+    raise UsageError(f"{option.title}={_shown(text)}: a flag takes true or false")
 
 
 def _is_number(token: str) -> bool:
-    return token[1:2].isdigit() or (token[1:2] == "." and token[2:3].isdigit())
+    first = token[2:3] if token[1:2] == "." else token[1:2]
+    return first.isascii() and first.isdigit()
+
+
+def _shown(text: str) -> str:
+    """`text` for a message: cut when it is very long."""
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
 def version_line(prog: str) -> str:

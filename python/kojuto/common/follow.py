@@ -20,9 +20,9 @@ OPTIONS = (
     Option(
         "--max-line-size",
         metavar="SIZE",
-        read=units.size,
-        default=64 << 20,
-        help="skip and count a longer line (default: 64MiB)",
+        read=units.sized("1B", "4GiB"),
+        default="64MiB",
+        help="skip and count a longer line",
         group="Following",
     ),
     Option(
@@ -36,7 +36,7 @@ OPTIONS = (
         "--threads",
         metavar="N",
         read=units.integer(1, 256),
-        default=1,
+        default="1",
         help="scan with so many threads",
         group="Following",
     ),

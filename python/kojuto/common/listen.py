@@ -30,7 +30,7 @@ def split_address(text: str, default_host: str = "") -> tuple[str, int]:
         raise ValueError("an IPv6 address needs brackets: [2001:db8::1]:3306")
     elif text.startswith("[") or (colon and not port):
         raise ValueError("no port (write HOST:PORT)")
-    if not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise ValueError("no port from 0 to 65535 (write HOST:PORT)")
     return host or default_host, int(port)
 

@@ -58,6 +58,18 @@ def say(text: str) -> None:
         pass  # nobody is left to tell
 
 
+def progress(line: str) -> None:
+    """Show how far it is in the last line of the terminal on standard error, cut to its width.
+
+    The line must be printable; what was shown before it is gone. An empty one leaves nothing.
+    """
+    try:
+        columns = os.get_terminal_size(2).columns
+    except OSError:
+        columns = 80
+    say(f"\r{line[: max(columns - 1, 1)]}\x1b[K")
+
+
 def _is_ready() -> bool:
     global _waited_s  # noqa: PLW0603 (one patience for all that a process has to say)
     from select import POLLOUT, poll

@@ -28,6 +28,9 @@ for _power, _letter in enumerate("kmgtpe", start=1):
     _SIZES[_letter + "i"] = _SIZES[_letter + "ib"] = 1024**_power
 _SIZES["b"] = 1
 
+LARGEST = 10**18
+"""1EB: what a size may be at most; sums of two still fit into 64 bits with a sign."""
+
 
 def _split(text: str) -> tuple[str, str, str]:
     """Cut ``1.5h30m`` into number, unit and rest."""
@@ -47,7 +50,7 @@ def duration(text: str) -> float:
         text: what the user wrote; the units are those of Go's ``time.ParseDuration`` and ``d``.
 
     Returns:
-        Seconds, not negative.
+        Seconds, not negative; infinite when no float can hold them.
 
     Raises:
         ValueError: it is no duration.
@@ -71,6 +74,39 @@ def duration(text: str) -> float:
     return total
 
 
+def timed(low: str, high: str, *, zero: bool = False) -> Callable[[str], float]:
+    """Make a reader of durations.
+
+    Args:
+        low: the least, as it is typed; the messages show it so.
+        high: the most, likewise.
+        zero: whether 0 is taken too, where it has a meaning of its own below `low`.
+    """
+
+    def read(text: str) -> float:
+        value = duration(text)
+        if not (zero and value == 0):
+            _check(value, duration(low), duration(high), low, high, zero=zero)
+        return value
+
+    return read
+
+
+def _bytes(text: str) -> float:
+    """Bytes, a whole number as long as it can be told exactly; infinite when no float holds it."""
+    digits, unit, rest = _split(text.strip().replace("_", ""))
+    scale = _SIZES.get(unit.strip().lower())
+    try:
+        value = float(digits)
+    except ValueError:
+        scale = None
+    if scale is None or rest:
+        raise ValueError("no size (write 100M, 32KB, 2GiB or plain bytes)")
+    if value * scale > LARGEST:
+        return value * scale
+    return int(digits) * scale if digits.isdigit() else round(value * scale)
+
+
 def size(text: str) -> int:
     """Bytes of ``100M``, ``32KB``, ``2GiB`` or a plain number.
 
@@ -81,67 +117,79 @@ def size(text: str) -> int:
         Bytes, not negative.
 
     Raises:
-        ValueError: it is no size.
+        ValueError: it is no size, or more than `LARGEST`.
     """
-    digits, unit, rest = _split(text.strip().replace("_", ""))
-    scale = _SIZES.get(unit.strip().lower())
-    try:
-        value = float(digits)
-    except ValueError:
-        scale = None
-    if scale is None or rest:
-        raise ValueError("no size (write 100M, 32KB, 2GiB or plain bytes)")
-    return int(digits) * scale if digits.isdigit() else round(value * scale)
+    value = _bytes(text)
+    if value > LARGEST:
+        raise ValueError("above the maximum of 1EB")
+    return int(value)
 
 
-def sized(low: int = 0, high: int = 10**18) -> Callable[[str], int]:
-    """Make a reader of sizes from `low` to `high` bytes, both included."""
+def sized(low: str = "0", high: str = "1EB", *, zero: bool = False) -> Callable[[str], int]:
+    """Make a reader of sizes; `low`, `high` and `zero` as those of `timed`."""
 
     def read(text: str) -> int:
-        value = size(text)
-        if value < low:
-            raise ValueError(f"below the minimum of {low} bytes")
-        if value > high:
-            raise ValueError(f"above the maximum of {high} bytes")
+        value = _bytes(text)
+        if not (zero and value == 0):
+            _check(value, size(low), size(high), low, high, zero=zero)
+        return int(value)
+
+    return read
+
+
+def integer(low: int, high: int, unit: str = "") -> Callable[[str], int]:
+    """Make a reader of whole numbers from `low` to `high`, both included.
+
+    Args:
+        low: the least.
+        high: the most.
+        unit: what is counted, for the messages: ms, minutes, days.
+    """
+
+    def read(text: str) -> int:
+        digits = text.strip().removeprefix("+")
+        below = digits.startswith("-")
+        digits = digits.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()):
+            raise ValueError("no whole number")
+        # Python reads no number of thousands of digits; the first 32 decide as well.
+        value = int(digits.lstrip("0")[:32] or "0")
+        value = -value if below else value
+        _check(value, low, high, _with(low, unit), _with(high, unit))
         return value
 
     return read
 
 
-def integer(low: int | None = None, high: int | None = None) -> Callable[[str], int]:
-    """Make a reader of whole numbers from `low` to `high`, both included."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise ValueError("no whole number") from None
-        if low is not None and value < low:
-            raise ValueError(f"below the minimum of {low}")
-        if high is not None and value > high:
-            raise ValueError(f"above the maximum of {high}")
-        return value
-
-    return read
-
-
-def number(low: float | None = None, high: float | None = None) -> Callable[[str], float]:
-    """Make a reader of finite numbers from `low` to `high`, both included."""
+def number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
+    """Make a reader of numbers from `low` to `high`, both included; `unit` as in `integer`."""
 
     def read(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             raise ValueError("no number") from None
-        if value - value != 0:  # NaN or infinite
+        if value - value != 0 or not text.isascii():  # NaN or infinite
             raise ValueError("no finite number")
-        if low is not None and value < low:
-            raise ValueError(f"below the minimum of {low:g}")
-        if high is not None and value > high:
-            raise ValueError(f"above the maximum of {high:g}")
+        _check(value, low, high, _with(f"{low:.15g}", unit), _with(f"{high:.15g}", unit))
         return value
 
     return read
+
+
+def _with(value: object, unit: str) -> str:
+    return f"{value} {unit}" if unit else f"{value}"
+
+
+def _check(
+    value: float, low: float, high: float, low_text: str, high_text: str, *, zero: bool = False
+) -> None:
+    """Refuse what is out of range, with the whole range in the sentence."""
+    which = "0, or " if zero else ""
+    if value < low:
+        raise ValueError(f"below the minimum of {low_text} ({which}{low_text} to {high_text})")
+    if value > high:
+        raise ValueError(f"above the maximum of {high_text} ({which}{low_text} to {high_text})")
 
 
 def format_size(count: float) -> str:

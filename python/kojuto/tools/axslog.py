@@ -36,7 +36,7 @@ def percentile_set(text: str) -> list[tuple[str, float]]:
             percent = float(label)
         except ValueError:
             percent = 0.0
-        if not 0 < percent <= 100:
+        if not 0 < percent <= 100 or not label.isascii():
             raise ValueError(f"{label!r} is no percentile (a number above 0 and up to 100)")
         # As the originals do: first a fraction of one, then times the count.
         wanted.append((label, percent / 100))
@@ -62,26 +62,27 @@ COMMAND = Command(
         Option(
             "--status-key",
             metavar="KEY",
-            default=["status"],
+            default=("status",),
             repeat=True,
             help="key of the status; the first listed that a line has wins",
         ),
-        Option("--filter", metavar="TEXT", default="", help="count only lines with this text"),
+        Option("--filter", metavar="TEXT", help="count only lines with this text"),
         Option("--invert-filter", help="count only lines without the text of --filter"),
         Option("--skip-until-json", help="skip to the first { of each line"),
         Option(
             "--max-read-size",
             metavar="SIZE",
-            read=units.size,
-            default=0,
-            help="skip to the end when more was added (default: 1GB for ltsv, else 500MB)",
+            read=units.sized("1B", zero=True),
+            help="skip to the end when more was added; 0, or left out: 1GB for ltsv and auto, "
+            "500MB for the others",
         ),
         metrics.OUTPUT,
         Option(
             "--percentiles",
             metavar="P,…",
             read=percentile_set,
-            help="latency percentiles to print (default: 99,95,90)",
+            default="99,95,90",
+            help="latency percentiles to print",
             group="Going further",
         ),
         Option(
@@ -94,7 +95,7 @@ COMMAND = Command(
             "--max-groups",
             metavar="N",
             read=units.integer(1, 10_000),
-            default=20,
+            default="20",
             help="values of --by to keep apart, the largest; the rest is pooled as 'other'",
             group="Going further",
         ),
@@ -122,6 +123,7 @@ COMMAND = Command(
         ),
         *follow.OPTIONS,
     ],
+    passes_over=True,
     epilog="""
 Examples:
   mackerel-plugin-axslog --logfile /var/log/nginx/access.log --key-prefix web
@@ -151,7 +153,7 @@ class AccessOptions:
         self.status_keys: list[str] = values.status_key
         self.by: str | None = values.by
         self.max_groups: int = values.max_groups
-        self.filter: str | None = values.filter or None
+        self.filter: str | None = values.filter
         self.invert_filter: bool = values.invert_filter
         self.skip_until_json: bool = values.skip_until_json
         self.time_scale = TIME_UNITS[values.time_unit]
@@ -303,7 +305,7 @@ def _pool(tallies: Sequence[AccessTally]) -> AccessTally:
 
 def collect(out: Metrics, values: Values, scans: Sequence[AccessScan], logs: int) -> None:
     """Add the metrics of the scanned logs to `out`."""
-    percentiles = values.percentiles or percentile_set("99,95,90")
+    percentiles = values.percentiles
     writer = Writer(out, values.key_prefix, percentiles)
 
     def write(parts: list[tuple[AccessTally, float | None]], end: str, **labels: str) -> None:
@@ -343,7 +345,7 @@ def _work(values: Values, _: list[str]) -> int:
         raise UsageError("--format regex needs --regex PATTERN")
     prefix = values.key_prefix
     if metrics.meta_requested():
-        wanted = values.percentiles or percentile_set("99,95,90")
+        wanted = values.percentiles
         metrics.print_meta(graphs(prefix, wanted, values.by is not None))
         return cli.DONE
     from os import getuid

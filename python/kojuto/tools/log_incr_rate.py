@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROG = "mackerel-plugin-log-incr-rate"
-MAX_READ_BYTES = 500_000_000
 
 COMMAND = Command(
     PROG,
@@ -32,13 +31,14 @@ COMMAND = Command(
         Option(
             "--max-read-size",
             metavar="SIZE",
-            read=units.size,
-            default=MAX_READ_BYTES,
-            help="skip to the end when more was added (default: 500MB)",
+            read=units.sized("1B"),
+            default="500MB",
+            help="skip to the end when more was added",
         ),
         metrics.OUTPUT,
         *follow.OPTIONS,
     ],
+    passes_over=True,
     epilog="""
 Example:
   mackerel-plugin-log-incr-rate --log-file error.log --base-log-file access.log --key-prefix web

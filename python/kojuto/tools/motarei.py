@@ -71,8 +71,8 @@ COMMAND = Command(
         Option(
             "--proxy-connect-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=60.0,
+            read=units.timed("1ms", "1h"),
+            default="60s",
             help="for each attempt to reach a container",
         ),
         Option(
@@ -85,8 +85,8 @@ COMMAND = Command(
         Option(
             "--drain-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=0.0,
+            read=units.timed("1ms", "365d", zero=True),
+            default="0",
             help="cut the connections to a container that was replaced so long ago; 0 for never",
         ),
         Option("--wait", help="keep waiting when there is no such container at the start"),

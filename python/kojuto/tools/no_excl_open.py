@@ -22,8 +22,8 @@ NOT_FOUND = 127
 
 def pattern(text: str) -> str:
     """A glob pattern as the shim compares it: absolute, without a colon."""
-    if not text or ":" in text:
-        raise ValueError("a pattern has no colon and is not empty")
+    if ":" in text:
+        raise ValueError("a pattern has no colon")
     return os.path.abspath(text)
 
 
@@ -44,6 +44,7 @@ COMMAND = Command(
     positional="COMMAND …",
     usage="[--only GLOB]… [--verbose] [--] COMMAND [argument …]",
     stop_at_positional=True,
+    commands={"doctor": "kojuto.tools.no_excl_open:DOCTOR"},
     epilog="""
 Directories that are world-writable and sticky (/tmp) are left alone; symbolic links are not
 followed. COMMAND's exit status is passed on; 126 and 127 when it cannot be run or found. Only
@@ -60,7 +61,7 @@ DOCTOR = Command(
     "and finds the .backup files in which logrotate strands lines without it.",
     [
         Option(
-            "--dir", metavar="DIR", repeat=True, default=["/var/log"],
+            "--dir", metavar="DIR", repeat=True, default=("/var/log",),
             help="look for orphaned .backup files below this directory",
         ),
     ],

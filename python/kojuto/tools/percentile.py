@@ -52,40 +52,34 @@ def _accuracy(text: str) -> float:
     return value
 
 
-def _name(text: str) -> str:
-    if not text:
-        raise ValueError("a key must not be empty")
-    return text
-
-
 COMMAND = Command(
     PROG,
     "Count, largest, average, smallest and percentiles of numbers, one a line, from the files or "
     "from standard input ('-'). Lines that are no number are skipped and counted on standard "
     "error. Files compressed with gzip are read as they are.",
     [
-        Option("--percentile-set", metavar="LIST", default="99,95,90,75", read=str,
+        Option("--percentile-set", metavar="LIST", default="99,95,90,75", read=_percentiles,
                help="the percentiles to show, 0 to 100, fractions such as 99.9 too"),
         Option("--output", metavar="FORM", default="text", choices=("text", "json", "prometheus"),
                help="how to print: text, json or prometheus"),
         Option("--plot", help="draw a histogram below the figures"),
         Option("--strict", help="fail at the first line that is no number and name it"),
-        Option("--key", metavar="KEY", read=_name, group="Fields",
+        Option("--key", metavar="KEY", group="Fields",
                help="read this field of LTSV or JSON lines instead of whole lines"),
-        Option("--by", metavar="KEY", read=_name, group="Fields",
+        Option("--by", metavar="KEY", group="Fields",
                help="one result for each value of this field, the most frequent first"),
         Option("--format", metavar="FORM", default="auto", choices=("auto", "ltsv", "json"),
                group="Fields", help="how the lines of --key are written: ltsv, json, or auto, by "
                "each file's first line"),
-        Option("--max-groups", metavar="N", default=1000, read=integer(1, 1_000_000),
+        Option("--max-groups", metavar="N", default="1000", read=integer(1, 1_000_000),
                group="Fields", help="keep so many groups apart; the rest is pooled as 'other'"),
-        Option("--sketch", metavar="FILE", read=_name, group="Many hosts",
+        Option("--sketch", metavar="FILE", group="Many hosts",
                help="keep a small sketch instead of all numbers and write it to FILE ('-': to "
                "standard output, without figures)"),
         Option("--merge", group="Many hosts",
                help="the FILEs are sketches: show the percentiles of all of them together"),
-        Option("--accuracy", metavar="PART", read=_accuracy, group="Many hosts",
-               help="relative error of a sketch's percentiles, 0.1% to 20% (default: 1%); count, "
+        Option("--accuracy", metavar="PART", default="1%", read=_accuracy, group="Many hosts",
+               help="relative error of a sketch's percentiles, 0.1% to 20%; count, "
                "max, avg and min are always exact"),
     ],
     positional="[FILE …]",
@@ -116,7 +110,7 @@ def _check(values: Values) -> None:
     elif values.by is None and "max_groups" in values.given:
         clash("--max-groups", "needs --by", "--by FIELD makes the groups")
     sketchy = values.merge or values.sketch is not None
-    if values.accuracy is not None and not sketchy:
+    if "accuracy" in values.given and not sketchy:
         clash("--accuracy", "needs --sketch", "without a sketch all figures are exact")
     if values.by is not None and sketchy:
         clash("--by", "cannot go with --sketch or --merge", "a sketch holds one group of numbers")
@@ -218,11 +212,11 @@ def _read_plain(numbers: Numbers, fd: int, title: str) -> None:
             line = f"{PROG}: {title}: {format_size(done)}"
             if size:
                 line += f" of {format_size(size)}, {min(100, 100 * done // size)} %"
-            streams.say(f"\r\x1b[K{cli.one_line(line)}, {monotonic() - start:.0f} s")
+            streams.progress(f"{cli.one_line(line)}, {monotonic() - start:.0f} s")
             shown = True
     finally:
         if shown:
-            streams.say("\r\x1b[K")
+            streams.progress("")
 
 
 def _stderr_is_terminal() -> bool:
@@ -381,11 +375,7 @@ def _prometheus(results: list[_Result], wanted: list[tuple[str, float]], by: str
 
 
 def _work(values: Values, names: list[str]) -> int:
-    try:
-        wanted = _percentiles(values.percentile_set)
-    except ValueError as error:
-        hint = f"'{PROG} --help' lists the options"
-        raise UsageError(f"--percentile-set {values.percentile_set}: {error}", hint) from None
+    wanted = values.percentile_set
     _check(values)
     if not names and os.isatty(0):
         streams.say(COMMAND.help() + "\n")
@@ -393,9 +383,7 @@ def _work(values: Values, names: list[str]) -> int:
     names = names or ["-"]
     from kojuto._native import Numbers
 
-    accuracy = values.accuracy
-    if values.sketch is not None and not values.merge:
-        accuracy = accuracy or 0.01
+    accuracy = values.accuracy if values.sketch is not None or "accuracy" in values.given else None
     numbers = Numbers(
         key=None if values.key is None else os.fsencode(values.key),
         by=None if values.by is None else os.fsencode(values.by),

@@ -50,11 +50,11 @@ COMMAND = Command(
     [
         Option("--host", metavar="HOST", read=_host, repeat=True, required=True,
                help="host or address to ping; HOST=PREFIX gives it a metric key of its own"),
-        Option("--timeout", metavar="MS", read=integer(1, 600_000), default=1000,
+        Option("--timeout", metavar="MS", read=integer(1, 600_000, "ms"), default="1000",
                help="how long to wait for a reply, milliseconds"),
-        Option("--interval", metavar="MS", read=integer(0, 600_000), default=10,
+        Option("--interval", metavar="MS", read=integer(0, 600_000, "ms"), default="10",
                help="pause after each reply, milliseconds"),
-        Option("--count", metavar="N", read=integer(1, 10_000), default=10,
+        Option("--count", metavar="N", read=integer(1, 10_000), default="10",
                help="counted round trips for each host, after one that warms up"),
         Option("--key-prefix", metavar="PREFIX",
                help="metric key; needed unless every --host has its own"),
@@ -69,6 +69,7 @@ COMMAND = Command(
                help="print loss, jitter, duplicates, late replies and the longest run of losses"),
         OUTPUT,
     ],
+    passes_over=True,
     epilog="""
 Examples:
   mackerel-plugin-pinging --host 8.8.8.8 --key-prefix googledns

@@ -22,7 +22,9 @@ def _program(text: str) -> str:
     return text
 
 
-def _syslog_name(text: str) -> str:
+def _syslog_name(text: str) -> str | None:
+    if text == "postfix":
+        return None  # what the scan takes without an expression
     from kojuto._native import check_syslog_name
 
     check_syslog_name(text)
@@ -52,7 +54,7 @@ COMMAND = Command(
             "--program",
             metavar="NAME",
             read=_program,
-            default=["smtp"],
+            default=("smtp",),
             repeat=True,
             group="What is counted",
             help="a delivery agent (smtp, lmtp, local, virtual, pipe, error, discard), or one of "
@@ -63,9 +65,10 @@ COMMAND = Command(
             "--syslog-name",
             metavar="REGEX",
             read=_syslog_name,
+            default="postfix",
             group="What is counted",
             help="what stands before the program's name, as a regular expression for the whole of "
-            "it: 'postfix(-out)?(/submission)?' (default: postfix)",
+            "it: 'postfix(-out)?(/submission)?'",
         ),
         Option(
             "--activity",
@@ -87,20 +90,21 @@ COMMAND = Command(
             "--max-groups",
             metavar="N",
             read=units.integer(1, 1000),
-            default=10,
+            default="10",
             group="What is counted",
             help="the most relays and the most status codes to print; the rest is pooled as other",
         ),
         Option(
             "--max-read-size",
             metavar="SIZE",
-            read=units.size,
-            default=500_000_000,
-            help="skip to the end when more was added (default: 500MB)",
+            read=units.sized("1B"),
+            default="500MB",
+            help="skip to the end when more was added",
             group="Following",
         ),
         *follow.OPTIONS,
     ],
+    passes_over=True,
     epilog="""\
 Examples:
   mackerel-plugin-postfix-log --logfile /var/log/mail.log

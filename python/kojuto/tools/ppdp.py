@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from kojuto.common.logs import Logger
 
 MODES = ("optional", "require", "off")
-DEFAULT_LISTEN = ("0.0.0.0", 3000)  # noqa: S104
 
 
 def _proxy_mode(text: str) -> tuple[str, str]:
@@ -39,9 +38,9 @@ COMMAND = Command(
             "--listen",
             metavar="ADDRESS",
             read=listen.address,
+            default=("0.0.0.0:3000",),
             repeat=True,
-            help="where to accept when neither Server::Starter nor systemd hands sockets down "
-            "(default: 0.0.0.0:3000)",
+            help="where to accept when neither Server::Starter nor systemd hands sockets down",
         ),
         Option(
             "--upstream",
@@ -61,37 +60,37 @@ COMMAND = Command(
         Option(
             "--proxy-connect-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=60.0,
+            read=units.timed("1ms", "1h"),
+            default="60s",
             help="for each attempt to reach an upstream",
         ),
         Option(
             "--max-connect-retry",
             metavar="N",
-            read=units.integer(1),
-            default=3,
+            read=units.integer(1, 10_000),
+            default="3",
             help="the most addresses that are tried for one connection",
         ),
         Option(
             "--max-fails",
             metavar="N",
-            read=units.integer(0),
-            default=1,
+            read=units.integer(0, 1_000_000),
+            default="1",
             help="failed attempts after which an address is left out until the next refresh; 0 "
             "for never",
         ),
         Option(
             "--refresh-interval",
             metavar="TIME",
-            read=units.duration,
-            default=3.0,
+            read=units.timed("10ms", "24h"),
+            default="3s",
             help="how often the name is resolved again; SIGHUP does it at once",
         ),
         Option(
             "--proxy-protocol",
             metavar="MODE",
             read=_proxy_mode,
-            bare=("optional", ""),
+            bare="optional",
             repeat=True,
             help="clients begin with a PROXY header (v1 or v2): optional relays those without "
             "one as they are, require refuses them; MODE@LISTENER (require@3306, "
@@ -108,7 +107,7 @@ COMMAND = Command(
             "--dump-tcp",
             metavar="LEVEL",
             read=units.integer(0, 2),
-            default=0,
+            default="0",
             help="log what passes in hexadecimal: 0 nothing, 1 client to upstream, 2 both ways",
             group="Dump",
         ),
@@ -268,8 +267,7 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto.common.logs import Logger
 
     metrics = relay.open_metrics(values)
-    addresses = values.listen or [DEFAULT_LISTEN]
-    sockets = listen.inherited() or [listen.bind(*address) for address in addresses]
+    sockets = listen.inherited() or [listen.bind(*address) for address in values.listen]
     modes = _proxy_modes(values.proxy_protocol, [listen.name_of(sock) for sock in sockets])
     log = Logger()
     dump = None

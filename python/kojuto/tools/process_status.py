@@ -59,6 +59,7 @@ COMMAND = Command(
                     "which can stall a process of many GB for seconds"),
         OUTPUT,
     ],
+    passes_over=True,
     usage="{--pid PID | --pid-file FILE | --name NAME} --key-prefix PREFIX [options]",
 )  # fmt: skip
 

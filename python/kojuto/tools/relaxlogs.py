@@ -42,20 +42,21 @@ COMMAND = Command(
     "not on a full disk, not when it is killed and started again on the same pipe.",
     [
         Option(
-            "--log-dir", metavar="DIR", default="",
+            "--log-dir", metavar="DIR", empty_ok=True,
             help="directory of the files; 'stdout' or none: the lines go to standard output",
         ),
         Option(
-            "--rotation-time", metavar="MINUTES", default=60, read=units.integer(1, 5_256_000),
+            "--rotation-time", metavar="MINUTES", default="60",
+            read=units.integer(1, 5_256_000, "minutes"),
             help="minutes of a period, counted in local time from midnight",
         ),
         Option(
-            "--max-age", metavar="MINUTES", default=1440, read=units.integer(0, 10**9),
+            "--max-age", metavar="MINUTES", default="1440", read=units.integer(0, 10**9, "minutes"),
             help="remove closed files whose last change is older; 0 keeps them",
         ),
         Option("--with-time", help="put [02/Jan/2006:15:04:05 +0900] before each line"),
         Option(
-            "--max-size", metavar="SIZE", read=units.sized(1), group="Files",
+            "--max-size", metavar="SIZE", read=units.sized("1B"), group="Files",
             help="begin a new file (NAME.1, NAME.2, …) at the end of the line that reaches SIZE",
         ),
         Option(
@@ -63,7 +64,7 @@ COMMAND = Command(
             help="keep at most N files",
         ),
         Option(
-            "--max-total-size", metavar="SIZE", read=units.sized(1), group="Files",
+            "--max-total-size", metavar="SIZE", read=units.sized("1B"), group="Files",
             help="keep at most so many bytes in all files together",
         ),
         Option(
@@ -75,16 +76,16 @@ COMMAND = Command(
             help="file name; %%Y %%y %%m %%d %%H %%M %%S %%j are replaced".replace("%%", "%"),
         ),
         Option(
-            "--mode", metavar="OCTAL", read=_mode, group="Files",
-            help="permission bits of new files, such as 0640 (default: 0644)",
+            "--mode", metavar="OCTAL", default="0644", read=_mode, group="Files",
+            help="permission bits of new files, such as 0640",
         ),
         Option(
-            "--fsync", metavar="TIME", bare=1.0, read=units.duration, group="Files",
+            "--fsync", metavar="TIME", bare="1s", read=units.timed("1ms", "24h"), group="Files",
             help="make the lines durable this often (--fsync alone: 1s) and at each rotation",
         ),
         Option(
-            "--buffer", metavar="SIZE", default=64_000_000,
-            read=units.sized(MIN_BUFFER, MAX_BUFFER),
+            "--buffer", metavar="SIZE", default="64MB",
+            read=units.sized("64KiB", "16GiB"),
             group="When the disk refuses",
             help="bytes of lines that wait while nothing can be written",
         ),
@@ -99,7 +100,7 @@ COMMAND = Command(
             help="the same as --on-full drop-new",
         ),
         Option(
-            "--stop-timeout", metavar="TIME", default=10.0, read=units.duration,
+            "--stop-timeout", metavar="TIME", default="10s", read=units.timed("0", "24h"),
             group="When the disk refuses",
             help="how long to go on trying after SIGTERM",
         ),
@@ -121,7 +122,7 @@ SIGUSR1, SIGALRM: begin a new file.
 def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import rotate_lines
 
-    directory = None if values.log_dir in ("", "stdout") else os.path.abspath(values.log_dir)
+    directory = None if values.log_dir in (None, "", "stdout") else os.path.abspath(values.log_dir)
     on_full = values.on_full
     if values.drop_when_full:
         if "on_full" in values.given and on_full != "drop-new":
@@ -145,7 +146,7 @@ def _work(values: Values, _: list[str]) -> int:
             directory,
             lambda text: cli.complain("relaxlogs", f"warning: {text}"),
             pattern=values.pattern,
-            mode=values.mode or 0o644,
+            mode=values.mode,
             rotation_minutes=values.rotation_time,
             max_size=values.max_size,
             max_age_s=values.max_age * 60.0 if values.max_age else None,

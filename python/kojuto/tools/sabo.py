@@ -28,9 +28,9 @@ def bandwidth(text: str) -> int:
         scale = units.size("1" + plain.strip()[len(digits) :])
         value = int(float(digits) * scale)
     if value < MINIMUM:
-        raise ValueError(f"below the minimum of {MINIMUM} bytes a second (1K)")
+        raise ValueError("below the minimum of 1K bytes a second (1K to 1P)")
     if value > MAXIMUM:
-        raise ValueError(f"above the maximum of {MAXIMUM} bytes a second")
+        raise ValueError("above the maximum of 1P bytes a second (1K to 1P)")
     return value
 
 
@@ -49,16 +49,16 @@ COMMAND = Command(
             help="directory by whose lock files the members know each other; it must exist",
         ),
         Option(
-            "--weight", metavar="N", default=1, read=units.integer(1, MAX_WEIGHT),
+            "--weight", metavar="N", default="1", read=units.integer(1, MAX_WEIGHT),
             help="take N shares instead of one",
         ),
         Option(
-            "--min-share", metavar="RATE", default=0, read=units.sized(),
+            "--min-share", metavar="RATE", default="0", read=units.sized(),
             help="never go below this rate, even if the members together then pass more than the "
             "budget",
         ),
         Option(
-            "--burst", metavar="SIZE", default=0, read=units.sized(),
+            "--burst", metavar="SIZE", default="0", read=units.sized(),
             help="bytes that may be saved up while the producer is idle (40 ms of the share "
             "always are)",
         ),
@@ -68,7 +68,7 @@ COMMAND = Command(
             help="how much will come, for the time left in the reports",
         ),
         Option(
-            "--stats-interval", metavar="TIME", read=units.duration, group="Reports",
+            "--stats-interval", metavar="TIME", read=units.timed("10ms", "24h"), group="Reports",
             help="print a line on standard error this often (--progress alone: 1s)",
         ),
         Option(
@@ -101,7 +101,7 @@ class Reports:
             return
         line = self.line(told)
         if kind == "tick" and self.terminal:
-            streams.say(f"\r{line}\x1b[K")
+            streams.progress(line)
         else:
             self.end_line()
             cli.complain("sabo", line)
@@ -124,6 +124,9 @@ class Reports:
 
     def summary(self, numbers: Numbers, status: int) -> None:
         """The last line, in the form that was asked for."""
+        if self.terminal:
+            self.before = (0, 0.0)
+            streams.progress(self.line(numbers))
         self.end_line()
         if self.values.summary is None:
             return

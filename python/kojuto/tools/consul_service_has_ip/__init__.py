@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kojuto.tools.consul_service_has_ip.consul import Settings
     from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
 
-MAX_WAIT_S = 600.0
+MAX_WAIT = "10m"
 """Consul waits no longer (its documentation, "Blocking Queries")."""
 IDLE_TIMEOUT_S = 75.0
 THREADS = 32
@@ -36,13 +36,6 @@ def _rule(text: str) -> str:
 
     picker(text)
     return text
-
-
-def _wait(text: str) -> float:
-    value = units.duration(text)
-    if not 1 <= value <= MAX_WAIT_S:
-        raise ValueError("from 1s to 10m")
-    return value
 
 
 def _service(text: str) -> str:
@@ -83,49 +76,49 @@ COMMAND = Command(
             "--port",
             metavar="PORT",
             read=units.integer(0, 65535),
-            default=3000,
+            default="3000",
             help="the port to accept on",
         ),
         Option(
             "--read-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=30.0,
+            read=units.timed("1ms", "24h"),
+            default="30s",
             help="for a request to come in whole",
         ),
         Option(
             "--write-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=90.0,
+            read=units.timed("1ms", "24h"),
+            default="90s",
             help="how long a client may refuse to take an answer",
         ),
         Option(
             "--shutdown-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=10.0,
+            read=units.timed("0", "365d"),
+            default="10s",
             help="how long open requests may go on after SIGTERM",
         ),
         Option(
             "--timeout",
             metavar="TIME",
-            read=units.duration,
-            default=30.0,
+            read=units.timed("1ms", "1h"),
+            default="30s",
             help="to connect to Consul, and for an answer of it",
         ),
         Option(
             "--access-log-dir",
             metavar="DIR",
-            default="",
+            empty_ok=True,
             help="write an access log (LTSV) to files there, a new one each day; stdout for "
             "standard output",
         ),
         Option(
             "--access-log-rotate",
             metavar="DAYS",
-            read=units.integer(0, 36500),
-            default=30,
+            read=units.integer(0, 36500, "days"),
+            default="30",
             help="remove files of the access log after so many days; 0 keeps them",
         ),
         Option(
@@ -137,8 +130,8 @@ COMMAND = Command(
         Option(
             "--stale-if-error",
             metavar="TIME",
-            read=units.duration,
-            default=0.0,
+            read=units.timed("1ms", "365d", zero=True),
+            default="0",
             help="while Consul is away, answer so long from what was known, with the header "
             "X-Consul-Stale: SECONDS; 0 answers 500 at once",
             group="Consul",
@@ -186,8 +179,8 @@ COMMAND = Command(
         Option(
             "--wait",
             metavar="TIME",
-            read=_wait,
-            default=300.0,
+            read=units.timed("1s", MAX_WAIT),
+            default="5m",
             help="how long a blocking query waits for a change, 1s to 10m; shorter where "
             "something between cuts silent connections",
             group="Consul",
@@ -196,23 +189,23 @@ COMMAND = Command(
             "--max-watches",
             metavar="N",
             read=units.integer(0, 10000),
-            default=200,
+            default="200",
             help="services watched at a time; what comes beyond is asked of Consul each time",
             group="Consul",
         ),
         Option(
             "--watch-idle",
             metavar="TIME",
-            read=units.duration,
-            default=600.0,
+            read=units.timed("1ms", "365d", zero=True),
+            default="10m",
             help="stop watching what nobody asked about for so long; 0 for never",
             group="Consul",
         ),
         Option(
             "--max-answer-size",
             metavar="SIZE",
-            read=units.sized(1024, 1 << 32),
-            default=64 << 20,
+            read=units.sized("1KiB", "4GiB"),
+            default="64MiB",
             help="the largest answer that is taken from Consul, in bytes",
             group="Consul",
         ),
@@ -220,7 +213,7 @@ COMMAND = Command(
             "--trusted-proxies",
             metavar="CIDR,…",
             read=_ranges,
-            default=["127.0.0.0/8", "::1"],
+            default="127.0.0.0/8,::1",
             help="believe the address header and the argument ip of these, and of UNIX sockets",
             group="/auth",
         ),

@@ -17,18 +17,11 @@ CONF = Option(
 )
 
 
-def _positive(text: str) -> float:
-    seconds = units.duration(text)
-    if seconds <= 0:
-        raise ValueError("must be above 0")
-    return seconds
-
-
 FRESHNESS = Option(
     "--jwt-freshness",
     metavar="TIME",
-    read=_positive,
-    default=3600.0,
+    read=units.timed("1s", "36500d"),
+    default="1h",
     help="refuse tokens that were issued longer ago",
 )
 
@@ -53,7 +46,7 @@ COMMAND = Command(
             "--listen",
             metavar="ADDRESS",
             read=listen.address,
-            default=("127.0.0.1", 8080),
+            default="127.0.0.1:8080",
             help="where to accept when neither Server::Starter nor systemd hands a socket down",
         ),
         FRESHNESS,
@@ -68,54 +61,54 @@ COMMAND = Command(
             "--cache-size",
             metavar="N",
             read=units.integer(0, 10_000_000),
-            default=1000,
+            default="1000",
             help="good tokens that are kept, and as many bad ones; 0 for none",
         ),
         Option(
             "--prune-size",
             metavar="N",
-            read=units.integer(1),
-            default=100,
+            read=units.integer(1, 10_000_000),
+            default="100",
             help="how many of them are dropped when there is no room, the least used first",
         ),
         Option("--dry-run", help="check the configuration and exit"),
         Option(
             "--header-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=10.0,
+            read=units.timed("1ms", "24h", zero=True),
+            default="10s",
             help="for a request to arrive; 0 for never, as below",
             group="Connections",
         ),
         Option(
             "--idle-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=75.0,
+            read=units.timed("1ms", "365d", zero=True),
+            default="75s",
             help="between two requests of a connection",
             group="Connections",
         ),
         Option(
             "--write-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=30.0,
+            read=units.timed("1ms", "24h", zero=True),
+            default="30s",
             help="for a client to take more of an answer",
             group="Connections",
         ),
         Option(
             "--max-connections",
             metavar="N",
-            read=units.integer(0),
-            default=0,
+            read=units.integer(0, 10_000_000),
+            default="0",
             help="accept no more at a time, the rest wait in the queue; 0 for no limit",
             group="Connections",
         ),
         Option(
             "--shutdown-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=30.0,
+            read=units.timed("0", "365d"),
+            default="30s",
             help="how long requests may go on after SIGTERM; a second SIGTERM ends them",
             group="Connections",
         ),
@@ -130,6 +123,11 @@ COMMAND = Command(
     usage="--conf FILE [options] [{check | jwtgen | keygen} …]",
     positional="COMMAND …",
     stop_at_positional=True,
+    commands={
+        "check": "kojuto.tools.deteco.check:COMMAND",
+        "jwtgen": "kojuto.tools.deteco.keys:JWTGEN",
+        "keygen": "kojuto.tools.deteco.keys:KEYGEN",
+    },
     epilog="""
 Commands:
   check    explain what is answered to a token, method and URI
@@ -173,13 +171,13 @@ def _work(values: Values, arguments: list[str]) -> int:
 def _other(values: Values, arguments: list[str]) -> int:
     """Run one of the commands that serve nothing."""
     name, *rest = arguments
-    if name not in ("check", "jwtgen", "keygen"):
+    if name not in COMMAND.commands:
         raise UsageError(f"{name}: no such command", "deteco check, deteco jwtgen or deteco keygen")
     if name == "check":
         from kojuto.tools.deteco import check
 
         if "jwt_freshness" in values.given:
-            rest = [f"--jwt-freshness={values.jwt_freshness:g}", *rest]
+            rest = [f"--jwt-freshness={values.jwt_freshness:.9f}", *rest]
         if "conf" in values.given:
             rest = [f"--conf={values.conf}", *rest]
         return cli.run(check.COMMAND, check.work, rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from kojuto.common import cli, jwt
+from kojuto.common import cli, jwt, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import UsageError
 from kojuto.tools.deteco import CONF, FRESHNESS
@@ -21,7 +21,12 @@ COMMAND = Command(
     [
         CONF,
         FRESHNESS,
-        Option("--at", metavar="EPOCH", read=float, help="as of this time (seconds since 1970)"),
+        Option(
+            "--at",
+            metavar="EPOCH",
+            read=units.number(0, 253402300799, "s"),
+            help="as of this time (seconds since 1970)",
+        ),
     ],
     positional="TOKEN METHOD URI",
     usage="--conf FILE [options] TOKEN METHOD URI",

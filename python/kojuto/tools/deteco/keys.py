@@ -26,8 +26,8 @@ JWTGEN = Command(
         Option(
             "--max-age",
             metavar="TIME",
-            read=units.duration,
-            default=3600.0,
+            read=units.timed("1s", "36500d"),
+            default="1h",
             help="how long it is good; the server's --jwt-freshness may end it sooner",
         ),
         Option("--audience", metavar="AUD", repeat=True, help="a claim aud"),

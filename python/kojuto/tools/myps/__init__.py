@@ -20,6 +20,11 @@ COMMAND = Command(
     usage="{grep | kill | top} [options] [INFO]",
     positional="COMMAND …",
     stop_at_positional=True,
+    commands={
+        "grep": "kojuto.tools.myps.options:GREP",
+        "kill": "kojuto.tools.myps.options:KILL",
+        "top": "kojuto.tools.myps.options:TOP",
+    },
     epilog="""
 Commands:
   grep   list the threads that match
@@ -42,7 +47,7 @@ def _work(_: Values, arguments: list[str]) -> int:
     if command is None:
         text = f"{name}: no such command" if name else "no command given"
         raise UsageError(text, "myps grep, myps kill or myps top")
-    return cli.run(command, options.run, rest)
+    return cli.run(command, lambda values, words: options.run(name, values, words), rest)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

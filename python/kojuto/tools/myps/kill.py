@@ -281,11 +281,8 @@ def kill(values: Values) -> int:
     """Kill the threads that match, once or in a watch."""
     if values.interval is None and values.run_time is not None:
         raise UsageError("--run-time needs --interval")
-    if values.interval is not None:
-        if not (values.yes or values.dry_run):
-            raise UsageError("--interval needs --yes or --dry-run", "nobody is there to be asked")
-        if values.interval <= 0:
-            raise UsageError("--interval 0: above 0 is needed")
+    if values.interval is not None and not (values.yes or values.dry_run):
+        raise UsageError("--interval needs --yes or --dry-run", "nobody is there to be asked")
     killer = Killer(values)
     if values.log is not None:  # find out now, not after the first kill
         os.close(_open_log(values.log))

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.units import duration, integer, number
+from kojuto.common.units import integer, timed
 from kojuto.errors import KojutoError
 
 FILTER = "Filters (% and _ are wildcards)"
 SERVER = "Connection"
 SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
-
-
-def _seconds(text: str) -> float:
-    try:
-        return number(0)(text)
-    except ValueError:
-        return duration(text)
 
 
 def _ssl_mode(text: str) -> str:
@@ -29,8 +22,8 @@ def _filters() -> list[Option]:
         return Option(short, long, metavar="PATTERN", help=what, group=FILTER)
 
     return [
-        Option("-t", "--time", "--duration", metavar="SECONDS", read=_seconds, group=FILTER,
-               help="in its present state for at least so long"),
+        Option("-t", "--time", "--duration", metavar="SECONDS", read=timed("0", "36500d"),
+               group=FILTER, help="in its present state for at least so long"),
         like("-u", "--user", "of this user"),
         like("-d", "--db", "in this database"),
         like("-c", "--command", "of this command (Query, Sleep, …)"),
@@ -52,7 +45,8 @@ def _connection() -> list[Option]:
                "password (better in an option file; hidden from ps as soon as it is read)"),
         Option("--ask-password", help="ask for the password on the terminal", group=SERVER),
         server("--mysql-socket", "PATH", "socket"),
-        Option("--mysql-timeout", metavar="TIME", read=duration, default=30.0, group=SERVER,
+        Option("--mysql-timeout", metavar="TIME", read=timed("1ms", "24h"), default="30s",
+               group=SERVER,
                help="how long to wait for the connection and for each answer, in seconds or 30s"),
         server("--defaults-extra-file", "FILE", "read this option file after the global ones"),
         server("--defaults-file", "FILE", "read this option file alone"),
@@ -83,65 +77,69 @@ def _killing() -> list[Option]:
                group="Killing"),
         Option("--victims", metavar="WHICH", default="all", choices=("all", "oldest"),
                help="of those that match: all, or the oldest alone", group="Killing"),
-        Option("--limit", metavar="N", read=integer(1), group="Killing",
+        Option("--limit", metavar="N", read=integer(1, 10**9), group="Killing",
                help="kill no more than N, the oldest first"),
         Option("--ignore-user", metavar="PATTERN", repeat=True, group="Killing",
                help="spare this user"),
         Option("--include-system", group="Killing",
                help="do not spare replication, binlog dump and event scheduler threads"),
-        Option("--interval", metavar="TIME", read=duration, group="Watching",
+        Option("--interval", metavar="TIME", read=timed("100ms", "24h"), group="Watching",
                help="look again and again, so far apart; needs --yes or --dry-run"),
-        Option("--run-time", metavar="TIME", read=duration, group="Watching",
+        Option("--run-time", metavar="TIME", read=timed("1ms", "3650d"), group="Watching",
                help="stop watching after this time"),
         Option("--log", metavar="FILE", group="Watching",
                help="append every kill to this file, a line of LTSV each"),
     ]  # fmt: skip
 
 
-COMMANDS = {
-    "grep": Command(
-        "myps grep",
-        "List the threads that match all filters. Status 1 when none does.",
-        [*_filters(), *_display(), *_connection()],
-        usage="[options] [INFO]",
-        positional="INFO",
-    ),
-    "kill": Command(
-        "myps kill",
-        "List the threads that match all filters, ask, and kill those that still run the same "
-        "statement.",
-        [*_filters(), *_killing(), *_display(), *_connection()],
-        usage="[options] [INFO]",
-        positional="INFO",
-    ),
-    "top": Command(
-        "myps top",
-        "A live view of the threads. Keys: t u d c s n sort, r reverses, / filters, a shows "
-        "sleeping ones too, j k or arrows choose, K kills the statement, X the connection, "
-        "space pauses, q ends.",
-        [
-            *_filters(),
-            Option(
-                "--refresh",
-                metavar="TIME",
-                read=duration,
-                default=2.0,
-                help="time between two looks",
-                group="Display",
-            ),
-            Option("--all", help="show sleeping connections too", group="Display"),
-            *_display(),
-            *_connection(),
-        ],
-        usage="[options] [INFO]",
-        positional="INFO",
-    ),
-}
+GREP = Command(
+    "myps grep",
+    "List the threads that match all filters. Status 1 when none does.",
+    [*_filters(), *_display(), *_connection()],
+    usage="[options] [INFO]",
+    positional="INFO",
+)
+KILL = Command(
+    "myps kill",
+    "List the threads that match all filters, ask, and kill those that still run the same "
+    "statement.",
+    [*_filters(), *_killing(), *_display(), *_connection()],
+    usage="[options] [INFO]",
+    positional="INFO",
+)
+TOP = Command(
+    "myps top",
+    "A live view of the threads. Keys: t u d c s n sort, r reverses, / filters, a shows "
+    "sleeping ones too, j k or arrows choose, K kills the statement, X the connection, "
+    "space pauses, q ends.",
+    [
+        *_filters(),
+        Option(
+            "--refresh",
+            metavar="TIME",
+            read=timed("100ms", "24h"),
+            default="2s",
+            help="time between two looks",
+            group="Display",
+        ),
+        Option("--all", help="show sleeping connections too", group="Display"),
+        *_display(),
+        *_connection(),
+    ],
+    usage="[options] [INFO]",
+    positional="INFO",
+)
+COMMANDS = {"grep": GREP, "kill": KILL, "top": TOP}
 _FILTERS = ("time", "user", "db", "command", "state", "info")
 
 
-def run(values: Values, arguments: list[str]) -> int:
+def run(name: str, values: Values, arguments: list[str]) -> int:
     """Do what the command says.
+
+    Args:
+        name: a key of `COMMANDS`.
+        values: its options.
+        arguments: the statement to look for, or nothing.
 
     Raises:
         KojutoError: it failed.
@@ -152,12 +150,11 @@ def run(values: Values, arguments: list[str]) -> int:
         raise UsageError(f"{arguments[1]}: unexpected argument", "put the statement in quotes")
     if arguments and values.info is None:
         setattr(values, "info", arguments[0])  # noqa: B010
-    if "refresh" in vars(values):
+    if name == "top":
         from kojuto.tools.myps.top import top
 
         return top(values)
-    name = "kill" if "yes" in vars(values) else "grep"
-    if all(getattr(values, name) is None for name in _FILTERS):
+    if all(getattr(values, filter_) is None for filter_ in _FILTERS):
         raise KojutoError(
             "no matching criteria specified", f"try 'myps {name} --help' for more information"
         )

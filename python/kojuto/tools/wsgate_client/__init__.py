@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _SHUTDOWN = Option(
     "--shutdown-timeout",
     metavar="TIME",
-    read=units.duration,
-    default=3600.0,
+    read=units.timed("0", "365d"),
+    default="1h",
     help="how long open connections may go on after SIGTERM; a second SIGTERM ends them",
     group="Connections",
 )
@@ -41,8 +41,8 @@ COMMAND = Command(
         Option(
             "--connect-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=60.0,
+            read=units.timed("1ms", "1h"),
+            default="60s",
             help="for the connection to a backend, its TLS and its answer together",
         ),
         Option(
@@ -52,8 +52,8 @@ COMMAND = Command(
         Option(
             "--ping-interval",
             metavar="TIME",
-            read=units.duration,
-            default=30.0,
+            read=units.timed("1ms", "24h", zero=True),
+            default="30s",
             help="silence after which the backend is sent a ping; 0 for never",
         ),
         Option(

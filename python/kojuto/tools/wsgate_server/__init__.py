@@ -28,7 +28,7 @@ COMMAND = Command(
             "--listen",
             metavar="ADDRESS",
             read=listen.address,
-            default=("127.0.0.1", 8086),
+            default="127.0.0.1:8086",
             help="where to accept when neither Server::Starter nor systemd hands a socket down",
         ),
         Option(
@@ -40,22 +40,22 @@ COMMAND = Command(
         Option(
             "--handshake-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=10.0,
+            read=units.timed("1ms", "1h"),
+            default="10s",
             help="how long a client may take to send its request",
         ),
         Option(
             "--dial-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=10.0,
+            read=units.timed("1ms", "1h"),
+            default="10s",
             help="how long the connection to an upstream may take",
         ),
         Option(
             "--write-timeout",
             metavar="TIME",
-            read=units.duration,
-            default=10.0,
+            read=units.timed("1ms", "1h"),
+            default="10s",
             help="how long a client may take to accept the answer to its request",
         ),
         Option(
@@ -65,15 +65,15 @@ COMMAND = Command(
         Option(
             "--ping-interval",
             metavar="TIME",
-            read=units.duration,
-            default=30.0,
+            read=units.timed("1ms", "24h", zero=True),
+            default="30s",
             help="silence after which the client is sent a ping; 0 for never",
         ),
         Option(
             "--dump-tcp",
             metavar="LEVEL",
             read=units.integer(0, 2),
-            default=0,
+            default="0",
             help="log what passes in hexadecimal: 0 nothing, 1 client to upstream, 2 both ways",
         ),
         Option(
@@ -86,8 +86,8 @@ COMMAND = Command(
         Option(
             "--jwt-freshness",
             metavar="TIME",
-            read=units.duration,
-            default=3600.0,
+            read=units.timed("1s", "36500d"),
+            default="1h",
             help="how long ago a token may have been issued",
             group="Who may come",
         ),
