@@ -155,11 +155,12 @@ def test_patience_ends_with_the_connect_time_out(engine: Engine) -> None:
     engine.relay.set_care(engine.pool, settle_s=0.0, patient=True)
     began = time.monotonic()
     refused(engine)
-    assert 0.9 < time.monotonic() - began < 5
+    patient_s = time.monotonic() - began
+    assert 0.9 < patient_s < 10
     engine.relay.set_care(engine.pool, settle_s=0.0, patient=False)
     began = time.monotonic()
     refused(engine)
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < patient_s
 
 
 def test_cut_ends_the_connections_to_one_upstream(stage: Stage, engine: Engine) -> None:

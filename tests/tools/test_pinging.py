@@ -189,7 +189,9 @@ def test_a_process_that_was_stopped_reads_the_true_time_afterwards() -> None:
         out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     metrics = read_metrics(out)
-    assert metrics["pinging.p_rtt_count.success"] == "5.000000", err
+    link_ms = link.figures[link.addresses[0]]["delays_ms"][1:]  # the first one warms up
+    in_time = sum(delay < 145 for delay in link_ms)  # the link itself may be late
+    assert float(metrics["pinging.p_rtt_count.success"]) >= in_time > 0, (err, link_ms)
     assert 60 <= float(metrics["pinging.p_rtt_ms.max"]) < 150
 
 
