@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import script
+from tests.conftest import script, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +56,18 @@ def fill(disk: Path) -> Path:
 def pattern(size: int, seed: int = 0) -> bytes:
     """Bytes in which every loss, repetition and exchange shows."""
     return random.Random(seed).randbytes(size)
+
+
+def wait_for_handler(pid: int, number: int) -> None:
+    """Wait until the process has its own answer to this signal: before, it would just die."""
+    bit = 1 << (number - 1)
+
+    def there() -> bool:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            masks = [line.split()[1] for line in file if line.startswith(("SigCgt", "SigBlk"))]
+        return any(int(mask, 16) & bit for mask in masks)
+
+    wait_until(there, what=f"process {pid} handles signal {number}")
 
 
 _started: list[subprocess.Popen[bytes]] = []

@@ -7,7 +7,6 @@ in the pipe. With stamps a line that was written in the very moment of the kill 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import re
@@ -15,17 +14,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.conftest import ROOT, need_program, script, wait_until
-from tests.streams import fill, processes_end, small_disk, spawn, start
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.streams import fill, processes_end, small_disk, spawn, start, wait_for_handler
 
 __all__ = ["processes_end"]
 
@@ -64,6 +59,7 @@ class Chaos:
             stdout=writer, stderr=subprocess.PIPE,
         )  # fmt: skip
         os.close(writer)
+        wait_for_handler(self.producer.pid, signal.SIGTERM)
         self.kills = 0
         self.start()
 
@@ -79,14 +75,7 @@ class Chaos:
 
     def is_ready(self) -> None:
         """Wait until the logger handles its signals."""
-        caught = 1 << (signal.SIGHUP - 1)
-
-        def ready() -> bool:
-            with open(f"/proc/{self.logger.pid}/status") as file:
-                mask = next(line for line in file if line.startswith("SigCgt")).split()[1]
-            return bool(int(mask, 16) & caught)
-
-        wait_until(ready, what="relaxlogs is ready")
+        wait_for_handler(self.logger.pid, signal.SIGHUP)
 
     def hang_up(self) -> None:
         self.is_ready()
@@ -120,23 +109,26 @@ class Chaos:
     def remove_directory(self) -> None:
         """While nothing is on its way, so that what is lost is known: what was moved away."""
         self.is_ready()
-        self.producer.send_signal(signal.SIGSTOP)
-        self.settle()
+        assert self.producer.stderr is not None
+        self.producer.send_signal(signal.SIGUSR1)
+        last = int(self.producer.stderr.readline()) - 1
+        stat = Path(f"/proc/{self.producer.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", what="it stands")
+        wait_until(lambda: self.has(last), what="all that was produced is written")
         self.move_away("removed")
         shutil.rmtree(self.logs)
         self.producer.send_signal(signal.SIGCONT)
         wait_until((self.logs / "current").exists, what="made again")
 
-    def settle(self) -> None:
-        """Wait until the pipe is empty and what was in it is written."""
-
-        def waiting() -> int:
-            return int.from_bytes(fcntl.ioctl(self.reader, termios.FIONREAD, bytes(4)), "little")
-
-        wait_until(lambda: waiting() == 0, within_s=30, what="the pipe is drained")
-        size = -1
-        while size != (size := sum(path.stat().st_size for path in self.files())):
-            time.sleep(0.15)
+    def has(self, number: int) -> bool:
+        """Whether the line of this number is written: then all before it are, too."""
+        end = b" %d\n" % number
+        for path in self.files():
+            with open(path, "rb") as file:
+                file.seek(-min(len(end), path.stat().st_size), os.SEEK_END)
+                if file.read() == end:
+                    return True
+        return False
 
     def files(self) -> list[Path]:
         return list(self.logs.glob("log.*")) if self.logs.exists() else []
@@ -224,7 +216,7 @@ def test_killed_on_a_full_disk_no_line_is_damaged(tmp_path: Path) -> None:
 
 def test_under_daemontools_as_multilog_runs(tmp_path: Path) -> None:
     """A real svscan with a service and its log service; the log service is restarted at random."""
-    svscan, svc = need_program("svscan"), need_program("svc")
+    svscan, svc, svstat = need_program("svscan"), need_program("svc"), need_program("svstat")
     service, logs = tmp_path / "scan" / "app", tmp_path / "logs"
     (service / "log").mkdir(parents=True)
     count = tmp_path / "count"
@@ -245,6 +237,8 @@ def test_under_daemontools_as_multilog_runs(tmp_path: Path) -> None:
                 [svc, dice.choice(["-t", "-h", "-k", "-a"]), service / "log"], check=True
             )
             time.sleep(dice.random() * 0.3)
+        told = subprocess.run([svstat, service], check=True, capture_output=True, text=True).stdout
+        wait_for_handler(int(told.split("(pid ")[1].split(")")[0]), signal.SIGTERM)
         subprocess.run([svc, "-t", service], check=True)
         wait_until(lambda: count.exists() and count.read_text(), within_s=20)
         expected = int(count.read_text())

@@ -10,6 +10,8 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
+import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,15 @@ import pytest
 from kojuto.common import units
 from kojuto.tools.sabo import bandwidth
 from tests.conftest import run, script, wait_until
-from tests.streams import Meter, feed, pattern, processes_end, small_disk, start
+from tests.streams import (
+    Meter,
+    feed,
+    pattern,
+    processes_end,
+    small_disk,
+    start,
+    wait_for_handler,
+)
 
 __all__ = ["processes_end"]
 
@@ -342,7 +352,8 @@ def test_a_signal_is_answered_at_once_wherever_it_waits(blocked: str, work: Path
     if blocked != "input":
         feed(process.stdin, bytes(10_000_000))
     wait_until(lambda: any(p.name.startswith("sabo_") for p in work.iterdir()))
-    time.sleep(0.3)  # until it waits; nothing shows that from outside
+    wait_for_handler(process.pid, signal.SIGTERM)
+    time.sleep(0.3)  # until it waits; nothing shows that from outside, and either is right
     began = time.monotonic()
     process.terminate()
     assert process.wait(timeout=10) == 143
@@ -358,8 +369,15 @@ def test_a_second_signal_ends_even_a_stalled_write_and_says_what_is_lost(work: P
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
-    wait_until(lambda: any(p.name.startswith("sabo_") for p in work.iterdir()))
-    time.sleep(0.3)
+    pipe = process.stdout.fileno()
+    room = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+
+    def full() -> bool:
+        waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+        return int.from_bytes(waiting, sys.byteorder) >= room
+
+    wait_until(full, what="a pipe without room")
+    time.sleep(0.3)  # until it waits in its next write
     process.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
@@ -380,7 +398,7 @@ def test_sigusr1_prints_a_report(work: Path) -> None:
     process.stdin.write(bytes(40_000))
     process.stdin.flush()
     wait_until(lambda: any(p.name.startswith("sabo_") for p in work.iterdir()))
-    time.sleep(0.3)
+    wait_for_handler(process.pid, signal.SIGUSR1)
     process.send_signal(signal.SIGUSR1)
     line = process.stderr.readline().decode()
     assert line.startswith("sabo: ")
@@ -475,7 +493,7 @@ def idle(work: Path, rate: str, *more: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     wait_until(lambda: len(list(work.iterdir())) > before)
-    time.sleep(0.2)  # until the signal handlers are in place
+    wait_for_handler(process.pid, signal.SIGUSR1)
     return process
 
 
@@ -511,7 +529,7 @@ def test_weights_and_floors_are_understood_by_who_only_counts_files(work: Path) 
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert floored.stderr is not None
-    time.sleep(0.3)  # until the signal handlers are in place
+    wait_for_handler(floored.pid, signal.SIGUSR1)
     assert b"warning: --min-share 5000000 is above the fair share" in floored.stderr.readline()
     assert reported_share(floored) == "5 MB/s"
     wait_until(lambda: reported_share(heavy) == "4.5 MB/s")
