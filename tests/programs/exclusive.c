@@ -48,7 +48,9 @@ static void modes(const char *path) {
     errno = 77;
     fd = open(path, EXCLUSIVE, 0600);
     printf("errno %d\n", errno);
-    fd = open("/nonexistent/file", EXCLUSIVE, 0600);
+    char below[4096];
+    snprintf(below, sizeof below, "%s.missing/file", path);
+    fd = open(below, EXCLUSIVE, 0600);
     printf("missing %d\n", errno);
 }
 

@@ -18,6 +18,8 @@ from tests.conftest import need_program, run, script, wait_until
 from tests.engine import exchange, inside, motarei, newest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.engine import Docker
     from tests.servers import Stage
 
@@ -83,8 +85,9 @@ def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
     assert now == 1005
 
 
-def test_without_an_engine_it_says_so() -> None:
-    done = run("motarei", "-l", "a=b", env={"DOCKER_HOST": "unix:///nonexistent/docker.sock"})
+def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
+    engine = {"DOCKER_HOST": f"unix://{tmp_path}/missing/docker.sock"}
+    done = run("motarei", "-l", "a=b", env=engine)
     assert done.returncode == 1
     assert done.stderr.decode().splitlines()[0].startswith("motarei: error: Docker does not answer")
 
@@ -107,7 +110,7 @@ def test_ports_health_pause_and_kill(stage: Stage, docker: Docker) -> None:
     first = docker.up("two")
     program = motarei(stage, docker, "--publish", "81=8181")
     wait_until(lambda: newest(program, 81) == first[:12] and newest(program, 80) == first[:12])
-    assert len(program.lines(msg="Start listen")) == 2
+    assert len(program.wait_for_lines(2, msg="Start listen")) == 2
     inside(docker, exchange, 80)
     inside(docker, exchange, 8181)
     # Unhealthy and starting ones do not count, whatever their ports do.
@@ -140,7 +143,7 @@ def test_a_socket_of_server_starter_is_used_for_its_port(stage: Stage, docker: D
         env=docker.env,
     )  # fmt: skip
     starter.wait_for("Start listen")
-    assert starter.lines(msg="Start listen")[0]["listener"] == "127.0.0.1:8085"
+    assert starter.wait_for_lines(1, msg="Start listen")[0]["listener"] == "127.0.0.1:8085"
     inside(docker, exchange, 8085)
     starter.kill(signal.SIGHUP)
     wait_until(lambda: "Complete shutdown" in starter.text(), within_s=20)
@@ -160,7 +163,7 @@ def test_a_restart_of_the_engine_is_survived(stage: Stage, docker: Docker) -> No
     second = docker.up("plain")
     wait_until(lambda: newest(program) == second[:12], within_s=20)
     inside(docker, exchange, 80)
-    assert len(program.lines(msg="Docker answers again")) == 1
+    assert len(program.wait_for_lines(1, msg="Docker answers again")) == 1
 
 
 def test_ipv6_bindings(stage: Stage, docker: Docker) -> None:
@@ -170,7 +173,7 @@ def test_ipv6_bindings(stage: Stage, docker: Docker) -> None:
     ).stdout.decode()
     program = motarei(stage, docker, "--bind", "::", label="app=six")
     wait_until(lambda: newest(program) == only_v6[:12])
-    assert program.lines(msg="Upstreams")[-1]["addresses"] == ["[::1]:9080"]
+    assert program.wait_for_lines(1, msg="Upstreams")[-1]["addresses"] == ["[::1]:9080"]
     inside(docker, exchange, 80, "::1")
 
 

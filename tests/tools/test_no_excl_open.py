@@ -280,7 +280,7 @@ def test_the_wrapper_sets_the_limits_and_tells(tmp_path: Path) -> None:
 
 def test_status_and_signals_pass_through(tmp_path: Path) -> None:
     assert run("no-excl-open", "sh", "-c", "exit 37").returncode == 37
-    assert run("no-excl-open", "/nonexistent/program").returncode == 127
+    assert run("no-excl-open", tmp_path / "missing/program").returncode == 127
     plain = tmp_path / "plain"
     plain.write_text("no program")
     assert run("no-excl-open", plain).returncode == 126
