@@ -102,7 +102,7 @@ def test_a_socket_of_systemd_socket_activate(stage: Stage) -> None:
         conn.sendall(b"activated")
         assert read_exactly(conn, 9) == b"activated"
     activated.wait_for("Start listen")
-    assert activated.lines(msg="Start listen")[0]["listener"] == f"127.0.0.1:{port}"
+    assert activated.wait_for_lines(1, msg="Start listen")[0]["listener"] == f"127.0.0.1:{port}"
     assert activated.end() == 0
 
 

@@ -55,14 +55,13 @@ def test_the_reply_after_a_half_close_arrives_whole(stage: Stage) -> None:
         conn.sendall(body)
         conn.shutdown(socket.SHUT_WR)
         assert read_all(conn) == hashlib.sha256(body).hexdigest().encode() * 20_000
-    wait_until(lambda: ppdp.lines(status="Suceeded"))
-    (line,) = ppdp.lines(status="Suceeded")
+    line = ppdp.wait_for_line(status="Suceeded")
     assert (line["read"], line["write"]) == (len(body), 64 * 20_000)
     assert line["upstream"].startswith("127.0.0.1:")
     assert line["listener"] == f"127.0.0.1:{ppdp.port}"
     assert line["remote-addr"].startswith("127.0.0.1:")
     assert 0 < line["duration"] < 20
-    assert len(ppdp.lines(status="Connected")) == 1
+    assert len(ppdp.wait_for_lines(1, status="Connected")) == 1
 
 
 def test_the_upstreams_half_close_leaves_the_other_direction_open(stage: Stage) -> None:
@@ -111,8 +110,7 @@ def test_a_reset_is_passed_on_as_a_reset(stage: Stage, who: str) -> None:
         with pytest.raises(ConnectionResetError):
             conn.recv(1)
         conn.close()
-    wait_until(lambda: ppdp.lines(status="Failed"))
-    (line,) = ppdp.lines(status="Failed")
+    line = ppdp.wait_for_line(status="Failed")
     assert line["error"] == f"{who}: Connection reset by peer"
     assert (line["read"], line["write"]) == (1, 1)
 
@@ -243,9 +241,9 @@ def test_a_silent_connection_ends_after_the_idle_time_out(stage: Stage) -> None:
             time.sleep(0.05)
         with pytest.raises(ConnectionResetError):
             quiet.recv(1)
-    (line,) = ppdp.lines(status="Failed")
+    line = ppdp.wait_for_line(status="Failed")
     assert line["error"] == "idle for 0.6 s"
-    assert 0.55 < line["duration"] < 1.1
+    assert 0.55 < line["duration"] < 5
 
 
 def test_a_half_open_peer_ends_after_the_half_close_time_out(stage: Stage) -> None:
@@ -300,7 +298,7 @@ def test_the_connect_time_out_and_the_next_upstream(stage: Stage) -> None:
             conn.recv(1)
         assert 0.25 < time.monotonic() - start < 5
     ppdp.wait_for("Giveup to connect upstreams")
-    assert ppdp.lines(msg="Failed to connect upstream", error="timed out")
+    assert ppdp.wait_for_lines(1, msg="Failed to connect upstream", error="timed out")
 
 
 def test_descriptors_run_out_and_come_back(stage: Stage) -> None:
@@ -315,7 +313,7 @@ def test_descriptors_run_out_and_come_back(stage: Stage) -> None:
     for conn in conns:
         conn.sendall(b"hello")
     ppdp.wait_for("accepting is paused")
-    assert len(ppdp.lines(msg="accepting is paused")) == 1
+    assert len(ppdp.wait_for_lines(1, msg="accepting is paused")) == 1
     served = 0
     for conn in conns:
         assert read_exactly(conn, 5) == b"hello"
@@ -442,7 +440,7 @@ def test_max_connections_lets_the_rest_wait(stage: Stage) -> None:
     assert third.recv(1) == b"x"
     second.close()
     third.close()
-    assert len(ppdp.lines(msg="accepting is paused")) >= 1
+    assert len(ppdp.wait_for_lines(1, msg="accepting is paused")) >= 1
 
 
 def test_sigterm_lets_open_connections_finish(stage: Stage) -> None:
@@ -475,7 +473,7 @@ def test_the_end_of_patience(stage: Stage, how: str) -> None:
         assert ppdp.process.wait(10) == 0
         with pytest.raises(ConnectionResetError):
             conn.recv(1)
-    assert ppdp.lines(status="Failed", error="stopped before it ended")
+    assert ppdp.wait_for_lines(1, status="Failed", error="stopped before it ended")
 
 
 def test_interrupt_ends_at_once_with_130(stage: Stage) -> None:

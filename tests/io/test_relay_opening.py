@@ -77,8 +77,7 @@ def test_a_client_that_was_gone_before_the_accept_is_logged_and_leaves_nothing(
         conn = ppdp.connect()
         conn.sendall(said)
         reset(conn)
-    wait_until(lambda: ppdp.lines(status="Failed"))
-    (line,) = ppdp.lines(status="Failed")
+    line = ppdp.wait_for_line(status="Failed")
     assert line["error"] == "client: Connection reset by peer"
     wait_until(lambda: ppdp.descriptors() <= before)
     assert upstream.accepted == len(said)

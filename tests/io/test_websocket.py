@@ -68,7 +68,7 @@ def test_an_independent_client_gets_through_a_servers_end(stage: Stage) -> None:
     assert line["seq"] == "1"
     assert line["disconnect_at"] == "client_nextreader"
     assert line["upstream"].startswith(LOOPBACK)
-    assert len(server.lines(status="Connected")) == 1
+    assert len(server.wait_for_lines(1, status="Connected")) == 1
     stats = server.stats()
     assert (stats["accepted"], stats["succeeded"], stats["open"]) == (1, 1, 0)
 
@@ -527,9 +527,9 @@ def test_pings_do_not_hide_silence_from_the_idle_time_out(stage: Stage) -> None:
     with pytest.raises(ConnectionResetError), client.connect() as conn:
         conn.recv(1)
     wait_until(lambda: client.lines(status="Failed") and server.lines(status="Failed"))
-    errors = [t.lines(status="Failed")[0]["error"] for t in (client, server)]
+    errors = [t.wait_for_lines(1, status="Failed")[0]["error"] for t in (client, server)]
     assert "idle for 0.7 s" in errors
-    assert all(t.lines(status="Failed")[0]["duration"] > 0.6 for t in (client, server))
+    assert all(t.wait_for_lines(1, status="Failed")[0]["duration"] > 0.6 for t in (client, server))
 
 
 def test_pings_that_nobody_can_answer_cost_no_memory(stage: Stage) -> None:
@@ -681,13 +681,11 @@ def test_stop_lets_tunnels_end_and_abort_cuts_them(stage: Stage) -> None:
             assert conn.recv(1) == byte
         with client.connect() as late:
             assert late.recv(1) == b""  # the relay takes nothing more
-        wait_until(lambda: client.lines(msg="no tunnel"))
-        assert "stopped" in client.lines(msg="no tunnel")[0]["error"]
+        assert "stopped" in client.wait_for_lines(1, msg="no tunnel")[0]["error"]
         conn.shutdown(socket.SHUT_WR)
         assert read_all(conn) == b""
     for t in (client, server):
-        wait_until(lambda t=t: t.lines(msg="ended"))  # type: ignore[misc]
-        assert t.lines(msg="ended")[0]["ended"] is True
+        assert t.wait_for_lines(1, msg="ended")[0]["ended"] is True
     server = tunnel(stage, "server", stage.peer(echo).port)
     with upgraded(server) as conn:
         wait_until(lambda: server.lines(status="Connected"))

@@ -284,8 +284,7 @@ def test_a_bad_certificate_makes_no_tunnel(stage: Stage, authority: Authority) -
     client = tunnel(stage, "client", port, tls="localhost", ca=authority.path)
     with client.connect() as conn:
         assert conn.recv(1) == b""
-    wait_until(lambda: client.lines(msg="no tunnel"))
-    (line,) = client.lines(msg="no tunnel")
+    line = client.wait_for_line(msg="no tunnel")
     assert "not for localhost but for" in line["error"]
 
 

@@ -333,7 +333,7 @@ def test_consul_by_environment_unix_socket_and_password(stage: Stage, consul: Co
         program = stage.program(command, env={"CONSUL_HTTP_ADDR": address})
         program.wait_for("Start listen")
         assert get(port, "/has/web/10.0.0.1").status == 200
-        assert program.lines(msg="Start listen")[0]["consul"] == shown
+        assert program.wait_for_lines(1, msg="Start listen")[0]["consul"] == shown
         assert "pa%20ss" not in program.text()
         assert program.end() == 0
     assert consul.asked[-1].headers["Authorization"] == "Basic b3BzOnBhIHNz"
@@ -458,15 +458,14 @@ def test_start_server_restarts_it_under_load(stage: Stage, consul: Consul) -> No
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for generation in (2, 3):
-        program.kill(signal.SIGHUP)
-        wait_until(
-            lambda: len(program.lines(msg="Complete shutdown")) == generation - 1,  # noqa: B023
-            within_s=20,
-        )
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for ended in (1, 2):
+            program.kill(signal.SIGHUP)
+            program.wait_for_lines(ended, msg="Complete shutdown")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert not broken
     assert results[0] > 100
     assert program.end() == 0
@@ -607,7 +606,7 @@ def test_a_full_disk_costs_the_access_log_and_no_answer(
     server = checker(stage, consul, "--access-log-dir", tiny_disk)
     while not server.lines(msg="Access log", level="warn"):
         assert server.status("/has/web/10.0.0.1", User_Agent="x" * 2000) == 200
-    assert "No space left on device" in server.lines(msg="Access log")[0]["note"]
+    assert "No space left on device" in server.wait_for_lines(1, msg="Access log")[0]["note"]
     for _ in range(50):
         assert server.status("/has/web/10.0.0.1") == 200
     assert server.end(within_s=30) == 0

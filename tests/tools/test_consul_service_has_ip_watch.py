@@ -64,7 +64,7 @@ def test_an_answer_without_a_change_is_asked_again(stage: Stage, consul: Consul)
     index = consul.indexes["dc1", "web"]
     wait_until(lambda: len(consul.questions("web", index=str(index))) >= 3)
     assert not server.lines(level="warn")
-    assert len(server.lines(msg="Members")) == 1
+    assert len(server.wait_for_lines(1, msg="Members")) == 1
 
 
 def test_the_first_questions_share_one_answer(stage: Stage, consul: Consul) -> None:
@@ -142,26 +142,25 @@ def test_consul_away_is_500_and_then_it_is_back(stage: Stage, consul: Consul) ->
     # A question brings the next attempt forward: nobody waits for the end of a long pause.
     wait_until(lambda: server.status(WEB) == 404, within_s=3)
     assert server.status("/has/web/10.0.0.2") == 200
-    wait_until(lambda: server.lines(msg="Consul is away", key=KEY))
-    assert len(server.lines(msg="Consul is away", key=KEY)) == 1
-    wait_until(lambda: server.lines(msg="Consul answers again"))
-    assert server.lines(msg="Consul answers again")[0]["failures"] >= 1
+    assert len(server.wait_for_lines(1, msg="Consul is away", key=KEY)) == 1
+    assert server.wait_for_lines(1, msg="Consul answers again")[0]["failures"] >= 1
 
 
 def test_stale_answers_while_consul_is_away(stage: Stage, consul: Consul) -> None:
-    server = checker(stage, consul, "--stale-if-error", "2500ms")
+    server = checker(stage, consul, "--stale-if-error", "4s")
     assert server.get(WEB).stale_s is None
     wait_until(lambda: consul.waits("web"))
     began = time.monotonic()
     consul.stop()
     wait_until(lambda: server.get(WEB).stale_s == 0)
-    wait_until(lambda: server.get(WEB).stale_s == 1)
+    wait_until(lambda: server.get(WEB).stale_s in (1, 2, 3))
     assert time.monotonic() - began >= 1
     no = server.get("/has/web/10.0.0.2")
-    assert (no.status, no.stale_s) in ((404, 1), (404, 2))
-    assert server.get("/auth?service=web", X_Real_IP="10.0.0.1").stale_s in (1, 2)
+    assert no.status == 404
+    assert no.stale_s in (1, 2, 3)
+    assert server.get("/auth?service=web", X_Real_IP="10.0.0.1").stale_s in (1, 2, 3)
     wait_until(lambda: server.status(WEB) == 500)
-    assert 2.5 <= time.monotonic() - began < 6
+    assert 4 <= time.monotonic() - began < 15
     assert server.status("/has/other/10.0.0.1") == 500  # never known
     consul.start()
     wait_until(lambda: server.status(WEB) == 200)
@@ -302,7 +301,9 @@ def test_a_stalled_consul_leaves_other_services_alone(stage: Stage, consul: Cons
     server = checker(stage, consul, "--timeout", "20s")
     assert server.status(WEB) == 200
     wait_until(lambda: consul.waits("web"))
-    consul.raw = lambda _: time.sleep(2)
+    goes_on = threading.Event()
+    stage.later(goes_on.set)
+    consul.raw = lambda _: (goes_on.wait(60), None)[1]
     asking = [
         threading.Thread(target=lambda: server.status("/has/stalled/1.2.3.4")) for _ in range(40)
     ]
@@ -311,7 +312,8 @@ def test_a_stalled_consul_leaves_other_services_alone(stage: Stage, consul: Cons
     wait_until(lambda: consul.questions("stalled"))
     began = time.monotonic()
     assert server.status(WEB) == 200
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10, "as long as the stalled ones"
+    goes_on.set()
     for thread in asking:
         thread.join()
     assert len(consul.questions("stalled", index="")) <= 2

@@ -547,8 +547,7 @@ def test_a_broken_file_at_a_reload_keeps_the_last_configuration(stage: Stage) ->
     assert deteco.status(token) == 200
     deteco.conf.write_text(service("echo", [ED]) + "[[services]]\nid = 'broken'\n")
     deteco.kill(signal.SIGHUP)
-    wait_until(lambda: deteco.lines(level="warn"), what="a warning")
-    (warning,) = deteco.lines(level="warn")
+    warning = deteco.wait_for_line(level="warn")
     assert "service broken: public_keys" in warning["error"]
     assert deteco.status(token) == 200
     assert deteco.status(ED.token(jti="new")) == 200
@@ -575,7 +574,7 @@ def test_sigterm_finishes_requests_and_ends_with_0(stage: Stage) -> None:
         assert said.startswith(b"HTTP/1.1 200 OK")
         assert b"connection: close" in said
     assert deteco.process.wait(20) == 0
-    assert deteco.lines(msg="Complete shutdown")
+    assert deteco.wait_for_lines(1, msg="Complete shutdown")
 
 
 def test_slow_clients_are_cut_and_large_headers_refused(stage: Stage) -> None:
@@ -589,7 +588,7 @@ def test_slow_clients_are_cut_and_large_headers_refused(stage: Stage) -> None:
                 with contextlib.suppress(TimeoutError):
                     assert conn.recv(100) == b""
                     break
-        assert 0.4 < time.monotonic() - began < 3
+        assert 0.4 < time.monotonic() - began < 9
     huge = b"GET /auth HTTP/1.1\r\nX: " + b"a" * 300_000 + b"\r\n\r\n"
     with contextlib.suppress(ConnectionResetError, BrokenPipeError):
         assert deteco.raw(huge).startswith(b"HTTP/1.1 431 ")
@@ -611,7 +610,7 @@ def test_it_survives_running_out_of_descriptors(stage: Stage) -> None:
         conn.close()
     deteco.wait_for("accepting again")
     assert deteco.status(ED.token()) == 200
-    assert len(deteco.lines(msg="accepting is paused")) == 1
+    assert len(deteco.wait_for_lines(1, msg="accepting is paused")) == 1
 
 
 def test_sockets_from_server_starter_and_systemd(stage: Stage) -> None:

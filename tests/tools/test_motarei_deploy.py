@@ -44,7 +44,7 @@ def test_the_switch_happens_within_a_second_of_being_ready(stage: Stage, docker:
 
     ready = inside(docker, first_answer)
     wait_until(lambda: newest(program) == second[:12])
-    switched = program.lines(msg="Upstreams")[-1]["ts"]
+    switched = program.wait_for_lines(1, msg="Upstreams")[-1]["ts"]
     assert switched - ready < 1.0
 
 
@@ -211,4 +211,4 @@ def test_connections_to_a_replaced_container_are_cut_after_the_drain_time_out(
 
     inside(docker, talk)
     error = "the upstream was replaced and the time to end is over"
-    assert len(program.lines(status="Failed", error=error)) == 1
+    assert len(program.wait_for_lines(1, status="Failed", error=error)) == 1

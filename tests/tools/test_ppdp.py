@@ -117,8 +117,7 @@ def test_ipv6_both_ways(stage: Stage) -> None:
     with socket.create_connection(("::1", port), timeout=10) as conn:
         conn.sendall(b"six")
         assert conn.recv(3) == b"six"
-    wait_until(lambda: ppdp.lines(status="Suceeded"))
-    (line,) = ppdp.lines(status="Suceeded")
+    line = ppdp.wait_for_line(status="Suceeded")
     assert line["remote-addr"].startswith("[::1]:")
     assert line["upstream"] == f"[::1]:{upstream.port}"
 
@@ -205,7 +204,7 @@ def test_a_refused_address_is_left_out_until_the_refresh(stage: Stage) -> None:
     port = several(stage, 1)
     ppdp = stage.ppdp(f"db.test:{port}", "--refresh-interval", "1h", prefix=hosts.prefix)
     assert {asked(ppdp) for _ in range(40)} == {"127.0.0.1"}
-    failures = ppdp.lines(msg="Failed to connect upstream")
+    failures = ppdp.wait_for_lines(1, msg="Failed to connect upstream")
     assert [line["upstream"] for line in failures] == [f"127.0.0.9:{port}"]
     assert failures[0]["error"] == "Connection refused"
     ppdp.kill(signal.SIGHUP)  # a refresh gives it a new chance
@@ -230,7 +229,9 @@ def test_dns_is_refreshed_and_a_failed_refresh_keeps_the_list(stage: Stage) -> N
     ppdp.wait_for("Failed to refresh upstreams")
     time.sleep(0.3)
     assert asked(ppdp) == "127.0.0.2"
-    assert len(ppdp.lines(msg="Failed to refresh upstreams, the last ones are kept")) == 1
+    assert (
+        len(ppdp.wait_for_lines(1, msg="Failed to refresh upstreams, the last ones are kept")) == 1
+    )
     hosts.set("127.0.0.1", "::1")
     ppdp.wait_for("Refreshing upstreams works again")
     both = {f"127.0.0.1:{port}", f"[::1]:{port}"}

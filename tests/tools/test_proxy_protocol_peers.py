@@ -36,8 +36,7 @@ def exchange(ppdp: Ppdp, *pieces: bytes) -> bytes:
 
 
 def remotes(ppdp: Ppdp, count: int = 1, status: str = "Suceeded") -> list[str]:
-    wait_until(lambda: len(ppdp.lines(status=status)) >= count)
-    return [line["remote-addr"] for line in ppdp.lines(status=status)]
+    return [line["remote-addr"] for line in ppdp.wait_for_lines(count, status=status)]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +57,7 @@ def test_the_header_names_the_client_and_the_payload_is_whole(
     whole = header + b"again"
     assert exchange(ppdp, *(whole[i : i + 1] for i in range(len(whole)))) == b"again"
     assert remotes(ppdp, 2) == [remote, remote]
-    assert [line["remote-addr"] for line in ppdp.lines(status="Connected")] == [remote, remote]
+    assert remotes(ppdp, 2, "Connected") == [remote, remote]
 
 
 def test_unknown_keeps_the_sockets_address_and_local_is_not_logged(stage: Stage) -> None:
@@ -66,8 +65,8 @@ def test_unknown_keeps_the_sockets_address_and_local_is_not_logged(stage: Stage)
     assert exchange(ppdp, v2(b"junk!", command=0x20) + b"probe") == b"probe"
     assert exchange(ppdp, b"PROXY UNKNOWN whatever\r\nx") == b"x"
     assert remotes(ppdp)[0].startswith("127.0.0.1:")
-    assert len(ppdp.lines(status="Suceeded")) == 1
-    assert len(ppdp.lines(status="Connected")) == 1
+    assert len(ppdp.wait_for_lines(1, status="Suceeded")) == 1
+    assert len(ppdp.wait_for_lines(1, status="Connected")) == 1
 
 
 @pytest.mark.parametrize(
@@ -85,8 +84,7 @@ def test_require_refuses_what_is_no_header(stage: Stage, bytes_: bytes, why: str
     ppdp = stage.ppdp(upstream.port, "--proxy-protocol=require")
     with pytest.raises(OSError):  # noqa: PT011
         exchange(ppdp, bytes_)
-    wait_until(lambda: ppdp.lines(status="Failed"))
-    (line,) = ppdp.lines(status="Failed")
+    line = ppdp.wait_for_line(status="Failed")
     assert line["error"].startswith("PROXY header: ")
     assert why in line["error"]
     assert upstream.accepted == 0
@@ -127,7 +125,7 @@ def test_slow_headers_end_after_5_s_and_hold_nothing(stage: Stage) -> None:
         with pytest.raises(ConnectionResetError):
             conn.recv(1)
         conn.close()
-    assert 4.5 < time.monotonic() - start < 9
+    assert 4.5 < time.monotonic() - start < 20
     assert read_exactly(silent, 7) == b"welcome"
     silent.close()
     error = "PROXY header: 10 bytes and no end of it within 5 s"
@@ -188,8 +186,7 @@ def test_send_proxy_names_the_client_that_the_header_named(stage: Stage, version
         there = bytes([192, 0, 2, 7, 198, 51, 100, 1]) + struct.pack("!HH", 50000, 443)
         here = bytes([127, 0, 0, 1] * 2) + struct.pack("!HH", client, ppdp.port)
         assert got == [v2(there) + b"payload", v2(here) + b"direct"]
-    remotes(ppdp, 2)
-    reads = [line["read"] for line in ppdp.lines(status="Suceeded")]
+    reads = [line["read"] for line in ppdp.wait_for_lines(2, status="Suceeded")]
     assert reads == [7, 6], "the header is not counted"
 
 

@@ -48,8 +48,7 @@ def test_a_private_key_opens_a_server_with_its_public_key(stage: Stage, kind: st
     local = client(stage, gate.url("a"), "--private-key", str(stage.folder / "private"), *user)
     with local.connect() as conn:
         round_trip(conn, b"hello")
-    wait_until(lambda: gate.lines(status="Suceeded"))
-    assert gate.lines(status="Suceeded")[0]["user-email"] == "alice"
+    assert gate.wait_for_lines(1, status="Suceeded")[0]["user-email"] == "alice"
     other = client(stage, gate.url("a"), "--private-key", str(stage.folder / "other"))
     with other.connect() as conn:
         assert not opens(conn)
@@ -239,7 +238,7 @@ def test_an_id_token_is_renewed_before_it_expires_and_kept_when_that_fails(
     with local.connect() as conn:
         round_trip(conn, b"hello")
     assert peer.requests[1].headers["Authorization"] == f"Bearer {endpoint.given[1]}"
-    line = local.lines(msg="The token cannot be renewed, the old one is kept")[0]
+    line = local.wait_for_lines(1, msg="The token cannot be renewed, the old one is kept")[0]
     assert line["error"] == f"no token from {endpoint.url}: it answered invalid_grant"
     # After its end nothing is sent; when the endpoint is back, the next connection fetches.
     time.sleep(max(0.0, pyjwt.decode(endpoint.given[1], options={"verify_signature": False})["exp"]
@@ -263,7 +262,7 @@ def test_an_endpoint_that_is_down_at_the_start_is_an_error_on_use(stage: Stage) 
     with local.connect() as conn:
         assert not opens(conn)
     local.wait_for("Failed to connect backend")
-    error = local.lines(msg="Failed to connect backend")[0]["error"]
+    error = local.wait_for_lines(1, msg="Failed to connect backend")[0]["error"]
     assert error == f"no token from {endpoint.url}: Connection refused"
     assert peer.requests == []
     back = TokenEndpoint(port=endpoint.port)

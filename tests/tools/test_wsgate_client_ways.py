@@ -35,7 +35,9 @@ def test_certificates_are_checked(stage: Stage) -> None:
             found = opens(conn)
         if not found:
             local.wait_for("Failed to connect backend")
-            assert "TLS with" in local.lines(msg="Failed to connect backend")[0]["error"]
+            assert (
+                "TLS with" in local.wait_for_lines(1, msg="Failed to connect backend")[0]["error"]
+            )
         warned = "certificates are NOT checked" in local.text()
         assert warned == ("--insecure" in options)
         return found

@@ -103,10 +103,9 @@ def test_bytes_in_both_directions_at_once(stage: Stage, way: str) -> None:
         conn.shutdown(socket.SHUT_WR)
         assert read_all(conn) == b""
     for end in (gate, local):
-        wait_until(lambda end=end: end.lines(status="Suceeded"))  # type: ignore[misc]
-        assert end.lines(status="Suceeded")[0]["read"] == len(data)
+        assert end.wait_for_lines(1, status="Suceeded")[0]["read"] == len(data)
     if way == "nginx":
-        assert gate.lines(status="Connected")[0]["x-forwarded-for"] == LOOPBACK
+        assert gate.wait_for_lines(1, status="Connected")[0]["x-forwarded-for"] == LOOPBACK
 
 
 def test_half_close_through_nginx(stage: Stage) -> None:
@@ -348,7 +347,7 @@ def test_a_socket_of_systemd(stage: Stage) -> None:
     local = client(stage, f"http://{LOOPBACK}:{port}/proxy/a")
     with local.connect() as conn:
         round_trip(conn, b"activated")
-    assert activated.lines(msg="Start listen")[0]["listener"] == f"{LOOPBACK}:{port}"
+    assert activated.wait_for_lines(1, msg="Start listen")[0]["listener"] == f"{LOOPBACK}:{port}"
     assert activated.end() == 0
 
 

@@ -171,7 +171,7 @@ def test_an_upstream_that_cannot_be_reached_is_502(stage: Stage) -> None:
     assert gate.status("/proxy/hole", **UPGRADE) == 502
     assert time.monotonic() - began < 10
     wait_until(lambda: len(gate.lines(msg="Failed to connect upstream")) == 3)
-    line = gate.lines(msg="Failed to connect upstream")[0]
+    line = gate.wait_for_lines(1, msg="Failed to connect upstream")[0]
     assert line["destination"] == "down"
     assert line["upstream"].startswith(LOOPBACK)
     assert line["error"] == "Connection refused"
@@ -193,8 +193,8 @@ def test_a_tunnel_and_its_log_lines(stage: Stage) -> None:
                 got += piece
             assert got == bytes(size)
     wait_until(lambda: gate.lines(status="Suceeded"))
-    (connected,) = gate.lines(msg="log", status="Connected")
-    (ended,) = gate.lines(msg="log", status="Suceeded")
+    connected = gate.wait_for_line(msg="log", status="Connected")
+    ended = gate.wait_for_line(msg="log", status="Suceeded")
     for line in (connected, ended):
         assert line["seq"] == 1
         assert line["x-forwarded-for"] == "192.0.2.7"
@@ -267,7 +267,7 @@ def test_a_token_opens_a_tunnel_and_its_subject_is_logged(stage: Stage, kind: st
         tunnel.send(b"hello")
         assert tunnel.recv(timeout=20) == b"hello"
     wait_until(lambda: gate.lines(status="Suceeded"))
-    assert gate.lines(status="Connected")[0]["user-email"] == "alice@example.com"
+    assert gate.wait_for_lines(1, status="Connected")[0]["user-email"] == "alice@example.com"
     assert "forged" not in gate.text()
 
 
@@ -435,8 +435,8 @@ def test_the_map_is_read_again_under_load(stage: Stage) -> None:
         long.send(b"still here")
         assert long.recv(timeout=20) == b"still here"
     assert failures == []
-    assert len(gate.lines(msg="Read again")) == 3
-    (error, *_) = gate.lines(msg="Reading again failed, the old map and keys stay")
+    assert len(gate.wait_for_lines(3, msg="Read again")) == 3
+    (error, *_) = gate.wait_for_lines(1, msg="Reading again failed, the old map and keys stay")
     assert "line 2: no name,host:port" in error["error"]
     assert gate.status("/proxy/new4", **UPGRADE) == 101, "the last good one stays"
     gate.write_map({"b": upstream.port})
@@ -462,7 +462,7 @@ def test_a_graceful_stop_waits_for_tunnels_and_handshakes(stage: Stage) -> None:
         assert tunnel.recv(timeout=20) == b"going on"
         assert gate.process.poll() is None
     assert gate.process.wait(20) == 0
-    assert gate.lines(msg="Complete shutdown")
+    assert gate.wait_for_lines(1, msg="Complete shutdown")
 
 
 def accepts_http(port: int) -> bool:
@@ -480,6 +480,6 @@ def test_the_end_of_patience(stage: Stage) -> None:
         assert read_exactly(conn, 12) == b"HTTP/1.1 101"
         gate.kill(signal.SIGTERM)
         assert gate.process.wait(20) == 0
-    assert gate.lines(msg="Open connections are cut")
+    assert gate.wait_for_lines(1, msg="Open connections are cut")
     again = server(stage, {"a": 1})
     assert again.end(signal.SIGINT) == 130
