@@ -82,6 +82,9 @@ def test_no_value_is_more_than_refused(command: Command, option: Option) -> None
     """Whatever is typed: a value, or an error of one line that names the option."""
     for text in NASTY:
         try:
+            value = command._read(option, text)
+            # What is taken is a number that the engine behind it can hold.
+            assert not isinstance(value, int | float) or abs(value) < 1 << 63, text
             command.parse([f"{option.title}={text}"])
         except UsageError as error:  # noqa: PERF203
             named = str(error)
@@ -156,7 +159,9 @@ def test_the_progress_of_a_pipe_is_cut_to_the_terminal_and_ends_with_100_percent
         lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[K", "", told.decode()))
         return [line for line in lines if line]
 
-    narrow = shown(30)
-    assert len(narrow) >= 2
-    assert all(len(line) < 30 for line in narrow)
-    assert ", 100 %" in shown(200)[-1]
+    for columns in (30, 80):
+        lines = shown(columns)
+        assert len(lines) >= 2
+        assert all(len(line) < columns for line in lines)
+        assert ", 100 %, " in lines[-1]
+        assert ", 100 %, " not in "".join(lines[:-2])

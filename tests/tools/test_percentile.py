@@ -518,11 +518,25 @@ def test_progress_of_a_slow_file_is_shown_on_the_terminal_and_wiped(tmp_path: Pa
     status, shown = on_terminal([script("percentile"), str(fifo)])
     feeder.wait(10)
     assert status == 0
-    assert f"percentile: {fifo}: 2 B" in shown
+    assert "\rpercentile: 2 B, " in shown
+    assert all(len(line) < 80 for line in shown.replace("\x1b[K", "").split("\r"))
     assert shown.rindex("\r\x1b[K") < shown.index("count: 2")
 
 
 # -- sketches -----------------------------------------------------------------------------------
+
+
+def test_merged_sketches_keep_their_accuracy_without_an_option(tmp_path: Path) -> None:
+    """The default of --accuracy is for a sketch of numbers alone."""
+    parts = [tmp_path / "a", tmp_path / "b"]
+    for part in parts:
+        done = run("percentile", "--accuracy", "2%", "--sketch", part, stdin=SAMPLE)
+        assert done.returncode == 0
+    whole = tmp_path / "whole"
+    merged = run("percentile", "--merge", "--sketch", whole, *parts)
+    assert (merged.returncode, merged.stderr) == (0, b"")
+    shown = json.loads(run("percentile", "--merge", "--output", "json", whole).stdout)
+    assert shown["accuracy"] == 0.02
 
 
 def test_many_hosts_pooled_are_within_the_stated_error(tmp_path: Path) -> None:

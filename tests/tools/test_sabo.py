@@ -402,8 +402,9 @@ def test_sigusr1_prints_a_report(work: Path) -> None:
     process.send_signal(signal.SIGUSR1)
     line = process.stderr.readline().decode()
     assert line.startswith("sabo: ")
-    assert "share 50 KB/s of 50 KB/s, 1 member, " in line
-    assert " left" in line
+    assert line.endswith("share 50 KB/s of 50 KB/s, 1 member\n")
+    assert " %, " in line
+    assert " left, " in line
     process.stdin.close()
     process.stdin = None
     assert process.wait(timeout=10) == 0

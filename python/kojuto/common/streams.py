@@ -64,10 +64,24 @@ def progress(line: str) -> None:
     The line must be printable; what was shown before it is gone. An empty one leaves nothing.
     """
     try:
-        columns = os.get_terminal_size(2).columns
+        columns = os.get_terminal_size(2).columns or 80  # a serial console may not know
     except OSError:
         columns = 80
-    say(f"\r{line[: max(columns - 1, 1)]}\x1b[K")
+    say(f"\r{_cut(line, max(columns - 1, 1))}\x1b[K")
+
+
+def _cut(line: str, columns: int) -> str:
+    """The beginning of `line` that fits; kanji and their like take two columns."""
+    if line.isascii():
+        return line[:columns]
+    from unicodedata import combining, east_asian_width
+
+    for at, character in enumerate(line):
+        if not combining(character):
+            columns -= 2 if east_asian_width(character) in "WF" else 1
+        if columns < 0:
+            return line[:at]
+    return line
 
 
 def _is_ready() -> bool:

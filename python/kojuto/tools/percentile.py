@@ -209,10 +209,11 @@ def _read_plain(numbers: Numbers, fd: int, title: str) -> None:
     try:
         while not numbers.read(fd, title, PROGRESS_EVERY_S):
             done = numbers.bytes - before
-            line = f"{PROG}: {title}: {format_size(done)}"
+            line = f"{PROG}: {format_size(done)}"
             if size:
                 line += f" of {format_size(size)}, {min(100, 100 * done // size)} %"
-            streams.progress(f"{cli.one_line(line)}, {monotonic() - start:.0f} s")
+            # The name comes last: it may be longer than the terminal is wide.
+            streams.progress(f"{line}, {monotonic() - start:.0f} s: {cli.one_line(title)}")
             shown = True
     finally:
         if shown:
@@ -383,7 +384,9 @@ def _work(values: Values, names: list[str]) -> int:
     names = names or ["-"]
     from kojuto._native import Numbers
 
-    accuracy = values.accuracy if values.sketch is not None or "accuracy" in values.given else None
+    # Sketches that are merged bring theirs, unless one is asked for.
+    writes = values.sketch is not None and not values.merge
+    accuracy = values.accuracy if writes or "accuracy" in values.given else None
     numbers = Numbers(
         key=None if values.key is None else os.fsencode(values.key),
         by=None if values.by is None else os.fsencode(values.by),

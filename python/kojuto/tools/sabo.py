@@ -107,20 +107,24 @@ class Reports:
             cli.complain("sabo", line)
 
     def line(self, numbers: Numbers) -> str:
-        """One report: amount, time, rate since the last one, share, members, time left."""
+        """One report: amount, part and time left, time, rate since the last one, share, members.
+
+        What matters most comes first: a narrow terminal shows the beginning.
+        """
         count, seconds, share, members = numbers
         before_count, before_s = self.before
         self.before = (count, seconds)
         rate = (count - before_count) / max(seconds - before_s, 1e-9)
         size = units.format_size
-        text = f"{size(count)} in {seconds:.1f} s, {size(rate)}/s, share {size(share)}/s of "
-        text += f"{size(self.values.max_bandwidth)}/s, "
-        text += f"{members} member{'' if members == 1 else 's'}"
-        if self.values.size:
-            left = max(self.values.size - count, 0)
-            total = f", {100 * count / self.values.size:.0f} %"
-            text += f"{total}, {_clock(left / rate) if rate > 0 else '--:--'} left"
-        return text
+        text = f"{size(count)} in {seconds:.1f} s, "
+        whole = self.values.size
+        if whole is not None:
+            left = max(whole - count, 0)
+            # Cut off, so that 100 % is said when all has come and not before.
+            text += f"{100 * count // whole if whole else 100} %, "
+            text += f"{_clock(left / rate) if rate > 0 else '--:--'} left, "
+        text += f"{size(rate)}/s, share {size(share)}/s of {size(self.values.max_bandwidth)}/s, "
+        return text + f"{members} member{'' if members == 1 else 's'}"
 
     def summary(self, numbers: Numbers, status: int) -> None:
         """The last line, in the form that was asked for."""
