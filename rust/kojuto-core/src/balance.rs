@@ -99,6 +99,12 @@ mod tests {
     }
 
     #[test]
+    fn the_first_is_taken_however_many_connections_it_has() {
+        let members = [9usize, 0, 0].into_iter().map(|open| (&b"x"[..], open));
+        assert_eq!(choose(Balance::First, b"", members, 3), Some(0));
+    }
+
+    #[test]
     fn fewest_connections_win_and_ties_are_spread() {
         let open = [3usize, 1, 2];
         let members = || open.iter().map(|&n| (&b"x"[..], n));

@@ -210,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_a_user_and_one_that_ends_in_a_carriage_return() {
+        let names = ["t", "user", "status", "size"];
+        assert_eq!(read("h - [x] \"GET /\" 200 17", &names), ["", "", "200", "17"]);
+        assert_eq!(read("h - u [x] \"GET /\" 200 17\r", &names), ["", "u", "200", "17"]);
+        assert_eq!(read("h - u [x] \"GET /\" 200 -\r", &names), ["", "u", "200", ""]);
+    }
+
+    #[test]
     fn what_is_no_such_line_has_no_values() {
         for line in [
             "",

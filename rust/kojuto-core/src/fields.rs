@@ -214,3 +214,18 @@ impl<'a> Line<'a> {
         self.found = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_keys_and_no_more() {
+        let keys = |count: usize| Keys::new(&vec![(&b"key"[..], true); count]);
+        assert_eq!(keys(MAX_KEYS).unwrap().count(), MAX_KEYS);
+        let error = keys(MAX_KEYS + 1).unwrap_err().to_string();
+        assert!(error.starts_with("17 keys; between 1 and 16"), "{error}");
+        assert!(keys(0).is_err());
+        assert!(Keys::new(&[(b"key", true), (b"", false)]).is_err());
+    }
+}

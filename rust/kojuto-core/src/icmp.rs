@@ -217,6 +217,58 @@ mod tests {
     }
 
     #[test]
+    fn only_code_0_is_an_echo() {
+        let echo = Echo { id: 1, seq: 2, payload: b"ab" };
+        for (family, kind) in [(Family::V4, 0), (Family::V6, 129)] {
+            let mut message = encode(family, kind, echo);
+            message[1] = 1;
+            message[2..4].fill(0);
+            let sum = checksum(&message);
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            assert_eq!(parse_reply(family, &message), None);
+        }
+    }
+
+    /// The codes of RFC 792, RFC 1122 (section 3.2.2.1), RFC 1812 (section 5.2.7.1), RFC 4443.
+    #[test]
+    fn every_code_has_its_words() {
+        let v4 = |code| error_words(Family::V4, 3, code);
+        let unreachable = "destination unreachable";
+        let prohibited = "administratively prohibited";
+        let expected = [
+            "network unreachable",
+            "host unreachable",
+            "protocol unreachable",
+            "port unreachable",
+            "packet too big",
+            unreachable,
+            "network unreachable",
+            "host unreachable",
+            unreachable,
+            prohibited,
+            prohibited,
+            unreachable,
+            unreachable,
+            prohibited,
+            unreachable,
+            unreachable,
+        ];
+        assert_eq!(std::array::from_fn(|code| v4(code as u8)), expected);
+        let v6 = |code| error_words(Family::V6, 1, code);
+        let expected = [
+            "no route to destination",
+            prohibited,
+            unreachable,
+            "host unreachable",
+            "port unreachable",
+            prohibited,
+            "rejected by a route",
+            unreachable,
+        ];
+        assert_eq!(std::array::from_fn(|code| v6(code as u8)), expected);
+    }
+
+    #[test]
     fn an_ipv4_header_with_options_is_stripped_whole() {
         let mut packet = vec![0x46; 24];
         packet.extend_from_slice(b"rest");

@@ -131,6 +131,13 @@ impl Pattern {
         if !pieces.iter().any(|piece| matches!(piece, Piece::Field { .. })) {
             return refuse("without a field such as %Y%m%d every file has the same name".into());
         }
+        let length = |piece: &Piece| match piece {
+            Piece::Text(text) => text.len(),
+            Piece::Field { width, .. } => *width,
+        };
+        if pieces.iter().map(length).sum::<usize>() > MAX_NAME_BYTES {
+            return refuse(format!("its names are longer than {MAX_NAME_BYTES} bytes"));
+        }
         Ok(Pattern { pieces })
     }
 
@@ -162,9 +169,6 @@ impl Pattern {
     /// Reads a file name found in the directory: is it one of this pattern's, perhaps with a
     /// generation (`.1`) and a suffix of compression behind?
     pub fn read(&self, name: &[u8]) -> Option<LogName> {
-        if name.len() > 255 {
-            return None;
-        }
         let mut rest = name;
         for piece in &self.pieces {
             match piece {
@@ -228,6 +232,9 @@ impl Tail {
     }
 }
 
+/// A mark is shorter, so that a reader of this many bytes has all of it.
+pub const MARK_BYTES: usize = 1024;
+
 /// The content of the lock file in a log directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
@@ -247,7 +254,7 @@ impl Mark {
 
     /// Reads it back; None for anything else.
     pub fn parse(bytes: &[u8]) -> Option<Mark> {
-        let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() < 1024)?;
+        let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() < MARK_BYTES)?;
         let (letter, rest) = text.strip_suffix('\n')?.split_once(' ')?;
         let (pipe, file) = rest.split_once(' ')?;
         let tail = match letter {
@@ -315,6 +322,14 @@ mod tests {
         ] {
             assert_eq!(name(other), None, "{other}");
         }
+        for (field, highest) in
+            [("%m", "12"), ("%d", "31"), ("%H", "23"), ("%M", "59"), ("%S", "60"), ("%j", "366")]
+        {
+            let read = |name: &str| Pattern::parse(field).unwrap().read(name.as_bytes()).is_some();
+            let above = highest.parse::<u32>().unwrap() + 1;
+            assert!(read(highest), "{field}");
+            assert!(!read(&above.to_string()), "{field}");
+        }
     }
 
     #[test]
@@ -322,6 +337,13 @@ mod tests {
         for text in ["", "log", "a/%Y", ".%Y", "%Q", "%Y%", "log%%", &"x%Y".repeat(100)] {
             assert!(Pattern::parse(text).is_err(), "{text}");
         }
+        let why = |text: &str| Pattern::parse(text).unwrap_err().to_string();
+        let longest = "x".repeat(MAX_NAME_BYTES - 2);
+        assert!(Pattern::parse(&format!("{longest}%m")).is_ok());
+        assert_eq!(why(&format!("{longest}x%m")), "longer than 200 bytes");
+        // A year has four digits.
+        assert!(Pattern::parse(&"%Y".repeat(50)).is_ok());
+        assert_eq!(why(&"%Y".repeat(51)), "its names are longer than 200 bytes");
     }
 
     #[test]
@@ -333,6 +355,9 @@ mod tests {
         for text in ["", "P", "P 1", "P 1 ", "X 1 f\n", "P 1 a/b\n", "P  f\n", "P 1 f"] {
             assert_eq!(Mark::parse(text.as_bytes()), None, "{text}");
         }
+        let of = |len: usize| format!("P 1 {}\n", "f".repeat(len - 5));
+        assert!(Mark::parse(of(MARK_BYTES - 1).as_bytes()).is_some());
+        assert_eq!(Mark::parse(of(MARK_BYTES).as_bytes()), None);
     }
 
     proptest! {

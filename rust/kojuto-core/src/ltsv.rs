@@ -149,6 +149,17 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_before_a_brace_does_not_count() {
+        let keys = needed(&[b"{a", b"status"]);
+        let mut rows = Vec::new();
+        let block = b"status:1\t{a:2\tstatus:3\r\nstatus:4\r\n";
+        scan_behind_brace(block, &keys, &mut |_: &[u8], values: &crate::fields::Values<'_>| {
+            rows.push([values[0].to_vec(), values[1].to_vec()]);
+        });
+        assert_eq!(rows, [[b"2".to_vec(), b"3".to_vec()], [b"".to_vec(), b"4".to_vec()]]);
+    }
+
+    #[test]
     fn a_line_is_left_once_the_needed_keys_are_found() {
         let keys = Keys::new(&[(b"a", true), (b"b", false)]).unwrap();
         assert_eq!(rows(b"b:1\ta:2\na:2\tb:1\n", &keys)[1].1, [b"2".to_vec(), b"".to_vec()]);

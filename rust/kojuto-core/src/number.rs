@@ -206,6 +206,7 @@ mod tests {
             ("123456789012345678901234567890", 1.2345678901234568e29),
             ("0.1000000000000000055511151231257827", 0.1),
             ("00000000000000000000000000001.5", 1.5),
+            ("18446744073709551621", 18446744073709552000.0), // 2^64 + 5
         ] {
             assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text}");
         }
@@ -219,7 +220,9 @@ mod tests {
         ] {
             assert_eq!(parse_f64(text.as_bytes()), None, "{text:?}");
         }
-        assert_eq!(parse_f64(&[b'1'; MAX_NUMBER_BYTES + 1]), None);
+        let third = |len: usize| parse_f64(format!("0.{}", "3".repeat(len - 2)).as_bytes());
+        assert_eq!(third(MAX_NUMBER_BYTES), Some(1.0 / 3.0));
+        assert_eq!(third(MAX_NUMBER_BYTES + 1), None);
     }
 
     #[test]

@@ -160,7 +160,6 @@ mod tests {
             let client = "192.0.2.9:4000".parse().unwrap();
             let mut flow = Flow::open(client, server.parse().unwrap(), 5, &mut out);
             flow.data(0, &[7; 100_001], 6, &mut out);
-            flow.lost(1, 10);
             flow.close(7, &mut out);
             let (mut rest, mut count) = (&out[..], 0);
             while !rest.is_empty() {
@@ -170,5 +169,27 @@ mod tests {
             }
             assert_eq!(count, 3 + 4 + 3);
         }
+    }
+
+    #[test]
+    fn sums_are_right_and_lost_bytes_leave_a_gap() {
+        let mut out = Vec::new();
+        let ends = ["192.0.2.9:4000", "192.0.2.1:3306"].map(|end| end.parse().unwrap());
+        let mut flow = Flow::open(ends[0], ends[1], 5, &mut out);
+        flow.data(1, b"abc", 6, &mut out);
+        flow.lost(1, 5000);
+        flow.data(1, b"d", 6, &mut out);
+        let (mut rest, mut places) = (&out[..], Vec::new());
+        while let Some((head, packet)) = rest.split_first_chunk::<16>() {
+            let (packet, next) =
+                packet.split_at(u32::from_le_bytes(*head[8..].first_chunk().unwrap()) as usize);
+            rest = next;
+            let (ip, tcp) = packet.split_at(20);
+            assert_eq!(checksum(&[ip]), 0);
+            let length = (tcp.len() as u16).to_be_bytes();
+            assert_eq!(checksum(&[&ip[12..], &[0, 6], &length, tcp]), 0);
+            places.push(u32::from_be_bytes(*tcp[4..].first_chunk().unwrap()));
+        }
+        assert_eq!(places, [1, 1, 2, 2, 2 + 3 + 5000]);
     }
 }

@@ -447,11 +447,34 @@ mod tests {
             ("\0\0\0\0", "expected '{' at byte 0"),
             ("[[[[[[[[[[", "expected '{' at byte 0"),
             ("{\"a\":[[[[[[[[[[[[[", "expected less nesting"),
+            ("{\"pos\":1,\"time\":abc}", "expected a number at byte 16"),
         ] {
             let error = Position::decode(text.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(why), "{text}: {error}");
         }
-        assert!(Position::decode(&vec![b' '; MAX_POSITION_BYTES + 1]).is_err());
+    }
+
+    #[test]
+    fn a_position_file_has_upper_bounds() {
+        let mut text = br#"{"pos":7}"#.to_vec();
+        text.resize(MAX_POSITION_BYTES, b'\n');
+        assert_eq!(Position::decode(&text).unwrap().mark.pos, 7);
+        text.push(b'\n');
+        let error = Position::decode(&text).unwrap_err().to_string();
+        assert_eq!(error, "65537 bytes, more than 65536");
+        let nested = |depth: usize| {
+            let text = format!(r#"{{"pos":1,"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+            Position::decode(text.as_bytes())
+        };
+        assert!(nested(MAX_DEPTH + 1).is_ok());
+        assert!(nested(MAX_DEPTH + 2).is_err());
+        let lingering = (0..=MAX_LINGERING as u64).map(|pos| {
+            let mark = Mark { pos, ..Mark::default() };
+            Lingering { mark, since: 1.0 }
+        });
+        let position = Position { lingering: lingering.collect(), ..Position::default() };
+        let read = Position::decode(position.encode().as_bytes()).unwrap();
+        assert_eq!(read.lingering, position.lingering[..MAX_LINGERING]);
     }
 
     fn any_print() -> impl Strategy<Value = Print> {

@@ -222,6 +222,47 @@ mod tests {
     }
 
     #[test]
+    fn what_was_done_to_a_file_is_seen_by_its_ending() {
+        let packing =
+            |ending: &str| parse(b"l", format!("l.1{ending}").as_bytes()).unwrap().packing;
+        assert_eq!(packing(""), Packing::None);
+        for ending in [".gz", ".zst", ".zstd"] {
+            assert_eq!(packing(ending), Packing::Readable, "{ending}");
+        }
+        for ending in [".bz2", ".xz", ".lz4", ".lzma", ".Z", ".zip"] {
+            assert_eq!(packing(ending), Packing::Unreadable, "{ending}");
+        }
+    }
+
+    #[test]
+    fn five_digits_are_a_number_six_a_date_and_a_date_ends_somewhere() {
+        assert_eq!(ordered("l", &[("l.99998", 5), ("l.99999", 5)]), ["l.99999", "l.99998"]);
+        assert_eq!(ordered("l", &[("l.100001", 5), ("l.100000", 5)]), ["l.100000", "l.100001"]);
+        let digits = |count: usize| parse(b"l", format!("l.{}", "1".repeat(count)).as_bytes());
+        assert!(digits(64).is_some());
+        assert_eq!(digits(65), None);
+    }
+
+    #[test]
+    fn a_year_is_one_up_to_2999() {
+        let turned = |first: &str, second: &str| {
+            ordered("l", &[(first, 20), (second, 10)]) == [second, first]
+        };
+        for (first, second, by_time) in [
+            ("l-2999-01", "l-2999-02", false),
+            ("l-3000-01", "l-3000-02", true),
+            ("l-1970-01", "l-1970-02", false),
+            ("l-1969-01", "l-1969-02", true),
+            ("l-29990101", "l-29990102", false),
+            ("l-30000101", "l-30000102", true),
+            ("l-1000000000", "l-1000000001", false),
+            ("l-999999999", "l-1000000000", true),
+        ] {
+            assert_eq!(turned(first, second), by_time, "{first}");
+        }
+    }
+
+    #[test]
     fn a_numbering_that_counts_upwards_is_seen_by_the_times() {
         assert_eq!(ordered("l", &[("l.3", 30), ("l.1", 10), ("l.2", 20)]), ["l.1", "l.2", "l.3"]);
     }

@@ -85,4 +85,12 @@ mod tests {
         assert_eq!(count(Some("500"), Some("/b")), 1);
         assert!(Select::new(Some("("), None).is_err());
     }
+
+    #[test]
+    fn an_expression_has_an_upper_bound() {
+        let of = |count: usize| regex(&format!("(?:[a-f]{{100}}){{{count}}}"));
+        assert!(of(500).is_ok());
+        let error = of(600).unwrap_err().to_string();
+        assert!(error.contains(&MAX_REGEX_BYTES.to_string()), "{error}");
+    }
 }

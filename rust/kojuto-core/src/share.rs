@@ -91,7 +91,19 @@ mod tests {
         }
         assert!(!is_unfinished(b"sabo_100000_1_a.lock", 100_000));
         assert_eq!(parse_lock_name(b"sabo_5_\xff\xfe", 5), Some(LockName { pid: None, part: 1 }));
-        assert_eq!(parse_lock_name(&[b'a'; 300], 5), None);
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_a_directory_holds() {
+        let name = |len: usize| {
+            let mut name = b"sabo_5_0_".to_vec();
+            name.resize(len, b'a');
+            name
+        };
+        // No process has the number 0.
+        let found = Some(LockName { pid: None, part: 1 });
+        assert_eq!(parse_lock_name(&name(MAX_NAME_BYTES), 5), found);
+        assert_eq!(parse_lock_name(&name(MAX_NAME_BYTES + 1), 5), None);
     }
 
     #[test]

@@ -235,6 +235,38 @@ mod tests {
         assert!(Sketch::from_bytes(&resealed(longer)).is_err());
     }
 
+    /// A file of numbers in (bucket, count) steps from the bucket of 1.0.
+    fn of(count: u64, zeros: &[u8], steps: &[(u64, u64)]) -> Vec<u8> {
+        let mut out = sketch(&[1.0]).to_bytes()[..9 + 24 + 8 * LIMBS].to_vec();
+        let first = i64::from(sketch(&[]).index(1.0)) - i64::from(i32::MIN);
+        write_varint(&mut out, count);
+        out.extend(zeros);
+        write_varint(&mut out, steps.len() as u64);
+        for (at, &(step, count)) in steps.iter().enumerate() {
+            write_varint(&mut out, if at == 0 { first as u64 + step } else { step });
+            write_varint(&mut out, count);
+        }
+        write_varint(&mut out, 0);
+        seal(out)
+    }
+
+    #[test]
+    fn there_is_one_way_to_write_a_sketch() {
+        let is_read = |bytes: Vec<u8>| Sketch::from_bytes(&bytes).is_ok();
+        assert!(is_read(of(3, &[0], &[(0, 2), (1, 1)])));
+        assert!(!is_read(of(3, &[0], &[(0, 2), (0, 1)])), "a bucket twice");
+        assert!(!is_read(of(2, &[0], &[(0, 2), (1, 0)])), "an empty bucket");
+        assert!(!is_read(of(3, &[0x80, 0], &[(0, 2), (1, 1)])), "a zero in two bytes");
+        assert!(!is_read(of(4, &[0], &[(0, 2), (1, 1)])), "another count");
+    }
+
+    #[test]
+    fn a_file_has_an_upper_bound() {
+        let why = |len| Sketch::from_bytes(&vec![0; len]).unwrap_err().to_string();
+        assert_eq!(why(MAX_BYTES), "it is no sketch");
+        assert_eq!(why(MAX_BYTES + 1), "it is larger than a sketch can be");
+    }
+
     proptest! {
         #[test]
         fn what_was_written_is_read_back(numbers in proptest::collection::vec(any::<f64>(), 0..60)) {

@@ -53,7 +53,6 @@ impl TokenBucket {
     pub fn set_rate(&mut self, now: Duration, rate: u64) {
         self.refill(now);
         self.rate = rate.max(1);
-        self.credit = self.credit.min(self.limit());
     }
 
     /// How many of `want` bytes may pass at `now`. Nothing is taken yet: see [`Self::take`].
@@ -78,10 +77,10 @@ impl TokenBucket {
 
     /// Gives back bytes that were taken and then did not pass, up to what may be saved.
     pub fn give_back(&mut self, bytes: u64) {
-        let credit = self.credit.saturating_add(u128::from(bytes) * NANOS);
-        self.credit = credit.min(self.limit());
+        self.credit = self.credit.saturating_add(u128::from(bytes) * NANOS);
     }
 
+    /// Adds what was earned; whatever the bucket holds, what is over the limit is lost here.
     fn refill(&mut self, now: Duration) {
         // A clock that stands still or goes back earns nothing.
         let elapsed = now.saturating_sub(self.at).as_nanos();
@@ -125,6 +124,16 @@ mod tests {
         assert_eq!(spend(&mut bucket, S * 100, u64::MAX), 4_000);
         let mut bucket = TokenBucket::new(100_000, 9_000, S);
         assert_eq!(spend(&mut bucket, S * 100, u64::MAX), 9_000);
+    }
+
+    #[test]
+    fn what_is_given_back_is_saved_up_to_the_limit() {
+        let mut bucket = TokenBucket::new(100_000, 0, S);
+        assert_eq!(spend(&mut bucket, S * 100, 3_000), 3_000);
+        bucket.give_back(2_000);
+        assert_eq!(spend(&mut bucket, S * 100, u64::MAX), 3_000);
+        bucket.give_back(4_001);
+        assert_eq!(spend(&mut bucket, S * 100, u64::MAX), 4_000);
     }
 
     #[test]

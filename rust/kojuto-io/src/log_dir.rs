@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, sym
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use kojuto_core::log_name::{LogName, Mark, Pattern, Tail, with_generation};
+use kojuto_core::log_name::{LogName, MARK_BYTES, Mark, Pattern, Tail, with_generation};
 
 use crate::{Error, Result};
 
@@ -124,7 +124,7 @@ impl LogDir {
     pub fn resume(&mut self) -> Result<Option<Current>> {
         let mut content = Vec::new();
         let Some(lock) = &self.lock else { return Ok(None) };
-        let mut bytes = [0; 1024];
+        let mut bytes = [0; MARK_BYTES];
         if let Ok(count) = lock.read_at(&mut bytes, 0) {
             content.extend_from_slice(&bytes[..count]);
         }

@@ -145,3 +145,51 @@ fn an_answer_is_kept_up_to_1024_bytes() {
         assert_eq!(text.len(), kept - 9);
     }
 }
+
+#[test]
+fn the_lengths_of_a_length() {
+    let of = |hex: &str| lenenc(&mut &bytes(hex)[..]);
+    assert_eq!(of("fa"), Some(250));
+    assert_eq!(of("fb"), None, "NULL");
+    assert_eq!(of("fcfb00"), Some(251));
+    assert_eq!(of("fd000001"), Some(65536));
+    assert_eq!(of("fe0000000100000000"), Some(1 << 24));
+    assert_eq!(of("ff"), None, "an error");
+    assert_eq!(of("fc00"), None);
+    assert_eq!(of(""), None);
+}
+
+/// COM_QUERY, "Protocol::ClientQuery" and "Binary Protocol Value" of the MySQL source.
+#[test]
+fn attributes_of_every_kind_are_passed_over() {
+    // Kind and value; None is NULL, which the bitmap tells and which has no value.
+    let values = [
+        (1, Some("01")),
+        (2, Some("0102")),
+        (3, Some("01020304")),
+        (4, Some("01020304")),
+        (5, Some("0102030405060708")),
+        (6, Some("")),
+        (7, Some("0407e10b01")),
+        (3, None),
+        (8, Some("0102030405060708")),
+        (9, Some("01020304")),
+        (10, Some("00")),
+        (11, Some("080102030405060708")),
+        (12, Some("0407e10b01")),
+        (13, Some("e107")),
+        (253, Some("026869")),
+    ];
+    let mut nulls = [0u8; 2];
+    let (mut kinds, mut data) = (Vec::new(), Vec::new());
+    for (at, (kind, value)) in values.into_iter().enumerate() {
+        kinds.extend([kind, 0, 1, b'n']);
+        match value {
+            Some(hex) => data.extend(bytes(hex)),
+            None => nulls[at / 8] |= 1 << (at % 8),
+        }
+    }
+    let body = |bound: u8| [&[15, 1][..], &nulls, &[bound], &kinds, &data, b"SELECT 1"].concat();
+    assert_eq!(skip_attributes(&body(1)), Some(&b"SELECT 1"[..]));
+    assert_eq!(skip_attributes(&body(0)), None, "kinds are always sent");
+}

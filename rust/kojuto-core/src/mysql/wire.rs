@@ -143,12 +143,7 @@ pub(super) fn skip_attributes(body: &[u8]) -> Option<&[u8]> {
             2 | 13 => 2,
             3 | 4 | 9 => 4,
             5 | 8 => 8,
-            7 | 10..=12 => {
-                let length = u64::from(*rest.first()?);
-                skip(&mut rest, 1)?;
-                length
-            }
-            _ => lenenc(&mut rest)?,
+            _ => lenenc(&mut rest)?, // dates and times too: one byte, at most 12
         };
         skip(&mut rest, width)?;
     }
