@@ -702,6 +702,9 @@ def test_check_explains_each_decision(tmp_path: Path) -> None:
     assert re.search(r"answer:    200 X-Deteco-User: echo\n", text)
     assert token not in text
     assert check("-", "/api/echo", stdin=f"Authorization: Bearer {token}\n".encode())[0] == 0
+    for length, why in ((16_384, "not three segments"), (16_385, "16385 characters are over")):
+        text = f"Authorization: Bearer {'x' * length}\n"
+        assert f"answer:    401 {why}" in check("-", "/", stdin=text.encode())[1]
     for uri, method, why in (
         ("/api/echo/../x", "GET", "403 the path leaves what is allowed by .."),
         ("/x", "GET", "403 the path lies under none"),

@@ -487,7 +487,7 @@ def limit(root: Path, path: str, **files: str) -> None:
 
 def test_version_2_takes_the_lowest_limit_up_to_the_root(tmp_path: Path) -> None:
     root = tmp_path / "cg roup"
-    limit(root, "a", memory__max="1000000", cpu__max="150000 100000")
+    limit(root, "a", memory__max="1000000", cpu__max="75000 50000")
     limit(root, "a/b", memory__max="2000000", cpu__max="max 100000")
     limit(root, "a/b/c", memory__max="max", cpu__max="200000 50000")
     point = str(root).replace(" ", "\\040")
@@ -516,7 +516,8 @@ def test_a_group_outside_what_is_mounted_has_no_known_limit(tmp_path: Path) -> N
     root = tmp_path / "v2"
     limit(root, "", memory__max="7000")
     mounts = f"30 20 0:26 / {root} rw - cgroup2 cgroup2 rw\n"
-    assert Groups(42, fake_proc(tmp_path, mounts, "0::/../../other\n")).memory_limit() == 7000
+    limit(tmp_path, "other", memory__max="5000")
+    assert Groups(42, fake_proc(tmp_path, mounts, "0::/../other\n")).memory_limit() == 7000
 
 
 def test_the_cpu_base_may_be_the_groups_limit(workdir: Path) -> None:

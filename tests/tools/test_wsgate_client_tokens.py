@@ -30,6 +30,7 @@ from tests.servers import LOOPBACK, echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers import Stage
 
@@ -220,6 +221,20 @@ def test_the_short_client_id_of_the_original(stage: Stage, endpoint: TokenEndpoi
 
     for other in ("my-client", "https://gate.example.com", "/projects/1/apps/x", CLIENT_ID):
         assert audience_of(other) == other
+
+
+@pytest.mark.parametrize(("life_s", "before_s"), [(3600, 600), (1200, 600), (1000, 500)])
+def test_when_an_id_token_is_renewed(
+    tmp_path: Path, endpoint: TokenEndpoint, life_s: float, before_s: float
+) -> None:
+    from kojuto.tools.wsgate_client import tokens
+
+    endpoint.life_s = life_s
+    path = tmp_path / "account.json"
+    path.write_text(json.dumps(account(endpoint.url)))
+    log: Any = None
+    _, expires, renews = tokens.from_service_account(str(path), CLIENT_ID, log)._fetch()
+    assert expires - renews == pytest.approx(before_s, abs=2)
 
 
 def test_an_id_token_is_renewed_before_it_expires_and_kept_when_that_fails(

@@ -124,6 +124,8 @@ def test_the_assertion_of_iap(stage: Stage, by: str) -> None:
         assertion(one, "one", iss=None),
         assertion(one, "one", exp=now - 31),
         assertion(one, "one", iat=now + 120),
+        assertion(one, "one", email="eve\n@example.com"),
+        assertion(one, "one", email=["eve@example.com"]),
         assertion(one, "one")[:-1],
         token(private_key("rsa")),
     ):

@@ -35,6 +35,15 @@ def test_limits_of_a_request(stage: Stage) -> None:
     many = "".join(f"X{i}: y\r\n" for i in range(200))
     assert raw(gate.port, f"GET / HTTP/1.1\r\n{many}\r\n".encode())[0] == 431
     assert ask(gate.port, "/" + "x" * 9000)[0] == 414
+    for count, status in ((128, 200), (129, 431)):
+        many = "".join(f"X{i}: y\r\n" for i in range(count))
+        assert raw(gate.port, f"GET /live HTTP/1.1\r\n{many}\r\n".encode())[0] == status
+    for length, status in ((8190, 200), (8191, 431)):
+        line = b"X: " + b"x" * (length - 3)
+        assert raw(gate.port, b"GET /live HTTP/1.1\r\n" + line + b"\r\n\r\n")[0] == status
+    for length, status in ((8190, 200), (8191, 414)):
+        line = b"GET /live?" + b"x" * (length - 19) + b" HTTP/1.1"
+        assert raw(gate.port, line + b"\r\n\r\n")[0] == status
     assert ask(gate.port, "/live", Content_Length="5")[0] == 400
     assert ask(gate.port, "/live", Transfer_Encoding="chunked")[0] == 400
     for nonsense in (b"\r\n\r\n", b"\0" * 50 + b"\r\n\r\n", b"GET /\r\n\r\n", b"a b c\r\n\r\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from kojuto.common import cli, listen, relay, service, units
@@ -166,13 +167,7 @@ def read_headers(texts: Sequence[str]) -> list[tuple[str, str]]:
     for text in texts:
         lines = [text]
         if text.startswith("@"):
-            try:
-                with open(text[1:], encoding="utf-8") as file:
-                    lines = file.read(MAX_HEADER_FILE_BYTES).splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                why = getattr(error, "strerror", None) or "no UTF-8"
-                raise KojutoError(f"--headers {text}: {why}") from None
-            lines = [line for line in lines if line.strip() and not line.startswith("#")]
+            lines = [line for line in _header_file(text) if line.strip() and line[0] != "#"]
         for line in lines:
             match = re.fullmatch(HEADER, line)
             if match is None:
@@ -185,6 +180,21 @@ def read_headers(texts: Sequence[str]) -> list[tuple[str, str]]:
                 raise UsageError(f"--headers: {match[1]} belongs to the upgrade itself")
             found.append((match[1], match[2]))
     return found
+
+
+def _header_file(text: str) -> list[str]:
+    """The lines of ``--headers @FILE``."""
+    try:
+        with open(text[1:], "rb") as file:
+            data = file.read(MAX_HEADER_FILE_BYTES + 1)
+            size = max(os.fstat(file.fileno()).st_size, len(data))
+        if len(data) > MAX_HEADER_FILE_BYTES:
+            why = f"{size} bytes, above the limit of {MAX_HEADER_FILE_BYTES}"
+            raise KojutoError(f"--headers {text}: {why}")
+        return data.decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "no UTF-8"
+        raise KojutoError(f"--headers {text}: {why}") from None
 
 
 def _check(values: Values, headers: Sequence[tuple[str, str]]) -> None:

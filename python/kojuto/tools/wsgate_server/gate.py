@@ -359,7 +359,8 @@ def _request(protocol: ServerProtocol, head: Head) -> Request:
     lines = bytes(head.data).split(b"\r\n")
     if len(lines[0]) > MAX_LINE_BYTES:
         raise Refused(414, "the request line is too long")
-    if len(lines) > MAX_HEADERS or max(map(len, lines)) > MAX_LINE_BYTES:
+    # Beside the headers there are the request line, the empty line and what is behind it.
+    if len(lines) - 3 > MAX_HEADERS or max(map(len, lines)) > MAX_LINE_BYTES:
         raise Refused(431, "the request's headers are too large")
     method, _, rest = lines[0].partition(b" ")
     target, _, version = rest.rpartition(b" ")
