@@ -577,6 +577,17 @@ def test_sigterm_finishes_requests_and_ends_with_0(stage: Stage) -> None:
     assert deteco.wait_for_lines(1, msg="Complete shutdown")
 
 
+def test_a_client_that_says_nothing_does_not_hold_a_server_that_ends(stage: Stage) -> None:
+    """A first request may be on its way; after a second it is not."""
+    deteco = start(stage, service("echo", [ED]), "--shutdown-timeout=10s")
+    with socket.create_connection((LOOPBACK, deteco.port), timeout=20) as silent:
+        assert deteco.status(ED.token()) == 200
+        deteco.kill()
+        assert silent.recv(1) == b""
+    assert deteco.process.wait(20) == 0
+    assert deteco.lines(msg="Complete shutdown")
+
+
 def test_slow_clients_are_cut_and_large_headers_refused(stage: Stage) -> None:
     deteco = start(stage, service("echo", [ED]), "--header-timeout=500ms", "--idle-timeout=500ms")
     with socket.create_connection((LOOPBACK, deteco.port), timeout=20) as conn:

@@ -90,6 +90,21 @@ def test_require_refuses_what_is_no_header(stage: Stage, bytes_: bytes, why: str
     assert upstream.accepted == 0
 
 
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_header_has_8192_bytes_at_most(stage: Stage, over: int) -> None:
+    ppdp = stage.ppdp(stage.peer(echo).port, "--proxy-protocol=require")
+    size = 8192 - 16 - 12 - 3 + over  # beside the fixed part, the addresses, a TLV's head
+    header = v2(V2_INET + b"\x04" + size.to_bytes(2, "big") + bytes(size))
+    assert len(header) == 8192 + over
+    if over:
+        with pytest.raises(OSError):  # noqa: PT011
+            exchange(ppdp, header + b"hello")
+        wait_until(lambda: ppdp.lines(status="Failed"))
+        assert "header of 8193 bytes, at most 8192 allowed" in ppdp.lines()[-1]["error"]
+    else:
+        assert exchange(ppdp, header + b"hello") == b"hello"
+
+
 def test_optional_relays_a_connection_without_header_as_it_is(stage: Stage) -> None:
     ppdp = stage.ppdp(stage.peer(echo).port, "--proxy-protocol")
     assert exchange(ppdp, b"GET / HTTP/1.0\r\n\r\n") == b"GET / HTTP/1.0\r\n\r\n"

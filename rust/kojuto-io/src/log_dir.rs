@@ -385,3 +385,28 @@ impl Current {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_predecessor_that_is_just_ending_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let pattern = Pattern::parse("log.%d").unwrap();
+            LogDir::open(dir.path(), pattern, 0o644, String::new())
+        };
+        let first = open().unwrap();
+        let start = Instant::now();
+        assert!(matches!(open(), Err(Error::Busy(_))));
+        assert!(start.elapsed() >= LOCK_PATIENCE);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(100));
+                drop(first);
+            });
+            assert!(open().is_ok());
+        });
+    }
+}

@@ -175,3 +175,43 @@ fn finish(source: &Path, suffix: &str) -> io::Result<()> {
     fs::remove_file(source)?;
     fs::remove_file(&made)
 }
+
+#[cfg(test)]
+mod tests {
+    use kojuto_core::log_name::Pattern;
+
+    use super::*;
+
+    /// Four files of three bytes, the first the oldest; how many are left.
+    fn left(keep: Keep, older: Duration) -> usize {
+        let dir = tempfile::tempdir().unwrap();
+        let pattern = Pattern::parse("log.%d").unwrap();
+        let directory = LogDir::open(dir.path(), pattern, 0o644, String::new()).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for day in 1..=4u64 {
+            let path = dir.path().join(format!("log.0{day}"));
+            fs::write(&path, b"abc").unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            let age = Duration::from_secs(60 * (5 - day)) + older;
+            file.set_modified(now - age).unwrap();
+        }
+        fs::write(dir.path().join("another"), b"abc").unwrap();
+        purge(&directory, "log.01", keep, now).unwrap();
+        assert!(dir.path().join("log.01").exists(), "the one that is written stays");
+        directory.own_files().unwrap().len()
+    }
+
+    #[test]
+    fn so_old_so_many_so_much_and_no_more() {
+        let exactly = Duration::ZERO;
+        let age = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        let by_age = |minutes| Keep { max_age: age(minutes), ..Keep::default() };
+        assert_eq!(left(Keep::default(), exactly), 4);
+        assert_eq!(left(by_age(3), exactly), 4);
+        assert_eq!(left(by_age(3), Duration::from_nanos(1)), 3);
+        assert_eq!(left(Keep { max_files: Some(4), ..Keep::default() }, exactly), 4);
+        assert_eq!(left(Keep { max_files: Some(3), ..Keep::default() }, exactly), 3);
+        assert_eq!(left(Keep { max_total: Some(12), ..Keep::default() }, exactly), 4);
+        assert_eq!(left(Keep { max_total: Some(11), ..Keep::default() }, exactly), 3);
+    }
+}

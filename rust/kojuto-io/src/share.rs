@@ -163,7 +163,7 @@ fn is_alive(path: &Path, pid: Option<u32>) -> bool {
         Ok(file) => file,
         // Another user's file (the Go program makes them 0600): believe the pid in its name.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
+            return pid.is_some_and(is_running);
         }
         Err(_) => return false,
     };
@@ -179,6 +179,10 @@ fn is_alive(path: &Path, pid: Option<u32>) -> bool {
         }
         Err(error) => error.raw_os_error() == Some(libc::EWOULDBLOCK),
     }
+}
+
+fn is_running(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
 }
 
 fn is_old(path: &Path) -> bool {
@@ -241,8 +245,10 @@ mod tests {
         fs::write(dir.path().join("sabo_1000_1_dead.lock"), b"").unwrap();
         fs::write(dir.path().join("sabo_2000_1_other.lock"), b"").unwrap();
         fs::write(dir.path().join("_sabo_1000_1_young.lock"), b"").unwrap();
-        let old = File::create(dir.path().join("_sabo_1000_1_old.lock")).unwrap();
-        old.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        for (name, age_s) in [("_sabo_1000_1_old.lock", 65), ("_sabo_1000_1_younger.lock", 30)] {
+            let file = File::create(dir.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age_s)).unwrap();
+        }
         fs::create_dir(dir.path().join("sabo_1000_1_directory")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("sabo_1000_1_link")).unwrap();
         let mut member = Member::join(dir.path(), 1000, 1).unwrap();
@@ -254,11 +260,18 @@ mod tests {
             left,
             [
                 "_sabo_1000_1_young.lock",
+                "_sabo_1000_1_younger.lock",
                 "sabo_1000_1_directory",
                 "sabo_1000_1_link",
                 "sabo_2000_1_other.lock"
             ]
         );
+    }
+
+    #[test]
+    fn a_pid_names_a_process_that_runs() {
+        assert!(is_running(std::process::id()));
+        assert!(!is_running(4_194_305), "above the largest there can be (proc(5), pid_max)");
     }
 
     #[test]

@@ -191,8 +191,11 @@ mod tests {
         std::os::unix::fs::symlink(&target, &link).unwrap();
         assert!(matches!(read(&link), Found::Unusable(_)));
         let large = dir.path().join("large");
+        File::create(&large).unwrap().set_len(MAX_STATE_BYTES).unwrap();
+        assert_eq!(read(&large), Found::Bytes(vec![0; 1 << 20]));
         File::create(&large).unwrap().set_len(MAX_STATE_BYTES + 1).unwrap();
-        assert!(matches!(read(&large), Found::Unusable(_)));
+        let why = "it has 1048577 bytes, more than 1048576".to_owned();
+        assert_eq!(read(&large), Found::Unusable(why));
         assert!(matches!(read(dir.path()), Found::Unusable(_)));
     }
 

@@ -157,13 +157,8 @@ impl Run<'_> {
             self.finish_line();
             source.mark(source.pos(), self.cutter.before(), true)
         };
-        let keep_s = match writers {
-            Some(true) => LINGER_S,
-            None => LINGER_UNSURE_S,
-            Some(false) => return Ok((mark, None)),
-        };
         let grows = Lingering { mark: mark.clone(), since };
-        Ok((mark, (age < keep_s).then_some(grows)))
+        Ok((mark, may_grow(writers, age).then_some(grows)))
     }
 
     /// Reads to the end; where a compressed file is damaged, that is its end, with a note.
@@ -273,4 +268,27 @@ fn last_line_end(file: &File, size: u64, max_line_bytes: usize) -> io::Result<Op
         end = start;
     }
     Ok((end == 0).then_some(0))
+}
+
+/// Whether a renamed file is watched on, `age` seconds after it was first read to its end; `writers`
+/// tells whether a process has it open for writing, if the system does.
+fn may_grow(writers: Option<bool>, age: f64) -> bool {
+    match writers {
+        Some(true) => age < LINGER_S,
+        None => age < LINGER_UNSURE_S,
+        Some(false) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_a_renamed_file_is_watched() {
+        for (writers, seconds) in [(Some(true), 86_400.0), (None, 3600.0), (Some(false), 0.0)] {
+            assert_eq!(may_grow(writers, seconds - 0.5), seconds > 0.0, "{writers:?}");
+            assert!(!may_grow(writers, seconds), "{writers:?}");
+        }
+    }
 }

@@ -449,3 +449,71 @@ impl Connection {
             .text("upstream", &self.upstream.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn so_much_waits_to_be_dumped_and_the_rest_is_counted() {
+        let dump = Dump {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            options: DumpOptions::default(),
+        };
+        let push = |count: usize| dump.bytes(7, Direction::ToUpstream, &vec![0; count]);
+        push((32 << 20) - 2 * ENTRY_BYTES - 1);
+        push(1);
+        push(5);
+        dump.bytes(8, Direction::ToClient, b"abc");
+        dump.closed(8);
+        {
+            let mut queue = dump.queue.lock().unwrap();
+            assert_eq!((queue.entries.len(), queue.dropped), (3, 8));
+            assert_eq!(queue.lost, HashMap::from([((7, true), 5)]), "8 has ended");
+            queue.entries.clear();
+            queue.bytes = 0;
+        }
+        push(1);
+        let queue = dump.queue.lock().unwrap();
+        assert!(matches!(queue.entries[0].2, Entry::Lost(Direction::ToUpstream, 5)));
+        assert!(matches!(queue.entries[1].2, Entry::Bytes(..)));
+    }
+
+    #[test]
+    fn a_line_is_written_once_it_has_64_kib() {
+        let (read, write) = super::super::sys::pipe(65536).unwrap();
+        let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
+        let dump = Arc::new(Dump {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            options: DumpOptions { tcp: 1, ..DumpOptions::default() },
+        });
+        let (redact, capture, connections) = (None, None, HashMap::new());
+        let mut worker = Worker { dump, log: Arc::clone(&log), redact, capture, connections };
+        let upstream = SocketAddr::from(([192, 0, 2, 1], 80));
+        let client = Remote::Socket(upstream);
+        worker.handle(7, 0.0, Entry::Opened { listener: String::new(), client, upstream });
+        let mut waiting = |count: usize| {
+            worker.handle(7, 0.0, Entry::Bytes(Direction::ToUpstream, vec![0; count]));
+            worker.connections[&7].collectors[0].len()
+        };
+        assert_eq!(waiting((64 << 10) - 1), (64 << 10) - 1);
+        assert_eq!(waiting(1), 0);
+        assert_eq!(waiting(1), 1);
+        log.close();
+        drop(read);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_capture_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("capture");
+        Capture::create(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

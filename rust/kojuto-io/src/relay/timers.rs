@@ -87,6 +87,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_connection_has_one_timer_at_most() {
+        let (mut timers, mut current) = (Timers::default(), None);
+        timers.set(3, &mut current, Some(100));
+        timers.set(3, &mut current, Some(200));
+        assert_eq!((timers.next_ms(50), timers.due(199)), (Some(150), None));
+        assert_eq!(timers.due(200), Some(3));
+        timers.set(3, &mut current, None);
+        assert_eq!((timers.next_ms(0), timers.due(u64::MAX), current), (None, None, None));
+    }
+
+    #[test]
     fn nobody_wakes_for_connections_that_have_ended() {
         let mut young = Young::default();
         for slot in 0..5 {
