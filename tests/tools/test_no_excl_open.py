@@ -229,6 +229,30 @@ def test_patterns_limit_it(pattern: str, opened: bool, tmp_path: Path) -> None:
     assert opens(path, NO_EXCL_OPEN_PATHS=patterns) is opened
 
 
+def test_a_list_of_patterns_is_taken_whole_or_matches_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"")
+    for length, opened in ((16383, True), (16384, False)):
+        patterns = f"{path}:".ljust(length, "x")
+        assert opens(path, NO_EXCL_OPEN_PATHS=patterns) is opened, length
+
+
+def test_the_longest_path_that_the_system_takes(tmp_path: Path) -> None:
+    """4095 bytes (PATH_MAX less the zero byte); one more has no absolute path to look at."""
+    directory = tmp_path
+    while len(str(directory)) < 4095 - 255:
+        directory /= "d" * 200
+    directory.mkdir(parents=True)
+    length = 4095 - len(str(directory)) - 1
+    command = f"cd {directory} && LD_PRELOAD={SHIM} {sys.executable} -c '{OPEN}'"
+    for more, status in ((0, 0), (1, 1)):
+        name = "f" * (length + more)
+        done = preloaded("sh", "-c", f"cd {directory} && : > {name}")
+        assert done.returncode == 0, done.stderr
+        assert preloaded("sh", "-c", f"{command} {name}").returncode == status, more
+    assert opens(directory / ("f" * length))
+
+
 def test_relative_paths_are_compared_as_absolute_ones(exclusive: str, tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"")
     command = f"cd {tmp_path} && LD_PRELOAD={SHIM} {sys.executable} -c '{OPEN}'"
