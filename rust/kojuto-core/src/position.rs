@@ -3,13 +3,17 @@
 //! JSON on one line. `pos`, `time`, `inode` and `dev` are those of the Go tools and come first;
 //! the Go tools pass over the other keys, and a file without them is taken over as it is.
 
+mod carried;
+
 use std::fmt::Write as _;
+
+pub use self::carried::{Carried, MAX_CARRIED, MAX_CARRIED_NAME_BYTES};
 
 use crate::Error;
 use crate::number::parse_f64;
 
 /// The most a position file can reasonably hold.
-pub const MAX_POSITION_BYTES: usize = 64 * 1024;
+pub const MAX_POSITION_BYTES: usize = 1 << 20;
 
 /// How many bytes at the start of a log and before the position are remembered by their hash.
 pub const WINDOW_BYTES: usize = 1024;
@@ -89,6 +93,8 @@ pub struct Position {
     pub newest_rotated: Option<Option<Rotated>>,
     /// Rotated files that may still grow, oldest first.
     pub lingering: Vec<Lingering>,
+    /// Numbers for the next run.
+    pub carried: Carried,
 }
 
 impl Position {
@@ -119,8 +125,10 @@ impl Position {
             }
             out.push(']');
         }
-        out.push('}');
-        out
+        let mut out = out.into_bytes();
+        self.carried.write(&mut out);
+        out.push(b'}');
+        String::from_utf8(out).expect("names are text, and escaping keeps it so")
     }
 
     /// Reads a position file, of this program or of the Go tools. Unknown keys are passed over.
@@ -333,6 +341,7 @@ impl<'a> Reader<'a> {
                 b"time" => position.time = reader.float()?,
                 b"rotated" => position.newest_rotated = Some(reader.rotated()?),
                 b"lingering" => position.lingering = reader.lingering()?,
+                b"carried" => position.carried = Carried::read(reader)?,
                 _ => {
                     seen |= key == b"pos";
                     return reader.mark_member(key, &mut position.mark);
@@ -461,7 +470,7 @@ mod tests {
         assert_eq!(Position::decode(&text).unwrap().mark.pos, 7);
         text.push(b'\n');
         let error = Position::decode(&text).unwrap_err().to_string();
-        assert_eq!(error, "65537 bytes, more than 65536");
+        assert_eq!(error, "1048577 bytes, more than 1048576");
         let nested = |depth: usize| {
             let text = format!(r#"{{"pos":1,"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
             Position::decode(text.as_bytes())
@@ -499,10 +508,13 @@ mod tests {
             mark in any_mark(), time in 0f64..1e11,
             newest_rotated in proptest::option::of(proptest::option::of(any_rotated())),
             lingering in proptest::collection::vec((any_mark(), 0f64..1e11), 0..MAX_LINGERING),
+            numbers in proptest::collection::vec((".{0,60}", any::<f64>()), 0..20),
         ) {
+            let mut carried = Carried::default();
+            carried.renew(numbers);
             let lingering =
                 lingering.into_iter().map(|(mark, since)| Lingering { mark, since }).collect();
-            let position = Position { mark, time, newest_rotated, lingering };
+            let position = Position { mark, time, newest_rotated, lingering, carried };
             prop_assert_eq!(Position::decode(position.encode().as_bytes()).unwrap(), position);
         }
 
