@@ -142,3 +142,15 @@ pytest_plugins = [
     "tests.wheels",
     "tests.jobs",
 ]
+
+
+def fill(disk: Path) -> Path:
+    """Write to a `tiny_disk` until it is full; returns the file that fills it."""
+    filler = disk / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 4096):
+                pass
+        except OSError:
+            pass
+    return filler

@@ -71,6 +71,55 @@ class FollowReport:
     def notes(self) -> list[str]:
         """One line each for a person: rotated, truncated, skipped, a position not used."""
 
+    @property
+    def position(self) -> PendingPosition:
+        """Makes the run count, once its results are delivered."""
+
+@final
+class PendingPosition:
+    """How far a log was read, not yet kept, and the lock that keeps other runs away.
+
+    While it is not committed, and when it never is, the position file is as the last run left it;
+    the lock is held until the commit or until this object is gone. See
+    `kojuto.common.follow.deliver` for the order of things.
+
+    The numbers are one member of the position file, ``carried``. A run keeps at most 2048 of them,
+    finite, with names of at most 200 bytes in UTF-8 without control characters. Where a file has
+    others, its numbers start afresh; its position does not.
+    """
+
+    @property
+    def carried(self) -> dict[str, float]:
+        """The numbers that the last committed run left; empty when it left none.
+
+        Raises:
+            ValueError: it is committed.
+        """
+
+    def stage(self, carry: Mapping[str, float]) -> int:
+        """Write the position and `carry` to a file beside the position file, for `commit`.
+
+        A number of the last run that is not given stays as it is, while there is room.
+
+        Returns:
+            How many of `carry` could not be kept, see above; of too many those that come last.
+
+        Raises:
+            OSError: naming the position file, which is untouched.
+            ValueError: it is committed.
+        """
+
+    def commit(self, carry: Mapping[str, float] | None = None) -> None:
+        """Put the position and the numbers in place together, by one rename(2), and unlock.
+
+        Args:
+            carry: as for `stage`; None when they are staged, or when none is to change.
+
+        Raises:
+            OSError: naming the position file, which is untouched.
+            ValueError: it is committed.
+        """
+
 @final
 class AccessTally:
     """The figures of some lines of access logs."""
@@ -142,10 +191,9 @@ class AccessScan:
 def follow_access_logs(
     logs: list[Log], follow: FollowOptions, options: AccessOptions
 ) -> list[AccessScan | OSError]:
-    """Read what was added to access logs since the previous run, and remember where they end.
+    """Read what was added to access logs since the previous run.
 
-    All logs are locked first and their positions written last. A log whose position cannot be
-    written does not count.
+    All logs are locked first. What a log gave counts when its position is committed.
 
     Returns:
         For each log what it gave, or why it could not be read.
@@ -159,6 +207,8 @@ def follow_line_counts(
     logs: list[Log], patterns: list[tuple[str | None, str | None]], follow: FollowOptions
 ) -> list[tuple[int, FollowReport] | OSError]:
     """Count the lines that were added to logs, which are read at the same time.
+
+    What a log gave counts when its position is committed.
 
     Args:
         logs: the logs.
@@ -317,7 +367,9 @@ def check_syslog_name(text: str) -> None:
     """
 
 def follow_postfix_log(log: Log, follow: FollowOptions, options: ScanOptions) -> PostfixScan:
-    """Count what was added to a mail log since the last run, and note the new position.
+    """Count what was added to a mail log since the last run.
+
+    It counts when the position is committed.
 
     Args:
         log: the log.

@@ -132,6 +132,7 @@ class _Demo:
         if isinstance(scan, OSError):
             raise scan
         self._show(scan, seconds, int(now_s))
+        scan.report.position.commit()
         self.bytes += scan.report.bytes
         self.seconds += seconds
         if self.tally is None:

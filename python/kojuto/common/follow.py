@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 
-from kojuto.common import cli, units
+from kojuto.common import cli, state, units
 from kojuto.common.cli import Option
-from kojuto.common.state import state_path
+from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kojuto._native import FollowReport
     from kojuto.common.cli import Values
@@ -56,9 +56,9 @@ class Log:
 
     def __init__(self, log: str, name: str, legacy_name: str | None = None) -> None:
         self.log = log
-        self.position_file = state_path(f"{name}-{os.getuid()}")
+        self.position_file = state.state_path(f"{name}-{os.getuid()}")
         self.legacy_position_file = (
-            None if legacy_name is None else state_path(f"{legacy_name}-{os.getuid()}")
+            None if legacy_name is None else state.state_path(f"{legacy_name}-{os.getuid()}")
         )
 
 
@@ -78,6 +78,44 @@ class FollowOptions:
         self.archive_dirs: list[str] = values.archive_dir
         self.threads: int = values.threads
         self.now_s = time.time()
+
+
+def explained(error: OSError, logs: Sequence[Log]) -> OSError | KojutoError:
+    """The error of a log as it is to be raised: one of its position has the way out with it."""
+    positions = [log.position_file for log in logs]
+    if error.filename in (*positions, *(f"{path}.lock" for path in positions)):
+        return KojutoError(cli.describe(error), state.way_out())
+    return error
+
+
+def deliver(
+    write: Callable[[], None], kept: Sequence[tuple[FollowReport, Mapping[str, float]]]
+) -> None:
+    """Write the results; then, and only then, let the logs count.
+
+    The new positions are written beside the old ones before, so that a full disk is found out
+    while nothing is printed yet; once the results are flushed, all that is left is a rename.
+
+    Args:
+        write: writes the results.
+        kept: what following each log gave, and the numbers that its next run is to find in
+            ``report.position.carried``; those that are not given stay as they are.
+
+    Raises:
+        KojutoError: a position cannot be kept, or the results cannot be written; nothing counts.
+    """
+    try:
+        for report, numbers in kept:
+            report.position.stage(numbers)
+    except OSError as error:
+        raise KojutoError(cli.describe(error), state.way_out()) from None
+    state.output_first(write, "nothing is counted, the next run reads the same lines again")
+    try:
+        for report, _ in kept:
+            report.position.commit()
+    except OSError as error:
+        again = "what was printed is counted once more by the next run"
+        raise KojutoError(f"{cli.describe(error)}; {again}", state.way_out()) from None
 
 
 def busy(prog: str) -> int:

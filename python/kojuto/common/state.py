@@ -1,8 +1,16 @@
-"""Where the plugins keep what they must remember until the next run."""
+"""Where the plugins keep what they must remember until the next run, and when they let it go."""
 
 from __future__ import annotations
 
 import os
+import sys
+
+from kojuto.common.cli import describe
+from kojuto.errors import KojutoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def work_directory() -> str:
@@ -13,3 +21,29 @@ def work_directory() -> str:
 def state_path(name: str) -> str:
     """The path of a state file; a slash in `name` cannot lead out of the work directory."""
     return os.path.join(work_directory(), name.replace("/", "_").replace("\0", "_"))
+
+
+def way_out() -> str:
+    """The hint for state that cannot be kept."""
+    return (
+        f"what a run must remember is kept in {work_directory()}; set MACKEREL_PLUGIN_WORKDIR to a "
+        "directory that can be written and locked"
+    )
+
+
+def output_first(write: Callable[[], None], otherwise: str) -> None:
+    """Write results, and flush them, before anything is remembered that tells them as delivered.
+
+    Args:
+        write: writes them to standard output, or to a file of the user's.
+        otherwise: what it means that they could not be written; the end of the message.
+
+    Raises:
+        KojutoError: they could not be written. A reader who is gone is no quiet end here.
+    """
+    try:
+        write()
+        sys.stdout.flush()
+    except OSError as error:
+        where = "" if error.filename is not None else "standard output: "
+        raise KojutoError(f"{where}{describe(error)}; {otherwise}") from None

@@ -366,8 +366,9 @@ def _work(values: Values, _: list[str]) -> int:
     scans = []
     for path, outcome in zip(paths, outcomes, strict=True):
         if isinstance(outcome, OSError):
-            if len(paths) == 1:
-                raise outcome
+            failure = follow.explained(outcome, logs)
+            if len(paths) == 1 or isinstance(failure, KojutoError):
+                raise failure
             cli.complain(PROG, f"warning: {cli.describe(outcome)}")
             continue
         follow.tell(PROG, path, outcome.report)
@@ -379,7 +380,11 @@ def _work(values: Values, _: list[str]) -> int:
         raise KojutoError(f"none of the {len(paths)} logs could be read")
     out = Metrics(FAMILIES)
     collect(out, values, scans, len(paths))
-    out.write(values.output, int(options.now_s), {"logs": _about(paths, outcomes)})
+    about = {"logs": _about(paths, outcomes)}
+    follow.deliver(
+        lambda: out.write(values.output, int(options.now_s), about),
+        [(scan.report, {}) for scan in scans],
+    )
     return cli.DONE
 
 

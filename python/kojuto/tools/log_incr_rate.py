@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kojuto._native import FollowReport
+
 PROG = "mackerel-plugin-log-incr-rate"
 
 COMMAND = Command(
@@ -98,10 +100,12 @@ def _work(values: Values, _: list[str]) -> int:
     out = Metrics(FAMILIES)
     rates: dict[str, float] = {}
     about: list[object] = []
+    kept: list[tuple[FollowReport, dict[str, float]]] = []
     for (side, path), outcome in zip(paths.items(), outcomes, strict=True):
         if isinstance(outcome, OSError):
-            raise outcome
+            raise follow.explained(outcome, logs)
         lines, report = outcome
+        kept.append((report, {}))
         follow.tell(PROG, path, report)
         if report.duration_s is not None and report.duration_s > 0:
             rates[side] = lines / report.duration_s
@@ -134,7 +138,10 @@ def _work(values: Values, _: list[str]) -> int:
                 prefix=prefix,
                 log=side,
             )
-    out.write(values.output, int(options.now_s), {"logs": about})
+    follow.deliver(
+        lambda: out.write(values.output, int(options.now_s), {"logs": about}),
+        kept,
+    )
     return cli.DONE
 
 

@@ -277,6 +277,8 @@ def _work(values: Values, _: list[str]) -> int:
         scan = follow_postfix_log(log, options, ScanOptions(values))
     except BlockingIOError:
         return follow.busy(PROG)
+    except OSError as error:
+        raise follow.explained(error, [log]) from None
     follow.tell(PROG, values.logfile, scan.report)
     follow.tell_bad_lines(PROG, values.logfile, scan.bad_lines, scan.bad_example)
     about = {
@@ -288,7 +290,11 @@ def _work(values: Values, _: list[str]) -> int:
         "deliveries": scan.deliveries.total if scan.deliveries else 0,
         "bad_lines": dict(scan.bad_lines),
     }
-    _collect(scan).write(values.output, int(options.now_s), {"logs": [about]})
+    out = _collect(scan)
+    follow.deliver(
+        lambda: out.write(values.output, int(options.now_s), {"logs": [about]}),
+        [(scan.report, {})],
+    )
     return cli.DONE
 
 

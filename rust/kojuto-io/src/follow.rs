@@ -2,11 +2,12 @@
 //!
 //! # What counts
 //!
-//! A run is [`Follower::open`], [`Follower::run`], [`Follower::commit`]. It counts if and only if
-//! its commit has happened: what a run handed to its sink before it was killed, or before its
-//! commit failed, is handed out again by the next run. The commit is one rename(2), so it has
-//! happened or it has not. Commit first and print afterwards, in one write: a full disk at the
-//! commit then costs nothing, while printing first would report the same lines every minute.
+//! A run is [`Follower::open`], [`Follower::run`], [`Follower::stage`], [`Follower::commit`]. It
+//! counts if and only if its commit has happened: what a run handed to its sink before it was
+//! killed, or before its results could be written, is handed out again by the next run. The commit
+//! is one rename(2), so it has happened or it has not. Stage first, so that a full disk is found out
+//! while nothing is printed; then print, and flush; then commit. A run that is killed between the
+//! last two has printed lines that the next one prints again: once more, never less.
 //!
 //! # What cannot be known
 //!
@@ -22,6 +23,7 @@
 //! - A truncated log that grows again to exactly the same first KiB, and the same KiB before the
 //!   position, is taken for unchanged.
 
+mod many;
 mod plan;
 mod run;
 mod siblings;
@@ -35,8 +37,9 @@ use kojuto_core::lines::{Cutter, Overlong};
 use kojuto_core::newlines;
 use kojuto_core::position::Position;
 
+pub use self::many::{Followed, How, Scan, Task, follow_all};
 use self::run::Run;
-use crate::state::{self, Found, Lock};
+use crate::state::{self, Found, Lock, Staged};
 use crate::{Cancel, Result};
 
 /// A log that is renamed this often during one run is read on by the next one.
@@ -101,10 +104,11 @@ pub struct Follower {
     log: PathBuf,
     position_file: PathBuf,
     options: Options,
-    _lock: Lock,
     before: Option<Position>,
     after: Option<Position>,
+    staged: Option<Staged>,
     notes: Vec<String>,
+    _lock: Lock, // dropped last
 }
 
 impl Follower {
@@ -127,10 +131,11 @@ impl Follower {
             log: log.to_owned(),
             position_file: position_file.to_owned(),
             options,
-            _lock: lock,
             before,
             after: None,
+            staged: None,
             notes,
+            _lock: lock,
         })
     }
 
@@ -146,7 +151,7 @@ impl Follower {
         sink: &mut dyn LineSink,
         cancel: &dyn Cancel,
     ) -> Result<Report> {
-        self.after = None;
+        (self.after, self.staged) = (None, None);
         let time = now.as_secs() as f64;
         let mut run = Run {
             log: &self.log,
@@ -173,15 +178,35 @@ impl Follower {
         Ok(report)
     }
 
-    /// Makes the run count: replaces the position file. Without a successful run it does nothing.
+    /// The numbers that the last committed run left.
+    pub fn carried(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.before.iter().flat_map(|before| before.carried.iter())
+    }
+
+    /// Writes the new position and `numbers` beside the position file, for [`Follower::commit`].
+    /// Numbers that are not given stay as the last run left them. Answers how many could not be
+    /// kept (see [`kojuto_core::position::Carried::renew`]). Without a successful run it does nothing.
     ///
     /// # Errors
-    /// [`Error::Io`] naming the position file; the old one is then untouched.
-    pub fn commit(self) -> Result<()> {
-        match &self.after {
-            Some(after) => state::write_atomic(&self.position_file, after.encode().as_bytes()),
-            None => Ok(()),
+    /// [`crate::Error::Io`] naming the position file.
+    pub fn stage(&mut self, numbers: impl IntoIterator<Item = (String, f64)>) -> Result<usize> {
+        let Some(after) = &mut self.after else { return Ok(0) };
+        let left_out = after.carried.renew(numbers);
+        self.staged = None; // removes an earlier one, whose name is the same
+        self.staged = Some(Staged::write(&self.position_file, ".new", after.encode().as_bytes())?);
+        Ok(left_out)
+    }
+
+    /// Makes the run count: renames what was staged (the position alone, when nothing was) over the
+    /// position file. Without a successful run it does nothing.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] naming the position file; the old one is then untouched.
+    pub fn commit(mut self) -> Result<()> {
+        if self.staged.is_none() {
+            self.stage([])?;
         }
+        self.staged.take().map_or(Ok(()), Staged::rename)
     }
 }
 

@@ -78,15 +78,64 @@ fn owner_is_trusted(uid: u32) -> bool {
 /// # Errors
 /// [`Error::Io`] naming the file; the old content is then untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = temporary_name(path);
-    let written = write_and_rename(&temporary, path, bytes);
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.map_err(Error::on_path(path))
+    Staged::write(path, &format!(".tmp{}", std::process::id()), bytes)?.rename()
 }
 
-fn write_and_rename(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// New content of a state file, written and synced beside it under another name. A disk that is
+/// full or read-only is found out here, before the content is renamed into place. Dropped instead,
+/// it is removed.
+#[derive(Debug)]
+pub struct Staged {
+    temporary: Option<PathBuf>,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Writes a temporary file of mode 0600, called as `path` with `ending`, and syncs it. A file
+    /// of that name is replaced: a killed run left it behind.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming `path`.
+    pub fn write(path: &Path, ending: &str, bytes: &[u8]) -> Result<Staged> {
+        let mut name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        name.extend_from_slice(ending.as_bytes());
+        let temporary = path.with_file_name(std::ffi::OsStr::from_bytes(&name));
+        let mut file = create(&temporary).map_err(Error::on_path(path))?;
+        let staged = Staged { temporary: Some(temporary), path: path.to_owned() };
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::on_path(path))?;
+        Ok(staged)
+    }
+
+    /// Renames the content into place, and syncs the directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the state file; the old content is then untouched.
+    pub fn rename(mut self) -> Result<()> {
+        if let Some(temporary) = &self.temporary {
+            fs::rename(temporary, &self.path).map_err(Error::on_path(&self.path))?;
+            self.temporary = None;
+        }
+        if let Some(directory) = self.path.parent() {
+            // The rename itself is durable only with its directory. Some filesystems refuse to sync
+            // a directory; the data is safe either way.
+            let here = directory.as_os_str().is_empty();
+            if let Ok(directory) = File::open(if here { Path::new(".") } else { directory }) {
+                let _ = directory.sync_all();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+fn create(temporary: &Path) -> io::Result<File> {
     let open = || {
         OpenOptions::new()
             .write(true)
@@ -95,32 +144,14 @@ fn write_and_rename(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<(
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(temporary)
     };
-    let mut file = match open() {
-        // Left behind by a run of the same pid that was killed; O_EXCL guards what follows.
+    match open() {
+        // Left behind by a run that was killed; O_EXCL guards what follows.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(temporary)?;
-            open()?
+            open()
         }
-        other => other?,
-    };
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)?;
-    if let Some(directory) = path.parent() {
-        // The rename itself is durable only with its directory. Some filesystems refuse to sync
-        // a directory; the data is safe either way.
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        if let Ok(directory) = File::open(directory) {
-            let _ = directory.sync_all();
-        }
+        other => other,
     }
-    Ok(())
-}
-
-fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-    name.extend_from_slice(format!(".tmp{}", std::process::id()).as_bytes());
-    path.with_file_name(std::ffi::OsStr::from_bytes(&name))
 }
 
 /// An exclusive lock beside a state file, held until it is dropped or the process ends.
@@ -203,9 +234,23 @@ mod tests {
     fn a_leftover_temporary_file_does_not_stop_the_next_write() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
-        fs::write(temporary_name(&path), b"torn").unwrap();
-        write_atomic(&path, b"whole").unwrap();
+        fs::write(dir.path().join("state.new"), b"torn").unwrap();
+        Staged::write(&path, ".new", b"whole").unwrap().rename().unwrap();
         assert_eq!(read(&path), Found::Bytes(b"whole".to_vec()));
+    }
+
+    #[test]
+    fn staged_content_is_seen_after_its_rename_only_and_leaves_nothing_when_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        write_atomic(&path, b"old").unwrap();
+        drop(Staged::write(&path, ".new", b"never").unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let staged = Staged::write(&path, ".new", b"new").unwrap();
+        assert_eq!(read(&path), Found::Bytes(b"old".to_vec()));
+        staged.rename().unwrap();
+        assert_eq!(read(&path), Found::Bytes(b"new".to_vec()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -30,6 +30,7 @@ fn follow(dir: &Path, before_commit: impl FnOnce(&[u8])) {
     let mut sink = Lines::default();
     let mut follower = Follower::open(&log, &state, None, Options::default()).unwrap();
     follower.run(Duration::from_secs(1000), &mut sink, &Never).unwrap();
+    follower.stage([]).unwrap();
     before_commit(&sink.0);
     follower.commit().unwrap();
 }

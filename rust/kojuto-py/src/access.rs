@@ -3,12 +3,12 @@
 use kojuto_core::access::{Access, Format, Options, REASONS, Tally, TimeList};
 use kojuto_core::json::Prefix;
 use kojuto_io::Error;
-use kojuto_io::follow::LineSink;
+use kojuto_io::follow::{Followed, LineSink, Scan};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::errors::to_py;
-use crate::follow::{FollowOptions, FollowReport, Log, Scan, follow_all};
+use crate::follow::{FollowOptions, FollowReport, Log, follow_all};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(follow_access_logs, module)?)?;
@@ -148,7 +148,7 @@ struct AccessScan {
 }
 
 impl AccessScan {
-    fn new(py: Python<'_>, access: Access, report: FollowReport) -> PyResult<AccessScan> {
+    fn new(py: Python<'_>, access: Access, report: Py<FollowReport>) -> PyResult<AccessScan> {
         let bad = access.bad();
         let bad_lines =
             REASONS.into_iter().zip(*bad.counts()).filter(|(_, count)| *count > 0).collect();
@@ -157,7 +157,7 @@ impl AccessScan {
         let (lines, format) = (access.lines(), access.format_name().to_owned());
         let (tally, groups) = access.finish();
         Ok(AccessScan {
-            report: Py::new(py, report)?,
+            report,
             lines,
             format,
             bad_lines,
@@ -185,10 +185,11 @@ fn follow_access_logs<'py>(
     let results = PyList::empty(py);
     for outcome in follow_all(py, logs, &follow, false)? {
         match outcome {
-            Ok((Sink(access), report)) => {
-                results.append(AccessScan::new(py, access, report.into())?)?;
+            Ok(Followed { scan: Sink(access), report, follower }) => {
+                let report = FollowReport::new(py, report, follower)?;
+                results.append(AccessScan::new(py, access, report)?)?;
             }
-            Err(error) => results.append(error.into_value(py))?,
+            Err(error) => results.append(to_py(error).into_value(py))?,
         }
     }
     Ok(results)

@@ -1,13 +1,21 @@
 //! Follows logs and scans what was added: the part that all log plugins share.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use kojuto_io::follow::{Follower, LineSink, Options, Report};
-use kojuto_io::{Cancel, Error, parallel};
+use kojuto_io::Error;
+use kojuto_io::follow::{self, Followed, Follower, How, Options, Report, Scan, Task};
 use pyo3::prelude::*;
+use pyo3::types::PyMapping;
 
 use crate::{errors, job};
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<FollowReport>()?;
+    module.add_class::<PendingPosition>()
+}
 
 /// The log of a run and where its position is kept.
 #[derive(FromPyObject, Debug, Clone)]
@@ -44,100 +52,97 @@ pub(crate) struct FollowReport {
     overlong_lines: u64,
     overlong_first: Vec<u8>,
     notes: Vec<String>,
+    position: Py<PendingPosition>,
 }
 
-impl From<Report> for FollowReport {
-    fn from(report: Report) -> Self {
-        FollowReport {
+impl FollowReport {
+    pub(crate) fn new(
+        py: Python<'_>,
+        report: Report,
+        follower: Follower,
+    ) -> PyResult<Py<FollowReport>> {
+        let report = FollowReport {
             duration_s: report.duration_s,
             bytes: report.bytes,
             skipped_bytes: report.skipped_bytes,
             overlong_lines: report.overlong.lines,
             overlong_first: report.overlong.first,
             notes: report.notes,
-        }
+            position: Py::new(py, PendingPosition(Mutex::new(Some(follower))))?,
+        };
+        Py::new(py, report)
     }
 }
 
-/// A scan that can be spread over threads.
-pub(crate) trait Scan: LineSink + Clone + Send {
-    fn merge(&mut self, other: Self);
+/// Holds the lock of a position file, and the position that has been reached.
+#[pyclass(frozen, module = "kojuto._native")]
+pub(crate) struct PendingPosition(Mutex<Option<Follower>>);
+
+impl PendingPosition {
+    fn with<T>(&self, work: impl FnOnce(&mut Option<Follower>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
-type Outcome<S> = Result<(S, Report), Error>;
+#[pymethods]
+impl PendingPosition {
+    #[getter]
+    fn carried(&self) -> PyResult<BTreeMap<String, f64>> {
+        self.with(|follower| {
+            let follower = follower.as_ref().ok_or_else(committed)?;
+            Ok(follower.carried().map(|(name, value)| (name.to_owned(), value)).collect())
+        })
+    }
 
-/// Follows each log into the scan that stands with it: locks all, reads all, then commits all. A log that
-/// cannot be read or committed is an error of its own, and its lines do not count.
-///
-/// With `side_by_side` the logs are read at the same time, each in a thread of its own.
-///
-/// # Errors
-/// `BlockingIOError` when another run has one of the locks (nothing was read then), and what a
-/// signal handler raised.
+    fn stage(&self, py: Python<'_>, carry: &Bound<'_, PyMapping>) -> PyResult<usize> {
+        let numbers = numbers(carry)?;
+        job::run(py, |_| Ok(self.with(|f| f.as_mut().map(|f| f.stage(numbers)).transpose())))?
+            .map_err(errors::to_py)?
+            .ok_or_else(committed)
+    }
+
+    #[pyo3(signature = (carry = None))]
+    fn commit(&self, py: Python<'_>, carry: Option<&Bound<'_, PyMapping>>) -> PyResult<()> {
+        if let Some(carry) = carry {
+            self.stage(py, carry)?;
+        }
+        let follower = self.with(Option::take).ok_or_else(committed)?;
+        job::run(py, |_| follower.commit())
+    }
+}
+
+fn numbers(carry: &Bound<'_, PyMapping>) -> PyResult<Vec<(String, f64)>> {
+    carry.items()?.iter().map(|pair| pair.extract()).collect()
+}
+
+fn committed() -> PyErr {
+    let text = "the position has been committed already".to_owned();
+    errors::to_py(Error::Core(kojuto_core::Error::Argument(text)))
+}
+
+/// Follows each log into the scan that stands with it; see [`follow::follow_all`].
 pub(crate) fn follow_all<S: Scan>(
     py: Python<'_>,
     logs: Vec<(Log, S)>,
     options: &FollowOptions,
     side_by_side: bool,
-) -> PyResult<Vec<PyResult<(S, Report)>>> {
-    let outcomes = job::run(py, |cancel| {
-        let mut opened = Vec::new();
-        for (log, scan) in logs {
-            match open(&log, options) {
-                Err(busy @ Error::Busy(_)) => return Err(busy),
-                other => opened.push((other, scan)),
-            }
-        }
-        let mut read = if side_by_side {
-            parallel::each(opened, cancel, |(follower, scan), cancel| {
-                read(follower?, options, scan, cancel)
-            })
-        } else {
-            let read_one = |(follower, scan)| read(follower?, options, scan, cancel);
-            opened.into_iter().map(read_one).collect()
-        };
-        if let Some(at) = read.iter().position(|r| matches!(r, Err(Error::Cancelled))) {
-            return Err(read.swap_remove(at).err().unwrap_or(Error::Cancelled));
-        }
-        Ok(read
-            .into_iter()
-            .map(|read| {
-                let (follower, scan, report) = read?;
-                follower.commit()?;
-                Ok((scan, report))
-            })
-            .collect::<Vec<Outcome<S>>>())
-    })?;
-    Ok(outcomes.into_iter().map(|outcome| outcome.map_err(errors::to_py)).collect())
-}
-
-fn open(log: &Log, options: &FollowOptions) -> Result<Follower, Error> {
-    Follower::open(
-        &log.log,
-        &log.position_file,
-        log.legacy_position_file.as_deref(),
-        Options {
+) -> PyResult<Vec<Result<Followed<S>, Error>>> {
+    let task = |(log, scan): (Log, S)| Task {
+        log: log.log,
+        position_file: log.position_file,
+        legacy_position_file: log.legacy_position_file,
+        scan,
+    };
+    let how = How {
+        options: Options {
             max_read_bytes: options.max_read_bytes,
             max_line_bytes: options.max_line_bytes,
             archive_dirs: options.archive_dirs.clone(),
         },
-    )
-}
-
-type Read<S> = Result<(Follower, S, Report), Error>;
-
-fn read<S: Scan>(
-    mut follower: Follower,
-    options: &FollowOptions,
-    scan: S,
-    cancel: &dyn Cancel,
-) -> Read<S> {
-    let now = Duration::try_from_secs_f64(options.now_s).unwrap_or_default();
-    let (report, scans) =
-        parallel::spread(options.threads, scan, |sink| follower.run(now, sink, cancel));
-    let merged = scans.into_iter().reduce(|mut scan, other| {
-        scan.merge(other);
-        scan
-    });
-    Ok((follower, merged.expect("spread returns at least one sink"), report?))
+        threads: options.threads,
+        now: Duration::try_from_secs_f64(options.now_s).unwrap_or_default(),
+        side_by_side,
+    };
+    let tasks = logs.into_iter().map(task).collect();
+    job::run(py, |cancel| follow::follow_all(tasks, &how, cancel))
 }

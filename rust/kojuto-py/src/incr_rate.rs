@@ -2,12 +2,12 @@
 
 use kojuto_core::select::Select;
 use kojuto_io::Error;
-use kojuto_io::follow::LineSink;
+use kojuto_io::follow::{Followed, LineSink, Scan};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::errors::to_py;
-use crate::follow::{FollowOptions, FollowReport, Log, Scan, follow_all};
+use crate::follow::{FollowOptions, FollowReport, Log, follow_all};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(follow_line_counts, module)?)
@@ -47,10 +47,11 @@ fn follow_line_counts<'py>(
     let results = PyList::empty(py);
     for outcome in follow_all(py, sinks, &follow, true)? {
         match outcome {
-            Ok((Sink(select), report)) => {
-                results.append((select.lines(), Py::new(py, FollowReport::from(report))?))?;
+            Ok(Followed { scan: Sink(select), report, follower }) => {
+                let report = FollowReport::new(py, report, follower)?;
+                results.append((select.lines(), report))?;
             }
-            Err(error) => results.append(error.into_value(py))?,
+            Err(error) => results.append(to_py(error).into_value(py))?,
         }
     }
     Ok(results)

@@ -26,6 +26,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     last_words::prepare(module.py())?;
     module.add("CORE_VERSION", kojuto_core::VERSION)?;
     access::register(module)?;
+    follow::register(module)?;
     http::register(module)?;
     incr_rate::register(module)?;
     membership::register(module)?;
@@ -38,7 +39,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     relay::register(module)?;
     state::register(module)?;
     tls::register(module)?;
-    module.add_class::<follow::FollowReport>()?;
     // PyO3 lists every name here; the stub does that already, and says what each is.
     module.delattr("__all__")
 }

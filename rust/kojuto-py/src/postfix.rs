@@ -2,12 +2,12 @@
 
 use kojuto_core::postfix::{self, Activity, Figures, Options, Scanner};
 use kojuto_io::Error;
-use kojuto_io::follow::LineSink;
+use kojuto_io::follow::{Followed, LineSink, Scan};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::to_py;
-use crate::follow::{FollowOptions, FollowReport, Log, Scan, follow_all};
+use crate::follow::{FollowOptions, FollowReport, Log, follow_all};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(check_syslog_name, module)?)?;
@@ -96,11 +96,11 @@ fn follow_postfix_log(
     })
     .map_err(|error| to_py(Error::Core(error)))?;
     let mut outcomes = follow_all(py, vec![(log, Sink(scanner))], &follow, false)?;
-    let (Sink(scanner), report) = outcomes.remove(0)?;
+    let Followed { scan: Sink(scanner), report, follower } = outcomes.remove(0).map_err(to_py)?;
     let summary = py.detach(|| scanner.finish());
     let figures = |figures: Figures| Py::new(py, PostfixFigures::from(figures));
     Ok(PostfixScan {
-        report: Py::new(py, FollowReport::from(report))?,
+        report: FollowReport::new(py, report, follower)?,
         deliveries: summary.deliveries.map(figures).transpose()?,
         relays: summary
             .relays

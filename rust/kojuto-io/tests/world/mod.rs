@@ -5,9 +5,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kojuto_io::follow::{Follower, LineSink, Options};
+use kojuto_io::follow::{Followed, How, LineSink, Options, Scan, Task, follow_all};
 use kojuto_io::{Error, Never};
 
 /// xorshift64*: small, and the same on every machine.
@@ -368,8 +369,9 @@ pub(crate) fn zstandard(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The follower's sink; now and then something happens to the files in the middle of its work.
+#[derive(Clone)]
 struct Sink<'a> {
-    scene: &'a mut Scene,
+    scene: Arc<Mutex<&'a mut Scene>>,
     lines: Vec<Vec<u8>>,
     disturb_at: Option<u32>,
     blocks: u32,
@@ -380,10 +382,17 @@ impl LineSink for Sink<'_> {
         assert_eq!(lines.last(), Some(&b'\n'), "a block is whole lines");
         self.lines.extend(lines[..lines.len() - 1].split(|&b| b == b'\n').map(<[u8]>::to_vec));
         if self.disturb_at == Some(self.blocks) {
-            self.scene.tell("during the run:".to_owned());
-            self.scene.disturb();
+            let mut scene = self.scene.lock().unwrap();
+            scene.tell("during the run:".to_owned());
+            scene.disturb();
         }
         self.blocks += 1;
+    }
+}
+
+impl Scan for Sink<'_> {
+    fn merge(&mut self, _: Self) {
+        unreachable!("one thread scans");
     }
 }
 
@@ -485,16 +494,23 @@ impl World {
         let archive_dirs = vec![self.scene.archive.clone()];
         let options = Options { archive_dirs, max_read_bytes: 1 << 40, ..Options::default() };
         let log = self.scene.log.clone();
-        let mut follower = Follower::open(&log, &self.state, None, options).unwrap();
         let disturb_at = disturb.then(|| self.scene.random.below(3) as u32);
-        let mut sink = Sink { scene: &mut self.scene, lines: Vec::new(), disturb_at, blocks: 0 };
-        let result = follower.run(now, &mut sink, &Never);
-        let lines = sink.lines;
+        let scene = Arc::new(Mutex::new(&mut self.scene));
+        let scan = Sink { scene, lines: Vec::new(), disturb_at, blocks: 0 };
+        let position_file = self.state.clone();
+        let tasks = vec![Task { log, position_file, legacy_position_file: None, scan }];
+        let how = How { options, threads: 1, now, side_by_side: false };
+        let result = follow_all(tasks, &how, &Never).unwrap().remove(0);
+        let result = result.map(|Followed { scan, report, follower }| {
+            let Sink { lines, .. } = scan;
+            (lines, report, follower)
+        });
         let what = if commit { "run" } else { "run, killed" };
-        match result {
-            Ok(report) => {
+        let (lines, mut follower) = match result {
+            Ok((lines, report, follower)) => {
                 let notes = report.notes.join("; ");
                 self.scene.tell(format!("{what}: {} lines; {notes}", lines.len()));
+                (lines, follower)
             }
             Err(Error::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound
@@ -508,9 +524,18 @@ impl World {
                 };
             }
             Err(error) => return Err(self.fail(&format!("the run failed: {error}"), b"")),
+        };
+        // What is carried moves on with the position: the lines that committed runs have counted.
+        let so_far: u32 = self.counted.values().sum();
+        let carried: Vec<_> =
+            follower.carried().map(|(name, value)| (name.to_owned(), value)).collect();
+        if self.scene.runs > 0 && carried != [("lines".to_owned(), f64::from(so_far))] {
+            return Err(self.fail(&format!("{so_far} lines so far, but carried {carried:?}"), b""));
         }
+        let total = f64::from(so_far) + lines.len() as f64;
+        follower.stage([("lines".to_owned(), total)]).unwrap();
         if !commit {
-            return Ok(()); // dropped: nothing was written
+            return Ok(()); // dropped: killed, or its output failed
         }
         follower.commit().unwrap();
         // An unfinished line waits while the writer has its file, while there is no new one, and
