@@ -270,3 +270,75 @@ def test_a_plugin_that_carries_nothing_leaves_what_is_carried(plugin: Plugin) ->
     assert plugin.counted() == [5 * len(plugin.line)] * len(plugin.before)
     for content in plugin.positions().values():
         assert json.loads(content)["carried"] == {"a": 1, "b": 2.5}
+
+
+# -- process-status -------------------------------------------------------------------------------
+
+STATUS = "mackerel-plugin-linux-process-status"
+STATUS_LINE = ("--pid", str(os.getpid()), "--key-prefix", "p")
+
+
+def test_process_status_prints_what_needs_no_state(tiny_disk: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "gone"
+    done = run(STATUS, *STATUS_LINE, env={"MACKEREL_PLUGIN_WORKDIR": str(missing)})
+    check_printed(done, missing, "No such file or directory")
+    filler = fill(tiny_disk)
+    done = run(STATUS, *STATUS_LINE, env={"MACKEREL_PLUGIN_WORKDIR": str(tiny_disk)})
+    check_printed(done, tiny_disk, "No space left on device")
+    assert list(tiny_disk.iterdir()) == [filler]
+    words = read_only(tiny_disk)
+    done = run(STATUS, *STATUS_LINE, env={"MACKEREL_PLUGIN_WORKDIR": str(tiny_disk)})
+    check_printed(done, tiny_disk, words)
+
+
+def check_printed(done: subprocess.CompletedProcess[bytes], folder: Path, words: str) -> None:
+    assert done.returncode == 0, done.stderr
+    for name in (b"fds_p.count", b"mem_p.used", b"mem_usage_p.percentage"):
+        assert name in done.stdout
+    assert done.stderr.count(b"warning") == 1
+    check_way_out(done, folder, words, "warning")
+
+
+@pytest.mark.parametrize("how", ["full", "closed", "pipe"])
+def test_process_status_keeps_its_state_when_the_output_fails(how: str, workdir: Path) -> None:
+    assert run(STATUS, *STATUS_LINE).returncode == 0
+    [path] = workdir.iterdir()
+    before = path.read_bytes()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "wb") as full:
+        out = {"full": full, "closed": None, "pipe": writer}[how]
+        done = subprocess.run(
+            [script(STATUS), *STATUS_LINE], stdout=out, stderr=subprocess.PIPE, check=False,
+            preexec_fn=closed if how == "closed" else None,
+        )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 1
+    assert b"error: standard output: " in done.stderr
+    assert [p.read_bytes() for p in workdir.iterdir()] == [before]
+
+
+# -- percentile --sketch --------------------------------------------------------------------------
+
+
+def test_a_sketch_and_its_figures_are_not_lost_with_each_other(
+    tmp_path: Path, tiny_disk: Path
+) -> None:
+    sketch = tmp_path / "a.sketch"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "wb") as full:
+        for out, status in ((full, 1), (writer, 0)):
+            done = subprocess.run(
+                [script("percentile"), "--sketch", str(sketch)], input=b"1\n2\n3\n", stdout=out,
+                stderr=subprocess.PIPE, check=False,
+            )  # fmt: skip
+            assert done.returncode == status, done.stderr
+            assert run("percentile", "--merge", sketch).stdout.startswith(b"count: 3\n")
+            sketch.unlink()
+    os.close(writer)
+    fill(tiny_disk)
+    done = run("percentile", "--sketch", tiny_disk / "a.sketch", stdin=b"1\n2\n3\n")
+    assert done.stdout.startswith(b"count: 3\n")
+    assert done.returncode == 1
+    assert f"error: {tiny_disk}/a.sketch: No space left on device" in done.stderr.decode()

@@ -684,10 +684,3 @@ def test_any_state_is_numbers_or_nothing(content: bytes) -> None:
     finally:
         os.unlink(path)
     assert found is None or all(value - value == 0 for value in found.values())
-
-
-def test_an_unwritable_work_directory_names_the_file(tmp_path: Path) -> None:
-    env = {"MACKEREL_PLUGIN_WORKDIR": str(tmp_path / "missing")}
-    done = run(NAME, "--pid", str(os.getpid()), "--key-prefix", "p", env=env)
-    assert done.returncode == 1
-    assert b"/missing/" in done.stderr

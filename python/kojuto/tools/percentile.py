@@ -439,12 +439,27 @@ def _write(
     wanted: list[tuple[str, float]],
     skipped: int,
 ) -> None:
-    if values.sketch is not None:
-        content = numbers.sketch() or b""
-        if values.sketch == "-":
-            sys.stdout.buffer.write(content)
-            return
+    if values.sketch is None:
+        _print(values, numbers, results, wanted, skipped)
+        return
+    content = numbers.sketch() or b""
+    if values.sketch == "-":
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        _print(values, numbers, results, wanted, skipped)
+        sys.stdout.flush()
+    finally:  # both are results: neither is lost with the other
         _save(values.sketch, content)
+
+
+def _print(
+    values: Values,
+    numbers: Numbers,
+    results: list[_Result],
+    wanted: list[tuple[str, float]],
+    skipped: int,
+) -> None:
     if not results:
         return
     if values.output == "json":

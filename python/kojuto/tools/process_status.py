@@ -9,7 +9,7 @@ from time import CLOCK_BOOTTIME, clock_gettime, time
 from kojuto.common import cli, procfs, streams
 from kojuto.common.cli import Command, Option, Values, complain, describe
 from kojuto.common.metrics import OUTPUT, Graph, Metrics, meta_requested, name_part, print_meta
-from kojuto.common.state import state_path
+from kojuto.common.state import output_first, state_path, way_out
 from kojuto.common.units import integer
 from kojuto.errors import KojutoError, UsageError
 
@@ -76,6 +76,7 @@ class Run:
         if values.with_children:
             self.tree = procfs.with_descendants(self.root, procfs.every_stat())
         self.failed = False
+        self._state: tuple[str, bytes] | None = None
 
     def sum(self, of: Callable[[int], int]) -> int:
         """The sum over the tree; a descendant that ended meanwhile counts nothing."""
@@ -118,8 +119,6 @@ class Run:
 
     def rates(self) -> None:
         """CPU and whatever else is a difference to the last run."""
-        from kojuto._native import write_state
-
         sample = self._sample()
         path = state_path(f"{os.getuid()}-process-status-v2-{self.values.key_prefix}-{self._id()}")
         before = _load(path)
@@ -133,7 +132,18 @@ class Run:
         else:
             self._print_rates(before, sample)
         text = ",".join(f'"{name}":{value!r}' for name, value in sample.items())
-        write_state(path, b"{%s}" % text.encode())
+        self._state = path, b"{%s}" % text.encode()
+
+    def remember(self) -> None:
+        """Keep the sample for the next run. Without it all else is still as it was printed."""
+        from kojuto._native import write_state
+
+        if self._state is None:
+            return
+        try:
+            write_state(*self._state)
+        except OSError as error:
+            complain(PROG, f"warning: {describe(error)}; the next run cannot measure", way_out())
 
     def _id(self) -> str:
         """A process found by file or name keeps its state over a restart with another pid."""
@@ -350,7 +360,11 @@ def _work(values: Values, _: list[str]) -> int:
         if not (error.filename or "").startswith("/proc/") and error.errno != 3:
             raise
         raise KojutoError(f"process {run.root.pid} ended meanwhile") from None
-    run.metrics.write(values.output, int(time()))
+    output_first(
+        lambda: run.metrics.write(values.output, int(time())),
+        "the next run measures from where this one did",
+    )
+    run.remember()
     return cli.FAILED if run.failed else cli.DONE
 
 
