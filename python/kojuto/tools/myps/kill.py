@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ from kojuto.tools.myps.processes import Server
 from kojuto.tools.myps.show import MAGENTA, RESET, colour, line, show
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kojuto.common.cli import Values
     from kojuto.tools.myps.processes import Process
 
@@ -115,6 +118,61 @@ def _check_and_kill(server: Server, process: Process, kind: str) -> None:
             pass
 
 
+class Reports:
+    """What is told of the kills, on standard output and in the log.
+
+    A report that fails stops no kill, and is no trouble of the server: it is counted here, and the
+    end of the command says so.
+
+    Args:
+        values: the command line.
+        server: its address, for the log.
+    """
+
+    def __init__(self, values: Values, server: str) -> None:
+        self.values = values
+        self.server = server
+        self.killed = 0
+        self._failed: dict[str, tuple[int, str]] = {}
+
+    def killed_one(self, process: Process) -> None:
+        """Tell of a kill wherever it can be told."""
+        self.killed += 1
+        if self.values.log is not None:
+            log = self.values.log
+            self._try(log, lambda: _append(log, self._entry(process)))
+        self._try("standard output", lambda: show(process, "KILLED", full=self.values.full))
+
+    def _entry(self, process: Process) -> bytes:
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        kind = "QUERY" if self.values.query_only else "CONNECTION"
+        text = line(process, "KILLED", full=True, coloured=False)
+        entry = f"time:{now}\tkind:{kind}\tserver:{self.server}\t{text}\n"
+        return entry.encode("utf-8", "replace")
+
+    def _try(self, where: str, report: Callable[[], None]) -> None:
+        try:
+            report()
+        except OSError as error:
+            count, first = self._failed.get(where, (0, ""))
+            self._failed[where] = count + 1, first or (error.strerror or str(error))
+            if not count and self.values.interval is not None:
+                complain("myps", f"warning: {where}: {self._failed[where][1]}; killing goes on")
+
+    def close(self) -> None:
+        """The last word on them.
+
+        Raises:
+            KojutoError: some could not be told.
+        """
+        if self._failed:
+            told = [
+                f"{where}: {words}: {count} of {self.killed} kills could not be reported"
+                for where, (count, words) in self._failed.items()
+            ]
+            raise KojutoError("; ".join(told), "all were killed: myps grep shows who is left")
+
+
 class Killer:
     """One command's kills.
 
@@ -126,6 +184,7 @@ class Killer:
         self.values = values
         self.target = Target(values)
         self.server: Server | None = None
+        self.reports = Reports(values, self.target.address)
         self._spared: set[int] = set()
 
     def connected(self) -> Server:
@@ -192,40 +251,30 @@ class Killer:
             return False
         if outcome == STATEMENT_ONLY:
             complain("myps", f"{process.id}: only its statement, the connection had moved on")
-        self._log(process)
-        show(process, "KILLED", full=values.full)
+        self.reports.killed_one(process)
         return True
-
-    def _log(self, process: Process) -> None:
-        if self.values.log is None:
-            return
-        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        kind = "QUERY" if self.values.query_only else "CONNECTION"
-        text = line(process, "KILLED", full=True, coloured=False)
-        entry = f"time:{now}\tkind:{kind}\tserver:{self.target.address}\t{text}\n"
-        try:
-            descriptor = _open_log(self.values.log)
-            try:
-                os.write(descriptor, entry.encode("utf-8", "replace"))
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise KojutoError(
-                f"{self.values.log}: {error.strerror}, after {process.id} was killed"
-            ) from None
 
     def once(self) -> int:
         """List, ask, kill."""
         values = self.values
         victims = self.victims()
         if values.dry_run or not values.yes:
-            for process in victims:
-                show(process, "ID", full=values.full)
+            self._list(victims)
         if values.dry_run or not victims or not (values.yes or _confirmed()):
             return cli.DONE
         for process in victims:
             self.kill(process)
         return cli.DONE
+
+    def _list(self, victims: list[Process]) -> None:
+        try:
+            for process in victims:
+                show(process, "ID", full=self.values.full)
+        except OSError as error:
+            if self.values.dry_run:  # a mere list
+                raise
+            text = f"standard output: {error.strerror}, nothing was killed"
+            raise KojutoError(text, "--yes kills without a list") from None
 
     def watch(self) -> int:
         """List and kill every interval until the time is over or a signal comes."""
@@ -241,7 +290,7 @@ class Killer:
                 if down:
                     complain("myps", f"{self.target.address}: back")
                 down = False
-            except (KojutoError, pymysql.err.MySQLError, OSError) as error:
+            except (KojutoError, pymysql.err.MySQLError) as error:
                 cause = error.__cause__ if isinstance(error, KojutoError) else error
                 if code(cause or error) not in GONE and not isinstance(cause, (OSError, EOFError)):
                     raise
@@ -254,6 +303,25 @@ class Killer:
             last = end is not None and time.monotonic() + left >= end
             if signal.sigtimedwait(STOP, max(left, 0)) is not None or last:
                 return cli.DONE
+
+
+def _append(path: str, entry: bytes) -> None:
+    """Append a line; where the disk is full in the middle of it, what was written of it goes.
+
+    Raises:
+        OSError: it could not be written whole.
+    """
+    descriptor = _open_log(path)
+    try:
+        written = os.write(descriptor, entry)
+        if written < len(entry):
+            end = os.lseek(descriptor, 0, os.SEEK_CUR)
+            if os.fstat(descriptor).st_size == end:  # nobody has added to it since
+                with suppress(OSError):
+                    os.ftruncate(descriptor, end - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)
 
 
 def _open_log(path: str) -> int:
@@ -287,7 +355,9 @@ def kill(values: Values) -> int:
     if values.log is not None:  # find out now, not after the first kill
         os.close(_open_log(values.log))
     try:
-        return killer.watch() if values.interval is not None else killer.once()
+        status = killer.watch() if values.interval is not None else killer.once()
+        killer.reports.close()
+        return status
     except pymysql.err.MySQLError as error:
         raise KojutoError(f"{killer.target.address}: {words(error)}") from error
     finally:
