@@ -9,6 +9,7 @@ import ctypes
 import errno
 import platform
 import resource
+import socket
 import struct
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 CALLS = {
     "x86_64": {
         "clone": 56, "clone3": 435, "copy_file_range": 326, "epoll_pwait2": 441,
-        "getrandom": 318, "sendfile": 40, "splice": 275, "tee": 276, "vmsplice": 278,
+        "getrandom": 318, "sendfile": 40, "socket": 41, "splice": 275, "tee": 276, "vmsplice": 278,
     },
     "aarch64": {
         "clone": 220, "clone3": 435, "copy_file_range": 285, "epoll_pwait2": 441,
-        "getrandom": 278, "sendfile": 71, "splice": 76, "tee": 77, "vmsplice": 75,
+        "getrandom": 278, "sendfile": 71, "socket": 198, "splice": 76, "tee": 77, "vmsplice": 75,
     },
 }[platform.machine()]  # fmt: skip
 QUICK_CALLS = (
@@ -85,6 +86,19 @@ def no_threads() -> Callable[[], None]:
             (LOAD_WORD, 0, 0, FIRST_ARGUMENT),
             (JUMP_IF_SET, 0, 1, CLONE_THREAD),
             (RETURN, 0, 0, ERRNO | errno.EAGAIN),
+        ]
+    )
+
+
+def no_ipv6() -> Callable[[], None]:
+    """A kernel without IPv6 (``ipv6.disable=1``)."""
+    return _install(
+        [
+            (LOAD_WORD, 0, 0, NUMBER),
+            (JUMP_IF_EQUAL, 0, 3, CALLS["socket"]),
+            (LOAD_WORD, 0, 0, FIRST_ARGUMENT),
+            (JUMP_IF_EQUAL, 0, 1, socket.AF_INET6),
+            (RETURN, 0, 0, ERRNO | errno.EAFNOSUPPORT),
         ]
     )
 

@@ -15,6 +15,8 @@ import pytest
 from kojuto.common import listen
 from kojuto.errors import KojutoError
 from tests.conftest import need_program, run, script, wait_until
+from tests.network import Namespace, namespace
+from tests.sandbox import no_ipv6
 from tests.servers import LOOPBACK, accepts, echo, free_port, read_exactly
 
 if TYPE_CHECKING:
@@ -43,11 +45,111 @@ def test_what_is_no_address(text: str) -> None:
         listen.split_address(text)
 
 
-def test_an_empty_host_accepts_both_families() -> None:
-    with listen.bind("", 0) as sock:
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::"])  # as Go has it
+def test_all_addresses_are_those_of_both_families(host: str) -> None:
+    with listen.bind(host, 0) as sock:
         port = sock.getsockname()[1]
         assert accepts(port)
         assert accepts(port, "::1")
+
+
+@pytest.mark.parametrize(("host", "other"), [("127.0.0.1", "::1"), ("::1", LOOPBACK)])
+def test_one_address_is_one_family(host: str, other: str) -> None:
+    with listen.bind(host, 0) as sock:
+        port = sock.getsockname()[1]
+        assert accepts(port, host)
+        assert not accepts(port, other)
+
+
+def test_a_peer_on_ipv4_is_shown_so() -> None:
+    assert listen.peer_text(("::ffff:192.0.2.1", 80, 0, 0)) == "192.0.2.1:80"
+    assert listen.peer_text(("192.0.2.1", 80)) == "192.0.2.1:80"
+    assert listen.peer_text(("::ffff:0:1", 80, 0, 0)) == "[::ffff:0:1]:80"
+    assert listen.peer_text(("2001:db8::1", 80, 0, 0)) == "[2001:db8::1]:80"
+    assert listen.peer_text("") == "unix:"
+
+
+def families(space: Namespace, command: list[str], port: int, stage: Stage) -> str:
+    """Which families get an answer within a namespace."""
+    program = stage.program(space.command(*command))
+    program.wait_for("Start listen")
+    text = space.python(
+        "import socket\n"
+        "for host in ('127.0.0.1', '::1'):\n"
+        f"    try: print(bool(socket.create_connection((host, {port}), 5)), end=' ')\n"
+        "    except ConnectionResetError: print(True, end=' ')\n"  # there is no upstream
+        "    except OSError: print(False, end=' ')"
+    )
+    assert program.end() == 0
+    return text.strip()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", ""])
+def test_every_server_falls_back_to_ipv4(stage: Stage, host: str) -> None:
+    (stage.folder / "map").write_text(f"{host}:4003,http://127.0.0.1:1/proxy/a\n")
+    (stage.folder / "gate").write_text("a,127.0.0.1:1\n")
+    servers = [
+        (4001, ["ppdp", "-l", f"{host}:4001", "--upstream", "127.0.0.1:1"]),
+        (
+            4002,
+            [
+                "consul-service-has-ip",
+                f"--listen={host.strip('[]') or '::'}",
+                "--port=4002",
+                "--consul-api-endpoint=127.0.0.1:1",
+            ],
+        ),
+        (4003, ["wsgate-client", "--map", f"{stage.folder}/map"]),
+        (4004, ["wsgate-server", "--listen", f"{host}:4004", "--map", f"{stage.folder}/gate"]),
+    ]
+    with namespace() as space:
+        for off in (False, True):
+            if off:
+                space.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1")
+            for port, (name, *options) in servers:
+                found = families(space, [script(name), *options], port, stage)
+                assert found == ("True False" if off else "True True"), name
+
+
+def test_a_kernel_without_ipv6(stage: Stage) -> None:
+    """There the family itself is refused (EAFNOSUPPORT)."""
+    port = free_port()
+    command = [script("ppdp"), "-l", f"[::]:{port}", "--upstream", "127.0.0.1:1"]
+    ppdp = stage.program([*command, f"--proxy-protocol=require@[::]:{port}"], preexec=no_ipv6())
+    ppdp.wait_for_port(port)
+    assert ppdp.wait_for_line(msg="Start listen")["listener"] == f"0.0.0.0:{port}"
+
+
+def test_the_same_listener_twice_is_said(stage: Stage) -> None:
+    port = free_port()
+    for one, other in (("0.0.0.0", "[::]"), ("[::]", ""), ("127.0.0.1", "127.0.0.1")):
+        done = run("ppdp", "-l", f"{one}:{port}", "-l", f"{other}:{port}", "--upstream", "a:1")
+        assert done.returncode == 2
+        assert "are the same listener" in done.stderr.decode()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", ""])
+def test_an_ipv4_client_of_all_addresses_stays_one(stage: Stage, host: str) -> None:
+    """In the log, in the header for the upstream, and for the list of who is believed."""
+    heads: list[bytes] = []
+
+    def note(conn: socket.socket) -> None:
+        heads.append(conn.recv(4096))
+        conn.sendall(b"x")
+
+    port = free_port()
+    command = [script("ppdp"), "-l", f"{host}:{port}", "-l", f"{LOOPBACK}:{free_port()}"]
+    options = [f"--proxy-protocol=require@{host}:{port}", "--trusted-proxies", "127.0.0.1/32"]
+    to = f"{LOOPBACK}:{stage.peer(note).port}"
+    ppdp = stage.program([*command, "--upstream", to, *options, "--send-proxy", "v1"])
+    ppdp.wait_for_lines(2, msg="Start listen")
+    with socket.create_connection((LOOPBACK, port), timeout=20) as conn:
+        conn.sendall(b"PROXY UNKNOWN\r\nhello")
+        assert conn.recv(1) == b"x"
+        own = conn.getsockname()[1]
+    assert heads == [f"PROXY TCP4 {LOOPBACK} {LOOPBACK} {own} {port}\r\nhello".encode()]
+    line = ppdp.wait_for_line(status="Suceeded")
+    assert line["remote-addr"] == f"{LOOPBACK}:{own}"
 
 
 @pytest.mark.parametrize("value", ["nonsense", "80", "127.0.0.1:80=x", "127.0.0.1:80=99"])

@@ -124,7 +124,7 @@ class Acceptor:
                     return
                 continue  # that connection was gone before it was accepted
             try:
-                handle(connection, _peer(address))
+                handle(connection, listen.peer_text(address))
             except Exception as error:  # this thread must not end: nobody would accept any more
                 self._log.error("A connection is refused", error=f"{type(error).__name__}: {error}")
                 connection.close()
@@ -136,9 +136,3 @@ class Acceptor:
             self._log.warn("Accepting pauses", error=error.strerror)
         self._short = True
         self._short_at = monotonic()
-
-
-def _peer(address: object) -> str:
-    if isinstance(address, tuple):
-        return listen.address_text(address[0], address[1])
-    return "unix:"

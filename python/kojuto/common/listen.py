@@ -9,12 +9,19 @@ import os
 import socket
 
 from kojuto.common import near
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BACKLOG = 4096
 """As long as the system allows (net.core.somaxconn cuts it)."""
 
 FIRST_SYSTEMD_FD = 3
+
+ANY = ("", "0.0.0.0", "::")  # noqa: S104
+"""All addresses of both families, as Go's listeners have it."""
 
 
 def split_address(text: str, default_host: str = "") -> tuple[str, int]:
@@ -38,6 +45,21 @@ def split_address(text: str, default_host: str = "") -> tuple[str, int]:
 def address_text(host: str, port: int) -> str:
     """The opposite of `split_address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def one_name(text: str) -> str:
+    """An address with its port, the same for every way to write all addresses."""
+    host, _, port = text.rpartition(":")
+    return f"[::]:{port}" if host.strip("[]") in ANY else text
+
+
+def peer_text(address: object) -> str:
+    """A peer as logs show it, from what ``accept`` says; one on IPv4 by its IPv4 address."""
+    if not isinstance(address, tuple):
+        return "unix:"
+    host: str = address[0]
+    mapped = host.removeprefix("::ffff:")
+    return address_text(mapped if "." in mapped else host, address[1])
 
 
 def name_of(sock: socket.socket) -> str:
@@ -103,7 +125,8 @@ def bind(host: str, port: int) -> socket.socket:
     """Bind and listen on one TCP address.
 
     Args:
-        host: a name or address; empty for all, IPv6 included where the system has it.
+        host: a name or address; all of `ANY` are all addresses, IPv6 included where the system
+            has it.
         port: 0 for one that is free.
 
     Raises:
@@ -111,7 +134,7 @@ def bind(host: str, port: int) -> socket.socket:
     """
     address = address_text(host or "*", port)
     try:
-        if not host:
+        if host in ANY:
             return _bind_all(port)
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, where = found[0]
@@ -159,6 +182,24 @@ def sockets(address: tuple[str, int]) -> list[socket.socket]:
     """
     found = inherited()
     return found or [bind(*address)]
+
+
+def bind_each(addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
+    """`bind` for several addresses.
+
+    Raises:
+        KojutoError: one of them is there twice, or cannot be bound.
+    """
+    seen: dict[str, str] = {}
+    for text in [address_text(*address) for address in addresses if address[1]]:
+        before = seen.setdefault(one_name(text), "")
+        if before:
+            raise UsageError(
+                f"{before} and {text} are the same listener",
+                "0.0.0.0, [::] and no host are all addresses, IPv4 and IPv6: give it once",
+            )
+        seen[one_name(text)] = text
+    return [bind(*address) for address in addresses]
 
 
 def address(text: str) -> tuple[str, int]:

@@ -228,6 +228,8 @@ def _proxy_modes(modes: Sequence[tuple[str, str]], names: Sequence[str]) -> dict
     found = dict.fromkeys(names, "off")
     for mode, listener in sorted(modes, key=lambda entry: (entry[1] != "", ":" in entry[1])):
         named = [n for n in names if listener in ("", n, n.rpartition(":")[2])]
+        one = listen.one_name(listener)
+        named = named or [n for n in names if listen.one_name(n) == one]  # 0.0.0.0:P for [::]:P
         if not named:
             raise UsageError(
                 f"--proxy-protocol {mode}@{listener}: nothing listens there",
@@ -267,7 +269,7 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto.common.logs import Logger
 
     metrics = relay.open_metrics(values)
-    sockets = listen.inherited() or [listen.bind(*address) for address in values.listen]
+    sockets = listen.inherited() or listen.bind_each(values.listen)
     modes = _proxy_modes(values.proxy_protocol, [listen.name_of(sock) for sock in sockets])
     log = Logger()
     dump = None
