@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -248,6 +249,48 @@ def reset(conn: socket.socket) -> None:
     """Close with a reset."""
     conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     conn.close()
+
+
+class Most:
+    """The highest value of a count, looked at again and again in a thread while it is entered."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self.seen = 0
+        self._count = count
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self) -> None:
+        while not self._stop.is_set():
+            self.seen = max(self.seen, self._count())
+
+    def __enter__(self) -> Most:  # noqa: PYI034
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def hammer(ports: Sequence[int], say: bytes, *, rounds: int, crowd: int = 6) -> int:
+    """Open crowds of connections at once, each of which says something, gets an answer and ends;
+    how many got one.
+    """
+    answered = 0
+    for number in range(rounds):
+        conns = [socket.socket() for _ in range(crowd)]
+        for at, conn in enumerate(conns):
+            conn.settimeout(30)
+            conn.connect((LOOPBACK, ports[(number + at) % len(ports)]))
+            conn.sendall(say)
+        waiting = set(conns)
+        while waiting:
+            for conn in select.select(list(waiting), [], [], 30)[0]:
+                answered += bool(conn.recv(1 << 16))
+                conn.close()
+                waiting.discard(conn)
+    return answered
 
 
 class Stage:

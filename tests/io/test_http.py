@@ -14,7 +14,7 @@ import pytest
 
 from kojuto._native import HttpAnswers, HttpRequest, HttpServer, LogWriter
 from tests.conftest import wait_until
-from tests.servers import LOOPBACK, read_all
+from tests.servers import LOOPBACK, Most, hammer, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,11 +47,13 @@ class Front:
     """A server in this process."""
 
     def __init__(self, answer: Callable[[HttpRequest], Answer] = echo, **options: Any) -> None:
-        self.sock = socket.create_server((LOOPBACK, 0), backlog=1024)
-        self.port = int(self.sock.getsockname()[1])
+        socks = [socket.create_server((LOOPBACK, 0), backlog=1024) for _ in range(2)]
+        self.ports = [int(sock.getsockname()[1]) for sock in socks]
+        self.port = self.ports[0]
         self.log = LogWriter()
-        self.server = HttpServer(self.log, [self.sock.fileno()], answer, **options)
-        self.sock.close()
+        self.server = HttpServer(self.log, [sock.fileno() for sock in socks], answer, **options)
+        for sock in socks:
+            sock.close()
 
     def connect(self, timeout_s: float = 20) -> socket.socket:
         return socket.create_connection((LOOPBACK, self.port), timeout=timeout_s)
@@ -315,6 +317,58 @@ def test_no_more_connections_than_allowed(start: Callable[..., Front]) -> None:
     assert read_all(third).startswith(b"HTTP/1.1 200 ")
     second.close()
     third.close()
+
+
+def test_never_more_connections_than_allowed_at_two_ports(start: Callable[..., Front]) -> None:
+    """What waits at one port must not take the place that was seen from the other."""
+    front = start(max_connections=2)
+    with Most(lambda: int(front.server.stats()["open"])) as most:
+        assert hammer(front.ports, get("/"), rounds=100) == 600
+    assert most.seen <= 2
+
+
+def test_a_stop_serves_the_queue_and_closes(start: Callable[..., Front]) -> None:
+    """However fast new connections come: what waited at the stop is served, and no more than that
+    holds the server.
+    """
+    front = start(max_connections=1)
+    first = front.connect()
+    wait_until(lambda: front.server.stats()["open"] == 1)
+    waiting = [front.connect() for _ in range(20)]
+    for conn in waiting:
+        conn.sendall(get("/queued"))
+    front.server.stop()
+    first.close()
+    for conn in waiting:
+        assert read_all(conn).startswith(b"HTTP/1.1 200 ")
+        conn.close()
+    assert front.server.wait(20)
+    assert front.server.stats()["accepted"] == 21
+    with pytest.raises(ConnectionRefusedError):
+        front.connect()
+
+
+def test_a_stop_under_load_has_an_end(start: Callable[..., Front]) -> None:
+    front = start()
+    over = threading.Event()
+
+    def load() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError), front.connect() as conn:
+                conn.sendall(get("/"))
+                read_all(conn)
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: front.server.stats()["accepted"] > 200)
+    front.server.stop()
+    try:
+        assert front.server.wait(60)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_it_survives_running_out_of_descriptors(start: Callable[..., Front]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kojuto._native import LogWriter, Relay
-from tests.servers import LOOPBACK, echo, free_port, read_exactly
+from tests.servers import LOOPBACK, Most, echo, free_port, hammer, read_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Engine:
     """A relay in this process with one listener and one pool."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self._log = LogWriter()
-        self.relay = Relay(self._log, connect_timeout_s=1.0)
+        self.relay = Relay(self._log, connect_timeout_s=1.0, **options)
         self.pool = self.relay.add_pool("first", max_fails=0)
         with socket.create_server((LOOPBACK, 0)) as sock:
             self.port = sock.getsockname()[1]
@@ -180,3 +180,14 @@ def test_cut_ends_the_connections_to_one_upstream(stage: Stage, engine: Engine) 
                     conn.recv(1)
             new.sendall(b"hello")
             assert read_exactly(new, 5) == b"hello"
+
+
+def test_the_most_connections_are_never_more(stage: Stage) -> None:
+    """Several threads accept, none of them beyond the limit."""
+    engine = Engine(max_connections=2, threads=4)
+    stage.later(engine.close)
+    engine.to(stage.peer(echo).port)
+    with Most(lambda: int(engine.relay.stats()["open"])) as most:
+        assert hammer([engine.port], b"ping", rounds=100) == 600
+    assert most.seen <= 2
+    assert engine.relay.stats()["accepted"] == 600

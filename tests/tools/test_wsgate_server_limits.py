@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import signal
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -18,7 +21,7 @@ from tests.gates import (
     raw,
     server,
 )
-from tests.servers import LOOPBACK, echo, free_port, read_all
+from tests.servers import LOOPBACK, Most, echo, free_port, read_all
 
 if TYPE_CHECKING:
     from tests.servers import Stage
@@ -135,6 +138,39 @@ def test_the_most_connections(stage: Stage) -> None:
         first.close()
         waiting.settimeout(20)
         assert read_all(waiting).startswith(b"HTTP/1.1 200")
+
+
+def test_the_most_connections_are_never_more(stage: Stage) -> None:
+    """A crowd comes in one batch, and each is counted before the next is accepted."""
+    gate = server(stage, {"a": stage.peer(echo).port}, "--max-connections", "2")
+    sockets = re.compile(r"^ *\d+: \S+:([0-9A-F]{4}) \S+ 01 .*", re.MULTILINE)
+
+    def held() -> int:
+        """Its descriptors of connections that are established."""
+        inodes = set()
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            for match in sockets.finditer(table.read()):
+                if int(match[1], 16) == gate.port:
+                    inodes.add(f"socket:[{match[0].split()[9]}]")
+        links = []
+        for fd in os.listdir(f"/proc/{gate.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                links.append(os.readlink(f"/proc/{gate.pid}/fd/{fd}"))
+        return len(inodes.intersection(links))
+
+    live = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Most(held) as most:
+        for _ in range(20):
+            gate.kill(signal.SIGSTOP)  # so that all of them wait when it looks
+            conns = [socket.create_connection((LOOPBACK, gate.port)) for _ in range(6)]
+            gate.kill(signal.SIGCONT)
+            wait_until(lambda: held() >= 2)
+            for conn in conns:
+                with conn:
+                    conn.settimeout(30)
+                    conn.sendall(live)
+                    assert read_all(conn).startswith(b"HTTP/1.1 200")
+    assert most.seen == 2
 
 
 def test_running_out_of_descriptors_pauses_and_goes_on(stage: Stage) -> None:

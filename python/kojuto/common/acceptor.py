@@ -31,7 +31,7 @@ class Acceptor:
 
     Args:
         log: told of pauses.
-        has_room: asked before connections are accepted.
+        has_room: asked before each connection; those that were handed over are counted in it.
     """
 
     def __init__(self, log: Logger, has_room: Callable[[], bool]) -> None:
@@ -114,6 +114,8 @@ class Acceptor:
 
     def _accept(self, sock: socket.socket, handle: Handler, limit: int) -> None:
         for _ in range(limit):
+            if not self._has_room():  # of those that this thread has accepted all are counted
+                return
             try:
                 connection, address = sock.accept()
             except (BlockingIOError, InterruptedError):

@@ -137,7 +137,9 @@ class Gate:
 
     def _start(self, conn: socket.socket, name: str, remote: str) -> None:
         if len(self._reading) >= MAX_READING:
-            next(iter(self._reading)).cancel()  # the oldest that has not sent its request yet
+            oldest = next(iter(self._reading))  # of those that have not sent their request yet
+            del self._reading[oldest]  # now: it ends a little later, and must not be found again
+            oldest.cancel()
         task = self._loop.create_task(self._serve(conn, name, remote))
         self._tasks.add(task)
         self._reading[task] = None

@@ -1,52 +1,23 @@
 //! The thread that accepts, and gives each connection to the worker with the fewest.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::server::{Course, Running, Shared, accepting_again, pausing};
 use super::worker::{Accepted, Worker};
-use crate::relay::sys;
+use crate::relay::{QUEUE, sys};
 
 /// Without descriptors or memory the next attempt is made after this time.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long the last look into the queue of a socket may take.
-const LAST_CALL: Duration = Duration::from_millis(5);
-
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Listener {
-    fn new(socket: OwnedFd) -> io::Result<Listener> {
-        let listener = std::net::TcpListener::from(socket);
-        if listener.local_addr().is_ok() {
-            return TcpListener::from_std(listener).map(Listener::Tcp);
-        }
-        let listener = std::os::unix::net::UnixListener::from(OwnedFd::from(listener));
-        UnixListener::from_std(listener).map(Listener::Unix)
-    }
-
-    async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Listener::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok(Accepted::Tcp(stream.into_std()?, peer.ip().to_canonical().to_string()))
-            }
-            Listener::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok(Accepted::Unix(stream.into_std()?))
-            }
-        }
-    }
-}
+type Listener = AsyncFd<OwnedFd>;
 
 pub(super) struct Acceptor {
     shared: Arc<Shared>,
@@ -63,7 +34,12 @@ impl Acceptor {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listeners = {
             let _inside = runtime.enter();
-            sockets.into_iter().map(Listener::new).collect::<io::Result<Vec<Listener>>>()?
+            let register = |socket| {
+                // SAFETY: the descriptor is owned, and stays open until the listener is dropped.
+                unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
+                    .map_err(|error| error.into_parts().1)
+            };
+            sockets.into_iter().map(register).collect::<io::Result<Vec<Listener>>>()?
         };
         let acceptor = Arc::new(Acceptor { shared: Arc::clone(shared), workers });
         let running = Running::begin(shared);
@@ -101,27 +77,38 @@ impl Acceptor {
                 accepted = self.next(listener) => self.give(accepted),
             }
         }
-        while *course.borrow() == Course::Stop {
-            match tokio::time::timeout(LAST_CALL, listener.accept()).await {
-                Ok(Ok(accepted)) => self.give(accepted),
-                _ => break,
+        for _ in 0..QUEUE {
+            while !self.reserve() {
+                tokio::select! {
+                    () = self.shared.freed.notified() => {}
+                    _ = course.changed() => if *course.borrow() == Course::Abort { return },
+                }
+            }
+            match self.accept(listener) {
+                Ok(Some(accepted)) => self.give(accepted),
+                Err(error) if !is_short_of_something(&error) => {}
+                _ => return,
             }
         }
     }
 
     /// The next connection, when there is room for it.
     async fn next(&self, listener: &Listener) -> Accepted {
-        let (stats, limit) = (&self.shared.stats, self.shared.options.max_connections);
         loop {
-            while limit > 0 && stats.open.load(Relaxed) >= limit {
+            let Ok(mut ready) = listener.readable().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            while !self.reserve() {
                 pausing(&self.shared, "the limit of connections is reached");
                 self.shared.freed.notified().await;
             }
-            match listener.accept().await {
-                Ok(accepted) => {
+            match self.accept(listener) {
+                Ok(Some(accepted)) => {
                     accepting_again(&self.shared);
                     return accepted;
                 }
+                Ok(None) => ready.clear_ready(),
                 Err(error) if is_short_of_something(&error) => {
                     pausing(&self.shared, &error.to_string());
                     tokio::time::sleep(PAUSE).await;
@@ -131,13 +118,37 @@ impl Acceptor {
         }
     }
 
+    /// Takes a place for a connection that is about to be accepted; false when all are taken.
+    fn reserve(&self) -> bool {
+        let (open, limit) = (&self.shared.stats.open, self.shared.options.max_connections);
+        let more = |open| (limit == 0 || open < limit).then_some(open + 1);
+        open.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    fn give_place_back(&self) {
+        self.shared.stats.open.fetch_sub(1, Relaxed);
+        self.shared.freed.notify_one();
+    }
+
+    /// Accepts for the place that was taken, or gives it back; None when nobody waits.
+    fn accept(&self, listener: &Listener) -> io::Result<Option<Accepted>> {
+        match sys::accept(listener.as_raw_fd()) {
+            Ok((socket, Some(peer))) => {
+                Ok(Some(Accepted::Tcp(socket.into(), peer.ip().to_string())))
+            }
+            Ok((socket, None)) => Ok(Some(Accepted::Unix(socket.into()))),
+            Err(error) => {
+                self.give_place_back();
+                if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
     fn give(&self, accepted: Accepted) {
-        let stats = &self.shared.stats;
-        stats.accepted.fetch_add(1, Relaxed);
-        stats.open.fetch_add(1, Relaxed);
+        self.shared.stats.accepted.fetch_add(1, Relaxed);
         let worker = self.workers.iter().min_by_key(|worker| worker.open());
         if !worker.is_some_and(|worker| worker.give(accepted)) {
-            stats.open.fetch_sub(1, Relaxed); // everything is ended at once
+            self.give_place_back(); // everything is ended at once
         }
     }
 }

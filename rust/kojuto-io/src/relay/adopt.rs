@@ -201,8 +201,6 @@ impl Worker {
     /// Begins in the middle: both sides are connected.
     pub(super) fn adopt(&mut self, adopted: Adopted) {
         let shared = Arc::clone(&self.shared);
-        shared.stats.accepted.fetch_add(1, Relaxed);
-        shared.stats.open.fetch_add(1, Relaxed);
         let (slot, generation) = self.connections.reserve();
         let fds = [adopted.client.fd(), adopted.upstream.fd()];
         let [client, upstream] = [adopted.client, adopted.upstream].map(|end| {

@@ -5,6 +5,7 @@
 //! that accepted it. The handle, [`Relay`], only steers: nothing that waits happens in it except
 //! [`Relay::wait`].
 
+mod accept;
 mod adopt;
 mod busy_poll;
 mod care;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub(crate) use accept::QUEUE;
 pub use adopt::{Adoption, Field, Party, Stream};
 pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Tcp};
@@ -167,6 +169,8 @@ impl Relay {
             let source = std::io::Error::other("the relay was stopped");
             return Err(Error::Io { what: "adopting a connection".to_owned(), source });
         }
+        self.shared.stats.accepted.fetch_add(1, Relaxed);
+        self.shared.stats.open.fetch_add(1, Relaxed); // now: whoever counts must not miss it
         let at = self.shared.adoptions.fetch_add(1, Relaxed) % queues.len();
         queues[at].push(Command::Adopt(Box::new(adopted)));
         drop(queues);

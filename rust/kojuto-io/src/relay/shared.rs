@@ -48,6 +48,22 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Takes a place for a connection that is about to be accepted; false when all are taken.
+    pub(super) fn reserve(&self) -> bool {
+        let limit = self.options.max_connections;
+        let more = |open| (open < limit).then_some(open + 1);
+        limit == 0 || self.stats.open.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    /// Counts the connection for which a place was taken, or gives the place back.
+    pub(super) fn settle_place(&self, accepted: bool) {
+        match (self.options.max_connections, accepted) {
+            (0, true) => self.stats.open.fetch_add(1, Relaxed),
+            (1.., false) => self.stats.open.fetch_sub(1, Relaxed),
+            _ => 0,
+        };
+    }
+
     /// Notes that accepting pauses; says so in the log if it did not before.
     pub(super) fn pausing(&self, why: &str) {
         if !self.paused.swap(true, Relaxed) {

@@ -131,7 +131,7 @@ impl Wake {
 }
 
 /// Accepts one connection, non-blocking.
-pub(super) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     // SAFETY: an all-zero sockaddr_storage is valid.
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let mut length = mem::size_of::<libc::sockaddr_storage>() as socklen_t;

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use super::accept::BATCH;
 use super::adopt::Party;
 use super::busy_poll::Waiter;
 use super::connection::{Connection, Phase, Progress, words};
-use super::endpoint::{Cut, Side, Tcp};
+use super::endpoint::{Cut, Side};
 use super::listener::{Listener, Route};
-use super::log::Log;
 use super::options::HeaderIn;
 use super::patience::MOMENT;
 use super::pump::{Pump, Tools};
@@ -20,14 +20,10 @@ use super::slab::Slab;
 use super::sys::{self, Epoll, Wake};
 use super::timers::{Timers, Young};
 
-/// Accepts in a row before the connections get their turn.
-const ACCEPT_BATCH: usize = 32;
 const EVENTS: usize = 256;
-/// How long accepting rests when there are no descriptors, or too many connections.
-const PAUSE_MS: u64 = 20;
 
 const WAKE_TOKEN: u64 = u64::MAX;
-const LISTENER_TOKEN: u64 = 1 << 63;
+pub(super) const LISTENER_TOKEN: u64 = 1 << 63;
 const UPSTREAM_SIDE: u64 = 1 << 62;
 
 pub(super) struct Worker {
@@ -35,7 +31,7 @@ pub(super) struct Worker {
     pub(super) epoll: Epoll,
     wake: Arc<Wake>,
     index: usize,
-    listeners: Vec<Option<Arc<Listener>>>,
+    pub(super) listeners: Vec<Option<Arc<Listener>>>,
     pub(super) connections: Slab<Connection>,
     pub(super) timers: Timers,
     pub(super) young: Young,
@@ -45,8 +41,8 @@ pub(super) struct Worker {
     pub(super) patients: Vec<(u32, u32)>,
     epoch: Instant,
     pub(super) now_ms: u64,
-    paused_until: Option<u64>,
-    stopping: bool,
+    pub(super) paused_until: Option<u64>,
+    pub(super) stopping: bool,
     random: u64,
     waiter: Waiter,
 }
@@ -98,7 +94,7 @@ impl Worker {
                 if token == WAKE_TOKEN {
                     self.obey();
                 } else if token & LISTENER_TOKEN != 0 {
-                    self.accept((token & !LISTENER_TOKEN) as usize);
+                    self.accept((token & !LISTENER_TOKEN) as usize, BATCH);
                 } else {
                     self.ready(token, mask);
                 }
@@ -192,94 +188,11 @@ impl Worker {
         }
     }
 
-    fn watch(&self, at: usize, listener: &Listener) {
-        if let Err(error) = self.epoll.add_listener(listener.fd(), LISTENER_TOKEN | at as u64) {
-            let line = Log::line("error", "cannot watch a listening socket");
-            let line = line.text("listener", &listener.route.name).text("error", &words(&error));
-            self.shared.log.write(&line.end());
-        }
-    }
-
-    /// Takes what the kernel has already accepted for us, then lets go of the socket.
-    fn unlisten(&mut self, at: usize) {
-        if self.paused_until.is_none() {
-            self.accept(at);
-        }
-        if let Some(listener) = self.listeners[at].take() {
-            self.epoll.remove(listener.fd());
-        }
-    }
-
     // -- accepting --------------------------------------------------------------------------
 
-    fn accept(&mut self, at: usize) {
-        let Some(listener) = self.listeners[at].clone() else { return };
-        for _ in 0..ACCEPT_BATCH {
-            if self.paused_until.is_some() {
-                return;
-            }
-            let limit = self.shared.options.max_connections;
-            if limit > 0 && self.shared.stats.open.load(Relaxed) >= limit {
-                self.pause(&format!("the limit of {limit} connections is reached"));
-                return;
-            }
-            match sys::accept(listener.fd()) {
-                Ok((socket, address)) => {
-                    let remote = address.map_or_else(|| Remote::Unix("".into()), Remote::Socket);
-                    self.shared.accepting_again();
-                    self.begin(
-                        Arc::clone(&listener.route),
-                        Side::new(Box::new(Tcp::new(socket))),
-                        remote,
-                    );
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return,
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        self.pause(&words(&error));
-                        return;
-                    }
-                    // The peer has gone already, or a network error that accept(2) hands on.
-                    _ => {}
-                },
-            }
-        }
-    }
-
-    /// Stops accepting for a moment, whatever the reason; the log is told once.
-    pub(super) fn pause(&mut self, why: &str) {
-        self.tools.pipes.clear();
-        self.shared.pausing(why);
-        if self.stopping {
-            return;
-        }
-        if self.paused_until.replace(self.now_ms + PAUSE_MS).is_none() {
-            for listener in self.listeners.iter().flatten() {
-                self.epoll.remove(listener.fd());
-            }
-        }
-    }
-
-    /// Those who were accepted and still lack a descriptor for their upstream come first: else
-    /// clients could take every descriptor there is and none of them be served.
-    fn resume(&mut self) {
-        if self.shared.starving.load(Relaxed) > 0 {
-            self.paused_until = Some(self.now_ms + PAUSE_MS);
-            return;
-        }
-        self.paused_until = None;
-        for (at, listener) in self.listeners.iter().enumerate() {
-            if let Some(listener) = listener {
-                self.watch(at, listener);
-            }
-        }
-    }
-
-    fn begin(&mut self, route: Arc<Route>, client: Side, remote: Remote) {
+    pub(super) fn begin(&mut self, route: Arc<Route>, client: Side, remote: Remote) {
         self.waiter.expect_nothing();
-        let stats = &self.shared.stats;
-        stats.accepted.fetch_add(1, Relaxed);
-        stats.open.fetch_add(1, Relaxed);
+        self.shared.stats.accepted.fetch_add(1, Relaxed);
         let (slot, generation) = self.connections.reserve();
         let fd = client.end.fd();
         let expects = route.header_in != HeaderIn::Off;
