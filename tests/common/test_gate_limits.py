@@ -199,7 +199,7 @@ def compressing(masked: bool) -> Any:
 
     theirs, ours = (PerMessageDeflate(False, False, 15, 15) for _ in range(2))
     peer, far = socket.socketpair()
-    near = deflate.between(deflate.Loop("test"), far, [ours], b"", masked=masked)
+    near = deflate.between(deflate.Loop("test"), far, [ours], b"", masked=masked, lenient=False)
     for sock in (peer, near):
         sock.settimeout(20)
     return theirs, peer, near

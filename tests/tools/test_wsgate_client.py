@@ -135,7 +135,8 @@ def test_the_request_is_that_of_the_original(stage: Stage) -> None:
     (request,) = peer.requests
     assert request.path == "/proxy/a?q=1"
     assert request.headers["Host"] == f"{LOOPBACK}:{peer.port}"
-    assert request.headers["Origin"] == f"http://{LOOPBACK}:{peer.port}/proxy/a?q=1"
+    assert request.headers["Origin"] == f"http://{LOOPBACK}:{peer.port}"
+    assert request.headers["X-Wsgate-End"] == "close-frame"
     assert request.headers.get_all("X-One") == ["1", "again"]
     assert request.headers["X-Two"] == "two words"
     assert request.headers["X-Three"] == "3"

@@ -231,21 +231,6 @@ def test_bytes_right_behind_the_request_are_not_lost(stage: Stage) -> None:
         assert answer.endswith(b"\r\n\r\n\x82\x05early")
 
 
-def test_the_origin_of_a_web_page_is_refused_and_that_of_the_tools_is_not(stage: Stage) -> None:
-    gate = server(
-        stage, {"a": stage.peer(echo).port}, "--allow-origin", "https://console.example.com"
-    )
-
-    def answer(origin: str) -> int:
-        return gate.status("/proxy/a", **UPGRADE, Origin=origin)
-
-    for page in ("https://evil.example", "null", f"http://{LOOPBACK}:{gate.port}", "file://"):
-        assert answer(page) == 403
-    assert answer("https://console.example.com") == 101
-    assert answer(gate.url("a")) == 101
-    wait_until(lambda: len(gate.lines(msg="Origin is not allowed")) == 4)
-
-
 # -- tokens -----------------------------------------------------------------------------------
 
 

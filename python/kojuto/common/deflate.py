@@ -8,6 +8,7 @@ close, half-closed streams, logs, dumps, time-outs) stays the engine's.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from errno import EAGAIN
 
@@ -61,7 +62,13 @@ class Loop:
 
 
 def between(
-    loop: Loop, peer: socket.socket, extensions: Sequence[Extension], rest: bytes, *, masked: bool
+    loop: Loop,
+    peer: socket.socket,
+    extensions: Sequence[Extension],
+    rest: bytes,
+    *,
+    masked: bool,
+    lenient: bool,
 ) -> socket.socket:
     """Stand between a peer that compresses and the engine.
 
@@ -71,6 +78,7 @@ def between(
         extensions: as they were negotiated.
         rest: what was read past the handshake.
         masked: we are the WebSocket client, who masks.
+        lenient: see `translate`.
 
     Returns:
         The engine's end, which speaks the same without compression; `rest` is in it.
@@ -87,7 +95,7 @@ def between(
             peer.close()
             ours.close()
             return
-        await translate(far, near, extensions, rest, masked=masked)
+        await translate(far, near, extensions, rest, masked=masked, lenient=lenient)
 
     loop.start(work())
     return theirs
@@ -100,7 +108,7 @@ async def translate(
     rest: bytes,
     *,
     masked: bool,
-    lenient: bool = False,
+    lenient: bool,
 ) -> None:
     """Translate both ways until both directions have ended, then close both streams.
 
@@ -111,17 +119,18 @@ async def translate(
         rest: what was read from `far` already.
         masked: frames to `far` are masked, those from it are not.
         lenient: `far` may end its stream between two frames without a Close frame; the engine
-            is told by one.
+            is told by one, and what it still has for `far` is dropped.
     """
     inward = _Direction(
         far[0], near[1], extensions, (), masked=not masked, rest=rest, lenient=lenient
     )
-    outward = _Direction(near[0], far[1], (), extensions, masked=masked, rest=b"")
+    outward = _Direction(near[0], far[1], (), extensions, masked=masked, rest=b"", back=inward)
     tasks = [asyncio.ensure_future(inward.run()), asyncio.ensure_future(outward.run())]
     try:
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if pending and not any(task.exception() for task in done):
-            await asyncio.wait(pending, timeout=LINGER_S)
+            # A peer that has left is told nothing any more, and the engine bounds the rest.
+            await asyncio.wait(pending, timeout=None if inward.left else LINGER_S)
         if inward.problem is not None:
             far[1].write(inward.problem)
     finally:
@@ -143,6 +152,7 @@ class _Direction:
         masked: bool,
         rest: bytes,
         lenient: bool = False,
+        back: _Direction | None = None,
     ) -> None:
         from websockets.streams import StreamReader
 
@@ -151,7 +161,10 @@ class _Direction:
         self._reads = reads
         self._writes = writes
         self._masked = masked
-        self._lenient = lenient
+        self.lenient = lenient
+        self._back = back
+        self.left = False
+        """The source has left, and reads nothing any more."""
         self._buffer = StreamReader()
         self._buffer.feed_data(rest)
         self.problem: bytes | None = None
@@ -183,22 +196,37 @@ class _Direction:
                         break
                     piece = await self._source.read(PIECE)
                     if not piece:
-                        if self._lenient and not begun:
+                        if self.lenient and not begun:
+                            self.left = True
                             self._sink.write(self._close(1000, mask=self._masked))
                         if not self._sink.is_closing() and self._sink.can_write_eof():
                             self._sink.write_eof()
                         return
                     self._buffer.feed_data(piece)
                     begun = True
-                self._lenient = self._lenient and frame.opcode is not Opcode.CLOSE
-                self._sink.write(frame.serialize(mask=self._masked, extensions=self._writes))
-                await self._sink.drain()
+                self.lenient = self.lenient and frame.opcode is not Opcode.CLOSE
+                if not self._has_left():
+                    self._sink.write(frame.serialize(mask=self._masked, extensions=self._writes))
+                    await self._sink.drain()
         except PayloadTooBig:
             self.problem = self._close(1009, mask=not self._masked)
             raise
         except ProtocolError:
             self.problem = self._close(1002, mask=not self._masked)
             raise
+
+    def _has_left(self) -> bool:
+        """Whether the sink has left.
+
+        What is sent to it then is answered by a reset, which takes with it what is not read yet.
+        """
+        back = self._back
+        if back is not None and back.lenient and not back.left:
+            fd = self._sink.get_extra_info("socket").fileno()
+            poll = select.poll()
+            poll.register(fd, select.POLLRDHUP)
+            back.left = fd < 0 or bool(poll.poll(0))
+        return back is not None and back.left
 
     @staticmethod
     def _close(code: int, *, mask: bool) -> bytes:

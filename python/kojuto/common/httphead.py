@@ -6,8 +6,8 @@ MAX_BYTES = 16_384
 """Of a whole head; twice what most servers allow for one line."""
 
 END_HEADER, END_BY_CLOSE = "X-Wsgate-End", "close-frame"
-"""In the answer to an upgrade: this gateway ends its stream by a Close frame, so that one without
-is broken. The Go gateway ends it by closing the connection.
+"""In the request for an upgrade and in the answer: this gateway ends its stream by a Close frame,
+so that one without is broken. The Go gateways end theirs by closing the connection.
 """
 
 

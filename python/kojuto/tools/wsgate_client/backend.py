@@ -59,7 +59,7 @@ class Address:
         self.resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         where = parts.netloc
         self.websocket = f"{'wss' if secure else 'ws'}://{where}{self.resource}"
-        self.origin = f"{'https' if secure else 'http'}://{where}{self.resource}".lower()
+        self.origin = f"{'https' if secure else 'http'}://{where}".lower()
         self.text = f"{parts.scheme}://{where}{parts.path or '/'}"
         """For logs: without the query, which may hold anything."""
 
@@ -233,6 +233,7 @@ class Opener:
             extensions=extensions,
         )
         request = protocol.connect()
+        request.headers[httphead.END_HEADER] = httphead.END_BY_CLOSE
         names = {name.lower() for name, _ in self._headers}
         for name in ("Host", "Origin"):
             if name.lower() in names:

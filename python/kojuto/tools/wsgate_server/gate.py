@@ -13,7 +13,9 @@ from kojuto.common.acceptor import Acceptor
 from kojuto.common.dial import Dialer, words
 from kojuto.common.exporter import Family
 from kojuto.common.httphead import Head, HeadTooLargeError
+from kojuto.tools.wsgate_server import request as requests
 from kojuto.tools.wsgate_server.identity import NoKeyError, TokenError, UnavailableError
+from kojuto.tools.wsgate_server.request import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,22 +34,9 @@ if TYPE_CHECKING:
 
 MAX_READING = 4096
 """Clients that have not sent their whole request; the oldest makes room for one more."""
-MAX_LINE_BYTES = 8190
-MAX_HEADERS = 128
-METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"}
 LINGER_S = 1.0
 """How long a client may take to read an answer that ends its connection."""
 PIECE = 1 << 16
-
-
-class Refused(Exception):  # noqa: N818
-    """The answer is not the upgrade."""
-
-    def __init__(self, status: int, text: str, **headers: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
-        self.headers = headers
 
 
 class Gate:
@@ -182,15 +171,15 @@ class Gate:
                     self._reading.pop(task, None)
             if not head.complete:
                 return
-            request = _request(protocol, head)
-            path = _path(request.path)
+            request = requests.read(protocol, head)
+            path = requests.path_of(request.path)
             if path in ("/", "/live"):
                 raise Refused(200, "OK")
-            if _is_head(head):
+            if requests.is_head(head):
                 raise Refused(405, "only GET", Allow="GET")
             tunnel = await self._tunnel(protocol, request, path, listener, remote)
         except Refused as refused:
-            await self._refuse(conn, protocol, refused, head=_is_head(head))
+            await self._refuse(conn, protocol, refused, head=requests.is_head(head))
             return
         upstream, name, fields, response = tunnel
         try:
@@ -201,6 +190,7 @@ class Gate:
                 upstream,
                 protocol,
                 head.rest,
+                lenient=not requests.ends_by_close(request),
                 listener=listener,
                 remote=remote,
                 upstream_name=name,
@@ -239,7 +229,9 @@ class Gate:
             user = await self._user(request)
         except TokenError as error:
             self._log.warn("Failed to authorize", **about, error=error.reason)
-            raise Refused(401, f"token is refused: {error.reason}", **_challenge(error)) from None
+            raise Refused(
+                401, f"token is refused: {error.reason}", **requests.challenge(error)
+            ) from None
         except UnavailableError:
             self._log.warn("Failed to authorize", **about, error="there are no keys yet")
             raise Refused(503, "nobody can be checked now", **{"Retry-After": "30"}) from None
@@ -275,18 +267,13 @@ class Gate:
             return self._identity.user(request.headers)
 
     def _check_origin(self, request: Request, about: dict[str, Any]) -> None:
-        """Refuse web pages: a browser's Origin is a scheme and a host without a path (RFC 6454).
-
-        The tools' Origin is the address of the tunnel, with its path.
-        """
-        for origin in request.headers.get_all("Origin"):
-            _, scheme, rest = origin.partition("://")
-            if scheme and "/" in rest:
-                continue
-            allowed = self._values.allow_origin
-            if origin not in allowed and "*" not in allowed:
-                self._log.warn("Origin is not allowed", **about, origin=origin[:200])
-                raise Refused(403, "this origin is not allowed")
+        """Refuse the pages of other sites, whose browsers would come with their users' cookies."""
+        origin = requests.foreign_origin(request, self._values.allow_origin or [])
+        if origin is not None:
+            origin = origin[:200]
+            hint = f"--allow-origin {origin} lets its pages in"
+            self._log.warn("Origin is not allowed", **about, origin=origin, hint=hint)
+            raise Refused(403, "this origin is not allowed")
 
     async def _send(self, conn: socket.socket, data: bytes) -> None:
         within = self._values.write_timeout or None
@@ -328,13 +315,20 @@ class Gate:
         upstream: socket.socket,
         protocol: ServerProtocol,
         rest: bytes,
+        *,
+        lenient: bool,
         **names: Any,
     ) -> None:
-        """Give both sides to the engine, which has its own copies."""
+        """Give both sides to the engine, which has its own copies.
+
+        With `lenient` the client may end its stream by closing its connection.
+        """
         client = conn
         if protocol.extensions:
             peer = socket.socket(fileno=conn.detach())
-            client = deflate.between(self._deflate, peer, protocol.extensions, rest, masked=False)
+            client = deflate.between(
+                self._deflate, peer, protocol.extensions, rest, masked=False, lenient=lenient
+            )
             rest = b""
         try:
             self._engine.adopt(
@@ -343,6 +337,7 @@ class Gate:
                 websocket="client",
                 masked=False,
                 client_data=rest,
+                lenient=lenient and not protocol.extensions,  # those are told by a Close frame
                 ping_interval_s=self._values.ping_interval,
                 **names,
             )
@@ -350,48 +345,3 @@ class Gate:
             self._log.error("A tunnel was not taken over", **names, error=str(error))
         finally:
             client.close()
-
-
-def _request(protocol: ServerProtocol, head: Head) -> Request:
-    """The request of a complete head; one for HEAD is read as one for GET.
-
-    The library knows neither HEAD nor HTTP/1.0 in all its versions; both are answered without a
-    tunnel.
-    """
-    lines = bytes(head.data).split(b"\r\n")
-    if len(lines[0]) > MAX_LINE_BYTES:
-        raise Refused(414, "the request line is too long")
-    # Beside the headers there are the request line, the empty line and what is behind it.
-    if len(lines) - 3 > MAX_HEADERS or max(map(len, lines)) > MAX_LINE_BYTES:
-        raise Refused(431, "the request's headers are too large")
-    method, _, rest = lines[0].partition(b" ")
-    target, _, version = rest.rpartition(b" ")
-    if method in METHODS - {b"GET", b"HEAD"}:
-        raise Refused(405, "only GET and HEAD", Allow="GET, HEAD")
-    if method in (b"GET", b"HEAD") and version == b"HTTP/1.0" and b"/proxy/" not in target:
-        version = b"HTTP/1.1"  # a health check of old
-    if method == b"HEAD":
-        method = b"GET"
-    protocol.receive_data(b"\r\n".join([b" ".join([method, target, version]), *lines[1:]]))
-    events = protocol.events_received()
-    if not events:
-        raise Refused(400, "this is no HTTP request that is understood here")
-    return events[0]  # type: ignore[return-value]
-
-
-def _path(target: str) -> str:
-    """The path of a request target in origin or absolute form (RFC 9112, 3.2)."""
-    path = target.partition("?")[0]
-    if path.startswith(("http://", "https://")):
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    return path
-
-
-def _is_head(head: Head) -> bool:
-    return head.data.startswith(b"HEAD ")
-
-
-def _challenge(error: TokenError) -> dict[str, str]:
-    """RFC 6750, section 3."""
-    missing = error.reason.startswith("no ")
-    return {"WWW-Authenticate": "Bearer" if missing else 'Bearer error="invalid_token"'}

@@ -76,6 +76,10 @@ impl Connection {
         tap: Option<&dyn Tap>,
     ) -> (Progress, u64, u64) {
         let Some(upstream) = &mut self.upstream else { return (Progress::Waiting, 0, 0) };
+        let tunnels = self.tunnel.is_some();
+        if tunnels {
+            forsake((&mut self.client, &mut self.down), (upstream, &mut self.up), tools);
+        }
         let before = (self.up.moved(), self.down.moved());
         let id = self.id;
         let tap = tap.filter(|_| self.tapped);
@@ -91,6 +95,9 @@ impl Connection {
             tools,
             if wanted { Some(&mut see) } else { None },
         );
+        if tunnels {
+            forsake((&mut self.client, &mut self.down), (upstream, &mut self.up), tools);
+        }
         let mut see = |bytes: &[u8]| {
             if let Some(tap) = tap {
                 tap.bytes(id, Direction::ToClient, bytes);
@@ -115,6 +122,7 @@ impl Connection {
             let ended = (self.up.source_ended(), self.down.source_ended());
             tunnel.note_end(&up, &down, ended);
             more = self.client.settle(ended.0) | upstream.settle(ended.1);
+            more |= forsake((&mut self.client, &mut self.down), (upstream, &mut self.up), tools);
         }
         let progress = match (up, down) {
             (Turn::SourceFailed(error), _) | (_, Turn::SinkFailed(error)) => {
@@ -133,6 +141,17 @@ impl Connection {
 
     pub(super) fn half_closed(&self) -> bool {
         self.up.source_ended() || self.down.source_ended()
+    }
+
+    /// Whether a peer has left and all that it said is passed on.
+    pub(super) fn is_left_behind(&self) -> bool {
+        (self.down.is_abandoned() && self.up.is_done())
+            || (self.up.is_abandoned() && self.down.is_done())
+    }
+
+    /// How far it has ended; each step has its limit of silence.
+    pub(super) fn ends(&self) -> (bool, bool) {
+        (self.half_closed(), self.is_left_behind())
     }
 
     /// The addresses that a PROXY header to the upstream names.
@@ -170,6 +189,23 @@ impl Connection {
             None => line,
         }
     }
+}
+
+/// Gives nothing more to a peer that has left; each comes with the direction that leads to it.
+/// Answers whether that is news.
+fn forsake(
+    client: (&mut Side, &mut Pump),
+    upstream: (&mut Side, &mut Pump),
+    tools: &mut Tools,
+) -> bool {
+    let mut news = false;
+    for (side, pump) in [client, upstream] {
+        if side.end.has_left(side.ending) && !pump.is_abandoned() {
+            pump.abandon(tools);
+            news = true;
+        }
+    }
+    news
 }
 
 pub(super) fn failed(side: &str, error: &io::Error) -> String {

@@ -92,6 +92,12 @@ pub trait Endpoint: Send {
         false
     }
 
+    /// Whether the peer will not read what is written any more. `ending`: it has ended its socket
+    /// ([`Side::ending`]), though not all that it said is read.
+    fn has_left(&mut self, _ending: bool) -> bool {
+        false
+    }
+
     /// Shows the peer, and whoever counts idle seconds between here and there, a sign of life.
     fn ping(&mut self) {}
 }

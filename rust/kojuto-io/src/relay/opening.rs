@@ -21,6 +21,9 @@ use super::worker::{Worker, token};
 pub const HEADER_BYTES: usize = 8192;
 /// How long to wait before asking for a descriptor once more.
 const RETRY_MS: u64 = 20;
+/// How long a connection may go on when one peer has left and all that it said is passed on: the
+/// other one, which was told of the end, may be busy with it.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 impl Worker {
     pub(super) fn ms(duration: Duration) -> u64 {
@@ -330,18 +333,16 @@ impl Worker {
 
     /// The limit of silence that holds for a connection now, 0 for none.
     fn silence_ms(&mut self, slot: u32) -> u64 {
-        let idle = Self::ms(self.shared.options.idle_timeout);
-        let half = Self::ms(self.shared.options.half_close_timeout);
-        match self.connections.get(slot) {
-            Some(connection) if connection.half_closed() && half > 0 => {
-                if idle > 0 {
-                    idle.min(half)
-                } else {
-                    half
-                }
-            }
-            _ => idle,
+        let options = &self.shared.options;
+        let mut limits = [options.idle_timeout, Duration::ZERO, Duration::ZERO];
+        let Some(connection) = self.connections.get(slot) else { return Self::ms(limits[0]) };
+        if connection.half_closed() {
+            limits[1] = options.half_close_timeout;
         }
+        if connection.is_left_behind() {
+            limits[2] = LEFT_BEHIND;
+        }
+        limits.into_iter().filter(|limit| !limit.is_zero()).min().map_or(0, Self::ms)
     }
 
     /// Sets the timer for the connection's silence. Traffic does not touch it: when it runs out,
@@ -386,6 +387,9 @@ impl Worker {
             Phase::Settle { .. } => self.settled(slot),
             Phase::Pump => {
                 if limit > 0 && self.now_ms >= connection.active_ms + limit {
+                    if connection.is_left_behind() {
+                        return self.finish(slot, None);
+                    }
                     let half =
                         if connection.half_closed() { " after one side had ended" } else { "" };
                     let text = format!("idle for {} s{half}", limit as f64 / 1000.0);

@@ -79,6 +79,9 @@ pub(super) struct Pump {
     /// The source is readable with much in its queue only; see [`super::patience`].
     patient: bool,
     source_ended: bool,
+    /// The sink has left; what still comes is dropped.
+    abandoned: bool,
+    dropped: u64,
     done: bool,
     /// Bytes that the sink has taken.
     moved: u64,
@@ -100,6 +103,24 @@ impl Pump {
 
     pub(super) fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// The sink has left: what is held for it is dropped, and what still comes is read and dropped,
+    /// so that the source may end as it wants to.
+    pub(super) fn abandon(&mut self, tools: &mut Tools) {
+        self.dropped += (self.held.len() - self.start + self.in_pipe) as u64;
+        self.clear(tools);
+        self.start = 0;
+        self.abandoned = true;
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// The source's bytes that nobody was there to take.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Whether the source has ended, the sink perhaps not yet.
@@ -140,6 +161,9 @@ impl Pump {
     ) -> Turn {
         if self.done {
             return Turn::Waiting;
+        }
+        if self.abandoned {
+            return self.swallow(from, &mut tools.buffer);
         }
         let before = self.moved;
         let turn = loop {
@@ -195,6 +219,38 @@ impl Pump {
             self.patient = true;
         }
         turn
+    }
+
+    /// Reads and drops what there is.
+    fn swallow(&mut self, from: &mut Side, buffer: &mut [u8]) -> Turn {
+        let before = self.dropped;
+        while !self.source_ended {
+            if !from.readable {
+                return Turn::Waiting;
+            }
+            if self.dropped - before > TURN_BYTES as u64 {
+                return Turn::Again;
+            }
+            match from.end.read(buffer) {
+                Ok(0) => {
+                    self.source_ended = true;
+                    from.ended = true;
+                }
+                Ok(count) => {
+                    self.dropped += count as u64;
+                    if from.end.drained(count, buffer.len()) && !from.ending {
+                        from.readable = false;
+                    }
+                }
+                Err(error) => {
+                    if let Err(failed) = self.source_refused(error, from) {
+                        return failed;
+                    }
+                }
+            }
+        }
+        self.done = true;
+        Turn::Done
     }
 
     /// Hands what is held to the sink; true when nothing is left.

@@ -73,6 +73,9 @@ pub(super) struct WebSocket<W: Wire> {
     ping: bool,
     /// Our Close frame is in `head` or gone.
     closed: bool,
+    /// The peer has closed its socket: whatever is sent to it now is answered by a reset, and that
+    /// would take with it what is not read yet.
+    left: bool,
     /// The last read stopped for the sake of others.
     more: bool,
     /// The peer sends large frames that are not masked.
@@ -96,6 +99,7 @@ impl<W: Wire> WebSocket<W> {
             pong: None,
             ping: false,
             closed: false,
+            left: false,
             more: false,
             large: false,
         }
@@ -107,7 +111,7 @@ impl<W: Wire> WebSocket<W> {
 
     /// Puts owed control frames before the next data frame.
     fn settle(&mut self) {
-        if self.frame_left > 0 || self.closed || self.decoder.end().is_some() {
+        if self.frame_left > 0 || self.closed || self.left || self.decoder.end().is_some() {
             return; // a peer that has ended its stream waits for no pong
         }
         if let Some(ping) = self.pong.take() {
@@ -183,7 +187,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
                 let limit = limit.saturating_add(HEADER_BYTES).min(buffer.len());
                 match self.wire.recv(&mut buffer[..limit])? {
                     0 if self.lenient && self.decoder.is_between_frames() => {
-                        self.closed = true; // it has left, and no Close frame finds it
+                        self.left = true; // and no Close frame finds it
                         return Ok(0);
                     }
                     0 => return Err(self.cut_short()),
@@ -209,7 +213,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
     }
 
     fn write(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.closed {
+        if self.closed || self.left {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if self.frame_left == 0 {
@@ -226,7 +230,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        if !self.closed {
+        if !self.closed && !self.left {
             self.settle();
             let key = self.key();
             write_close(close::NORMAL, key, &mut self.head);
@@ -238,7 +242,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
     fn reset(&mut self, cut: Cut) {
         // A Close frame fits only between frames; else, and when it does not get away, the peer
         // sees a reset.
-        if !self.closed && self.frame_left == 0 {
+        if !self.closed && !self.left && self.frame_left == 0 {
             let code = match (self.decoder.end(), cut) {
                 (Some(End::Violation(violation)), _) => violation.code,
                 (_, Cut::Broken) => close::FAILED,
@@ -287,7 +291,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
     }
 
     fn announce(&mut self, count: usize) -> io::Result<usize> {
-        if self.closed {
+        if self.closed || self.left {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if self.frame_left == 0 {
@@ -308,6 +312,9 @@ impl<W: Wire> Endpoint for WebSocket<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.left {
+            return Ok(());
+        }
         self.settle();
         if !self.head.is_empty() {
             self.push(&[])?;
@@ -319,8 +326,13 @@ impl<W: Wire> Endpoint for WebSocket<W> {
         self.more
     }
 
+    fn has_left(&mut self, ending: bool) -> bool {
+        self.left |= ending && self.lenient;
+        self.left
+    }
+
     fn ping(&mut self) {
-        self.ping = !self.closed;
+        self.ping = !self.closed && !self.left;
     }
 }
 

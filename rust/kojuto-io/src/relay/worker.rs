@@ -288,7 +288,7 @@ impl Worker {
         let generation = self.connections.generation(slot);
         let Some(connection) = self.connections.get(slot) else { return };
         connection.note_rest(self.now_ms);
-        let was_half_closed = connection.half_closed();
+        let before = connection.ends();
         let (progress, read, written) =
             connection.pump(&mut self.tools, self.shared.tap.as_deref());
         if read > 0 {
@@ -305,7 +305,7 @@ impl Worker {
         }
         match progress {
             Progress::Waiting => {
-                if connection.half_closed() != was_half_closed {
+                if connection.ends() != before {
                     connection.active_ms = self.now_ms;
                     self.watch_silence(slot);
                 }
@@ -369,6 +369,10 @@ impl Worker {
             && tunnel.websocket == Party::Client
         {
             line = line.text("disconnect_at", tunnel.ended_at.unwrap_or("server"));
+        }
+        let dropped = connection.up.dropped() + connection.down.dropped();
+        if dropped > 0 {
+            line = line.number("dropped", dropped); // for a peer that had left
         }
         if let Some(error) = error {
             line = line.text("error", error);
