@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from kojuto.common import listen
+from kojuto.errors import KojutoError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from http.server import HTTPServer
+
+    from kojuto.common.logs import Logger
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 REQUEST_TIMEOUT_S = 5
+RETRY_S = 0.2
+"""Before a port that an older generation still has is asked for again."""
 MAX_REQUESTS = 16
 """Requests at a time; more are closed at once."""
 
@@ -66,7 +74,76 @@ def text(families: list[Family]) -> str:
     return "".join(line + "\n" for family in families for line in family.lines)
 
 
-def serve(sock: socket.socket, collect: Callable[[], list[Family]]) -> None:
+class Port:
+    """The port of ``--metrics-listen``, bound at once.
+
+    Under Server::Starter the generation before may still have it: then it is bound when that one,
+    told to end, has closed it, and everything else is served meanwhile.
+
+    Args:
+        address: host and port.
+
+    Raises:
+        KojutoError: it cannot be bound.
+    """
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        import os
+        from threading import Event, Lock
+
+        self._address = address
+        self._sock: socket.socket | None = None
+        self._server: HTTPServer | None = None
+        self._closed = Event()
+        self._lock = Lock()
+        try:
+            self._sock = listen.bind(*address)
+        except listen.TakenError:
+            if "SERVER_STARTER_PORT" not in os.environ:
+                raise
+
+    def serve(self, collect: Callable[[], list[Family]], log: Logger) -> None:
+        """Answer in threads that end with the process, `collect` for each ``/metrics``."""
+        if self._sock is not None:
+            self._begin(self._sock, collect, log)
+            return
+        from threading import Thread
+
+        name = listen.address_text(*self._address)
+        log.warn("The metrics port is taken, it is asked for again and again", listen=name)
+        Thread(target=self._insist, args=(collect, log), name="metrics", daemon=True).start()
+
+    def _insist(self, collect: Callable[[], list[Family]], log: Logger) -> None:
+        while not self._closed.wait(RETRY_S):
+            try:
+                sock = listen.bind(*self._address)
+            except listen.TakenError:
+                continue
+            except KojutoError as error:
+                log.error("No metrics", error=str(error))
+                return
+            self._begin(sock, collect, log)
+            return
+
+    def _begin(self, sock: socket.socket, collect: Callable[[], list[Family]], log: Logger) -> None:
+        with self._lock:
+            if self._closed.is_set():
+                sock.close()
+                return
+            self._server = serve(sock, collect)
+        log.info("Start metrics", listen=listen.name_of(sock))
+
+    def close(self) -> None:
+        """Leave the port to the next generation."""
+        with self._lock:
+            self._closed.set()
+            server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+
+
+def serve(sock: socket.socket, collect: Callable[[], list[Family]]) -> HTTPServer:
     """Answer on a listening socket in threads that end with the process.
 
     Args:
@@ -135,3 +212,4 @@ def serve(sock: socket.socket, collect: Callable[[], list[Family]]) -> None:
     server.socket.close()
     server.socket = sock
     threading.Thread(target=server.serve_forever, name="exporter", daemon=True).start()
+    return server

@@ -20,8 +20,15 @@ BACKLOG = 4096
 
 FIRST_SYSTEMD_FD = 3
 
+IN_USE = 98
+"""EADDRINUSE."""
+
 ANY = ("", "0.0.0.0", "::")  # noqa: S104
 """All addresses of both families, as Go's listeners have it."""
+
+
+class TakenError(KojutoError):
+    """Another process listens on an address."""
 
 
 def split_address(text: str, default_host: str = "") -> tuple[str, int]:
@@ -130,6 +137,7 @@ def bind(host: str, port: int) -> socket.socket:
         port: 0 for one that is free.
 
     Raises:
+        TakenError: another process has the address.
         KojutoError: naming the address.
     """
     address = address_text(host or "*", port)
@@ -146,9 +154,11 @@ def bind(host: str, port: int) -> socket.socket:
         hint = None
         if isinstance(error, PermissionError):
             hint = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-        elif error.errno == 98:
+        text = f"cannot listen on {address}: {error.strerror}"
+        if error.errno == IN_USE:
             hint = "another process listens there; 'ss -ltnp' shows which"
-        raise KojutoError(f"cannot listen on {address}: {error.strerror}", hint) from None
+            raise TakenError(text, hint) from None
+        raise KojutoError(text, hint) from None
 
 
 def _bind_all(port: int) -> socket.socket:

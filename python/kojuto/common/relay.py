@@ -7,7 +7,6 @@ from kojuto.common.cli import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
     from typing import Any
 
@@ -93,13 +92,13 @@ def engine_options(values: Values) -> dict[str, Any]:
     }
 
 
-def open_metrics(values: Values) -> socket.socket | None:
+def open_metrics(values: Values) -> exporter.Port | None:
     """Bind the metrics port, before anything else is done.
 
     Raises:
         KojutoError: the address cannot be bound.
     """
-    return listen.bind(*values.metrics_listen) if values.metrics_listen else None
+    return exporter.Port(values.metrics_listen) if values.metrics_listen else None
 
 
 def options(*names: str) -> list[Option]:
@@ -111,7 +110,7 @@ def run(
     engine: Relay,
     log: Logger,
     values: Values,
-    metrics: socket.socket | None,
+    metrics: exporter.Port | None,
     refresh: Callable[[], None],
     *,
     server: service.Servable | None = None,
@@ -123,17 +122,20 @@ def run(
         engine: moves the bytes.
         log: told of each step.
         values: of `OPTIONS`.
-        metrics: listening, or None.
+        metrics: of `open_metrics`.
         refresh: what SIGHUP does.
         server: what is to be stopped when it is not the engine alone.
         more: metrics beside the engine's.
     """
     service.raise_descriptor_limit()
     if metrics is not None:
-        exporter.serve(metrics, lambda: families(engine) + more())
-        log.info("Start metrics", listen=listen.name_of(metrics))
+        metrics.serve(lambda: families(engine) + more(), log)
     return service.run(
-        server or engine, log, shutdown_timeout_s=values.shutdown_timeout, on_hangup=refresh
+        server or engine,
+        log,
+        shutdown_timeout_s=values.shutdown_timeout,
+        on_hangup=refresh,
+        on_stop=None if metrics is None else metrics.close,
     )
 
 

@@ -91,6 +91,7 @@ def run(
     *,
     shutdown_timeout_s: float,
     on_hangup: Callable[[], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
     finish: Callable[[], None] | None = None,
 ) -> int:
     """Serve until a signal ends it.
@@ -104,6 +105,7 @@ def run(
         log: told of each step.
         shutdown_timeout_s: how long open connections may go on.
         on_hangup: what SIGHUP does; nothing when left out.
+        on_stop: what SIGTERM does beside stopping the server: what a next generation waits for.
         finish: done at the very end, when a SIGTERM that is repeated cannot interrupt it yet.
 
     Returns:
@@ -126,6 +128,8 @@ def run(
         else:
             log.info("Go shutdown", timeout=shutdown_timeout_s)
             server.stop()
+            if on_stop is not None:
+                on_stop()
             if _drain(server, shutdown_timeout_s):
                 log.info("Complete shutdown")
                 return status

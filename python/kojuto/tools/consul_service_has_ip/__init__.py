@@ -303,7 +303,7 @@ def _work(values: Values, _: list[str]) -> int:
 
     endpoint = _find_endpoint(values)
     settings = _settings(values, endpoint)
-    metrics = listen.bind(*values.metrics_listen) if values.metrics_listen else None
+    metrics = exporter.Port(values.metrics_listen) if values.metrics_listen else None
     sockets = listen.sockets((values.listen, values.port))
     log = Logger()
     access_log: AccessLog | None = None
@@ -342,13 +342,13 @@ def _work(values: Values, _: list[str]) -> int:
             log.info("Start listen", listener=listen.name_of(sock), consul=endpoint.name)
             sock.close()
         if metrics is not None:
-            exporter.serve(metrics, lambda: families(server, table, watches))
-            log.info("Start metrics", listen=listen.name_of(metrics))
+            metrics.serve(lambda: families(server, table, watches), log)
         return service.run(
             server,
             log,
             shutdown_timeout_s=values.shutdown_timeout,
             on_hangup=settings.token.again,
+            on_stop=None if metrics is None else metrics.close,
             finish=None if access_log is None else access_log.close,
         )
     finally:

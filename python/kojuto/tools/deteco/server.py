@@ -92,7 +92,7 @@ def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
     from kojuto._native import HttpServer
 
     service.bring(*service.TOKENS)
-    metrics = listen.bind(*values.metrics_listen) if values.metrics_listen else None
+    metrics = exporter.Port(values.metrics_listen) if values.metrics_listen else None
     sockets = listen.sockets(values.listen)
     service.hold_signals()
     service.raise_descriptor_limit()
@@ -111,13 +111,13 @@ def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
         log.info("Start listen", listener=listen.name_of(sock), services=len(keeper.state.by_name))
         sock.close()
     if metrics is not None:
-        exporter.serve(metrics, lambda: families(server, keeper.state))
-        log.info("Start metrics", listen=listen.name_of(metrics))
+        metrics.serve(lambda: families(server, keeper.state), log)
     return service.run(
         server,
         log,
         shutdown_timeout_s=values.shutdown_timeout,
         on_hangup=lambda: keeper.reload(server),
+        on_stop=None if metrics is None else metrics.close,
     )
 
 
