@@ -699,6 +699,8 @@ class Relay:
         busy_poll_s: while connections say something that often, a thread polls for as long
             instead of sleeping and being woken, on a quarter of the cores at most (one at least,
             never the only one); 0 for never.
+        leaving_timeout_s: once the relay is told to stop, how long a connection that has lost one
+            direction may be silent, if that is less than the other limits.
         dump: sees all bytes; without one, large transfers are spliced.
 
     Raises:
@@ -720,6 +722,7 @@ class Relay:
         max_attempts: int = 3,
         threads: int = 0,
         busy_poll_s: float = 0.00008,
+        leaving_timeout_s: float = 60.0,
         dump: Dump | None = None,
     ) -> Relay: ...
     def add_pool(self, balancing: str, *, max_fails: int = 1, host: str = "") -> int:

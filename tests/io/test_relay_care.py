@@ -191,3 +191,49 @@ def test_the_most_connections_are_never_more(stage: Stage) -> None:
         assert hammer([engine.port], b"ping", rounds=100) == 600
     assert most.seen <= 2
     assert engine.relay.stats()["accepted"] == 600
+
+
+@pytest.mark.parametrize("gone", ["upstream", "client"])
+def test_a_socket_that_an_application_forgot_does_not_keep_a_relay_that_stops(
+    stage: Stage, gone: str
+) -> None:
+    """One half is gone, nothing moves in the other: a minute, here half a second."""
+    held = threading.Event()
+    ended = threading.Event()
+
+    def upstream(conn: socket.socket) -> None:
+        if gone == "upstream":
+            conn.shutdown(socket.SHUT_WR)
+        else:
+            conn.recv(1)
+            ended.set()
+        held.wait(60)
+
+    stage.later(held.set)
+    engine = Engine(leaving_timeout_s=0.5)
+    stage.later(engine.close)
+    engine.to(stage.peer(upstream).port)
+    with engine.connect() as conn, engine.connect() as whole:
+        if gone == "upstream":
+            assert conn.recv(1) == b""
+            assert whole.recv(1) == b""
+        else:
+            conn.shutdown(socket.SHUT_WR)
+            assert ended.wait(20)
+            whole.shutdown(socket.SHUT_WR)
+        assert not engine.relay.wait(1)
+        engine.relay.stop()
+        assert engine.relay.wait(20)
+
+
+def test_a_whole_connection_is_not_hurried_by_a_stop(stage: Stage) -> None:
+    engine = Engine(leaving_timeout_s=0.2)
+    stage.later(engine.close)
+    engine.to(stage.peer(echo).port)
+    with engine.connect() as conn:
+        conn.sendall(b"x")
+        assert read_exactly(conn, 1) == b"x"
+        engine.relay.stop()
+        assert not engine.relay.wait(1)
+        conn.sendall(b"y")
+        assert read_exactly(conn, 1) == b"y"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
 import re
 import socket
 import subprocess
@@ -357,3 +358,18 @@ def test_tshark_reads_the_queries_of_a_capture(stage: Stage, mariadb: MariaDb) -
         "mysql.query",
     )  # fmt: skip
     assert any(re.search("SELECT 'in the capture'", query) for query in queries)
+
+
+def test_a_capture_that_nobody_reads_does_not_keep_the_process(stage: Stage) -> None:
+    fifo = stage.folder / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    stage.later(lambda: os.close(reader))
+    ppdp = stage.ppdp(stage.peer(echo).port, "--dump-pcap", str(fifo))
+    body = bytes(1_000_000)
+    with ppdp.connect() as conn:
+        conn.sendall(body)
+        conn.shutdown(socket.SHUT_WR)
+        assert read_all(conn) == body
+    assert ppdp.end(within_s=60) == 0
+    assert ppdp.wait_for_line(msg="Complete shutdown")

@@ -148,7 +148,7 @@ impl Relay {
         log, *, connect_timeout_s = 60.0, idle_timeout_s = 0.0, half_close_timeout_s = 3600.0,
         header_timeout_s = 5.0, trusted = Vec::new(), header_out = "off",
         max_connections = 0, max_attempts = 3, threads = 0, busy_poll_s = 0.00008,
-        dump = None
+        leaving_timeout_s = 60.0, dump = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
     fn new(
@@ -163,6 +163,7 @@ impl Relay {
         max_attempts: usize,
         threads: usize,
         busy_poll_s: f64,
+        leaving_timeout_s: f64,
         dump: Option<&Dump>,
     ) -> PyResult<Self> {
         let trusted: Result<_, kojuto_core::Error> =
@@ -171,6 +172,7 @@ impl Relay {
             connect_timeout: seconds(connect_timeout_s)?,
             idle_timeout: seconds(idle_timeout_s)?,
             half_close_timeout: seconds(half_close_timeout_s)?,
+            leaving_timeout: seconds(leaving_timeout_s)?,
             header_timeout: seconds(header_timeout_s)?,
             trusted: trusted.map_err(Error::from).map_err(to_py)?,
             header_out: match header_out {

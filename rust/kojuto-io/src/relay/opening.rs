@@ -334,15 +334,29 @@ impl Worker {
     /// The limit of silence that holds for a connection now, 0 for none.
     fn silence_ms(&mut self, slot: u32) -> u64 {
         let options = &self.shared.options;
-        let mut limits = [options.idle_timeout, Duration::ZERO, Duration::ZERO];
+        let mut limits = [options.idle_timeout, Duration::ZERO, Duration::ZERO, Duration::ZERO];
         let Some(connection) = self.connections.get(slot) else { return Self::ms(limits[0]) };
         if connection.half_closed() {
             limits[1] = options.half_close_timeout;
+            if self.stopping {
+                limits[2] = options.leaving_timeout;
+            }
         }
         if connection.is_left_behind() {
-            limits[2] = LEFT_BEHIND;
+            limits[3] = LEFT_BEHIND;
         }
         limits.into_iter().filter(|limit| !limit.is_zero()).min().map_or(0, Self::ms)
+    }
+
+    /// The relay was told to stop: a connection one half of which is gone ends in a while, unless
+    /// its other half still moves.
+    pub(super) fn leave_soon(&mut self, slot: u32) {
+        let now_ms = self.now_ms;
+        let Some(connection) = self.connections.get(slot) else { return };
+        if connection.half_closed() {
+            connection.active_ms = now_ms;
+            self.watch_silence(slot);
+        }
     }
 
     /// Sets the timer for the connection's silence. Traffic does not touch it: when it runs out,

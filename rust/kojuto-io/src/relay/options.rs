@@ -38,6 +38,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// How long it may be silent once one direction has ended.
     pub half_close_timeout: Duration,
+    /// The same once the relay was told to stop, if it is shorter.
+    pub leaving_timeout: Duration,
     /// How long the PROXY header may take.
     pub header_timeout: Duration,
     /// Whose headers are believed; empty: everybody's.
@@ -60,6 +62,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(60),
             idle_timeout: Duration::ZERO,
             half_close_timeout: Duration::from_secs(3600),
+            leaving_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(5),
             trusted: Vec::new(),
             header_out: HeaderOut::Off,

@@ -173,6 +173,9 @@ impl Worker {
                     }
                     self.paused_until = None;
                     self.stopping = true;
+                    for slot in self.connections.slots() {
+                        self.leave_soon(slot);
+                    }
                 }
                 Command::Cut(pool, address) => {
                     for slot in self.connections.slots() {
