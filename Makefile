@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 APT_PACKAGES := apache2-utils busybox-static daemontools datamash docker.io fping \
                 haproxy iproute2 iputils-ping libmariadb3 libnginx-mod-stream \
                 libserver-starter-perl logrotate mariadb-client mariadb-server \
-                nginx-light openssh-client openssh-server openssl postfix pv stunnel4 \
+                nginx-light openssh-client openssh-server openssl postfix prometheus pv stunnel4 \
                 strace systemd tmux tshark wrk zstd
 
 # Real logs, where they are at hand; a small one is part of the tests' data.

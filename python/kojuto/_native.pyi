@@ -8,6 +8,9 @@ from kojuto.common.follow import FollowOptions, Log
 from kojuto.tools.axslog import AccessOptions
 from kojuto.tools.postfix_log import ScanOptions
 
+_GroupOf: TypeAlias = tuple[str, bytes]
+"""What a group of lines is of: ``value``, ``missing`` or ``other``, and the value."""
+
 CORE_VERSION: str
 """Version of the Rust core."""
 
@@ -185,8 +188,8 @@ class AccessScan:
         """The figures of all lines."""
 
     @property
-    def groups(self) -> list[tuple[str, AccessTally]]:
-        """The figures of each group, the largest first and ``other`` last."""
+    def groups(self) -> list[tuple[_GroupOf, AccessTally]]:
+        """The figures of each group, the largest first and the pool last."""
 
 def follow_access_logs(
     logs: list[Log], follow: FollowOptions, options: AccessOptions
@@ -237,7 +240,7 @@ class Numbers:
         key: read this field of LTSV or JSON lines; None reads one number a line.
         by: group by this field.
         form: ``ltsv`` or ``json``; None goes by each file's first line.
-        max_groups: what more groups there are is pooled as ``other``.
+        max_groups: what more groups there are is pooled.
         accuracy: keep a sketch of this relative accuracy (0.001 to 0.2), not the numbers.
         strict: stop reading soon after the first bad line.
 
@@ -281,7 +284,7 @@ class Numbers:
 
     def summaries(
         self, fractions: Sequence[float]
-    ) -> list[tuple[builtins.bytes | None, int, float, float, float, list[float]]]:
+    ) -> list[tuple[_GroupOf | None, int, float, float, float, list[float]]]:
         """Group (None without groups), count, max, mean, min and quantiles, largest group first.
 
         Args:
@@ -340,8 +343,8 @@ class PostfixScan:
         """All deliveries; None when no program asked for makes any."""
 
     @property
-    def relays(self) -> list[tuple[str, str, PostfixFigures]]:
-        """(name for metrics, host, figures), most deliveries first, the pool ``other`` last."""
+    def relays(self) -> list[tuple[_GroupOf, PostfixFigures]]:
+        """(host in small letters, figures), most deliveries first, the pool last."""
 
     @property
     def dsns(self) -> list[tuple[str, int]]:

@@ -318,7 +318,7 @@ def test_a_group_name_cannot_break_the_output() -> None:
     text = run("percentile", "--key=t", "--by=u", stdin=stdin).stdout
     assert text.splitlines()[0] == b'u: a\\nb\\x1b[31m"\\'
     metrics = run("percentile", "--key=t", "--by=u", "--output=prometheus", stdin=stdin).stdout
-    assert b'percentile_count{u="a\\nb\x1b[31m\\"\\\\"} 1\n' in metrics
+    assert b'percentile_value_count{key="t",u="a\\nb\x1b[31m\\"\\\\"} 1\n' in metrics
 
 
 def test_a_real_access_log_agrees_with_its_figures() -> None:
@@ -358,13 +358,14 @@ def test_prometheus_lines() -> None:
     options = ["--key=t", "--by=value", "--output=prometheus", "--percentile-set=99.9"]
     lines = run("percentile", *options, stdin=stdin).stdout.decode().splitlines()
     assert [line for line in lines if not line.startswith("#")] == [
-        'percentile_value{by_value="a",quantile="0.999"} 1.5',
-        'percentile_count{by_value="a"} 1',
-        'percentile_max{by_value="a"} 1.5',
-        'percentile_avg{by_value="a"} 1.5',
-        'percentile_min{by_value="a"} 1.5',
+        'percentile_value{key="t",value="a",quantile="0.999"} 1.5',
+        'percentile_value_sum{key="t",value="a"} 1.5',
+        'percentile_value_count{key="t",value="a"} 1',
+        'percentile_max{key="t",value="a"} 1.5',
+        'percentile_avg{key="t",value="a"} 1.5',
+        'percentile_min{key="t",value="a"} 1.5',
     ]
-    assert lines.count("# TYPE percentile_value gauge") == 1
+    assert lines.count("# TYPE percentile_value summary") == 1
 
 
 @pytest.mark.parametrize(

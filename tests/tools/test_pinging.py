@@ -102,8 +102,8 @@ def test_other_outputs_hold_the_same_figures() -> None:
     document = json.loads(run(NAME, "--host", "127.0.0.1=lo", "--output", "json").stdout)
     assert document["metrics"]["pinging.lo_rtt_count.success"] == 10
     text = run(NAME, "--host", "127.0.0.1=lo", "--output", "prometheus").stdout.decode()
-    assert 'pinging_success{host="127.0.0.1"} 10.0' in text
-    assert 'pinging_rtt_milliseconds{host="127.0.0.1",stat="average"}' in text
+    assert 'pinging_success{host="127.0.0.1",prefix="lo"} 10.0' in text
+    assert 'pinging_rtt_seconds{host="127.0.0.1",prefix="lo",stat="average"}' in text
 
 
 def test_jitter_and_runs_of_losses() -> None:

@@ -138,13 +138,15 @@ def test_the_other_forms_carry_the_same_figures(
     assert postfix_log.main([*options, "json", "--posfile-prefix", "a"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["metrics"]["postfixlog.total_delay.average"] == 0.31
-    assert document["metrics"]["postfixlog.relay_total_delay.mx_b_example.average"] == 0.31
+    assert (
+        document["metrics"]["postfixlog.relay_total_delay.mx_b_example--b5b4b6fb.average"] == 0.31
+    )
     assert document["logs"][0]["deliveries"] == 1
     assert postfix_log.main([*options, "prometheus", "--posfile-prefix", "b"]) == 0
     text = capsys.readouterr().out
     assert 'postfixlog_delay_seconds{delay="total",statistic="average"} 0.31' in text
-    assert 'postfixlog_transfer_percent{class="2xx",relay="mx.b.example"} 100.0' in text
-    assert 'postfixlog_dsn_percent{dsn="2.0.0"} 100.0' in text
+    assert 'postfixlog_transfer_ratio{class="2xx",relay="mx.b.example"} 1.0' in text
+    assert 'postfixlog_dsn_ratio{dsn="2.0.0"} 1.0' in text
     sample = re.compile(r"^[a-z_]+\{[a-z_]+=\"[^\"]*\"(,[a-z_]+=\"[^\"]*\")*\} \S+$")
     assert all(line.startswith("# ") or sample.match(line) for line in text.splitlines())
 
@@ -341,10 +343,10 @@ def test_by_relay_and_by_dsn_pool_what_is_over_max_groups(
     log.write_text("".join(lines))
     metrics, _ = scan(capsys, log, *options)
     relays = [name.split(".")[2] for name in metrics if "relay_transfer_total" in name]
-    assert relays == ["mx_a_example", "mx_b_example", "other"]
+    assert relays == ["mx_a_example--8c398a3e", "mx_b_example--b5b4b6fb", "other"]
     total = "relay_transfer_total.{}.count"
     assert [count(metrics, 1000, total.format(relay)) for relay in relays] == [5, 3, 2]
-    assert metrics["postfixlog.relay_total_delay.mx_a_example.average"] == "2.000000"
+    assert metrics["postfixlog.relay_total_delay.mx_a_example--8c398a3e.average"] == "2.000000"
     assert metrics["postfixlog.relay_total_delay.other.99_percentile"] == "9.000000"
     assert metrics["postfixlog.relay_transfer_ratio.other.2xx_percentage"] == "50.000000"
     dsns = [name.split(".")[2] for name in metrics if "dsn_num" in name]

@@ -1,8 +1,9 @@
-"""An HTTP port for monitoring: ``/metrics`` in Prometheus text, ``/live``."""
+"""An HTTP port for monitoring: ``/metrics`` for Prometheus, ``/live``."""
 
 from __future__ import annotations
 
-from kojuto.common import listen
+from kojuto.common import listen, prometheus
+from kojuto.common.prometheus import Family
 from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
@@ -13,40 +14,11 @@ if TYPE_CHECKING:
 
     from kojuto.common.logs import Logger
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 REQUEST_TIMEOUT_S = 5
 RETRY_S = 0.2
 """Before a port that an older generation still has is asked for again."""
 MAX_REQUESTS = 16
 """Requests at a time; more are closed at once."""
-
-
-class Family:
-    """A metric family in the text exposition format (version 0.0.4).
-
-    Args:
-        name: with its unit, and ``_total`` for a counter.
-        kind: counter, gauge or histogram.
-        help: one line.
-    """
-
-    def __init__(self, name: str, kind: str, help: str) -> None:  # noqa: A002
-        self.name = name
-        text = help.replace("\\", "\\\\").replace("\n", "\\n")
-        self.lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-
-    def add(self, value: float, suffix: str = "", **labels: str) -> Family:
-        """Add a sample and return the family."""
-        inner = ",".join(
-            '{}="{}"'.format(
-                key.rstrip("_"),
-                text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n"),
-            )
-            for key, text in labels.items()
-        )
-        name = self.name + suffix
-        self.lines.append(f"{name}{{{inner}}} {value!r}" if inner else f"{name} {value!r}")
-        return self
 
 
 def http_families(stats: dict[str, int]) -> list[Family]:
@@ -67,11 +39,6 @@ def http_families(stats: dict[str, int]) -> list[Family]:
     ):
         found.append(Family(f"kojuto_http_{key}_total", "counter", text).add(stats[key]))
     return found
-
-
-def text(families: list[Family]) -> str:
-    """The document of these families."""
-    return "".join(line + "\n" for family in families for line in family.lines)
 
 
 class Port:
@@ -166,16 +133,22 @@ def serve(sock: socket.socket, collect: Callable[[], list[Family]]) -> HTTPServe
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                self._answer(200, text(collect()), CONTENT_TYPE)
+                self._metrics()
             elif path == "/live":
-                self._answer(200, "OK\n", "text/plain; charset=utf-8")
+                self._answer(200, b"OK\n", "text/plain; charset=utf-8")
             else:
-                self._answer(404, "there is /metrics and /live\n", "text/plain; charset=utf-8")
+                self._answer(404, b"there is /metrics and /live\n", "text/plain; charset=utf-8")
 
         do_HEAD = do_GET  # noqa: N815
 
-        def _answer(self, status: int, body: str, kind: str) -> None:
-            content = body.encode()
+        def _metrics(self) -> None:
+            accept = ",".join(self.headers.get_all("Accept", ()))
+            openmetrics = prometheus.wants_openmetrics(accept)
+            body = prometheus.document(collect(), openmetrics=openmetrics)
+            kind = prometheus.OPENMETRICS_TYPE if openmetrics else prometheus.TEXT_TYPE
+            self._answer(200, body, kind)
+
+        def _answer(self, status: int, content: bytes, kind: str) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))

@@ -1,4 +1,4 @@
-"""One writer for every metric command: Mackerel lines, graph definition, Prometheus, JSON.
+"""What every metric command prints: Mackerel lines and graph definition, Prometheus, JSON.
 
 A command declares its graphs once and adds samples; the form is chosen by ``--output`` and, for
 the graph definition, by the environment (mackerel-agent's plugin protocol).
@@ -10,19 +10,46 @@ import os
 import sys
 
 from kojuto.common.cli import Option
+from kojuto.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, TextIO
 
+    from kojuto.common.cli import Values
+    from kojuto.common.prometheus import Family
+
+    Kinds = Mapping[str, tuple[str, str, int]]
+
+
+def textfile(text: str) -> str:
+    """A file for node_exporter's textfile collector.
+
+    Raises:
+        ValueError: node_exporter would not read it.
+    """
+    if not text.endswith(".prom") or text.endswith("/.prom") or text == ".prom":
+        raise ValueError("node_exporter reads only *.prom (write DIRECTORY/NAME.prom)")
+    return text
+
+
+FORMS_HELP = "prometheus (text exposition format 0.0.4), openmetrics (1.0.0)"
 OUTPUT = Option(
     "--output",
     metavar="FORM",
     default="mackerel",
-    choices=("mackerel", "prometheus", "json"),
-    help="how to print: mackerel, prometheus (text exposition format 0.0.4) or json",
+    choices=("mackerel", "prometheus", "openmetrics", "json"),
+    help=f"how to print: mackerel, {FORMS_HELP} or json",
 )
+TEXTFILE = Option(
+    "--textfile",
+    metavar="FILE",
+    read=textfile,
+    help="replace FILE.prom by the metrics, for node_exporter's textfile collector, and print "
+    "nothing",
+)
+OPTIONS = (OUTPUT, TEXTFILE)
 
 
 class Graph:
@@ -82,16 +109,33 @@ def print_meta(graphs: Sequence[Graph], out: TextIO | None = None) -> None:
     print(dumps({"graphs": definition}, ensure_ascii=False), file=out)
 
 
+def check(values: Values) -> None:
+    """Refuse another form than Prometheus' for a textfile, before anything is read.
+
+    Raises:
+        UsageError: it was asked for.
+    """
+    if values.textfile is not None and "output" in values.given and values.output != "prometheus":
+        raise UsageError(
+            f"--textfile cannot go with --output {values.output}",
+            "node_exporter reads the form of --output prometheus; leave --output out",
+        )
+
+
 class Metrics:
     """The samples of one run.
 
     Args:
-        families: for Prometheus, each family's (type, help); gauge and counter are the types used.
+        families: for Prometheus, each family's (type, help, divisor): the values of `add` are
+            divided by it to give the base unit, 1000 for milliseconds, 100 for per cent.
     """
 
-    def __init__(self, families: Mapping[str, tuple[str, str]]) -> None:
-        self._families = families
-        self._samples: list[tuple[str, float, str, Mapping[str, str]]] = []
+    def __init__(self, families: Kinds) -> None:
+        self._kinds = families
+        self._values: dict[str, float] = {}
+        self._series: list[tuple[str, float, str, Mapping[str, str]]] = []
+        self.histograms: list[Family] = []
+        self.groups: list[Group] = []
 
     def add(self, name: str, value: float, family: str, **labels: str) -> None:
         """Add a sample.
@@ -104,53 +148,185 @@ class Metrics:
             labels: its Prometheus labels.
         """
         if value - value == 0:  # false for NaN and the infinities
-            self._samples.append((name, value, family, labels))
+            if name in self._values:
+                refuse_twice(name)
+                return
+            self._values[name] = value
+            self.total(family, value, labels)
 
-    def write(self, form: str, now: int, extra: Mapping[str, Any] | None = None) -> None:
-        """Print all samples to standard output.
+    def total(self, family: str, value: float, labels: Mapping[str, str], suffix: str = "") -> None:
+        """Add a sample that only Prometheus gets, such as a counter.
 
         Args:
-            form: ``mackerel``, ``prometheus`` or ``json``.
+            family: its family.
+            value: as for `add`.
+            labels: its labels.
+            suffix: ``_sum`` or ``_count`` of a summary.
+        """
+        divisor = self._kinds[family][2]
+        self._series.append((family, value if divisor == 1 else value / divisor, suffix, labels))
+
+    def write(
+        self,
+        form: str,
+        now: int,
+        extra: Mapping[str, Any] | None = None,
+        textfile: str | None = None,
+    ) -> None:
+        """Print all samples to standard output, or replace a textfile by them.
+
+        Args:
+            form: ``mackerel``, ``prometheus``, ``openmetrics`` or ``json``.
             now: the time of the samples, seconds since 1970.
             extra: more members for the JSON document.
+            textfile: the file that gets them in Prometheus' form instead.
+
+        Raises:
+            OSError: they could not be written; an old textfile is then what it was.
         """
-        if form == "json":
+        if textfile is not None:
+            from kojuto.common.textfile import replace
+
+            replace(textfile, self.document("prometheus"))
+        elif form == "json":
             from json import dumps
 
-            values = {name: value for name, value, _, _ in self._samples}
-            print(dumps({"time": now, "metrics": values, **(extra or {})}, ensure_ascii=False))
-        elif form == "prometheus":
-            sys.stdout.write(self._prometheus())
-        else:
+            document: dict[str, Any] = {"time": now, "metrics": self._values, **(extra or {})}
+            if self.groups:
+                document["groups"] = [group.about() for group in self.groups]
+            print(dumps(document, ensure_ascii=False))
+        elif form == "mackerel":
             sys.stdout.write(
                 "".join(
                     f"{name}\t{value}\t{now}\n"
                     if isinstance(value, int)
                     else f"{name}\t{value:f}\t{now}\n"
-                    for name, value, _, _ in self._samples
+                    for name, value in self._values.items()
                 )
             )
+        else:
+            write_document(self.document(form))
 
-    def _prometheus(self) -> str:
-        by_family: dict[str, list[str]] = {}
-        for _, value, family, labels in self._samples:
-            inner = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-            line = f"{family}{{{inner}}} {value!r}" if inner else f"{family} {value!r}"
-            by_family.setdefault(family, []).append(line)
-        lines = []
-        for family, samples in by_family.items():
-            kind, text = self._families[family]
-            text = text.replace("\\", "\\\\").replace("\n", "\\n")
-            lines += [f"# HELP {family} {text}", f"# TYPE {family} {kind}", *samples]
-        return "".join(line + "\n" for line in lines)
+    def document(self, form: str) -> bytes:
+        """The samples in Prometheus' form, or with ``openmetrics`` in that of OpenMetrics."""
+        from kojuto.common.prometheus import Family, document
 
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        families: dict[str, Family] = {}
+        for name, value, suffix, labels in self._series:
+            if name not in families:
+                kind, about, _ = self._kinds[name]
+                families[name] = Family(name, kind, about)
+            families[name].add(value, suffix, labels)
+        every = [*families.values(), *self.histograms]
+        return document(every, openmetrics=form == "openmetrics")
 
 
-def name_part(text: str) -> str:
-    """`text` as one part of a metric name: other than ``[-a-zA-Z0-9_]`` becomes ``_``."""
+def write_document(document: bytes) -> None:
+    """Write a document to standard output: in UTF-8, whatever the locale."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(document)
+
+
+def refuse_twice(name: str) -> None:
+    """Raise `ValueError` for a name that comes twice, in tests only."""
+    from kojuto.common.prometheus import strict
+
+    if strict():
+        raise ValueError(f"given twice: {name}")
+
+
+# -- names ------------------------------------------------------------------------------------
+
+
+class Group:
+    """A value that parts the samples, by the names that it has in each form.
+
+    Values that differ have names that differ, always the same ones whatever other values there
+    are. JSON and Prometheus have the text; what is no value there (the pool of the small groups,
+    the lines without a value) or no UTF-8 says so in a member or label ``special``: ``other``,
+    ``missing`` or ``bytes``.
+
+    Args:
+        by: what parts: a key of the log, ``relay``.
+        kind: ``value``, ``missing`` or ``other``.
+        raw: the value.
+        reserved: (kind, word) of the kinds that may come, as they are called.
+    """
+
+    __slots__ = ("by", "part", "special", "text")
+
+    def __init__(self, by: str, kind: str, raw: bytes, reserved: Mapping[str, str]) -> None:
+        self.by = by
+        self.special = "" if kind == "value" else kind
+        if self.special:
+            self.text = self.part = reserved[kind]
+            return
+        try:
+            self.text = raw.decode()
+            self.part = unique(self.text, name_part(self.text), tuple(reserved.values()))
+        except UnicodeDecodeError:
+            self.special = "bytes"
+            self.text = raw.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
+            self.part = f"{name_part(self.text)}--{_hash(raw)}"
+
+    def labels(self, label: str) -> dict[str, str]:
+        """Its Prometheus labels, the first of which is to have the name `label`."""
+        return {label: self.text, "special": self.special} if self.special else {label: self.text}
+
+    def about(self) -> dict[str, str]:
+        """Which value has which name in the metrics, for the JSON document."""
+        special = {"special": self.special} if self.special else {}
+        return {"by": self.by, "value": self.text, "name": self.part, **special}
+
+
+VERBOSE = Option(
+    "--verbose",
+    help="tell on standard error which values have other names in Mackerel",
+    group="Going further",
+)
+
+
+def tell_names(prog: str, groups: Iterable[Group]) -> None:
+    """Say which names in Mackerel differ from the values that they stand for (``--verbose``)."""
+    from kojuto.common.cli import complain
+
+    for group in groups:
+        if group.part != group.text:
+            complain(prog, f"{group.by} {group.text} is called {group.part} in metric names")
+
+
+def unique(text: str, name: str, reserved: Sequence[str] = ()) -> str:
+    """`text` as a name that no other text has.
+
+    Args:
+        text: what is to be named.
+        name: it, with what a name cannot have replaced. Where that changed something, and where
+            the text might be mistaken for another's name, it gets a short hash of the text.
+        reserved: names that mean something else.
+    """
+    ending = text[-10:]
+    hashed = ending[:2] == "--" and all(c in "0123456789abcdef" for c in ending[2:])
+    if name == text and text not in reserved and not hashed:
+        return text
+    return f"{name}--{_hash(text.encode(errors='surrogateescape'))}"
+
+
+def _hash(raw: bytes) -> str:
+    from binascii import crc32
+
+    return f"{crc32(raw):08x}"
+
+
+def key_name(text: str) -> str:
+    """A ``--key-prefix`` as it stands in Mackerel names: as `name_part`, but it may have dots."""
+    return name_part(text, "-_.")
+
+
+def name_part(text: str, more: str = "-_") -> str:
+    """`text` as one part of a metric name: other than ``[-a-zA-Z0-9_]`` becomes ``_``.
+
+    Different texts may become the same part: see `unique`.
+    """
     if text.isascii() and text.replace("-", "_").isidentifier():
         return text
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text) or "_"
+    return "".join(c if c.isascii() and (c.isalnum() or c in more) else "_" for c in text) or "_"

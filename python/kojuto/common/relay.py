@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import exporter, listen, service, units
 from kojuto.common.cli import Option
+from kojuto.common.prometheus import Family
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def run(
     refresh: Callable[[], None],
     *,
     server: service.Servable | None = None,
-    more: Callable[[], list[exporter.Family]] = list,
+    more: Callable[[], list[Family]] = list,
 ) -> int:
     """Serve until a signal ends it; returns the exit status.
 
@@ -139,44 +140,38 @@ def run(
     )
 
 
-def families(engine: Relay) -> list[exporter.Family]:
+def families(engine: Relay) -> list[Family]:
     """The metrics of a relay."""
     stats = engine.stats()
-    family = exporter.Family
     found = [
-        family("kojuto_relay_connections_open", "gauge", "Connections open now.").add(
+        Family("kojuto_relay_connections_open", "gauge", "Connections open now.").add(
             stats["open"]
         ),
-        family("kojuto_relay_connections_accepted_total", "counter", "Connections accepted.").add(
+        Family("kojuto_relay_connections_accepted_total", "counter", "Connections accepted.").add(
             stats["accepted"]
         ),
-        family("kojuto_relay_connections_ended_total", "counter", "Connections by their end.")
+        Family("kojuto_relay_connections_ended_total", "counter", "Connections by their end.")
         .add(stats["succeeded"], result="succeeded")
         .add(stats["failed"], result="failed"),
-        family("kojuto_relay_bytes_total", "counter", "Payload bytes by direction.")
+        Family("kojuto_relay_bytes_total", "counter", "Payload bytes by direction.")
         .add(stats["read_bytes"], direction="to_upstream")
         .add(stats["write_bytes"], direction="to_client"),
-        family(
+        Family(
             "kojuto_relay_connect_failures_total", "counter", "Attempts to connect that failed."
         ).add(stats["connect_failures"]),
-        family(
+        Family(
             "kojuto_relay_header_failures_total", "counter", "Connections refused for their header."
         ).add(stats["header_failures"]),
-        family("kojuto_relay_probes_total", "counter", "PROXY headers that said LOCAL.").add(
+        Family("kojuto_relay_probes_total", "counter", "PROXY headers that said LOCAL.").add(
             stats["probes"]
         ),
-        family("kojuto_relay_accept_pauses_total", "counter", "Times that accepting paused.").add(
+        Family("kojuto_relay_accept_pauses_total", "counter", "Times that accepting paused.").add(
             stats["pauses"]
         ),
     ]
-    took = family("kojuto_relay_connect_seconds", "histogram", "Time to reach an upstream.")
-    count = 0
-    bounds = [str(bound / 1e6) for bound in stats["connect_bounds_us"]]
-    for bound, times in zip([*bounds, "+Inf"], stats["connect_times"], strict=True):
-        count += times
-        took.add(count, "_bucket", le=bound)
-    took.add(stats["connect_us"] / 1e6, "_sum").add(count, "_count")
-    found.append(took)
+    took = Family("kojuto_relay_connect_seconds", "histogram", "Time to reach an upstream.")
+    bounds = [bound / 1e6 for bound in stats["connect_bounds_us"]]
+    found.append(took.add_histogram(bounds, stats["connect_times"], stats["connect_us"] / 1e6))
     rows = [
         ("open_connections", "gauge", "Connections open to an upstream.", "open"),
         ("connections_total", "counter", "Connections made to an upstream.", "connected"),
@@ -184,7 +179,7 @@ def families(engine: Relay) -> list[exporter.Family]:
         ("up", "gauge", "1 unless the upstream is left out for its failures.", "up"),
     ]
     for name, kind, text, key in rows:
-        one = family(f"kojuto_relay_upstream_{name}", kind, text)
+        one = Family(f"kojuto_relay_upstream_{name}", kind, text)
         for member in stats["upstreams"]:
             one.add(int(member[key]), pool=str(member["pool"]), upstream=member["name"])
         found.append(one)

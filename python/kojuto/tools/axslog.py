@@ -5,7 +5,7 @@ from __future__ import annotations
 from kojuto.common import cli, follow, metrics, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.follow import FollowOptions, Log
-from kojuto.common.metrics import Graph, Metrics, name_part
+from kojuto.common.metrics import Graph, Group, Metrics, name_part
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
@@ -21,15 +21,17 @@ CLASS_INDEX = {"1xx": 0, "2xx": 1, "3xx": 2, "4xx": 3, "499": 4, "5xx": 5}
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 MAX_READ_BYTES = {"ltsv": 1_000_000_000, "auto": 1_000_000_000}
 MAX_READ_BYTES_OTHERS = 500_000_000
+RESERVED = {"missing": "none", "other": "other"}
+"""What the lines without a value of --by, and the pool, are called."""
 
 
 def percentile_set(text: str) -> list[tuple[str, float]]:
-    """``99,99.9`` as [(label, fraction)].
+    """``99,99.9`` as [(label, fraction)], each once: 99 and 99.0 are the same.
 
     Raises:
         ValueError: one of them is no number above 0 and up to 100.
     """
-    wanted = []
+    wanted: dict[float, str] = {}
     for part in text.split(","):
         label = part.strip()
         try:
@@ -39,8 +41,8 @@ def percentile_set(text: str) -> list[tuple[str, float]]:
         if not 0 < percent <= 100 or not label.isascii():
             raise ValueError(f"{label!r} is no percentile (a number above 0 and up to 100)")
         # As the originals do: first a fraction of one, then times the count.
-        wanted.append((label, percent / 100))
-    return wanted
+        wanted.setdefault(percent / 100, label)
+    return [(label, fraction) for fraction, label in wanted.items()]
 
 
 COMMAND = Command(
@@ -76,7 +78,7 @@ COMMAND = Command(
             help="skip to the end when more was added; 0, or left out: 1GB for ltsv and auto, "
             "500MB for the others",
         ),
-        metrics.OUTPUT,
+        *metrics.OPTIONS,
         Option(
             "--percentiles",
             metavar="P,…",
@@ -99,6 +101,7 @@ COMMAND = Command(
             help="values of --by to keep apart, the largest; the rest is pooled as 'other'",
             group="Going further",
         ),
+        metrics.VERBOSE,
         Option(
             "--regex",
             metavar="PATTERN",
@@ -161,12 +164,12 @@ class AccessOptions:
 
 
 FAMILIES = {
-    "axslog_latency_average_seconds": ("gauge", "Mean time taken by the requests of this run."),
-    "axslog_latency_seconds": ("gauge", "Percentiles of the time taken in this run."),
-    "axslog_access_per_second": ("gauge", "Requests a second since the previous run, by class."),
-    "axslog_access_total_per_second": ("gauge", "Requests a second since the previous run."),
-    "axslog_access_ratio_percent": ("gauge", "Share of each status class, 0 to 100."),
-    "axslog_skipped_bytes": ("gauge", "Bytes of the logs that this run passed over."),
+    "axslog_latency_average_seconds": ("gauge", "Mean time taken by the requests of this run.", 1),
+    "axslog_latency_seconds": ("summary", "Quantiles of the time taken in this run.", 1),
+    "axslog_access_per_second": ("gauge", "Requests a second since the previous run, by class.", 1),
+    "axslog_access_total_per_second": ("gauge", "Requests a second since the previous run.", 1),
+    "axslog_access_ratio": ("gauge", "Share of each status class, 0 to 1.", 100),
+    "axslog_skipped_bytes": ("gauge", "Bytes of the logs that this run passed over.", 1),
 }
 
 
@@ -244,7 +247,7 @@ class Writer:
                 value,
                 "axslog_latency_seconds",
                 **labels,
-                quantile=f"{fraction:.12g}",
+                quantile=repr(float(f"{fraction:.12g}")),
             )
 
     def counts(self, rates: Rates | None, ratios: Rates, end: str = "", **labels: str) -> None:
@@ -270,7 +273,7 @@ class Writer:
                 self.out.add(
                     f"axslog.access_ratio_{self.prefix}{end}.{name}_percentage",
                     ratios.classes[index] * 100 / ratios.total,
-                    "axslog_access_ratio_percent",
+                    "axslog_access_ratio",
                     **labels,
                     status=name,
                 )
@@ -314,12 +317,15 @@ def collect(out: Metrics, values: Values, scans: Sequence[AccessScan], logs: int
         writer.counts(rates, ratios, end, **labels)
 
     write([(scan.tally, scan.report.duration_s) for scan in scans], "")
-    by_name: dict[str, list[tuple[AccessTally, float | None]]] = {}
+    parts: dict[tuple[str, bytes], list[tuple[AccessTally, float | None]]] = {}
     for scan in scans:
         for name, tally in scan.groups:
-            by_name.setdefault(name, []).append((tally, scan.report.duration_s))
-    for name, part in _unique(by_name).items():
-        write(part, f".{name}", group=name)
+            parts.setdefault(name, []).append((tally, scan.report.duration_s))
+    # The pool comes last, however many logs have one.
+    for name in sorted(parts, key=lambda name: name[0] == "other"):
+        group = Group(values.by, *name, RESERVED)
+        out.groups.append(group)
+        write(parts[name], f".{group.part}", **group.labels("group"))
     skipped = sum(scan.report.skipped_bytes for scan in scans)
     if skipped:
         out.add(
@@ -330,19 +336,10 @@ def collect(out: Metrics, values: Values, scans: Sequence[AccessScan], logs: int
         )
 
 
-def _unique(
-    groups: dict[str, list[tuple[AccessTally, float | None]]],
-) -> dict[str, list[tuple[AccessTally, float | None]]]:
-    """The groups under names fit for a metric; two that become alike are pooled."""
-    named: dict[str, list[tuple[AccessTally, float | None]]] = {}
-    for name, part in groups.items():
-        named.setdefault(name_part(name), []).extend(part)
-    return named
-
-
 def _work(values: Values, _: list[str]) -> int:
     if values.format == "regex" and values.regex is None:
         raise UsageError("--format regex needs --regex PATTERN")
+    metrics.check(values)
     prefix = values.key_prefix
     if metrics.meta_requested():
         wanted = values.percentiles
@@ -380,9 +377,11 @@ def _work(values: Values, _: list[str]) -> int:
         raise KojutoError(f"none of the {len(paths)} logs could be read")
     out = Metrics(FAMILIES)
     collect(out, values, scans, len(paths))
+    if values.verbose:
+        metrics.tell_names(PROG, out.groups)
     about = {"logs": _about(paths, outcomes)}
     follow.deliver(
-        lambda: out.write(values.output, int(options.now_s), about),
+        lambda: out.write(values.output, int(options.now_s), about, values.textfile),
         [(scan.report, {}) for scan in scans],
     )
     return cli.DONE

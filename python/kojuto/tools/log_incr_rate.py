@@ -37,7 +37,7 @@ COMMAND = Command(
             default="500MB",
             help="skip to the end when more was added",
         ),
-        metrics.OUTPUT,
+        *metrics.OPTIONS,
         *follow.OPTIONS,
     ],
     passes_over=True,
@@ -51,9 +51,9 @@ grow. What was read is remembered in MACKEREL_PLUGIN_WORKDIR, else TMPDIR or /tm
 )
 
 FAMILIES = {
-    "log_incr_rate_lines_per_second": ("gauge", "Lines a second since the previous run."),
-    "log_incr_rate_ratio": ("gauge", "Lines of the log for each line of the base log."),
-    "log_incr_rate_skipped_bytes": ("gauge", "Bytes of the logs that this run passed over."),
+    "log_incr_rate_lines_per_second": ("gauge", "Lines a second since the previous run.", 1),
+    "log_incr_rate_ratio": ("gauge", "Lines of the log for each line of the base log.", 1),
+    "log_incr_rate_skipped_bytes": ("gauge", "Bytes of the logs that this run passed over.", 1),
 }
 
 
@@ -78,6 +78,7 @@ def graphs(prefix: str) -> list[Graph]:
 
 
 def _work(values: Values, _: list[str]) -> int:
+    metrics.check(values)
     prefix = values.key_prefix
     if metrics.meta_requested():
         metrics.print_meta(graphs(prefix))
@@ -139,7 +140,7 @@ def _work(values: Values, _: list[str]) -> int:
                 log=side,
             )
     follow.deliver(
-        lambda: out.write(values.output, int(options.now_s), {"logs": about}),
+        lambda: out.write(values.output, int(options.now_s), {"logs": about}, values.textfile),
         kept,
     )
     return cli.DONE

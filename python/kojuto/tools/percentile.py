@@ -6,7 +6,7 @@ import os
 import sys
 from time import monotonic
 
-from kojuto.common import cli, streams
+from kojuto.common import cli, metrics, streams
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.units import format_size, integer
 from kojuto.errors import KojutoError, UsageError
@@ -15,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kojuto._native import Numbers
+    from kojuto._native import Numbers, _GroupOf
+    from kojuto.common.prometheus import Family
 
 PROG = "percentile"
 MAX_PERCENTILES = 1000
@@ -60,8 +61,10 @@ COMMAND = Command(
     [
         Option("--percentile-set", metavar="LIST", default="99,95,90,75", read=_percentiles,
                help="the percentiles to show, 0 to 100, fractions such as 99.9 too"),
-        Option("--output", metavar="FORM", default="text", choices=("text", "json", "prometheus"),
-               help="how to print: text, json or prometheus"),
+        Option("--output", metavar="FORM", default="text",
+               choices=("text", "json", "prometheus", "openmetrics"),
+               help="how to print: text, json, prometheus or openmetrics"),
+        metrics.TEXTFILE,
         Option("--plot", help="draw a histogram below the figures"),
         Option("--strict", help="fail at the first line that is no number and name it"),
         Option("--key", metavar="KEY", group="Fields",
@@ -118,6 +121,9 @@ def _check(values: Values) -> None:
         for name in ("key", "strict"):
             if name in values.given:
                 clash(f"--{name}", "cannot go with --merge", "a sketch has no lines to read")
+    metrics.check(values)
+    if values.plot and values.textfile is not None:
+        clash("--plot", "cannot go with --textfile", "a plot is text")
     if values.plot and values.output != "text":
         clash("--plot", f"cannot go with --output {values.output}", "a plot is text")
     if values.sketch == "-":
@@ -268,11 +274,14 @@ class _Result:
     def __init__(
         self,
         index: int,
-        row: tuple[bytes | None, int, float, float, float, list[float]],
+        row: tuple[_GroupOf | None, int, float, float, float, list[float]],
+        by: str | None,
     ) -> None:
-        group, self.count, self.max, self.avg, self.min, self.values = row
+        name, self.count, self.max, self.avg, self.min, self.values = row
         self.index = index
-        self.group = None if group is None else group.decode(errors="backslashreplace")
+        self.group: metrics.Group | None = None
+        if name is not None:
+            self.group = metrics.Group(by or "", *name, {"missing": "-", "other": "other"})
 
 
 def _text(
@@ -282,7 +291,7 @@ def _text(
         if result.group is not None:
             yield (
                 "\n" if result.index else ""
-            ) + f"{cli.one_line(values.by)}: {cli.one_line(result.group)}\n"
+            ) + f"{cli.one_line(values.by)}: {cli.one_line(result.group.text)}\n"
         yield f"count: {result.count}\n"
         yield f"max: {result.max:.4f}\navg: {result.avg:.4f}\nmin: {result.min:.4f}\n"
         for (name, _), value in zip(wanted, result.values, strict=True):
@@ -313,6 +322,11 @@ def _plot(result: _Result, numbers: Numbers) -> Iterator[str]:
         yield line + "\n"
 
 
+def _group(group: metrics.Group) -> dict[str, str]:
+    """A group in the JSON document; `special` marks what is no value of the lines."""
+    return {"group": group.text, **({"special": group.special} if group.special else {})}
+
+
 def _json(
     results: list[_Result],
     wanted: list[tuple[str, float]],
@@ -324,7 +338,7 @@ def _json(
 
     def figures(result: _Result) -> dict[str, object]:
         return {
-            **({} if result.group is None else {"group": result.group}),
+            **({} if result.group is None else _group(result.group)),
             "count": result.count,
             "max": result.max,
             "avg": result.avg,
@@ -346,33 +360,44 @@ def _json(
     return dumps(document, ensure_ascii=False) + "\n"
 
 
-def _prometheus(results: list[_Result], wanted: list[tuple[str, float]], by: str | None) -> None:
-    from time import time
+def _families(
+    results: list[_Result], wanted: list[tuple[str, float]], values: Values, source: str
+) -> list[Family]:
+    """The figures for Prometheus; labels say what the numbers are, so that two runs stay apart."""
+    from kojuto.common.prometheus import Family, label_name, number
 
-    from kojuto.common.metrics import Metrics, name_part
-
-    metrics = Metrics(
-        {
-            "percentile_value": ("gauge", "Value at the quantile."),
-            "percentile_count": ("gauge", "How many numbers."),
-            "percentile_max": ("gauge", "The largest number."),
-            "percentile_avg": ("gauge", "The average."),
-            "percentile_min": ("gauge", "The smallest number."),
-        }
-    )
-    label = name_part(by or "").replace("-", "_")
-    if label in ("name", "value", "family", "quantile", "self") or label[0].isdigit():
-        label = "by_" + label
+    value = Family("percentile_value", "summary", "The numbers of this run and their quantiles.")
+    most = Family("percentile_max", "gauge", "The largest number.")
+    mean = Family("percentile_avg", "gauge", "The average.")
+    least = Family("percentile_min", "gauge", "The smallest number.")
+    about = {"source": source, "key": _shown(values.key or "")}
+    group_label = label_name(values.by or "")
+    if group_label in ("source", "key", "quantile", "special", "le"):
+        group_label = f"by_{group_label}"
     for result in results:
-        labels = {} if result.group is None else {label: result.group}
-        for (name, fraction), value in zip(wanted, result.values, strict=True):
-            quantile = {"quantile": f"{fraction:.12g}"}
-            metrics.add(f"{name}pt", value, "percentile_value", **labels, **quantile)
-        metrics.add("count", result.count, "percentile_count", **labels)
-        metrics.add("max", result.max, "percentile_max", **labels)
-        metrics.add("avg", result.avg, "percentile_avg", **labels)
-        metrics.add("min", result.min, "percentile_min", **labels)
-    metrics.write("prometheus", int(time()))
+        labels = {**about, **(result.group.labels(group_label) if result.group else {})}
+        # 99 and 99.0 are one quantile.
+        found = dict(zip((number(part) for _, part in wanted), result.values, strict=True))
+        for quantile, figure in found.items():
+            value.add(figure, "", {**labels, "quantile": quantile})
+        value.add(result.avg * result.count, "_sum", labels)
+        value.add(result.count, "_count", labels)
+        most.add(result.max, "", labels)
+        mean.add(result.avg, "", labels)
+        least.add(result.min, "", labels)
+    return [value, most, mean, least]
+
+
+def _source(names: list[str], textfile: str | None) -> str:
+    """The files that were read; of a pipe the name of the textfile tells more."""
+    if names == ["-"]:
+        return "" if textfile is None else os.path.basename(textfile).removesuffix(".prom")
+    return ",".join(map(_shown, names))
+
+
+def _shown(name: str) -> str:
+    """A name for a label: what is no UTF-8 in it is escaped."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _work(values: Values, names: list[str]) -> int:
@@ -401,11 +426,11 @@ def _work(values: Values, names: list[str]) -> int:
     else:
         skipped = _read_numbers(numbers, names, strict=values.strict)
     results = [
-        _Result(index, row)
+        _Result(index, row, values.by)
         for index, row in enumerate(numbers.summaries([fraction for _, fraction in wanted]))
     ]
     skipped.tell()
-    _write(values, numbers, results, wanted, skipped.bad)
+    _write(values, numbers, results, skipped.bad, names)
     return cli.DONE
 
 
@@ -436,18 +461,18 @@ def _write(
     values: Values,
     numbers: Numbers,
     results: list[_Result],
-    wanted: list[tuple[str, float]],
     skipped: int,
+    names: list[str],
 ) -> None:
     if values.sketch is None:
-        _print(values, numbers, results, wanted, skipped)
+        _print(values, numbers, results, skipped, names)
         return
     content = numbers.sketch() or b""
     if values.sketch == "-":
         sys.stdout.buffer.write(content)
         return
     try:
-        _print(values, numbers, results, wanted, skipped)
+        _print(values, numbers, results, skipped, names)
         sys.stdout.flush()
     finally:  # both are results: neither is lost with the other
         _save(values.sketch, content)
@@ -457,17 +482,27 @@ def _print(
     values: Values,
     numbers: Numbers,
     results: list[_Result],
-    wanted: list[tuple[str, float]],
     skipped: int,
+    names: list[str],
 ) -> None:
+    wanted: list[tuple[str, float]] = values.percentile_set
     if not results:
         return
-    if values.output == "json":
+    if values.textfile is not None:
+        from kojuto.common.prometheus import document
+        from kojuto.common.textfile import replace
+
+        families = _families(results, wanted, values, _source(names, values.textfile))
+        replace(values.textfile, document(families))
+    elif values.output == "json":
         sketchy = values.merge or values.sketch is not None
         accuracy = numbers.accuracy if sketchy else None
         sys.stdout.write(_json(results, wanted, values, skipped, accuracy))
-    elif values.output == "prometheus":
-        _prometheus(results, wanted, values.by)
+    elif values.output in ("prometheus", "openmetrics"):
+        from kojuto.common.prometheus import document
+
+        families = _families(results, wanted, values, _source(names, None))
+        metrics.write_document(document(families, openmetrics=values.output == "openmetrics"))
     else:
         for piece in _text(results, wanted, values, numbers):
             sys.stdout.write(piece)

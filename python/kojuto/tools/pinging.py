@@ -7,7 +7,15 @@ from time import time
 
 from kojuto.common import cli
 from kojuto.common.cli import Command, Option, Values, complain
-from kojuto.common.metrics import OUTPUT, Graph, Metrics, meta_requested, name_part, print_meta
+from kojuto.common.metrics import (
+    OPTIONS,
+    Graph,
+    Metrics,
+    check,
+    key_name,
+    meta_requested,
+    print_meta,
+)
 from kojuto.common.units import integer, number
 from kojuto.errors import KojutoError, UsageError
 
@@ -22,11 +30,11 @@ MAX_HOSTS = 1000
 PACE_MS = 1.0
 PAYLOAD_BYTES = 56
 FAMILIES = {
-    "pinging_success": ("gauge", "Echo replies received in this run."),
-    "pinging_error": ("gauge", "Echo requests without a reply in this run."),
-    "pinging_rtt_milliseconds": ("gauge", "Round-trip time of this run, by statistic."),
-    "pinging_loss_percent": ("gauge", "Share of requests without a reply."),
-    "pinging_detail": ("gauge", "Duplicate and late replies, longest run of losses."),
+    "pinging_success": ("gauge", "Echo replies received in this run.", 1),
+    "pinging_error": ("gauge", "Echo requests without a reply in this run.", 1),
+    "pinging_rtt_seconds": ("gauge", "Round-trip time of this run, by statistic.", 1000),
+    "pinging_loss_ratio": ("gauge", "Share of requests without a reply, 0 to 1.", 100),
+    "pinging_detail": ("gauge", "Duplicate and late replies, longest run of losses.", 1),
 }
 
 
@@ -67,7 +75,7 @@ COMMAND = Command(
                help="print these percentiles too (0 to 100)", group="More metrics"),
         Option("--detail", group="More metrics",
                help="print loss, jitter, duplicates, late replies and the longest run of losses"),
-        OUTPUT,
+        *OPTIONS,
     ],
     passes_over=True,
     epilog="""
@@ -79,6 +87,7 @@ Examples:
 
 
 def _work(values: Values, _: list[str]) -> int:
+    check(values)
     hosts = _keys(values)
     if meta_requested():
         print_meta(_graphs(values))
@@ -104,7 +113,7 @@ def _work(values: Values, _: list[str]) -> int:
         if lost:
             complain(PROG, f"{name}: lost {lost}")
         _add(metrics, name, key, outcome, values)
-    metrics.write(values.output, int(time()))
+    metrics.write(values.output, int(time()), textfile=values.textfile)
     return status
 
 
@@ -120,7 +129,7 @@ def _keys(values: Values) -> list[tuple[str, str]]:
             raise UsageError(
                 "--key-prefix is required", f"or give the host its own: --host {name}=PREFIX"
             )
-        key = name_part(prefix)
+        key = key_name(prefix)
         if key in seen:
             raise UsageError(
                 f"{seen[key]} and {name} share the metric key {key}",
@@ -147,8 +156,8 @@ def _ping(addresses: list[str], values: Values) -> list[PingOutcome]:
 
 def _counts(metrics: Metrics, name: str, key: str, success: int, error: int) -> None:
     top = f"pinging.{key}_rtt_count."
-    metrics.add(top + "success", float(success), "pinging_success", host=name)
-    metrics.add(top + "error", float(error), "pinging_error", host=name)
+    metrics.add(top + "success", float(success), "pinging_success", host=name, prefix=key)
+    metrics.add(top + "error", float(error), "pinging_error", host=name, prefix=key)
 
 
 def _add(metrics: Metrics, name: str, key: str, outcome: PingOutcome, values: Values) -> None:
@@ -157,8 +166,8 @@ def _add(metrics: Metrics, name: str, key: str, outcome: PingOutcome, values: Va
     _counts(metrics, name, key, len(answered), sent - len(answered))
 
     def rtt(stat: str, value: float) -> None:
-        family = "pinging_rtt_milliseconds"
-        metrics.add(f"pinging.{key}_rtt_ms.{stat}", value, family, host=name, stat=stat)
+        name_ = f"pinging.{key}_rtt_ms.{stat}"
+        metrics.add(name_, value, "pinging_rtt_seconds", host=name, prefix=key, stat=stat)
 
     if answered:
         wanted = [90.0, *(p for p in _wanted(values) if p != 90)]
@@ -175,7 +184,8 @@ def _add(metrics: Metrics, name: str, key: str, outcome: PingOutcome, values: Va
             rtt("stddev", variance**0.5)
     if values.loss or values.detail:
         share = 100 * (sent - len(answered)) / sent
-        metrics.add(f"pinging.{key}_loss.percentage", share, "pinging_loss_percent", host=name)
+        title = f"pinging.{key}_loss.percentage"
+        metrics.add(title, share, "pinging_loss_ratio", host=name, prefix=key)
     if values.detail:
         for what, count in (
             ("duplicates", outcome.duplicates),
@@ -183,7 +193,7 @@ def _add(metrics: Metrics, name: str, key: str, outcome: PingOutcome, values: Va
             ("longest_loss", longest_loss(outcome.rtts_ms)),
         ):
             title = f"pinging.{key}_detail.{what}"
-            metrics.add(title, float(count), "pinging_detail", host=name, what=what)
+            metrics.add(title, float(count), "pinging_detail", host=name, prefix=key, what=what)
 
 
 def jitter_ms(rtts_ms: list[float]) -> float:

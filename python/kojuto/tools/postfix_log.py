@@ -5,7 +5,7 @@ from __future__ import annotations
 from kojuto.common import cli, follow, metrics, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.follow import FollowOptions, Log
-from kojuto.common.metrics import Graph, Metrics
+from kojuto.common.metrics import Graph, Group, Metrics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ COMMAND = Command(
             help="the position is kept in the work directory as NAME-postfixlog-UID; two set-ups "
             "that read the same log need two names",
         ),
-        metrics.OUTPUT,
+        *metrics.OPTIONS,
         Option(
             "--program",
             metavar="NAME",
@@ -102,6 +102,7 @@ COMMAND = Command(
             help="skip to the end when more was added",
             group="Following",
         ),
+        metrics.VERBOSE,
         *follow.OPTIONS,
     ],
     passes_over=True,
@@ -130,12 +131,12 @@ ACTIVITY = ("received", "rejected", "queued", "active", "removed", "expired")
 ACTIVITY_PROGRAMS = ["smtpd", "cleanup", "qmgr"]
 
 FAMILIES = {
-    "postfixlog_delay_seconds": ("gauge", "Delay of the deliveries since the last run."),
-    "postfixlog_transfers_per_second": ("gauge", "Deliveries per second by DSN class."),
-    "postfixlog_transfer_percent": ("gauge", "Share of each DSN class in the deliveries."),
-    "postfixlog_dsn_per_second": ("gauge", "Deliveries per second by whole DSN."),
-    "postfixlog_dsn_percent": ("gauge", "Share of each whole DSN in the deliveries."),
-    "postfixlog_activity_per_second": ("gauge", "Mail at each station of Postfix per second."),
+    "postfixlog_delay_seconds": ("gauge", "Delay of the deliveries since the last run.", 1),
+    "postfixlog_transfers_per_second": ("gauge", "Deliveries per second by DSN class.", 1),
+    "postfixlog_transfer_ratio": ("gauge", "Share of each DSN class in the deliveries.", 100),
+    "postfixlog_dsn_per_second": ("gauge", "Deliveries per second by whole DSN.", 1),
+    "postfixlog_dsn_ratio": ("gauge", "Share of each whole DSN in the deliveries.", 100),
+    "postfixlog_activity_per_second": ("gauge", "Mail at each station of Postfix per second.", 1),
 }
 
 
@@ -232,7 +233,7 @@ def _add_deliveries(
         key = f"{prefix}transfer_total{suffix}.count"
         out.add(key, figures.total / duration_s, family, **{"class": "all"}, **labels)
     if figures.total > 0:
-        family = "postfixlog_transfer_percent"
+        family = "postfixlog_transfer_ratio"
         for name, count in classes:
             key = f"{prefix}transfer_ratio{suffix}.{name}_percentage"
             out.add(key, count * 100 / figures.total, family, **{"class": name}, **labels)
@@ -243,8 +244,13 @@ def _collect(scan: PostfixScan) -> Metrics:
     duration_s = scan.report.duration_s or 0.0
     if scan.deliveries is not None:
         _add_deliveries(out, scan.deliveries, duration_s)
-        for name, host, figures in scan.relays:
-            _add_deliveries(out, figures, duration_s, "postfixlog.relay_", f".{name}", relay=host)
+        for name, figures in scan.relays:
+            relay = Group("relay", *name, {"other": "other"})
+            out.groups.append(relay)
+            _add_deliveries(
+                out, figures, duration_s, "postfixlog.relay_", f".{relay.part}",
+                **relay.labels("relay"),
+            )  # fmt: skip
         for dsn, count in scan.dsns:
             part = metrics.name_part(dsn)
             if duration_s > 0:
@@ -254,7 +260,7 @@ def _collect(scan: PostfixScan) -> Metrics:
                 )  # fmt: skip
             out.add(
                 f"postfixlog.dsn_ratio.{part}.percentage", count * 100 / scan.deliveries.total,
-                "postfixlog_dsn_percent", dsn=dsn,
+                "postfixlog_dsn_ratio", dsn=dsn,
             )  # fmt: skip
     if scan.activity is not None and duration_s > 0:
         for event, count in scan.activity:
@@ -266,6 +272,7 @@ def _collect(scan: PostfixScan) -> Metrics:
 
 
 def _work(values: Values, _: list[str]) -> int:
+    metrics.check(values)
     if metrics.meta_requested():
         metrics.print_meta(_graphs(values))
         return cli.DONE
@@ -291,8 +298,10 @@ def _work(values: Values, _: list[str]) -> int:
         "bad_lines": dict(scan.bad_lines),
     }
     out = _collect(scan)
+    if values.verbose:
+        metrics.tell_names(PROG, out.groups)
     follow.deliver(
-        lambda: out.write(values.output, int(options.now_s), {"logs": [about]}),
+        lambda: out.write(values.output, int(options.now_s), {"logs": [about]}, values.textfile),
         [(scan.report, {})],
     )
     return cli.DONE

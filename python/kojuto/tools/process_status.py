@@ -8,7 +8,15 @@ from time import CLOCK_BOOTTIME, clock_gettime, time
 
 from kojuto.common import cli, procfs, streams
 from kojuto.common.cli import Command, Option, Values, complain, describe
-from kojuto.common.metrics import OUTPUT, Graph, Metrics, meta_requested, name_part, print_meta
+from kojuto.common.metrics import (
+    OPTIONS,
+    Graph,
+    Metrics,
+    check,
+    key_name,
+    meta_requested,
+    print_meta,
+)
 from kojuto.common.state import output_first, state_path, way_out
 from kojuto.common.units import integer
 from kojuto.errors import KojutoError, UsageError
@@ -19,14 +27,15 @@ if TYPE_CHECKING:
 
 PROG = "mackerel-plugin-linux-process-status"
 FAMILIES = {
-    "process_fds": ("gauge", "Open file descriptors and their limit."),
-    "process_fds_usage_percent": ("gauge", "Share of the descriptor limit in use."),
-    "process_cpu_percent": ("gauge", "Share of the CPU base used since the last run."),
-    "process_memory_bytes": ("gauge", "Resident memory, its maximum, and PSS when asked for."),
-    "process_memory_usage_percent": ("gauge", "Share of the memory in use."),
-    "process_count": ("gauge", "Threads and processes."),
-    "process_io_bytes_per_second": ("gauge", "Storage bytes a second since the last run."),
-    "process_context_switches_per_second": ("gauge", "Context switches a second."),
+    "process_status_fds": ("gauge", "Open file descriptors and their limit.", 1),
+    "process_status_fds_usage_ratio": ("gauge", "Share of the descriptor limit in use.", 100),
+    "process_status_cpu_ratio": ("gauge", "Share of the CPU base used since the last run.", 100),
+    "process_status_memory_bytes": ("gauge", "Resident memory, its maximum, PSS if asked for.", 1),
+    "process_status_memory_usage_ratio": ("gauge", "Share of the memory in use.", 100),
+    "process_status_threads": ("gauge", "Threads.", 1),
+    "process_status_processes": ("gauge", "Processes of the tree.", 1),
+    "process_status_io_bytes_per_second": ("gauge", "Storage bytes a second, by way.", 1),
+    "process_status_context_switches_per_second": ("gauge", "Context switches a second.", 1),
 }
 
 COMMAND = Command(
@@ -57,7 +66,7 @@ COMMAND = Command(
         Option("--pss", group="More metrics",
                help="print the proportional memory share too; the kernel walks all pages for it, "
                     "which can stall a process of many GB for seconds"),
-        OUTPUT,
+        *OPTIONS,
     ],
     passes_over=True,
     usage="{--pid PID | --pid-file FILE | --name NAME} --key-prefix PREFIX [options]",
@@ -69,7 +78,7 @@ class Run:
 
     def __init__(self, values: Values) -> None:
         self.values = values
-        self.key = name_part(values.key_prefix)
+        self.key = key_name(values.key_prefix)
         self.metrics = Metrics(FAMILIES)
         self.root = _find(values)
         self.tree = [self.root]
@@ -112,10 +121,10 @@ class Run:
     def fds(self) -> None:
         """Open file descriptors beside their limit."""
         count, most = self.sum(procfs.fd_count), self.sum(procfs.fd_limit)
-        self.add("fds", "count", count, "process_fds")
-        self.add("fds", "max", most, "process_fds")
+        self.add("fds", "count", count, "process_status_fds")
+        self.add("fds", "max", most, "process_status_fds")
         share = count * 100 / most if most else 0.0
-        self.add("fds_usage", "percentage", share, "process_fds_usage_percent")
+        self.add("fds_usage", "percentage", share, "process_status_fds_usage_ratio")
 
     def rates(self) -> None:
         """CPU and whatever else is a difference to the last run."""
@@ -189,15 +198,15 @@ class Run:
         used_s = sample["cpu"] - before["cpu"]
         base_s = self._base_s(before, sample)
         if base_s > 0 and used_s >= 0:
-            self.add("cpu", "percentage", used_s / base_s * 100, "process_cpu_percent")
+            self.add("cpu", "percentage", used_s / base_s * 100, "process_status_cpu_ratio")
         passed_s = sample["uptime"] - before.get("uptime", sample["uptime"])
         for name, graph, kinds, family in (
-            ("io", "io", ("read_bytes", "write_bytes"), "process_io_bytes_per_second"),
+            ("io", "io", ("read_bytes", "write_bytes"), "process_status_io_bytes_per_second"),
             (
                 "ctx",
                 "context_switches",
                 ("voluntary", "involuntary"),
-                "process_context_switches_per_second",
+                "process_status_context_switches_per_second",
             ),
         ):
             for number, kind in enumerate(kinds, start=1):
@@ -229,22 +238,22 @@ class Run:
             from kojuto.common.cgroup import Groups
 
             most = min(most, Groups(self.root.pid).memory_limit() or most)
-        self.add("mem", "used", used, "process_memory_bytes")
-        self.add("mem", "max", most, "process_memory_bytes")
-        self.add("mem_usage", "percentage", used * 100 / most, "process_memory_usage_percent")
+        self.add("mem", "used", used, "process_status_memory_bytes")
+        self.add("mem", "max", most, "process_status_memory_bytes")
+        self.add("mem_usage", "percentage", used * 100 / most, "process_status_memory_usage_ratio")
 
     def more(self) -> None:
         """What was asked for beyond the original's metrics."""
         if self.values.threads:
             threads = sum(process.threads for process in self.tree)
-            self.add("threads", "count", threads, "process_count")
+            self.add("threads", "count", threads, "process_status_threads")
             if self.values.with_children:
-                self.add("processes", "count", len(self.tree), "process_count")
+                self.add("processes", "count", len(self.tree), "process_status_processes")
         if self.values.pss:
             self.part("smaps_rollup", self._pss)
 
     def _pss(self) -> None:
-        self.add("mem", "pss", self.sum(procfs.pss_bytes), "process_memory_bytes")
+        self.add("mem", "pss", self.sum(procfs.pss_bytes), "process_status_memory_bytes")
 
 
 def _find(values: Values) -> procfs.Stat:
@@ -320,7 +329,7 @@ def _same_process(before: dict[str, float], sample: dict[str, float]) -> bool:
 
 
 def _graphs(values: Values) -> list[Graph]:
-    key = name_part(values.key_prefix)
+    key = key_name(values.key_prefix)
     label = f"Process {key}"
 
     def graph(name: str, title: str, unit: str, *metrics: str) -> Graph:
@@ -347,6 +356,7 @@ def _graphs(values: Values) -> list[Graph]:
 
 
 def _work(values: Values, _: list[str]) -> int:
+    check(values)
     if meta_requested():
         print_meta(_graphs(values))
         return cli.DONE
@@ -361,7 +371,7 @@ def _work(values: Values, _: list[str]) -> int:
             raise
         raise KojutoError(f"process {run.root.pid} ended meanwhile") from None
     output_first(
-        lambda: run.metrics.write(values.output, int(time())),
+        lambda: run.metrics.write(values.output, int(time()), textfile=values.textfile),
         "the next run measures from where this one did",
     )
     run.remember()

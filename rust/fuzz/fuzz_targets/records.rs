@@ -19,5 +19,5 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     };
     let groups = read(cuts);
     assert_eq!(groups, read(&[]));
-    assert!(groups.1.len() <= 4);
+    assert!(groups.1.len() <= 5, "three values, the lines without one, the pool");
 });

@@ -7,13 +7,11 @@ use memchr::memmem::Finder;
 use crate::bad_lines::BadLines;
 use crate::combined;
 use crate::fields::{Keys, Rows, Values};
+use crate::group_name::{self, GroupName};
 use crate::json::{self, Prefix, unescape};
 use crate::latencies::Latencies;
 use crate::number::{parse_f64, parse_i64, parse_short};
 use crate::{Error, ltsv, select};
-
-/// The most bytes of a value that name a group.
-pub const MAX_GROUP_BYTES: usize = 200;
 
 /// How a log's lines are written.
 #[derive(Debug, Clone)]
@@ -207,6 +205,7 @@ struct Counter {
     max_groups: usize,
     all: Tally,
     groups: HashMap<Box<[u8]>, Tally>,
+    missing: Tally,
     other: Tally,
     bad: BadLines<{ REASONS.len() }>,
     lines: u64,
@@ -245,6 +244,7 @@ impl Access {
                 max_groups: options.max_groups,
                 all: Tally::default(),
                 groups: HashMap::new(),
+                missing: Tally::default(),
                 other: Tally::default(),
                 bad: BadLines::default(),
                 lines: 0,
@@ -311,6 +311,7 @@ impl Access {
     pub fn merge(&mut self, other: Access) {
         let (mine, other) = (&mut self.counter, other.counter);
         mine.all.merge(other.all);
+        mine.missing.merge(other.missing);
         mine.other.merge(other.other);
         for (name, tally) in other.groups {
             mine.groups.entry(name).or_default().merge(tally);
@@ -319,23 +320,22 @@ impl Access {
         mine.lines += other.lines;
     }
 
-    /// The figures of all lines, and those of each group: the largest first, `other` last.
-    pub fn finish(self) -> (Tally, Vec<(String, Tally)>) {
-        let Counter { all, groups, mut other, max_groups, .. } = self.counter;
-        let mut groups: Vec<_> = groups.into_iter().collect();
+    /// The figures of all lines, and those of each group: the largest first, the pool last.
+    pub fn finish(self) -> (Tally, Vec<(GroupName, Tally)>) {
+        let Counter { all, groups, missing, mut other, max_groups, .. } = self.counter;
+        let mut groups: Vec<_> =
+            groups.into_iter().map(|(value, tally)| (GroupName::Value(value), tally)).collect();
+        if missing.total() > 0 {
+            groups.push((GroupName::Missing, missing));
+        }
         groups.sort_by(|a, b| b.1.total().cmp(&a.1.total()).then_with(|| a.0.cmp(&b.0)));
-        let mut named = Vec::new();
-        for (at, (name, tally)) in groups.into_iter().enumerate() {
-            if at < max_groups {
-                named.push((String::from_utf8_lossy(&name).into_owned(), tally));
-            } else {
-                other.merge(tally);
-            }
+        for (_, tally) in groups.split_off(max_groups.min(groups.len())) {
+            other.merge(tally);
         }
         if other.total() > 0 {
-            named.push(("other".to_owned(), other));
+            groups.push((GroupName::Other, other));
         }
-        (all, named)
+        (all, groups)
     }
 }
 
@@ -394,11 +394,12 @@ impl Counter {
         self.all.add(status, latency);
         if let Some(by) = self.by {
             let name = self.resolved(values[by]);
-            let name = &name[..name.len().min(MAX_GROUP_BYTES)];
-            let name = if name.is_empty() { b"none" } else { name };
+            let name = &*group_name::bounded(&name);
             // Sixteen times as many as are shown are kept apart, so that those that turn out to
             // be the largest are whole in any log but a hostile one.
-            if let Some(tally) = self.groups.get_mut(name) {
+            if name.is_empty() {
+                self.missing.add(status, latency);
+            } else if let Some(tally) = self.groups.get_mut(name) {
                 tally.add(status, latency);
             } else if self.groups.len() < self.max_groups.saturating_mul(16) {
                 self.groups.entry(name.into()).or_default().add(status, latency);

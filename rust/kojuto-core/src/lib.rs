@@ -11,6 +11,7 @@ pub mod combined;
 pub mod error;
 pub mod exact_sum;
 pub mod fields;
+pub mod group_name;
 pub mod hexdump;
 pub mod icmp;
 pub mod json;

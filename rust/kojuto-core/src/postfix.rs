@@ -16,6 +16,7 @@ use std::collections::HashMap;
 
 use crate::Error;
 use crate::bad_lines::{BadLines, EXAMPLE_BYTES};
+use crate::group_name::GroupName;
 use crate::simd::Level;
 pub use activity::Activity;
 use lanes::MARKER;
@@ -63,10 +64,8 @@ pub struct Figures {
 /// The figures of one relay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relay {
-    /// Its name as one part of a metric's name; `other` is the pool.
-    pub name: String,
-    /// The host as it stands in the log.
-    pub host: String,
+    /// The host in small letters, or the pool.
+    pub host: GroupName,
     /// Its deliveries.
     pub figures: Figures,
 }

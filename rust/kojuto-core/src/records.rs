@@ -3,20 +3,12 @@
 use std::collections::HashMap;
 
 use crate::fields::{Keys, Values};
+use crate::group_name::{self, GroupName};
 use crate::json::{self, Prefix, unescape};
 use crate::number::parse_f64;
 use crate::pieces::{LineCutter, MAX_LINE_BYTES, Piece};
 use crate::samples::Rejected;
 use crate::{Error, ltsv};
-
-/// The most bytes of a value that name a group; what follows does not count.
-pub const MAX_GROUP_BYTES: usize = 200;
-
-/// The group of the lines that have no value to group by.
-pub const NO_GROUP: &[u8] = b"-";
-
-/// The name of what is pooled once there are too many groups; values of this name join it.
-pub const OTHER: &[u8] = b"other";
 
 /// How the lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,36 +25,39 @@ pub struct Groups {
     /// Those of a reading without groups.
     pub all: Vec<f64>,
     named: HashMap<Box<[u8]>, Vec<f64>>,
+    missing: Vec<f64>,
     other: Vec<f64>,
     max_groups: usize,
 }
 
 impl Groups {
-    /// No numbers yet; at most `max_groups` groups are kept apart.
+    /// No numbers yet; at most `max_groups` values are kept apart.
     pub fn new(max_groups: usize) -> Groups {
         Groups { max_groups, ..Groups::default() }
     }
 
     fn add(&mut self, name: &[u8], number: f64) {
-        let name = &name[..name.len().min(MAX_GROUP_BYTES)];
-        if let Some(numbers) = self.named.get_mut(name) {
+        let name = &*group_name::bounded(name);
+        if name.is_empty() {
+            self.missing.push(number);
+        } else if let Some(numbers) = self.named.get_mut(name) {
             numbers.push(number);
-        } else if self.named.len() < self.max_groups && name != OTHER {
+        } else if self.named.len() < self.max_groups {
             self.named.insert(name.into(), vec![number]);
         } else {
             self.other.push(number);
         }
     }
 
-    /// The groups and their numbers: the largest first, [`OTHER`] last.
-    pub fn into_sorted(self) -> Vec<(Box<[u8]>, Vec<f64>)> {
-        let mut groups: Vec<_> = self.named.into_iter().collect();
+    /// The groups and their numbers: the largest first, the pool last.
+    pub fn into_sorted(self) -> Vec<(GroupName, Vec<f64>)> {
+        let named = self.named.into_iter().map(|(name, numbers)| (GroupName::Value(name), numbers));
+        let mut groups: Vec<_> = named.chain([(GroupName::Missing, self.missing)]).collect();
         groups.sort_unstable_by(|(name_a, a), (name_b, b)| {
             b.len().cmp(&a.len()).then_with(|| name_a.cmp(name_b))
         });
-        if !self.other.is_empty() {
-            groups.push((OTHER.into(), self.other));
-        }
+        groups.push((GroupName::Other, self.other));
+        groups.retain(|(_, numbers)| !numbers.is_empty());
         groups
     }
 }
@@ -151,7 +146,6 @@ impl Records {
                 // A value is shown rather than the line, when there is one.
                 None => bad.add(*lines, if values[0].is_empty() { line } else { values[0] }),
                 Some(number) if !*grouped => groups.all.push(number),
-                Some(number) if values[1].is_empty() => groups.add(NO_GROUP, number),
                 Some(number) if format == Format::Json => groups.add(&unescape(values[1]), number),
                 Some(number) => groups.add(values[1], number),
             }
@@ -185,7 +179,10 @@ mod tests {
         let mut sorted: Sorted = groups
             .into_sorted()
             .into_iter()
-            .map(|(name, numbers)| (String::from_utf8(name.into()).unwrap(), numbers))
+            .map(|(name, numbers)| match name {
+                GroupName::Value(name) => (String::from_utf8(name.into()).unwrap(), numbers),
+                other => (format!("{other:?}"), numbers),
+            })
             .collect();
         if by.is_none() {
             sorted.push((String::new(), all));
@@ -200,7 +197,7 @@ mod tests {
     fn a_field_of_ltsv_lines_by_group() {
         for sizes in [&[][..], &[1; 90], &[30, 30]] {
             let (groups, bad) = read(LTSV, Some(b"status"), 10, sizes);
-            let expected = [("200", vec![0.5, 3.0]), ("-", vec![1.5]), ("404", vec![0.25])];
+            let expected = [("200", vec![0.5, 3.0]), ("404", vec![0.25]), ("Missing", vec![1.5])];
             assert_eq!(groups, expected.map(|(name, numbers)| (name.to_owned(), numbers)));
             assert_eq!((bad.count, bad.first_line), (2, 4));
             assert_eq!(read(LTSV, None, 10, sizes).0[0].1, [0.5, 0.25, 1.5, 3.0]);
@@ -210,11 +207,15 @@ mod tests {
     #[test]
     fn groups_beyond_the_limit_are_pooled() {
         let (groups, _) = read(LTSV, Some(b"status"), 1, &[]);
-        assert_eq!(groups[1], ("other".to_owned(), vec![0.25, 1.5]));
-        let (groups, _) = read(b"g:other\tptime:1\n", Some(b"g"), 5, &[]);
-        assert_eq!(groups, [("other".to_owned(), vec![1.0])]);
+        assert_eq!(
+            groups[1..],
+            [("Missing".to_owned(), vec![1.5]), ("Other".to_owned(), vec![0.25])]
+        );
+        let (groups, _) = read(b"g:other\tptime:1\ng:b\tptime:2\n", Some(b"g"), 1, &[]);
+        assert_eq!(groups, [("other".to_owned(), vec![1.0]), ("Other".to_owned(), vec![2.0])]);
         let long = format!("g:{}\tptime:1\n", "x".repeat(1000));
-        assert_eq!(read(long.as_bytes(), Some(b"g"), 5, &[]).0[0].0.len(), MAX_GROUP_BYTES);
+        let (groups, _) = read(long.as_bytes(), Some(b"g"), 5, &[]);
+        assert_eq!(groups[0].0.len(), group_name::MAX_GROUP_BYTES);
     }
 
     #[test]

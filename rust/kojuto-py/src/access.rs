@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::errors::to_py;
 use crate::follow::{FollowOptions, FollowReport, Log, follow_all};
+use crate::group_name::{GroupOf, group_of};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(follow_access_logs, module)?)?;
@@ -144,7 +145,7 @@ struct AccessScan {
     bad_lines: Vec<(&'static str, u64)>,
     bad_example: Option<(&'static str, Py<PyBytes>)>,
     tally: Py<AccessTally>,
-    groups: Vec<(String, Py<AccessTally>)>,
+    groups: Vec<(GroupOf, Py<AccessTally>)>,
 }
 
 impl AccessScan {
@@ -165,7 +166,7 @@ impl AccessScan {
             tally: Py::new(py, AccessTally(tally))?,
             groups: groups
                 .into_iter()
-                .map(|(name, tally)| Ok((name, Py::new(py, AccessTally(tally))?)))
+                .map(|(name, tally)| Ok((group_of(&name), Py::new(py, AccessTally(tally))?)))
                 .collect::<PyResult<_>>()?,
         })
     }

@@ -3,6 +3,7 @@
 mod access;
 mod errors;
 mod follow;
+mod group_name;
 mod http;
 mod incr_rate;
 mod job;

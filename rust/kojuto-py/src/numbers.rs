@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use kojuto_core::Error as CoreError;
+use kojuto_core::group_name::GroupName;
 use kojuto_core::records::{Format, Groups, Records};
 use kojuto_core::samples::{self, NumberLines, Summary};
 use kojuto_core::sketch::Sketch;
@@ -12,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::to_py;
+use crate::group_name::{GroupOf, group_of};
 use crate::job;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -25,9 +27,9 @@ enum Reader {
 }
 
 /// A group's name and numbers.
-type Group = (Option<Box<[u8]>>, Vec<f64>);
+type Group = (Option<GroupName>, Vec<f64>);
 
-type Row = (Option<Vec<u8>>, u64, f64, f64, f64, Vec<f64>);
+type Row = (Option<GroupOf>, u64, f64, f64, f64, Vec<f64>);
 
 /// Numbers read from descriptors, by group, kept whole or as a sketch.
 #[pyclass(module = "kojuto._native")]
@@ -134,7 +136,7 @@ impl Numbers {
                     .collect();
             }
             let summarise = |(name, numbers): &mut Group| {
-                samples::summarise(numbers, &fractions).map(|found| row(name.as_deref(), found))
+                samples::summarise(numbers, &fractions).map(|found| row(name.as_ref(), found))
             };
             self.sort().iter_mut().filter_map(summarise).collect()
         })
@@ -218,7 +220,7 @@ impl Numbers {
     }
 }
 
-fn row(name: Option<&[u8]>, found: Summary) -> Row {
+fn row(name: Option<&GroupName>, found: Summary) -> Row {
     let Summary { count, max, mean, min, quantiles } = found;
-    (name.map(<[u8]>::to_vec), count, max, mean, min, quantiles)
+    (name.map(group_of), count, max, mean, min, quantiles)
 }

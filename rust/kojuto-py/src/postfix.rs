@@ -8,6 +8,7 @@ use pyo3::types::PyBytes;
 
 use crate::errors::to_py;
 use crate::follow::{FollowOptions, FollowReport, Log, follow_all};
+use crate::group_name::{GroupOf, group_of};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(check_syslog_name, module)?)?;
@@ -66,7 +67,7 @@ impl From<Figures> for PostfixFigures {
 struct PostfixScan {
     report: Py<FollowReport>,
     deliveries: Option<Py<PostfixFigures>>,
-    relays: Vec<(String, String, Py<PostfixFigures>)>,
+    relays: Vec<(GroupOf, Py<PostfixFigures>)>,
     dsns: Vec<(String, u64)>,
     activity: Option<Vec<(&'static str, u64)>>,
     bad_lines: Vec<(&'static str, u64)>,
@@ -105,7 +106,7 @@ fn follow_postfix_log(
         relays: summary
             .relays
             .into_iter()
-            .map(|relay| Ok((relay.name, relay.host, figures(relay.figures)?)))
+            .map(|relay| Ok((group_of(&relay.host), figures(relay.figures)?)))
             .collect::<PyResult<_>>()?,
         dsns: summary.dsns,
         activity: summary.activity.map(named),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kojuto.common import exporter
+from kojuto.common.prometheus import Family
 from kojuto.tools.consul_service_has_ip.consul import ConsulError
 
 TYPE_CHECKING = False
@@ -45,13 +46,12 @@ class Answerer:
         return self._table.problem(500, why)
 
 
-def families(server: HttpServer, table: Membership, watches: Watches) -> list[exporter.Family]:
+def families(server: HttpServer, table: Membership, watches: Watches) -> list[Family]:
     """The metrics."""
-    family = exporter.Family
     counts = table.counts()
     known = [(key, state) for key in watches.names() if (state := table.state(key)) is not None]
-    members = family("kojuto_consul_members", "gauge", "Addresses known of a watched service.")
-    away = family(
+    members = Family("kojuto_consul_members", "gauge", "Addresses known of a watched service.")
+    away = Family(
         "kojuto_consul_away_seconds", "gauge", "How long Consul has been away; 0 when it is there."
     )
     for key, (count, away_s) in known:
@@ -81,7 +81,7 @@ def families(server: HttpServer, table: Membership, watches: Watches) -> list[ex
             counts["refused"],
         ),
     ]
-    answers = family("kojuto_membership_answers_total", "counter", "Answers by what they said.")
+    answers = Family("kojuto_membership_answers_total", "counter", "Answers by what they said.")
     answers.add(counts["yes"], member="yes").add(counts["no"], member="no")
-    singles = [family(name, kind, text).add(value) for name, kind, text, value in rows]
+    singles = [Family(name, kind, text).add(value) for name, kind, text, value in rows]
     return [members, away, answers, *singles, *exporter.http_families(server.stats())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kojuto.common import cli, exporter, listen, service
+from kojuto.common.prometheus import Family
 from kojuto.errors import KojutoError
 from kojuto.tools.deteco.gate import State
 
@@ -121,23 +122,22 @@ def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
     )
 
 
-def families(server: HttpServer, state: State) -> list[exporter.Family]:
+def families(server: HttpServer, state: State) -> list[Family]:
     """The metrics of the server and its gate."""
     gate = state.gate.stats()
-    family = exporter.Family
     return [
         *exporter.http_families(server.stats()),
-        family("kojuto_deteco_decisions_total", "counter", "Requests by what was decided.")
+        Family("kojuto_deteco_decisions_total", "counter", "Requests by what was decided.")
         .add(gate["allowed"], decision="allowed")
         .add(gate["forbidden"], decision="forbidden")
         .add(gate["unauthorized"], decision="unauthorized"),
-        family("kojuto_deteco_token_hits_total", "counter", "Tokens that were known already.").add(
+        Family("kojuto_deteco_token_hits_total", "counter", "Tokens that were known already.").add(
             gate["hits"]
         ),
-        family("kojuto_deteco_tokens", "gauge", "Tokens that are kept.")
+        Family("kojuto_deteco_tokens", "gauge", "Tokens that are kept.")
         .add(gate["good"], kind="good")
         .add(gate["bad"], kind="bad"),
-        family("kojuto_deteco_unlogged_total", "counter", "Refusals that were not logged.").add(
+        Family("kojuto_deteco_unlogged_total", "counter", "Refusals that were not logged.").add(
             gate["unlogged"]
         ),
     ]

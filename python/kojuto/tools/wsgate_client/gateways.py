@@ -7,7 +7,7 @@ import socket
 
 from kojuto.common import deflate, listen, mapfile
 from kojuto.common.acceptor import Acceptor
-from kojuto.common.exporter import Family
+from kojuto.common.prometheus import Family
 from kojuto.errors import KojutoError
 from kojuto.tools.wsgate_client.backend import Address, Opener, OpenError
 

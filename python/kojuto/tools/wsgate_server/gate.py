@@ -11,8 +11,8 @@ from http import HTTPStatus
 from kojuto.common import deflate, httphead, listen
 from kojuto.common.acceptor import Acceptor
 from kojuto.common.dial import Dialer, words
-from kojuto.common.exporter import Family
 from kojuto.common.httphead import Head, HeadTooLargeError
+from kojuto.common.prometheus import Family
 from kojuto.tools.wsgate_server import request as requests
 from kojuto.tools.wsgate_server.identity import NoKeyError, TokenError, UnavailableError
 from kojuto.tools.wsgate_server.request import Refused

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::Relay;
 use super::fields::Delivery;
 use super::tally::Tally;
+use crate::group_name::GroupName;
 
 /// So many relays are followed; which of them have most deliveries is known only at the end.
 /// What further ones deliver goes to the pool.
@@ -14,15 +15,13 @@ const MAX_FOLLOWED: usize = 4096;
 /// DNS allows 255 bytes.
 const MAX_HOST_BYTES: usize = 255;
 
-/// The pool's name.
-const OTHER: &str = "other";
-
 #[derive(Debug, Clone, Default)]
 pub(super) struct Relays {
-    by_name: HashMap<String, (String, Tally)>,
+    /// By host, in small letters: host names have no case.
+    by_host: HashMap<Box<[u8]>, Tally>,
     pool: Tally,
-    /// The name at hand, kept for its memory.
-    name: String,
+    /// The host at hand, kept for its memory.
+    host: Vec<u8>,
 }
 
 impl Relays {
@@ -31,16 +30,13 @@ impl Relays {
         let tally = match host {
             None => &mut self.pool,
             Some(host) => {
-                self.name.clear();
-                self.name.extend(host.iter().map(|&b| name_character(b)));
-                if self.name == OTHER {
-                    &mut self.pool
-                } else if let Some((_, tally)) = self.by_name.get_mut(&self.name) {
+                self.host.clear();
+                self.host.extend_from_slice(host);
+                self.host.make_ascii_lowercase();
+                if let Some(tally) = self.by_host.get_mut(&*self.host) {
                     tally
-                } else if self.by_name.len() < MAX_FOLLOWED {
-                    let host = String::from_utf8_lossy(host).into_owned();
-                    let entry = self.by_name.entry(self.name.clone());
-                    &mut entry.or_insert((host, Tally::default())).1
+                } else if self.by_host.len() < MAX_FOLLOWED {
+                    self.by_host.entry(self.host.as_slice().into()).or_default()
                 } else {
                     &mut self.pool
                 }
@@ -51,11 +47,11 @@ impl Relays {
 
     pub(super) fn absorb(&mut self, other: Relays) {
         self.pool.absorb(other.pool);
-        for (name, (host, tally)) in other.by_name {
-            if let Some((_, own)) = self.by_name.get_mut(&name) {
+        for (host, tally) in other.by_host {
+            if let Some(own) = self.by_host.get_mut(&host) {
                 own.absorb(tally);
-            } else if self.by_name.len() < MAX_FOLLOWED {
-                self.by_name.insert(name, (host, tally));
+            } else if self.by_host.len() < MAX_FOLLOWED {
+                self.by_host.insert(host, tally);
             } else {
                 self.pool.absorb(tally);
             }
@@ -63,30 +59,19 @@ impl Relays {
     }
 
     pub(super) fn report(self, max_groups: usize) -> Vec<Relay> {
-        let mut all: Vec<(String, (String, Tally))> = self.by_name.into_iter().collect();
-        all.sort_unstable_by(|a, b| {
-            (Reverse(a.1.1.total), &a.0).cmp(&(Reverse(b.1.1.total), &b.0))
-        });
+        let mut all: Vec<(Box<[u8]>, Tally)> = self.by_host.into_iter().collect();
+        all.sort_unstable_by(|a, b| (Reverse(a.1.total), &a.0).cmp(&(Reverse(b.1.total), &b.0)));
         let mut pool = self.pool;
-        for (_, (_, tally)) in all.split_off(max_groups.min(all.len())) {
+        for (_, tally) in all.split_off(max_groups.min(all.len())) {
             pool.absorb(tally);
         }
         let mut relays: Vec<Relay> = all
             .into_iter()
-            .map(|(name, (host, tally))| Relay { name, host, figures: tally.figures() })
+            .map(|(host, tally)| Relay { host: GroupName::Value(host), figures: tally.figures() })
             .collect();
         if pool.total > 0 {
-            let figures = pool.figures();
-            relays.push(Relay { name: OTHER.to_owned(), host: OTHER.to_owned(), figures });
+            relays.push(Relay { host: GroupName::Other, figures: pool.figures() });
         }
         relays
-    }
-}
-
-/// What may stand in one part of a metric's name; host names have no case.
-fn name_character(byte: u8) -> char {
-    match byte.to_ascii_lowercase() {
-        kept @ (b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_') => char::from(kept),
-        _ => '_',
     }
 }

@@ -181,18 +181,15 @@ fn relays_are_hosts_and_the_small_ones_are_pooled() {
         .map(|relay| format!("{HEAD}{}", FIELDS.replace("mx.b.example[192.0.2.1]:25", relay)))
         .collect();
     let summary = scan(&asked, &text);
-    let found: Vec<_> = summary
-        .relays
-        .iter()
-        .map(|r| (r.name.as_str(), r.host.as_str(), r.figures.total))
-        .collect();
-    let expected =
-        [("mx_a_example", "mx.a.example", 3), ("none", "none", 2), ("other", "other", 4)];
+    let found: Vec<_> =
+        summary.relays.into_iter().map(|relay| (relay.host, relay.figures.total)).collect();
+    let value = |host: &str| GroupName::Value(host.as_bytes().into());
+    let expected = [(value("mx.a.example"), 3), (value("none"), 2), (GroupName::Other, 4)];
     assert_eq!(found, expected);
     asked.max_groups = 20;
-    let names: Vec<String> = scan(&asked, &text).relays.into_iter().map(|r| r.host).collect();
+    let names: Vec<_> = scan(&asked, &text).relays.into_iter().map(|r| r.host).collect();
     let all = ["mx.a.example", "none", "192.0.2.9", "2001:db8::1", "local", "other"];
-    assert_eq!(names, all);
+    assert_eq!(names, all.map(value));
 }
 
 #[test]
@@ -208,7 +205,7 @@ fn more_relays_or_dsns_than_4096_end_in_the_pool() {
     };
     let sizes = |scanner: &Scanner| {
         let summary = scanner.clone().finish();
-        let pooled = summary.relays.iter().find(|relay| relay.name == "other");
+        let pooled = summary.relays.iter().find(|relay| relay.host == GroupName::Other);
         let other = summary.dsns.iter().find(|(dsn, _)| dsn == "other");
         let relays = summary.relays.len() - usize::from(pooled.is_some());
         let dsns = summary.dsns.len() - usize::from(other.is_some());
@@ -227,10 +224,10 @@ fn a_relay_is_named_by_255_bytes_at_most() {
     asked.by_relay = true;
     let names = |bytes: usize| {
         let line = FIELDS.replace("mx.b.example", &"m".repeat(bytes));
-        scan(&asked, &format!("{HEAD}{line}")).relays.remove(0).name
+        scan(&asked, &format!("{HEAD}{line}")).relays.remove(0).host
     };
-    assert_eq!(names(255), "m".repeat(255));
-    assert_eq!(names(256), "other");
+    assert_eq!(names(255), GroupName::Value("m".repeat(255).into_bytes().into()));
+    assert_eq!(names(256), GroupName::Other);
 }
 
 #[test]

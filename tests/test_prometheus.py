@@ -1,0 +1,405 @@
+"""Every document for Prometheus: read strictly, checked by promtool, each series once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kojuto.common import metrics, prometheus
+from kojuto.common.metrics import Group, Metrics
+from kojuto.common.prometheus import Family
+from tests import exposition
+from tests.conftest import need_program, run
+from tests.jobs import PLUGINS, SERVERS
+from tests.servers import LOOPBACK, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.jobs import Job, Jobs
+    from tests.servers import Stage
+
+
+@pytest.fixture(autouse=True)
+def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given twice is an error then, in us and in all that is started."""
+    monkeypatch.setenv("KOJUTO_STRICT", "1")
+
+
+def checked(document: bytes) -> dict[str, exposition.Family]:
+    """The families, after both the strict reader and promtool have taken the document."""
+    families = exposition.parse(document)
+    assert families
+    tool = need_program("promtool")
+    done = subprocess.run(
+        [tool, "check", "metrics"], input=document, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), document.decode()
+    return families
+
+
+# -- the commands -----------------------------------------------------------------------------
+
+MORE = {
+    "axslog": [
+        [],
+        ["--by", "host"],
+        ["--by", "host", "--max-groups", "1"],
+        ["--percentiles", "99,99.0,100,0.1"],
+        ["--max-read-size", "10"],
+    ],
+    "log-incr-rate": [[], ["--pattern", "x"], ["--max-read-size", "10"]],
+    "postfix-log": [[], ["--by-relay", "--by-dsn", "--activity"], ["--by-relay", "--max-groups", "1"]],  # noqa: E501
+    "pinging": [[], ["--detail", "--percentile", "99,99.0,90,50"], ["--loss", "--jitter"]],
+    "linux-process-status": [
+        [],
+        ["--threads", "--with-children", "--io", "--context-switches", "--pss"],
+        ["--cpu-base", "core", "--ignore-cgroup", "--threads"],
+    ],
+    "percentile": [[], ["--percentile-set", "99,99.0,100,0"], ["--accuracy", "2%", "--sketch", "/dev/null"]],  # noqa: E501
+}  # fmt: skip
+CASES = [
+    pytest.param(name, options, id=" ".join([name, *options]))
+    for name in (*PLUGINS, "percentile")
+    for options in MORE[name.removeprefix("mackerel-plugin-")]
+]
+
+
+ACCESS = [
+    "status:200\tptime:0.5\thost:a.b", "status:404\tptime:1\thost:a_b",
+    "status:200\tptime:2\thost:\u65e5\u672c", 'status:200\tptime:2\thost:"\\x',
+    "status:200\tptime:2\thost:other", "status:500\tptime:3",
+]  # fmt: skip
+
+
+def prepared(name: str, options: list[str], jobs: Jobs) -> Job:
+    """The job behind a first run of a minute ago, so that there are rates."""
+    job = jobs.make(name)
+    job.command += options
+    log = None
+    if name.endswith("axslog"):
+        log = jobs.file("access", "\n".join(ACCESS) + "\n")
+    elif name.endswith("postfix-log"):
+        log = jobs.folder / "mail"
+    if log is not None or name.endswith("process-status"):
+        assert job.run().returncode == 0
+    if log is not None:
+        for path in jobs.state.iterdir():
+            if path.suffix != ".lock":
+                state = json.loads(path.read_text())
+                path.write_text(json.dumps({**state, "time": int(time.time()) - 60}))
+        log.write_bytes(log.read_bytes() * 2)
+    return job
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_every_plugin_with_every_option(
+    name: str, options: list[str], jobs: Jobs, tmp_path: Path
+) -> None:
+    documents = {}
+    for form in ("prometheus", "openmetrics"):
+        job = prepared(name, options, jobs)
+        job.command += ["--output", form]
+        done = job.run()
+        assert done.returncode == 0, done.stderr
+        documents[form] = done.stdout
+    families = checked(documents["prometheus"])
+    open_ones = exposition.parse(documents["openmetrics"], openmetrics=True)
+    assert {name.removesuffix("_total") for name in families} == set(open_ones)
+    # The textfile has what standard output would have.
+    target = tmp_path / "metrics.prom"
+    job = prepared(name, options, jobs)
+    job.command += ["--textfile", str(target)]
+    done = job.run()
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert set(checked(target.read_bytes())) == set(families)
+    assert [path for path in os.listdir(tmp_path) if path.startswith("metrics")] == ["metrics.prom"]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_every_server(name: str, jobs: Jobs, stage: Stage) -> None:
+    job, port = jobs.make(name), free_port()
+    job.command += ["--metrics-listen", f"{LOOPBACK}:{port}"]
+    program = stage.program(job.command, env=job.env)
+    program.wait_for_port(port)
+
+    def get(accept: str) -> tuple[str, bytes]:
+        request = urllib.request.Request(
+            f"http://{LOOPBACK}:{port}/metrics", headers={"Accept": accept} if accept else {}
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.headers["Content-Type"], answer.read()
+
+    kind, document = get("")
+    assert kind == "text/plain; version=0.0.4; charset=utf-8"
+    families = checked(document)
+    assert all(name.startswith("kojuto_") for name in families)
+    # What Prometheus 2.42 asks with.
+    asked = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"  # noqa: E501
+    kind, document = get(asked)
+    assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    open_ones = exposition.parse(document, openmetrics=True)
+    assert {name.removesuffix("_total") for name in families} == set(open_ones)
+
+
+# -- identity -----------------------------------------------------------------------------------
+
+
+def test_values_that_look_alike_stay_apart_in_every_form(tmp_path: Path, workdir: Path) -> None:
+    hosts = [
+        "\u65e5\u672c",
+        "\u6771\u4eac",
+        "a.b",
+        "a_b",
+        "/a/b",
+        "other",
+        "none",
+        "a--00000000",
+        "",
+    ]
+    log = tmp_path / "log"
+    log.write_text("".join(f"status:200\tptime:{n}\thost:{h}\n" for n, h in enumerate(hosts)))
+    options = ["--logfile", str(log), "--by", "host", "--key-prefix"]
+    document = exposition.parse(run(PLUGINS[0], *options, "p", "--output", "prometheus").stdout)[
+        "axslog_latency_average_seconds"
+    ]
+    found = {dict(s.labels).get("group"): s.value for s in document.samples if len(s.labels) == 2}
+    assert found == {host: float(n) for n, host in enumerate(hosts) if host}
+    special = [dict(s.labels) for s in document.samples if "special" in dict(s.labels)]
+    assert special == [{"group": "none", "special": "missing", "prefix": "p"}]
+    done = run(PLUGINS[0], *options, "m", "--verbose")
+    names = [line.split("\t")[0].split(".")[2] for line in done.stdout.decode().splitlines()
+             if line.endswith("average") or ".average\t" in line]  # fmt: skip
+    names.remove("average")
+    assert len(set(names)) == len(hosts)
+    assert {"a_b", "none"} < set(names)
+    changed = [line for line in done.stderr.decode().splitlines() if " is called " in line]
+    assert len(changed) == len(hosts) - 2
+    # The name does not depend on who else was seen.
+    log.write_text("status:200\tptime:1\thost:a.b\n")
+    alone = run(PLUGINS[0], *options, "s").stdout.decode()
+    assert next(n for n in names if n.startswith("a_b--")) in alone
+
+
+def test_the_pool_is_not_a_value_called_other(tmp_path: Path, workdir: Path) -> None:
+    log = tmp_path / "log"
+    lines = ["other"] * 3 + ["x"] * 2 + ["y"]
+    log.write_text("".join(f"status:200\tptime:1\thost:{host}\n" for host in lines))
+    options = ["--logfile", str(log), "--by", "host", "--max-groups", "1", "--key-prefix", "p"]
+    found = run(PLUGINS[0], *options, "--output", "json").stdout.decode()
+    assert '{"by": "host", "value": "other", "name": "other--d9583520"}' in found
+    assert '{"by": "host", "value": "other", "name": "other", "special": "other"}' in found
+
+
+def test_a_key_prefix_with_dots_stays(workdir: Path) -> None:
+    done = run(PLUGINS[4], "--pid", str(os.getpid()), "--key-prefix", "db.master")
+    assert b"process-status.fds_db.master.count\t" in done.stdout
+    done = run(PLUGINS[3], "--host", LOOPBACK, "--key-prefix", "8.8.8.8", "--count", "1")
+    assert b"pinging.8.8.8.8_rtt_count.success\t" in done.stdout
+
+
+def test_two_hosts_with_one_address_are_two_series(workdir: Path) -> None:
+    options = ["--host", f"{LOOPBACK}=a", "--host", f"{LOOPBACK}=b", "--count", "1"]
+    found = checked(run(PLUGINS[3], *options, "--output", "prometheus").stdout)
+    assert len(found["pinging_success"].samples) == 2
+
+
+def test_two_textfiles_of_percentile_have_no_series_in_common(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        done = run("percentile", "--textfile", tmp_path / f"{name}.prom", stdin=b"1\n2\n")
+        assert (done.returncode, done.stdout) == (0, b"")
+    documents = [exposition.parse((tmp_path / f"{n}.prom").read_bytes()) for n in ("one", "two")]
+    series = [{s[:2] for family in d.values() for s in family.samples} for d in documents]
+    assert not series[0] & series[1]
+
+
+# -- textfiles ----------------------------------------------------------------------------------
+
+
+def test_a_textfile_is_for_others_and_keeps_its_mode(tmp_path: Path) -> None:
+    target, link = tmp_path / "a.prom", tmp_path / "link.prom"
+    link.symlink_to(target)
+
+    def write() -> None:
+        old = os.umask(0o022)
+        try:
+            assert run("percentile", "--textfile", link, stdin=b"1\n").returncode == 0
+        finally:
+            os.umask(old)
+
+    write()
+    assert target.stat().st_mode & 0o7777 == 0o644
+    target.chmod(0o640)
+    write()
+    assert target.stat().st_mode & 0o7777 == 0o640
+    assert link.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["a.prom", "link.prom"]
+
+
+def test_a_full_disk_leaves_the_old_textfile(tiny_disk: Path) -> None:
+    target = tiny_disk / "a.prom"
+    assert run("percentile", "--textfile", target, stdin=b"1\n").returncode == 0
+    before = target.read_bytes()
+    filler = tiny_disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    done = run("percentile", "--textfile", target, stdin=b"2\n")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == f"percentile: error: {target}: No space left on device\n".encode()
+    assert target.read_bytes() == before
+    assert sorted(os.listdir(tiny_disk)) == ["a.prom", "filler"]
+
+
+@pytest.mark.parametrize("name", [*PLUGINS, "percentile"])
+def test_a_textfile_that_node_exporter_would_not_read_is_refused(name: str, jobs: Jobs) -> None:
+    for wrong in ("metrics.txt", "/x/.prom", "metrics"):
+        job = jobs.make(name)
+        job.command += ["--textfile", wrong]
+        done = job.run()
+        assert done.returncode == 2
+        assert b"node_exporter reads only *.prom" in done.stderr
+    job = jobs.make(name)
+    job.command += ["--textfile", "x.prom", "--output", "json"]
+    done = job.run()
+    assert done.returncode == 2
+    assert b"--textfile cannot go with --output json" in done.stderr
+
+
+# -- the writer ---------------------------------------------------------------------------------
+
+
+def test_labels_and_help_are_escaped_and_read_back() -> None:
+    family = Family("x_total", "counter", 'a\\b\n"c"')
+    family.add(1, labels={"a": '"\\\n', "b": "\u65e5", "empty": ""})
+    text = exposition.parse(prometheus.document([family]))["x_total"]
+    assert text.samples[0].labels == (("a", '"\\\n'), ("b", "\u65e5"))
+    assert text.help == 'a\\\\b\\n"c"'
+    document = prometheus.document([family], openmetrics=True)
+    assert exposition.parse(document, openmetrics=True)["x"].samples[0].name == "x_total"
+
+
+def test_what_is_no_number_is_left_out() -> None:
+    kinds = {"x": ("gauge", "X.", 1)}
+    found = Metrics(kinds)
+    for name, value in (("a", float("nan")), ("b", float("inf")), ("c", -float("inf")), ("d", 2.0)):
+        found.add(name, value, "x", kind=name)
+    assert found.document("prometheus").splitlines()[-1] == b'x{kind="d"} 2.0'
+    assert prometheus.document([Family("y", "gauge", "Y.").add(float("nan"))]) == b""
+
+
+def test_a_series_twice_is_refused_in_tests_and_dropped_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def twice() -> bytes:
+        family = Family("x", "gauge", "X.").add(1, a="1").add(2, a="1")
+        return prometheus.document([family, Family("x", "gauge", "X.").add(3, a="1")])
+
+    with pytest.raises(ValueError, match="given twice"):
+        twice()
+    monkeypatch.delenv("KOJUTO_STRICT")
+    assert exposition.parse(twice())["x"].samples == [exposition.Sample("x", (("a", "1"),), 1.0)]
+    with pytest.raises(ValueError, match="no name or type"):
+        Family("x", "counter", "A counter ends in _total.")
+
+
+def test_a_histogram_grows_to_its_count() -> None:
+    family = Family("x_seconds", "histogram", "X.")
+    family.add_histogram([0.1, 1.0], [1, 2, 3], 9.5, {"a": "b"})
+    (found,) = exposition.parse(prometheus.document([family])).values()
+    assert [s.value for s in found.samples] == [1, 3, 6, 9.5, 6]
+    assert [dict(s.labels).get("le") for s in found.samples[:3]] == ["0.1", "1.0", "+Inf"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("", False),
+        ("text/plain", False),
+        ("*/*", False),
+        ("application/openmetrics-text", True),
+        ("application/openmetrics-text; version=1.0.0; q=0.5, text/plain;q=0.4", True),
+        ("application/openmetrics-text;q=0.3,text/plain;version=0.0.4;q=0.4", False),
+        ("application/openmetrics-text;version=0.0.1", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=x,,;", False),
+    ],
+)
+def test_who_gets_openmetrics(accept: str, wanted: bool) -> None:
+    assert prometheus.wants_openmetrics(accept) is wanted
+
+
+def test_group_names() -> None:
+    reserved = {"missing": "none", "other": "other"}
+    assert Group("k", "value", b"plain-1_a", reserved).part == "plain-1_a"
+    assert Group("k", "other", b"", reserved).part == "other"
+    bad = Group("k", "value", b"\xff", reserved)
+    assert (bad.special, bad.text) == ("bytes", "\\xff")
+    parts = {Group("k", "value", raw, reserved).part for raw in (b"\xff", b"\xfe", b"\\xff")}
+    assert len(parts) == 3
+    assert metrics.name_part("a/b") == "a_b"
+
+
+# -- the reader ---------------------------------------------------------------------------------
+
+GOOD = '# HELP x X.\n# TYPE x gauge\nx{a="b"} 1\nx 2\n'
+HEAD = "# TYPE h histogram\n"
+
+
+def bucket(bound: str, count: int) -> str:
+    return f'h_bucket{{le="{bound}"}} {count}\n'
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        GOOD[:-1],
+        GOOD + "x 3\n",
+        GOOD + 'x{a="b"} 3\n',
+        GOOD + "# TYPE y gauge\ny 1\nx 3\n",
+        GOOD + GOOD,
+        GOOD + "y 1\n",
+        GOOD.replace("gauge", "counter") + "x -1\n",
+        GOOD.replace("gauge", "thing"),
+        GOOD.replace('"b"', '"b'),
+        GOOD.replace('"b"', '"\\t"'),
+        GOOD.replace('"b"', '"b",'),
+        GOOD.replace('a="b"', 'a="b",a="c"'),
+        GOOD.replace(" 2", " two"),
+        GOOD.replace("X.", "X\\."),
+        GOOD.replace('a="b"', 'quantile="0.5"'),
+        GOOD + "\n",
+        GOOD + "# a comment\n",
+        "# TYPE x gauge\n",
+        "x 1\n",
+        HEAD + bucket("1", 2) + "h_sum 1\nh_count 2\n",
+        HEAD + bucket("1", 3) + bucket("+Inf", 2) + "h_sum 1\nh_count 2\n",
+        HEAD + bucket("2", 1) + bucket("1", 2) + bucket("+Inf", 2) + "h_sum 1\nh_count 2\n",
+        HEAD + bucket("+Inf", 2) + "h_sum 1\nh_count 3\n",
+        HEAD + bucket("+Inf", 2) + "h_sum 1\n",
+    ],
+)
+def test_the_reader_is_strict(wrong: str) -> None:
+    exposition.parse(GOOD.encode())
+    with pytest.raises(ValueError, match=r"."):
+        exposition.parse(wrong.encode())
+
+
+def test_the_reader_is_strict_with_openmetrics() -> None:
+    good = "# TYPE x counter\nx_total 1\n# EOF\n"
+    exposition.parse(good.encode(), openmetrics=True)
+    for wrong in (
+        good.replace("# EOF\n", ""), good.replace("x_total", "x"), good + "y 1\n",
+        good.replace("x counter", "x_total counter"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"."):
+            exposition.parse(wrong.encode(), openmetrics=True)
