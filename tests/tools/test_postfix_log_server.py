@@ -255,7 +255,7 @@ def test_instances_agents_status_codes_and_relays(mail: Mail, workdir: Path) -> 
     assert counts["dsn_num.2_0_0.count"] == mail.seen("ok.test")
     assert counts["dsn_num.4_3_0.count"] == mail.seen("soft.test")
     assert counts["dsn_num.5_3_0.count"] == mail.seen("hard.test")
-    assert counts["relay_transfer_total.127_0_0_1.count"] == everything
+    assert counts["relay_transfer_total.127_0_0_1--d7b7e7a8.count"] == everything
 
 
 def test_the_activity_is_what_went_through(mail: Mail, workdir: Path) -> None:
