@@ -15,7 +15,7 @@ from kojuto.common import metrics, prometheus
 from kojuto.common.metrics import Group, Metrics
 from kojuto.common.prometheus import Family
 from tests import exposition
-from tests.conftest import need_program, run
+from tests.conftest import need_program, run, script
 from tests.jobs import PLUGINS, SERVERS
 from tests.servers import LOOPBACK, free_port
 
@@ -53,6 +53,7 @@ MORE = {
         ["--by", "host", "--max-groups", "1"],
         ["--percentiles", "99,99.0,100,0.1"],
         ["--max-read-size", "10"],
+        ["--buckets", "0.5,1,2"],
     ],
     "log-incr-rate": [[], ["--pattern", "x"], ["--max-read-size", "10"]],
     "postfix-log": [[], ["--by-relay", "--by-dsn", "--activity"], ["--by-relay", "--max-groups", "1"]],  # noqa: E501
@@ -146,6 +147,117 @@ def test_every_server(name: str, jobs: Jobs, stage: Stage) -> None:
     assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     open_ones = exposition.parse(document, openmetrics=True)
     assert {name.removesuffix("_total") for name in families} == set(open_ones)
+
+
+# -- what grows from run to run ------------------------------------------------------------------
+
+
+def values_of(families: dict[str, exposition.Family], name: str, label: str) -> dict[str, float]:
+    return {dict(s.labels).get(label, ""): s.value for s in families[name].samples}
+
+
+def test_counters_grow_from_run_to_run(tmp_path: Path, workdir: Path) -> None:
+    log = tmp_path / "log"
+    command = [PLUGINS[0], "--logfile", str(log), "--key-prefix", "p", "--output"]
+    log.write_text("status:200\tptime:0.5\n" * 3 + "status:500\tptime:1\n")
+    first = checked(run(*command, "prometheus").stdout)
+    assert values_of(first, "axslog_requests_total", "status")["2xx"] == 3
+    # Runs that print another form count too, and a run whose output fails does not.
+    with log.open("a") as file:
+        file.write("status:200\tptime:0.25\n" * 2)
+    assert run(*command, "mackerel").returncode == 0
+    with log.open("a") as file:
+        file.write("status:404\tptime:2\n")
+    with open("/dev/full", "wb") as full:
+        failed = subprocess.run(
+            [script(command[0]), *command[1:], "prometheus"],
+            stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert failed.returncode == 1
+    families = checked(run(*command, "prometheus").stdout)
+    found = values_of(families, "axslog_requests_total", "status")
+    assert found == {"1xx": 0, "2xx": 5, "3xx": 0, "4xx": 1, "499": 0, "5xx": 1}
+    assert families["axslog_timed_requests_total"].samples[0].value == 7
+    assert families["axslog_time_taken_seconds_total"].samples[0].value == 5.0
+    labels = dict(families["axslog_timed_requests_total"].samples[0].labels)
+    assert labels == {"prefix": "p", "log": str(log)}
+
+
+def test_a_log_that_is_away_takes_no_counter_down(tmp_path: Path, workdir: Path) -> None:
+    logs = [tmp_path / "a", tmp_path / "b"]
+    for log in logs:
+        log.write_text("status:200\tptime:1\n")
+    command = [PLUGINS[0], "--logfile", f"{logs[0]},{logs[1]}", "--key-prefix", "p"]
+    command += ["--output", "prometheus"]
+    assert run(*command).returncode == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    logs[1].rename(elsewhere / "b")
+    families = checked(run(*command).stdout)
+    assert values_of(families, "axslog_timed_requests_total", "log") == {str(logs[0]): 1}
+    (elsewhere / "b").rename(logs[1])
+    families = checked(run(*command).stdout)
+    found = values_of(families, "axslog_timed_requests_total", "log")
+    assert found == {str(log): 1 for log in logs}
+
+
+def test_a_histogram_grows_and_begins_afresh_with_other_bounds(
+    tmp_path: Path, workdir: Path
+) -> None:
+    log = tmp_path / "log"
+    command = [PLUGINS[0], "--logfile", str(log), "--key-prefix", "p", "--output", "prometheus"]
+
+    def buckets(bounds: str, *times: str) -> dict[str, float]:
+        with log.open("a") as file:
+            file.writelines(f"status:200\tptime:{each}\n" for each in times)
+        families = checked(run(*command, "--buckets", bounds).stdout)
+        family = families["axslog_request_duration_seconds"]
+        found = {dict(s.labels).get("le", s.name[-6:]): s.value for s in family.samples}
+        assert families["axslog_timed_requests_total"].samples[0].value >= found["_count"]
+        return found
+
+    # A bound belongs to its bucket.
+    first = buckets("0.1,0.5,1", "0.1", "0.100001", "0.5", "1", "1.5")
+    assert first == {
+        "0.1": 1,
+        "0.5": 3,
+        "1.0": 4,
+        "+Inf": 5,
+        "ds_sum": pytest.approx(3.200001),
+        "_count": 5,
+    }
+    again = buckets("0.1,0.5,1", "0.05", "9")
+    assert (again["0.1"], again["+Inf"], again["_count"]) == (2, 7, 7)
+    assert buckets("0.1,0.5", "0.05") == {
+        "0.1": 1, "0.5": 1, "+Inf": 1, "ds_sum": 0.05, "_count": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    ["0", "-1", "x", "1,1", "2,1", "nan", "inf", "1,,2", ",".join(map(str, range(1, 102)))],
+)
+def test_bounds_that_make_no_buckets_are_refused(bounds: str) -> None:
+    done = run(PLUGINS[0], "--logfile", "x", "--key-prefix", "p", f"--buckets={bounds}")
+    assert done.returncode == 2
+    assert b"--buckets" in done.stderr
+    assert b"bound" in done.stderr
+
+
+def test_the_counters_of_the_other_log_plugins_grow(jobs: Jobs) -> None:
+    for name, family, label in (
+        (PLUGINS[1], "log_incr_rate_lines_total", "log"),
+        (PLUGINS[2], "postfixlog_transfers_total", "class"),
+    ):
+        job = jobs.make(name)
+        job.command += ["--output", "prometheus"]
+        before = values_of(checked(job.run().stdout), family, label)
+        assert sum(before.values()) > 0
+        log = jobs.folder / ("log" if label == "log" else "mail")
+        log.write_bytes(log.read_bytes() * 2)
+        after = values_of(checked(job.run().stdout), family, label)
+        assert sum(after.values()) > sum(before.values())
+        assert all(after[key] >= value for key, value in before.items())
 
 
 # -- identity -----------------------------------------------------------------------------------

@@ -80,6 +80,29 @@ class FollowOptions:
         self.now_s = time.time()
 
 
+class Totals:
+    """Counts of one log that grow from run to run, for Prometheus to rate.
+
+    They are kept in the log's position file, so that they count what the position counts, and are
+    labelled by the log: one that cannot be read takes no other's counts down with it.
+
+    Args:
+        report: what following the log gave.
+    """
+
+    __slots__ = ("_before", "now", "report")
+
+    def __init__(self, report: FollowReport) -> None:
+        self.report = report
+        self._before = report.position.carried
+        self.now: dict[str, float] = {}
+
+    def grow(self, name: str, by: float) -> float:
+        """The total of that name with what this run adds: an `int` while it is whole."""
+        self.now[name] = total = self._before.get(name, 0.0) + by
+        return int(total) if total == int(total) else total
+
+
 def explained(error: OSError, logs: Sequence[Log]) -> OSError | KojutoError:
     """The error of a log as it is to be raised: one of its position has the way out with it."""
     positions = [log.position_file for log in logs]

@@ -137,14 +137,15 @@ class Metrics:
         self.histograms: list[Family] = []
         self.groups: list[Group] = []
 
-    def add(self, name: str, value: float, family: str, **labels: str) -> None:
+    def add(self, name: str, value: float, family: str | None, **labels: str) -> None:
         """Add a sample.
 
         Args:
             name: the Mackerel name, ``axslog.latency_web.average``.
             value: an `int` is printed as one, a `float` with six decimals; one that is not finite
                 is left out, since neither Mackerel nor a graph can hold it.
-            family: the Prometheus family, a key of the families given to the constructor.
+            family: the Prometheus family, a key of the families given to the constructor; None
+                where Prometheus has a counter instead.
             labels: its Prometheus labels.
         """
         if value - value == 0:  # false for NaN and the infinities
@@ -152,7 +153,8 @@ class Metrics:
                 refuse_twice(name)
                 return
             self._values[name] = value
-            self.total(family, value, labels)
+            if family is not None:
+                self.total(family, value, labels)
 
     def total(self, family: str, value: float, labels: Mapping[str, str], suffix: str = "") -> None:
         """Add a sample that only Prometheus gets, such as a counter.
@@ -267,7 +269,7 @@ class Group:
         except UnicodeDecodeError:
             self.special = "bytes"
             self.text = raw.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
-            self.part = f"{name_part(self.text)}--{_hash(raw)}"
+            self.part = f"{name_part(self.text)}--{short_hash(raw)}"
 
     def labels(self, label: str) -> dict[str, str]:
         """Its Prometheus labels, the first of which is to have the name `label`."""
@@ -308,10 +310,11 @@ def unique(text: str, name: str, reserved: Sequence[str] = ()) -> str:
     hashed = ending[:2] == "--" and all(c in "0123456789abcdef" for c in ending[2:])
     if name == text and text not in reserved and not hashed:
         return text
-    return f"{name}--{_hash(text.encode(errors='surrogateescape'))}"
+    return f"{name}--{short_hash(text.encode(errors='surrogateescape'))}"
 
 
-def _hash(raw: bytes) -> str:
+def short_hash(raw: bytes) -> str:
+    """CRC-32 in hexadecimal: enough to tell the few names of one file apart."""
     from binascii import crc32
 
     return f"{crc32(raw):08x}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import cli, follow, metrics, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.follow import FollowOptions, Log
+from kojuto.common.follow import FollowOptions, Log, Totals
 from kojuto.common.metrics import Graph, Group, Metrics, name_part
 from kojuto.errors import KojutoError, UsageError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kojuto._native import AccessScan, AccessTally
 
 PROG = "mackerel-plugin-axslog"
+MAX_BUCKETS = 100
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "499", "5xx")
 # Where each class stands in AccessTally.classes; the last, any other status, has no metric.
 CLASS_INDEX = {"1xx": 0, "2xx": 1, "3xx": 2, "4xx": 3, "499": 4, "5xx": 5}
@@ -43,6 +44,27 @@ def percentile_set(text: str) -> list[tuple[str, float]]:
         # As the originals do: first a fraction of one, then times the count.
         wanted.setdefault(percent / 100, label)
     return [(label, fraction) for fraction, label in wanted.items()]
+
+
+def buckets(text: str) -> list[tuple[str, float]]:
+    """The upper bounds of a histogram, as written and in seconds.
+
+    Raises:
+        ValueError: they are no ascending numbers above 0, or too many.
+    """
+    wanted: list[tuple[str, float]] = []
+    for part in text.split(","):
+        label = part.strip()
+        try:
+            bound = float(label) if label.isascii() else 0.0
+        except ValueError:
+            bound = 0.0
+        if not 0 < bound < 1e9 or (wanted and bound <= wanted[-1][1]):
+            raise ValueError(f"{label!r} is no bound (ascending seconds above 0: 0.1,0.5,1)")
+        wanted.append((label, bound))
+    if len(wanted) > MAX_BUCKETS:
+        raise ValueError(f"{len(wanted)} bounds: above the maximum of {MAX_BUCKETS}")
+    return wanted
 
 
 COMMAND = Command(
@@ -85,6 +107,14 @@ COMMAND = Command(
             read=percentile_set,
             default="99,95,90",
             help="latency percentiles to print",
+            group="Going further",
+        ),
+        Option(
+            "--buckets",
+            metavar="S,…",
+            read=buckets,
+            help="count the requests for Prometheus in a histogram of the time taken too, with "
+            "these upper bounds in seconds: 0.1,0.5,1",
             group="Going further",
         ),
         Option(
@@ -169,7 +199,10 @@ FAMILIES = {
     "axslog_access_per_second": ("gauge", "Requests a second since the previous run, by class.", 1),
     "axslog_access_total_per_second": ("gauge", "Requests a second since the previous run.", 1),
     "axslog_access_ratio": ("gauge", "Share of each status class, 0 to 1.", 100),
-    "axslog_skipped_bytes": ("gauge", "Bytes of the logs that this run passed over.", 1),
+    "axslog_requests_total": ("counter", "Requests by class of status, over all runs.", 1),
+    "axslog_timed_requests_total": ("counter", "Requests with a time taken, over all runs.", 1),
+    "axslog_time_taken_seconds_total": ("counter", "Time taken by them, over all runs.", 1),
+    "axslog_skipped_bytes_total": ("counter", "Bytes that were passed over, over all runs.", 1),
 }
 
 
@@ -299,6 +332,39 @@ def _rates(
     return (per_second if timed else None), counts
 
 
+def count_on(out: Metrics, values: Values, path: str, scan: AccessScan) -> Totals:
+    """Add the counters of one log to `out`, and its histogram if there are ``--buckets``."""
+    totals, tally = Totals(scan.report), scan.tally
+    labels = {"prefix": values.key_prefix, "log": path}
+    for name, index in (*CLASS_INDEX.items(), ("unknown", 6)):
+        total = totals.grow(f"requests {name}", tally.classes[index])
+        if total or name != "unknown":
+            out.total("axslog_requests_total", total, {**labels, "status": name})
+    taken_s = tally.latency_mean * tally.latency_count if tally.latency_count else 0.0
+    for name, by in (
+        ("timed_requests", tally.latency_count),
+        ("time_taken_seconds", taken_s),
+        ("skipped_bytes", scan.report.skipped_bytes),
+    ):
+        out.total(f"axslog_{name}_total", totals.grow(name, by), labels)
+    if values.buckets:
+        from math import inf, nextafter
+
+        from kojuto.common.prometheus import Family
+
+        bounds = [bound for _, bound in values.buckets]
+        # Other bounds begin afresh: their counts have other names.
+        own = "le " + metrics.short_hash(repr(bounds).encode())
+        # A bound belongs to its bucket in Prometheus, and to the next one here.
+        counts = tally.histogram([nextafter(bound, inf) for bound in bounds])
+        grown = [totals.grow(f"{own} {at}", count) for at, count in enumerate(counts)]
+        about = "Requests by time taken, over all runs."
+        family = Family("axslog_request_duration_seconds", "histogram", about)
+        total_s = totals.grow(f"{own} sum", taken_s)
+        out.histograms.append(family.add_histogram(bounds, grown, total_s, labels))
+    return totals
+
+
 def _pool(tallies: Sequence[AccessTally]) -> AccessTally:
     first, *others = tallies
     for other in others:
@@ -328,12 +394,7 @@ def collect(out: Metrics, values: Values, scans: Sequence[AccessScan], logs: int
         write(parts[name], f".{group.part}", **group.labels("group"))
     skipped = sum(scan.report.skipped_bytes for scan in scans)
     if skipped:
-        out.add(
-            f"axslog.skipped_{values.key_prefix}.bytes",
-            skipped,
-            "axslog_skipped_bytes",
-            prefix=values.key_prefix,
-        )
+        out.add(f"axslog.skipped_{values.key_prefix}.bytes", skipped, None)
 
 
 def _work(values: Values, _: list[str]) -> int:
@@ -360,7 +421,7 @@ def _work(values: Values, _: list[str]) -> int:
         return follow.busy(PROG)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    scans = []
+    scanned = []
     for path, outcome in zip(paths, outcomes, strict=True):
         if isinstance(outcome, OSError):
             failure = follow.explained(outcome, logs)
@@ -372,17 +433,19 @@ def _work(values: Values, _: list[str]) -> int:
         follow.tell_bad_lines(
             PROG, path, outcome.bad_lines, outcome.bad_example, _hint(values, outcome)
         )
-        scans.append(outcome)
-    if not scans:
+        scanned.append((path, outcome))
+    if not scanned:
         raise KojutoError(f"none of the {len(paths)} logs could be read")
     out = Metrics(FAMILIES)
+    totals = [count_on(out, values, path, scan) for path, scan in scanned]
+    scans = [scan for _, scan in scanned]
     collect(out, values, scans, len(paths))
     if values.verbose:
         metrics.tell_names(PROG, out.groups)
     about = {"logs": _about(paths, outcomes)}
     follow.deliver(
         lambda: out.write(values.output, int(options.now_s), about, values.textfile),
-        [(scan.report, {}) for scan in scans],
+        [(each.report, each.now) for each in totals],
     )
     return cli.DONE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import cli, follow, metrics, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.follow import FollowOptions, Log
+from kojuto.common.follow import FollowOptions, Log, Totals
 from kojuto.common.metrics import Graph, Metrics
 from kojuto.errors import UsageError
 
@@ -53,7 +53,8 @@ grow. What was read is remembered in MACKEREL_PLUGIN_WORKDIR, else TMPDIR or /tm
 FAMILIES = {
     "log_incr_rate_lines_per_second": ("gauge", "Lines a second since the previous run.", 1),
     "log_incr_rate_ratio": ("gauge", "Lines of the log for each line of the base log.", 1),
-    "log_incr_rate_skipped_bytes": ("gauge", "Bytes of the logs that this run passed over.", 1),
+    "log_incr_rate_lines_total": ("counter", "Lines, over all runs.", 1),
+    "log_incr_rate_skipped_bytes_total": ("counter", "Bytes passed over, over all runs.", 1),
 }
 
 
@@ -106,7 +107,13 @@ def _work(values: Values, _: list[str]) -> int:
         if isinstance(outcome, OSError):
             raise follow.explained(outcome, logs)
         lines, report = outcome
-        kept.append((report, {}))
+        totals = Totals(report)
+        for family, by in (
+            ("log_incr_rate_lines_total", lines),
+            ("log_incr_rate_skipped_bytes_total", report.skipped_bytes),
+        ):
+            out.total(family, totals.grow(family, by), {"prefix": prefix, "log": side})
+        kept.append((report, totals.now))
         follow.tell(PROG, path, report)
         if report.duration_s is not None and report.duration_s > 0:
             rates[side] = lines / report.duration_s
@@ -132,13 +139,7 @@ def _work(values: Values, _: list[str]) -> int:
         out.add(f"log-incr-rate.{prefix}_rate.log", ratio, "log_incr_rate_ratio", prefix=prefix)
     for (side, _path), outcome in zip(paths.items(), outcomes, strict=True):
         if not isinstance(outcome, OSError) and outcome[1].skipped_bytes:
-            out.add(
-                f"log-incr-rate.{prefix}_skipped.{side}",
-                outcome[1].skipped_bytes,
-                "log_incr_rate_skipped_bytes",
-                prefix=prefix,
-                log=side,
-            )
+            out.add(f"log-incr-rate.{prefix}_skipped.{side}", outcome[1].skipped_bytes, None)
     follow.deliver(
         lambda: out.write(values.output, int(options.now_s), {"logs": about}, values.textfile),
         kept,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import cli, follow, metrics, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.follow import FollowOptions, Log
+from kojuto.common.follow import FollowOptions, Log, Totals
 from kojuto.common.metrics import Graph, Group, Metrics
 
 TYPE_CHECKING = False
@@ -137,6 +137,9 @@ FAMILIES = {
     "postfixlog_dsn_per_second": ("gauge", "Deliveries per second by whole DSN.", 1),
     "postfixlog_dsn_ratio": ("gauge", "Share of each whole DSN in the deliveries.", 100),
     "postfixlog_activity_per_second": ("gauge", "Mail at each station of Postfix per second.", 1),
+    "postfixlog_transfers_total": ("counter", "Deliveries by DSN class, over all runs.", 1),
+    "postfixlog_activity_total": ("counter", "Mail at each station of Postfix, over all runs.", 1),
+    "postfixlog_skipped_bytes_total": ("counter", "Bytes passed over, over all runs.", 1),
 }
 
 
@@ -271,6 +274,21 @@ def _collect(scan: PostfixScan) -> Metrics:
     return out
 
 
+def _count_on(out: Metrics, path: str, scan: PostfixScan) -> Totals:
+    """Add the counters that grow from run to run."""
+    totals = Totals(scan.report)
+    if scan.deliveries is not None:
+        for name, count in zip(CLASSES, scan.deliveries.classes):  # noqa: B905
+            total = totals.grow(f"transfers {name}", count)
+            out.total("postfixlog_transfers_total", total, {"log": path, "class": name})
+    for event, count in scan.activity or ():
+        total = totals.grow(f"activity {event}", count)
+        out.total("postfixlog_activity_total", total, {"log": path, "event": event})
+    skipped = totals.grow("skipped_bytes", scan.report.skipped_bytes)
+    out.total("postfixlog_skipped_bytes_total", skipped, {"log": path})
+    return totals
+
+
 def _work(values: Values, _: list[str]) -> int:
     metrics.check(values)
     if metrics.meta_requested():
@@ -298,11 +316,12 @@ def _work(values: Values, _: list[str]) -> int:
         "bad_lines": dict(scan.bad_lines),
     }
     out = _collect(scan)
+    totals = _count_on(out, values.logfile, scan)
     if values.verbose:
         metrics.tell_names(PROG, out.groups)
     follow.deliver(
         lambda: out.write(values.output, int(options.now_s), {"logs": [about]}, values.textfile),
-        [(scan.report, {})],
+        [(scan.report, totals.now)],
     )
     return cli.DONE
 
