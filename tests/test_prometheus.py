@@ -231,6 +231,33 @@ def test_a_histogram_grows_and_begins_afresh_with_other_bounds(
     assert buckets("0.1,0.5", "0.05") == {
         "0.1": 1, "0.5": 1, "+Inf": 1, "ds_sum": 0.05, "_count": 1,
     }  # fmt: skip
+    # Those of before are other bounds again.
+    assert buckets("0.1,0.5,1", "0.05")["_count"] == 1
+
+
+def test_times_beyond_all_reason_take_no_counter_down_and_stop_no_run(
+    tmp_path: Path, workdir: Path
+) -> None:
+    log = tmp_path / "log"
+    command = [PLUGINS[0], "--logfile", str(log), "--key-prefix", "p", "--output", "prometheus"]
+
+    def taken(*times: str) -> tuple[float, float]:
+        with log.open("a") as file:
+            file.writelines(f"status:200\tptime:{each}\n" for each in times)
+        done = run(*command, "--buckets", "1")
+        assert (done.returncode, done.stderr) == (0, b"")
+        families = checked(done.stdout)
+        names = ("axslog_time_taken_seconds_total", "axslog_timed_requests_total")
+        seconds, requests = (families[name].samples[0].value for name in names)
+        return seconds, requests
+
+    assert taken("2") == (2, 1)
+    assert taken("-1", "-3") == (2, 3)
+    assert taken("1e308", "1e308", "1e308") == (2, 6)
+    assert taken("1e308") == (1e308, 7)
+    # More than a float can hold: it begins afresh.
+    assert taken("1e308") == (1e308, 8)
+    assert taken("1") == (1e308, 9)
 
 
 @pytest.mark.parametrize(

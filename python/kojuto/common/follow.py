@@ -98,9 +98,25 @@ class Totals:
         self.now: dict[str, float] = {}
 
     def grow(self, name: str, by: float) -> float:
-        """The total of that name with what this run adds: an `int` while it is whole."""
-        self.now[name] = total = self._before.get(name, 0.0) + by
+        """The total of that name with what this run adds: an `int` while it is whole.
+
+        It never falls, and never stops the log from being read: what is below zero or not finite
+        adds nothing, and a total that no float can hold begins afresh.
+        """
+        by = by if 0 <= by < float("inf") else 0.0
+        total = self._before.get(name, 0.0) + by
+        if total - total != 0:  # not finite
+            total = by
+        self.now[name] = total
         return int(total) if total == int(total) else total
+
+    def begin(self, kind: str, mark: float) -> None:
+        """Forget the totals whose names begin with `kind` unless the last mark was the same."""
+        name = f"{kind} mark"
+        if self._before.get(name) != mark:
+            kept = {key: n for key, n in self._before.items() if not key.startswith(f"{kind} ")}
+            self._before = kept
+        self.now[name] = mark
 
 
 def explained(error: OSError, logs: Sequence[Log]) -> OSError | KojutoError:

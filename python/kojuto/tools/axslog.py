@@ -353,14 +353,14 @@ def count_on(out: Metrics, values: Values, path: str, scan: AccessScan) -> Total
         from kojuto.common.prometheus import Family
 
         bounds = [bound for _, bound in values.buckets]
-        # Other bounds begin afresh: their counts have other names.
-        own = "le " + metrics.short_hash(repr(bounds).encode())
+        # Other bounds begin afresh.
+        totals.begin("le", float(int(metrics.short_hash(repr(bounds).encode()), 16)))
         # A bound belongs to its bucket in Prometheus, and to the next one here.
         counts = tally.histogram([nextafter(bound, inf) for bound in bounds])
-        grown = [totals.grow(f"{own} {at}", count) for at, count in enumerate(counts)]
+        grown = [totals.grow(f"le {at}", count) for at, count in enumerate(counts)]
         about = "Requests by time taken, over all runs."
         family = Family("axslog_request_duration_seconds", "histogram", about)
-        total_s = totals.grow(f"{own} sum", taken_s)
+        total_s = totals.grow("le sum", taken_s)
         out.histograms.append(family.add_histogram(bounds, grown, total_s, labels))
     return totals
 
