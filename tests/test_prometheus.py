@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -349,6 +350,54 @@ def test_two_hosts_with_one_address_are_two_series(workdir: Path) -> None:
     assert len(found["pinging_success"].samples) == 2
 
 
+def test_prefixes_that_look_alike_stay_apart(workdir: Path) -> None:
+    for name, options in (
+        (PLUGINS[3], ["--host", LOOPBACK, "--count", "1"]),
+        (PLUGINS[4], ["--pid", str(os.getpid())]),
+    ):
+        series: set[exposition.Sample] = set()
+        names: set[str] = set()
+        for prefix in ("\u65e5", "\u6771", "a b", "a_b"):
+            found = checked(
+                run(name, *options, "--key-prefix", prefix, "--output", "prometheus").stdout
+            )
+            here = {s._replace(value=0) for family in found.values() for s in family.samples}
+            assert not series & here
+            series |= here
+            assert all(prefix in dict(s.labels).values() for s in here)
+            text = run(name, *options, "--key-prefix", prefix).stdout.decode()
+            mine = {line.split("\t")[0] for line in text.splitlines() if "\t" in line}
+            assert mine
+            assert not names & mine
+            names |= mine
+
+
+def test_two_setups_of_postfix_log_have_no_series_in_common(jobs: Jobs) -> None:
+    series: set[exposition.Sample] = set()
+    for prefix in ("one", "two"):
+        job = jobs.make(PLUGINS[2])
+        job.command += ["--posfile-prefix", prefix, "--by-relay", "--by-dsn", "--output"]
+        job.command.append("prometheus")
+        families = checked(job.run().stdout)
+        here = {s._replace(value=0) for family in families.values() for s in family.samples}
+        assert len(here) > 20
+        assert not series & here
+        series |= here
+
+
+def test_percentiles_that_are_almost_alike_have_names_of_their_own(workdir: Path) -> None:
+    options = ["--host", LOOPBACK, "--key-prefix", "p", "--count", "1"]
+    done = run(PLUGINS[3], *options, "--percentile", "100,99.99999,99.5,1e-7")
+    names = [line.split(b"\t")[0].split(b".")[-1] for line in done.stdout.splitlines()]
+    found = {name for name in names if name.endswith(b"_percentile")}
+    numbers = (b"90", b"100", b"99_99999", b"99_5", b"1e-07")
+    assert found == {number + b"_percentile" for number in numbers}
+    # What Python takes for 99 and Go for no number would share the name of 9.9.
+    done = run(PLUGINS[0], "--logfile", "x", "--key-prefix", "p", "--percentiles", "9.9,9_9")
+    assert done.returncode == 2
+    assert b"'9_9' is no percentile" in done.stderr
+
+
 def test_two_textfiles_of_percentile_have_no_series_in_common(tmp_path: Path) -> None:
     for name in ("one", "two"):
         done = run("percentile", "--textfile", tmp_path / f"{name}.prom", stdin=b"1\n2\n")
@@ -396,6 +445,32 @@ def test_a_full_disk_leaves_the_old_textfile(tiny_disk: Path) -> None:
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr == f"percentile: error: {target}: No space left on device\n".encode()
     assert target.read_bytes() == before
+    assert sorted(os.listdir(tiny_disk)) == ["a.prom", "filler"]
+
+
+@pytest.mark.parametrize("name", PLUGINS[:3])
+def test_a_textfile_on_a_full_disk_leaves_the_position(
+    name: str, jobs: Jobs, tiny_disk: Path
+) -> None:
+    target = tiny_disk / "a.prom"
+    target.write_bytes(b"# old\n")
+    with (tiny_disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    job = jobs.make(name)
+
+    def positions() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in jobs.state.iterdir() if p.suffix != ".lock"}
+
+    before = positions()
+    job.command += ["--textfile", str(target)]
+    done = job.run()
+    assert (done.returncode, done.stdout) == (1, b"")
+    (error,) = [line for line in done.stderr.splitlines() if b"error: " in line]
+    assert str(target).encode() in error
+    assert b"No space left on device" in error
+    assert positions() == before
+    assert target.read_bytes() == b"# old\n"
     assert sorted(os.listdir(tiny_disk)) == ["a.prom", "filler"]
 
 

@@ -125,7 +125,7 @@ def test_an_options_value_has_its_bounds(
 
 
 def test_a_thousand_hosts_are_pinged_and_no_more() -> None:
-    def keys(count: int) -> list[tuple[str, str]]:
+    def keys(count: int) -> list[tuple[str, str, str]]:
         values: Any = SimpleNamespace(
             host=[(f"h{n}", f"k{n}") for n in range(count)], key_prefix=None
         )

@@ -321,8 +321,8 @@ def short_hash(raw: bytes) -> str:
 
 
 def key_name(text: str) -> str:
-    """A ``--key-prefix`` as it stands in Mackerel names: as `name_part`, but it may have dots."""
-    return name_part(text, "-_.")
+    """A ``--key-prefix`` as it stands in Mackerel names: as a value, but it may have dots."""
+    return unique(text, name_part(text, "-_."))
 
 
 def name_part(text: str, more: str = "-_") -> str:

@@ -39,7 +39,7 @@ def percentile_set(text: str) -> list[tuple[str, float]]:
             percent = float(label)
         except ValueError:
             percent = 0.0
-        if not 0 < percent <= 100 or not label.isascii():
+        if not 0 < percent <= 100 or not label.isascii() or "_" in label:
             raise ValueError(f"{label!r} is no percentile (a number above 0 and up to 100)")
         # As the originals do: first a fraction of one, then times the count.
         wanted.setdefault(percent / 100, label)
@@ -56,7 +56,7 @@ def buckets(text: str) -> list[tuple[str, float]]:
     for part in text.split(","):
         label = part.strip()
         try:
-            bound = float(label) if label.isascii() else 0.0
+            bound = float(label) if label.isascii() and "_" not in label else 0.0
         except ValueError:
             bound = 0.0
         if not 0 < bound < 1e9 or (wanted and bound <= wanted[-1][1]):

@@ -97,31 +97,32 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import resolve_hosts
 
     family = 4 if getattr(values, "4") else 6 if getattr(values, "6") else 0
-    resolved = resolve_hosts([name for name, _ in hosts], family)
+    resolved = resolve_hosts([name for name, _, _ in hosts], family)
     addresses = [address for address, _ in resolved if address is not None]
     outcomes = iter(_ping(addresses, values))
     metrics = Metrics(FAMILIES)
     status = cli.DONE
-    for (name, key), (address, error) in zip(hosts, resolved, strict=True):
+    for (name, prefix, key), (address, error) in zip(hosts, resolved, strict=True):
+        labels = {"host": name, "prefix": prefix}
         if address is None:
             complain(PROG, f"{name}: {error}", "check the name and the resolver (getent ahosts)")
-            _counts(metrics, name, key, 0, values.count)
+            _counts(metrics, labels, key, 0, values.count)
             status = cli.FAILED
             continue
         outcome = next(outcomes)
         lost = ", ".join(f"{count} x {why}" for why, count in outcome.reasons.items())
         if lost:
             complain(PROG, f"{name}: lost {lost}")
-        _add(metrics, name, key, outcome, values)
+        _add(metrics, labels, key, outcome, values)
     metrics.write(values.output, int(time()), textfile=values.textfile)
     return status
 
 
-def _keys(values: Values) -> list[tuple[str, str]]:
-    """Each host with its metric key; two hosts cannot share one."""
+def _keys(values: Values) -> list[tuple[str, str, str]]:
+    """Each host with its prefix and the metric key made of it; two hosts cannot share one."""
     if len(values.host) > MAX_HOSTS:
         raise UsageError(f"{len(values.host)} hosts: above the maximum of {MAX_HOSTS}")
-    hosts: list[tuple[str, str]] = []
+    hosts: list[tuple[str, str, str]] = []
     seen: dict[str, str] = {}
     for name, own in values.host:
         prefix = own or values.key_prefix
@@ -136,7 +137,7 @@ def _keys(values: Values) -> list[tuple[str, str]]:
                 f"give each its own: --host {name}=PREFIX",
             )
         seen[key] = name
-        hosts.append((name, key))
+        hosts.append((name, prefix, key))
     return hosts
 
 
@@ -154,20 +155,22 @@ def _ping(addresses: list[str], values: Values) -> list[PingOutcome]:
         ) from None
 
 
-def _counts(metrics: Metrics, name: str, key: str, success: int, error: int) -> None:
+def _counts(metrics: Metrics, labels: dict[str, str], key: str, success: int, error: int) -> None:
     top = f"pinging.{key}_rtt_count."
-    metrics.add(top + "success", float(success), "pinging_success", host=name, prefix=key)
-    metrics.add(top + "error", float(error), "pinging_error", host=name, prefix=key)
+    metrics.add(top + "success", float(success), "pinging_success", **labels)
+    metrics.add(top + "error", float(error), "pinging_error", **labels)
 
 
-def _add(metrics: Metrics, name: str, key: str, outcome: PingOutcome, values: Values) -> None:
+def _add(
+    metrics: Metrics, labels: dict[str, str], key: str, outcome: PingOutcome, values: Values
+) -> None:
     answered = [rtt for rtt in outcome.rtts_ms if rtt is not None]
     sent = len(outcome.rtts_ms)
-    _counts(metrics, name, key, len(answered), sent - len(answered))
+    _counts(metrics, labels, key, len(answered), sent - len(answered))
 
     def rtt(stat: str, value: float) -> None:
         name_ = f"pinging.{key}_rtt_ms.{stat}"
-        metrics.add(name_, value, "pinging_rtt_seconds", host=name, prefix=key, stat=stat)
+        metrics.add(name_, value, "pinging_rtt_seconds", **labels, stat=stat)
 
     if answered:
         wanted = [90.0, *(p for p in _wanted(values) if p != 90)]
@@ -185,7 +188,7 @@ def _add(metrics: Metrics, name: str, key: str, outcome: PingOutcome, values: Va
     if values.loss or values.detail:
         share = 100 * (sent - len(answered)) / sent
         title = f"pinging.{key}_loss.percentage"
-        metrics.add(title, share, "pinging_loss_ratio", host=name, prefix=key)
+        metrics.add(title, share, "pinging_loss_ratio", **labels)
     if values.detail:
         for what, count in (
             ("duplicates", outcome.duplicates),
@@ -193,7 +196,7 @@ def _add(metrics: Metrics, name: str, key: str, outcome: PingOutcome, values: Va
             ("longest_loss", longest_loss(outcome.rtts_ms)),
         ):
             title = f"pinging.{key}_detail.{what}"
-            metrics.add(title, float(count), "pinging_detail", host=name, prefix=key, what=what)
+            metrics.add(title, float(count), "pinging_detail", **labels, what=what)
 
 
 def jitter_ms(rtts_ms: list[float]) -> float:
@@ -217,17 +220,22 @@ def _wanted(values: Values) -> list[float]:
 
 
 def _percentile_name(percentile: float) -> str:
-    return f"{percentile:g}_percentile".replace(".", "_")
+    # Every digit: 99.99999 is not 100.
+    return f"{_digits(percentile)}_percentile".replace(".", "_")
+
+
+def _digits(percentile: float) -> str:
+    return repr(percentile).removesuffix(".0")
 
 
 def _graphs(values: Values) -> list[Graph]:
     rtt = [("max", "Max"), ("min", "Min"), ("average", "Average"), ("90_percentile", "90%")]
-    rtt += [(_percentile_name(p), f"{p:g}%") for p in _wanted(values) if p != 90]
+    rtt += [(_percentile_name(p), f"{_digits(p)}%") for p in _wanted(values) if p != 90]
     if values.jitter or values.detail:
         rtt += [("jitter", "Jitter"), ("stddev", "Standard deviation")]
     counts = [("success", "Success"), ("error", "Error")]
     graphs = []
-    for name, key in _keys(values):
+    for name, _, key in _keys(values):
         title = f"Ping {name}"
         graphs += [
             Graph(f"pinging.{key}_rtt_count", f"{title}: replies", "float", counts, stacked=True),

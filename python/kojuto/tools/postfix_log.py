@@ -218,6 +218,7 @@ def _add_deliveries(
     duration_s: float,
     prefix: str = "postfixlog.",
     suffix: str = "",
+    /,
     **labels: str,
 ) -> None:
     if figures.delays is not None:
@@ -242,50 +243,51 @@ def _add_deliveries(
             out.add(key, count * 100 / figures.total, family, **{"class": name}, **labels)
 
 
-def _collect(scan: PostfixScan) -> Metrics:
+def _collect(scan: PostfixScan, labels: dict[str, str]) -> Metrics:
+    """The metrics of this run; `labels` tell two set-ups apart."""
     out = Metrics(FAMILIES)
     duration_s = scan.report.duration_s or 0.0
     if scan.deliveries is not None:
-        _add_deliveries(out, scan.deliveries, duration_s)
+        _add_deliveries(out, scan.deliveries, duration_s, **labels)
         for name, figures in scan.relays:
             relay = Group("relay", *name, {"other": "other"})
             out.groups.append(relay)
             _add_deliveries(
                 out, figures, duration_s, "postfixlog.relay_", f".{relay.part}",
-                **relay.labels("relay"),
+                **relay.labels("relay"), **labels,
             )  # fmt: skip
         for dsn, count in scan.dsns:
             part = metrics.name_part(dsn)
             if duration_s > 0:
                 out.add(
                     f"postfixlog.dsn_num.{part}.count", count / duration_s,
-                    "postfixlog_dsn_per_second", dsn=dsn,
+                    "postfixlog_dsn_per_second", dsn=dsn, **labels,
                 )  # fmt: skip
             out.add(
                 f"postfixlog.dsn_ratio.{part}.percentage", count * 100 / scan.deliveries.total,
-                "postfixlog_dsn_ratio", dsn=dsn,
+                "postfixlog_dsn_ratio", dsn=dsn, **labels,
             )  # fmt: skip
     if scan.activity is not None and duration_s > 0:
         for event, count in scan.activity:
             out.add(
                 f"postfixlog.activity_num.{event}_count", count / duration_s,
-                "postfixlog_activity_per_second", event=event,
+                "postfixlog_activity_per_second", event=event, **labels,
             )  # fmt: skip
     return out
 
 
-def _count_on(out: Metrics, path: str, scan: PostfixScan) -> Totals:
+def _count_on(out: Metrics, labels: dict[str, str], scan: PostfixScan) -> Totals:
     """Add the counters that grow from run to run."""
     totals = Totals(scan.report)
     if scan.deliveries is not None:
         for name, count in zip(CLASSES, scan.deliveries.classes):  # noqa: B905
             total = totals.grow(f"transfers {name}", count)
-            out.total("postfixlog_transfers_total", total, {"log": path, "class": name})
+            out.total("postfixlog_transfers_total", total, {**labels, "class": name})
     for event, count in scan.activity or ():
         total = totals.grow(f"activity {event}", count)
-        out.total("postfixlog_activity_total", total, {"log": path, "event": event})
+        out.total("postfixlog_activity_total", total, {**labels, "event": event})
     skipped = totals.grow("skipped_bytes", scan.report.skipped_bytes)
-    out.total("postfixlog_skipped_bytes_total", skipped, {"log": path})
+    out.total("postfixlog_skipped_bytes_total", skipped, labels)
     return totals
 
 
@@ -315,8 +317,9 @@ def _work(values: Values, _: list[str]) -> int:
         "deliveries": scan.deliveries.total if scan.deliveries else 0,
         "bad_lines": dict(scan.bad_lines),
     }
-    out = _collect(scan)
-    totals = _count_on(out, values.logfile, scan)
+    labels = {"prefix": values.posfile_prefix, "log": values.logfile}
+    out = _collect(scan, labels)
+    totals = _count_on(out, labels, scan)
     if values.verbose:
         metrics.tell_names(PROG, out.groups)
     follow.deliver(

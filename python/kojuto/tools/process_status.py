@@ -114,7 +114,7 @@ class Run:
     def add(self, graph: str, name: str, value: float, family: str) -> None:
         """Add a metric of one graph."""
         title = f"process-status.{graph}_{self.key}.{name}"
-        self.metrics.add(title, value, family, process=self.key, kind=name)
+        self.metrics.add(title, value, family, process=self.values.key_prefix, kind=name)
 
     # -- the parts --------------------------------------------------------------------------------
 
