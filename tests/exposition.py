@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
 from typing import NamedTuple
+
+from tests.conftest import need_program
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*"
@@ -89,6 +92,18 @@ def parse(document: bytes, *, openmetrics: bool = False) -> dict[str, Family]:
             raise ValueError(f"a family without samples: {family.name}")
         if family.kind == "histogram":
             _buckets(family)
+    return families
+
+
+def checked(document: bytes) -> dict[str, Family]:
+    """The families, after both the strict reader and promtool have taken the document."""
+    families = parse(document)
+    assert families
+    tool = need_program("promtool")
+    done = subprocess.run(
+        [tool, "check", "metrics"], input=document, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), document.decode()
     return families
 
 

@@ -16,7 +16,8 @@ from kojuto.common import metrics, prometheus
 from kojuto.common.metrics import Group, Metrics
 from kojuto.common.prometheus import Family
 from tests import exposition
-from tests.conftest import need_program, run, script
+from tests.conftest import run, script
+from tests.exposition import checked
 from tests.jobs import PLUGINS, SERVERS
 from tests.servers import LOOPBACK, free_port
 
@@ -31,18 +32,6 @@ if TYPE_CHECKING:
 def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is given twice is an error then, in us and in all that is started."""
     monkeypatch.setenv("KOJUTO_STRICT", "1")
-
-
-def checked(document: bytes) -> dict[str, exposition.Family]:
-    """The families, after both the strict reader and promtool have taken the document."""
-    families = exposition.parse(document)
-    assert families
-    tool = need_program("promtool")
-    done = subprocess.run(
-        [tool, "check", "metrics"], input=document, capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), document.decode()
-    return families
 
 
 # -- the commands -----------------------------------------------------------------------------

@@ -8,12 +8,14 @@ import os
 import signal
 import socket
 import threading
+import urllib.request
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kojuto.tools import motarei as module
+from tests import exposition
 from tests.conftest import need_program, run, script, wait_until
 from tests.engine import exchange, inside, motarei, newest
 
@@ -133,6 +135,29 @@ def test_ports_health_pause_and_kill(stage: Stage, docker: Docker) -> None:
     wait_until(lambda: newest(program) == first[:12])
     inside(docker, exchange, 80)
     assert newest(program, 81) == first[:12]
+
+
+def scraped(accept: str) -> tuple[str, bytes]:
+    request = urllib.request.Request("http://127.0.0.1:9100/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return answer.headers["Content-Type"], answer.read()
+
+
+def test_metrics_are_what_prometheus_takes(stage: Stage, docker: Docker) -> None:
+    """Two ports that lead to one container, and two containers for one port."""
+    for _ in range(2):
+        docker.up("two")
+    program = motarei(stage, docker, "--publish", "81=8181", "--metrics-listen", "127.0.0.1:9100")
+    program.wait_for_lines(2, msg="Start listen")
+    inside(docker, exchange, 80)
+    _, document = inside(docker, scraped, "text/plain")
+    families = exposition.checked(document)
+    upstreams = families["kojuto_relay_upstream_connections_total"].samples
+    assert len({dict(sample.labels)["pool"] for sample in upstreams}) == 2
+    kind, document = inside(docker, scraped, "application/openmetrics-text; version=1.0.0")
+    assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    open_ones = exposition.parse(document, openmetrics=True)
+    assert {name.removesuffix("_total") for name in families} == set(open_ones)
 
 
 def test_a_socket_of_server_starter_is_used_for_its_port(stage: Stage, docker: Docker) -> None:
