@@ -213,12 +213,13 @@ def test_of_several_logs_the_work_directory_is_told_once(tmp_path: Path) -> None
 
 
 def test_numbers_are_carried_with_the_position(tmp_path: Path, workdir: Path) -> None:
-    """What `kojuto.common.follow.deliver` promises to a plugin that counts from run to run."""
+    """What `plugin.follow.deliver` promises to a plugin that counts from run to run."""
     log = tmp_path / "log"
     program = """
 import sys
 from kojuto import _native
-from kojuto.common import cli, follow
+from kojuto.common import cli
+from kojuto.common.plugin import follow
 values = cli.Values(set(), max_line_size=1 << 20, archive_dir=[], threads=1)
 log = follow.Log(sys.argv[1], "test")
 options = follow.FollowOptions(values, 1 << 30)

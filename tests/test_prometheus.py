@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kojuto.common import metrics, prometheus
-from kojuto.common.metrics import Group, Metrics
+from kojuto.common import prometheus
+from kojuto.common.plugin import metrics
+from kojuto.common.plugin.metrics import Group, Metrics
 from kojuto.common.prometheus import Family
 from tests import exposition
 from tests.conftest import run, script

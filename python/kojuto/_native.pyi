@@ -4,7 +4,7 @@ import builtins
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
-from kojuto.common.follow import FollowOptions, Log
+from kojuto.common.plugin.follow import FollowOptions, Log
 from kojuto.tools.axslog import AccessOptions
 from kojuto.tools.postfix_log import ScanOptions
 
@@ -84,7 +84,7 @@ class PendingPosition:
 
     While it is not committed, and when it never is, the position file is as the last run left it;
     the lock is held until the commit or until this object is gone. See
-    `kojuto.common.follow.deliver` for the order of things.
+    `kojuto.common.plugin.follow.deliver` for the order of things.
 
     The numbers are one member of the position file, ``carried``. A run keeps at most 2048 of them,
     finite, with names of at most 200 bytes in UTF-8 without control characters. Where a file has

@@ -10,8 +10,8 @@ import time
 
 from kojuto.common import cli, histogram, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.follow import FollowOptions, Log
-from kojuto.common.metrics import Metrics
+from kojuto.common.plugin.follow import FollowOptions, Log
+from kojuto.common.plugin.metrics import Metrics
 from kojuto.errors import KojutoError
 from kojuto.tools import axslog
 

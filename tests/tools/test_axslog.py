@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kojuto import _native
-from kojuto.common.follow import FollowOptions, Log
+from kojuto.common.plugin.follow import FollowOptions, Log
 from kojuto.tools import axslog
 from tests.conftest import DATA, SHARED_CORPORA, read_metrics, run, script, wait_until
 

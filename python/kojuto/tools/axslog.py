@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kojuto.common import cli, follow, metrics, units
+from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.follow import FollowOptions, Log, Totals
-from kojuto.common.metrics import Graph, Group, Metrics, name_part
+from kojuto.common.plugin import follow, metrics
+from kojuto.common.plugin.follow import FollowOptions, Log, Totals
+from kojuto.common.plugin.metrics import Graph, Group, Metrics, name_part
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False

@@ -6,8 +6,9 @@ import os
 import sys
 from time import monotonic
 
-from kojuto.common import cli, metrics, streams
+from kojuto.common import cli, streams
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.plugin import metrics
 from kojuto.common.units import format_size, integer
 from kojuto.errors import KojutoError, UsageError
 
@@ -489,8 +490,8 @@ def _print(
     if not results:
         return
     if values.textfile is not None:
+        from kojuto.common.plugin.textfile import replace
         from kojuto.common.prometheus import document
-        from kojuto.common.textfile import replace
 
         families = _families(results, wanted, values, _source(names, values.textfile))
         replace(values.textfile, document(families))

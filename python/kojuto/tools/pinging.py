@@ -7,7 +7,7 @@ from time import time
 
 from kojuto.common import cli
 from kojuto.common.cli import Command, Option, Values, complain
-from kojuto.common.metrics import (
+from kojuto.common.plugin.metrics import (
     OPTIONS,
     Graph,
     Metrics,

@@ -8,7 +8,7 @@ from time import CLOCK_BOOTTIME, clock_gettime, time
 
 from kojuto.common import cli, procfs, streams
 from kojuto.common.cli import Command, Option, Values, complain, describe
-from kojuto.common.metrics import (
+from kojuto.common.plugin.metrics import (
     OPTIONS,
     Graph,
     Metrics,
@@ -17,7 +17,7 @@ from kojuto.common.metrics import (
     meta_requested,
     print_meta,
 )
-from kojuto.common.state import output_first, state_path, way_out
+from kojuto.common.plugin.state import output_first, state_path, way_out
 from kojuto.common.units import integer
 from kojuto.errors import KojutoError, UsageError
 

@@ -28,7 +28,7 @@ pub(crate) struct Log {
     legacy_position_file: Option<PathBuf>,
 }
 
-/// How to follow: the fields of `kojuto.common.follow.FollowOptions`.
+/// How to follow: the fields of `kojuto.common.plugin.follow.FollowOptions`.
 #[derive(FromPyObject, Debug, Clone)]
 pub(crate) struct FollowOptions {
     #[pyo3(attribute)]

@@ -187,7 +187,7 @@ class Metrics:
             OSError: they could not be written; an old textfile is then what it was.
         """
         if textfile is not None:
-            from kojuto.common.textfile import replace
+            from kojuto.common.plugin.textfile import replace
 
             replace(textfile, self.document("prometheus"))
         elif form == "json":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from kojuto.common import cli, state, units
+from kojuto.common import cli, units
 from kojuto.common.cli import Option
+from kojuto.common.plugin import state
 from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False

@@ -1,0 +1,1 @@
+"""What the plugins share: following logs, positions, metrics."""
