@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto.common import deflate, elf, jwks, mapfile, procfs, service
+from kojuto.common import deflate, elf, jwks, mapfile, procfs
 from kojuto.common.dial import Dialer
 from kojuto.common.jwks import KeySource
+from kojuto.common.server import service
 from kojuto.errors import KojutoError, UsageError
 from kojuto.tools import relaxlogs
 from kojuto.tools.deteco import keys, services

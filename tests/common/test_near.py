@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kojuto.common import listen, near
+from kojuto.common.server import listen, near
 from tests.conftest import need_program, wait_until
 from tests.servers import echo, read_exactly
 

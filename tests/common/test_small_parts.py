@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto.common import exporter
+from kojuto.common.server import exporter
 from kojuto.common.units import format_size
 from kojuto.errors import UsageError
 from kojuto.tools import percentile, pinging, sabo
@@ -46,7 +46,7 @@ def test_a_size_changes_its_unit_where_it_would_be_rounded_to_1000(count: float,
 
 def test_the_fields_of_a_log_line_are_spelled_with_dashes() -> None:
     code = (
-        "from kojuto.common.logs import Logger\n"
+        "from kojuto.common.server.logs import Logger\n"
         "log = Logger()\n"
         "log.info('said', user_name='a_b', class_=1, plain=2)\n"
         "log.close()\n"
@@ -59,7 +59,7 @@ def test_the_fields_of_a_log_line_are_spelled_with_dashes() -> None:
 
 MONITORED = """
 import os, socket, sys, threading
-from kojuto.common import exporter
+from kojuto.common.server import exporter
 sock, gate = socket.create_server(("127.0.0.1", 0)), threading.Event()
 print(sock.getsockname()[1], flush=True)
 def collect():

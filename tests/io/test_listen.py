@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kojuto.common import listen
+from kojuto.common.server import listen
 from kojuto.errors import KojutoError
 from tests.conftest import need_program, run, script, wait_until
 from tests.network import Namespace, namespace

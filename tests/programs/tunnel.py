@@ -19,7 +19,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from kojuto._native import Dump, LogWriter, Relay, TlsStream
-from kojuto.common import listen, near
+from kojuto.common.server import listen, near
 
 
 def shake_as_server(conn: socket.socket) -> bytes:

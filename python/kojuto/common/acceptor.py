@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 
-from kojuto.common import listen
+from kojuto.common.server import listen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
     Handler = Callable[[socket.socket, str], None]
     """Takes a connection and the peer's address as logs show it; must not wait."""

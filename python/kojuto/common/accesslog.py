@@ -9,7 +9,7 @@ from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
 PATTERN = "access_log.%Y%m%d%H%M"
 PERIOD_MINUTES = 1440

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 
-from kojuto.common import near
+from kojuto.common.server import near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

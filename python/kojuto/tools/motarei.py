@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from time import monotonic
 
-from kojuto.common import cli, listen, relay, service, units
+from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.server import listen, relay, service
 from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from kojuto._native import Relay
     from kojuto.common.containers import Container, Finder
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
 
 def _port_pair(text: str) -> tuple[int, int]:
@@ -280,7 +281,7 @@ def _work(values: Values, _: list[str]) -> int:
 
     from kojuto._native import Relay
     from kojuto.common.containers import Finder
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
     service.bring("docker", "docker.utils", "requests.exceptions")
     metrics = relay.open_metrics(values)

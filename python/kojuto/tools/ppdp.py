@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from kojuto.common import cli, listen, relay, service, units
+from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.server import listen, relay, service
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kojuto._native import Dump, Relay
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
 MODES = ("optional", "require", "off")
 
@@ -266,7 +267,7 @@ def _dump(values: Values, log: Logger) -> Dump | None:
 def _work(values: Values, _: list[str]) -> int:
     _check(values)
     from kojuto._native import Relay
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
     metrics = relay.open_metrics(values)
     sockets = listen.inherited() or listen.bind_each(values.listen)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from kojuto.common import cli, listen, service, units
+from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.server import listen, service
 from kojuto.errors import UsageError
 
 TYPE_CHECKING = False
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kojuto.common.accesslog import AccessLog
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.consul_service_has_ip.consul import Settings
     from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
 
@@ -46,7 +47,7 @@ def _service(text: str) -> str:
 
 
 def _ranges(text: str) -> list[str]:
-    from kojuto.common.relay import check_ranges
+    from kojuto.common.server.relay import check_ranges
 
     return check_ranges(text)
 
@@ -296,8 +297,8 @@ def _settings(values: Values, endpoint: Endpoint) -> Settings:
 
 def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import HttpServer, Membership
-    from kojuto.common import exporter
-    from kojuto.common.logs import Logger
+    from kojuto.common.server import exporter
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.consul_service_has_ip.server import Answerer, families
     from kojuto.tools.consul_service_has_ip.watch import Watches
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kojuto.common import exporter
 from kojuto.common.prometheus import Family
+from kojuto.common.server import exporter
 from kojuto.tools.consul_service_has_ip.consul import ConsulError
 
 TYPE_CHECKING = False

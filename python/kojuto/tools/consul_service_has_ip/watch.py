@@ -11,7 +11,7 @@ from kojuto.tools.consul_service_has_ip.consul import Answer, Channel, ConsulErr
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kojuto._native import Membership
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.consul_service_has_ip.consul import Settings
 
 FIRST_BACKOFF_S = 0.25

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from kojuto.common import cli, listen, units
+from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.server import listen
 from kojuto.errors import UsageError
 
 TYPE_CHECKING = False

@@ -50,7 +50,7 @@ def work(values: Values, arguments: list[str]) -> int:
         )
     from time import time
 
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
     token, method, uri = arguments
     if token == "-":

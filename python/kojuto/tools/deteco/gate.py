@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kojuto._native import HttpRequest, TokenGate
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.deteco.services import Service
 
 Answer = tuple[int, list[tuple[str, str]], bytes]

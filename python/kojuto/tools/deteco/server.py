@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kojuto.common import cli, exporter, listen, service
+from kojuto.common import cli
 from kojuto.common.prometheus import Family
+from kojuto.common.server import exporter, listen, service
 from kojuto.errors import KojutoError
 from kojuto.tools.deteco.gate import State
 
@@ -11,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kojuto._native import HttpRequest, HttpServer
     from kojuto.common.cli import Values
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.deteco.gate import Answer
 
 MAX_HEADER_BYTES = 64 << 10
@@ -76,7 +77,7 @@ def run(values: Values) -> int:
     Raises:
         KojutoError: the configuration is wrong, or an address cannot be bound.
     """
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
     log = Logger()
     try:

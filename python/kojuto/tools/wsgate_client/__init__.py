@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
-from kojuto.common import cli, listen, relay, service, units
+from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.server import listen, relay, service
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.wsgate_client.backend import Trust
     from kojuto.tools.wsgate_client.gateways import Gateways
     from kojuto.tools.wsgate_client.tokens import Renewed
@@ -264,7 +265,7 @@ def _reload(gateways: Gateways, values: Values, log: Logger) -> None:
 
 def _work(values: Values, positional: list[str]) -> int:
     from kojuto.common.hide import hide_argument
-    from kojuto.common.logs import Logger, silence_libraries
+    from kojuto.common.server.logs import Logger, silence_libraries
 
     service.bring(*LATER, *(service.TOKENS if values.private_key else ()))
     if positional and (len(positional) != 2 or positional[0] != "stdio"):

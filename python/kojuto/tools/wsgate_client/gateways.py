@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import socket
 
-from kojuto.common import deflate, listen, mapfile
+from kojuto.common import deflate, mapfile
 from kojuto.common.acceptor import Acceptor
 from kojuto.common.prometheus import Family
+from kojuto.common.server import listen
 from kojuto.errors import KojutoError
 from kojuto.tools.wsgate_client.backend import Address, Opener, OpenError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from kojuto._native import Relay
     from kojuto.common.cli import Values
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.wsgate_client.backend import Headers, Trust
 
     Place = tuple[str, int]

@@ -7,8 +7,8 @@ import signal
 import socket
 from contextlib import suppress
 
-from kojuto.common import relay
 from kojuto.common.cli import must_be_open
+from kojuto.common.server import relay
 from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.wsgate_client.backend import Address, Opener, OpenError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kojuto.common.cli import Values
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.wsgate_client.backend import Headers, Trust
 
 PIECE = 1 << 18

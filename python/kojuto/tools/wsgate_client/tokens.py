@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
 KEY_TOKEN_S = 60
 """As the original's: ``exp`` is so much after ``iat``."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from kojuto.common import cli, listen, mapfile, relay, service, units
+from kojuto.common import cli, mapfile, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.server import listen, relay, service
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kojuto._native import Dump
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.wsgate_server.gate import Address, Gate
     from kojuto.tools.wsgate_server.identity import Identity
 
@@ -177,7 +178,7 @@ def _reload(gate: Gate, identity: Identity, values: Values, log: Logger) -> None
 
 def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import Relay
-    from kojuto.common.logs import Logger, silence_libraries
+    from kojuto.common.server.logs import Logger, silence_libraries
     from kojuto.tools.wsgate_server.gate import Gate
 
     service.bring(*LATER, *service.TOKENS)

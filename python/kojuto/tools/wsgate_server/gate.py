@@ -8,11 +8,12 @@ import socket
 from contextlib import suppress
 from http import HTTPStatus
 
-from kojuto.common import deflate, httphead, listen
+from kojuto.common import deflate, httphead
 from kojuto.common.acceptor import Acceptor
 from kojuto.common.dial import Dialer, words
 from kojuto.common.httphead import Head, HeadTooLargeError
 from kojuto.common.prometheus import Family
+from kojuto.common.server import listen
 from kojuto.tools.wsgate_server import request as requests
 from kojuto.tools.wsgate_server.identity import NoKeyError, TokenError, UnavailableError
 from kojuto.tools.wsgate_server.request import Refused
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from kojuto._native import Relay
     from kojuto.common.cli import Values
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.wsgate_server.identity import Identity
 
     Address = tuple[str, int]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kojuto.common.jwks import KeySource
     from kojuto.common.jwt import Key
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
     class Headers(Protocol):
         """The headers of a request."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
     class Servable(Protocol):
         """What a server can do, each without waiting except `wait`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 
-from kojuto.common import near
+from kojuto.common.server import near
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False

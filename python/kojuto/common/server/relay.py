@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kojuto.common import exporter, listen, service, units
+from kojuto.common import units
 from kojuto.common.cli import Option
 from kojuto.common.prometheus import Family
+from kojuto.common.server import exporter, listen, service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from kojuto._native import Relay
     from kojuto.common.cli import Values
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
 OPTIONS = [
     Option(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kojuto.common import listen, prometheus
+from kojuto.common import prometheus
 from kojuto.common.prometheus import Family
+from kojuto.common.server import listen
 from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from http.server import HTTPServer
 
-    from kojuto.common.logs import Logger
+    from kojuto.common.server.logs import Logger
 
 REQUEST_TIMEOUT_S = 5
 RETRY_S = 0.2

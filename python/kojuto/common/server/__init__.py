@@ -1,0 +1,1 @@
+"""What the servers share: listening, relaying, logs, signals, metrics."""
