@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto.common import deflate, elf, jwks, mapfile, procfs
+from kojuto.common import elf, jwks, procfs
 from kojuto.common.dial import Dialer
+from kojuto.common.gateway import deflate, mapfile
 from kojuto.common.jwks import KeySource
 from kojuto.common.server import service
 from kojuto.errors import KojutoError, UsageError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import time
 
-from kojuto.common import httphead
-from kojuto.common.httphead import Head, HeadTooLargeError
+from kojuto.common.gateway import httphead
+from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import read_key_file
 from kojuto.common.server import listen, near
 from kojuto.errors import KojutoError

@@ -7,15 +7,15 @@ import socket
 import ssl
 import time
 
-from kojuto.common import deflate
-from kojuto.common.httphead import Head, HeadTooLargeError
+from kojuto.common.gateway import deflate
+from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.tools.wsgate_client.backend import OpenError, accept, ends_by_close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
 
-    from kojuto.common.deflate import Streams
+    from kojuto.common.gateway.deflate import Streams
     from kojuto.tools.wsgate_client.backend import Opener, Trust
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import socket
 
-from kojuto.common import deflate, mapfile
-from kojuto.common.acceptor import Acceptor
+from kojuto.common.gateway import deflate, mapfile
+from kojuto.common.gateway.acceptor import Acceptor
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
 from kojuto.errors import KojutoError

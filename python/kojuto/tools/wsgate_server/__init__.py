@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from kojuto.common import cli, mapfile, units
+from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.gateway import mapfile
 from kojuto.common.server import listen, relay, service
 from kojuto.errors import KojutoError, UsageError
 

@@ -8,10 +8,10 @@ import socket
 from contextlib import suppress
 from http import HTTPStatus
 
-from kojuto.common import deflate, httphead
-from kojuto.common.acceptor import Acceptor
 from kojuto.common.dial import Dialer, words
-from kojuto.common.httphead import Head, HeadTooLargeError
+from kojuto.common.gateway import deflate, httphead
+from kojuto.common.gateway.acceptor import Acceptor
+from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
 from kojuto.tools.wsgate_server import request as requests

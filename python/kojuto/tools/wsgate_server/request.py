@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.common import httphead
+from kojuto.common.gateway import httphead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from websockets.http11 import Request
     from websockets.server import ServerProtocol
 
-    from kojuto.common.httphead import Head
+    from kojuto.common.gateway.httphead import Head
     from kojuto.tools.wsgate_server.identity import TokenError
 
 MAX_LINE_BYTES = 8190

@@ -1,0 +1,1 @@
+"""What both gateways share: accepting WebSockets, compression, request heads, maps."""
