@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto.common import elf, jwks, procfs
-from kojuto.common.dial import Dialer
+from kojuto.common import jwks
 from kojuto.common.gateway import deflate, mapfile
 from kojuto.common.jwks import KeySource
 from kojuto.common.server import service
@@ -23,7 +22,10 @@ from kojuto.errors import KojutoError, UsageError
 from kojuto.tools import relaxlogs
 from kojuto.tools.deteco import keys, services
 from kojuto.tools.myps.show import escape
+from kojuto.tools.no_excl_open import elf
+from kojuto.tools.process_status import procfs
 from kojuto.tools.wsgate_client import MAX_HEADER_FILE_BYTES, gateways, read_headers, tokens
+from kojuto.tools.wsgate_server.dial import Dialer
 from tests.conftest import wait_until
 from tests.gates import private_key, private_pem
 

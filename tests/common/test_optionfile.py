@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kojuto.common import optionfile
-from kojuto.common.optionfile import OptionFileError, OptionFiles, client_options, unscramble
+from kojuto.tools.myps import optionfile
+from kojuto.tools.myps.optionfile import OptionFileError, OptionFiles, client_options, unscramble
 from tests.conftest import need_program
 
 GROUPS = ["client", "myps"]

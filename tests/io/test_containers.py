@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kojuto.common.containers import Container, Details, fraction_ns
+from kojuto.tools.motarei.containers import Container, Details, fraction_ns
 
 
 def row(*ports: tuple[str, int, int, str], status: str = "Up 1 second", **more: Any) -> Any:

@@ -17,9 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kojuto.common import procfs
-from kojuto.common.cgroup import Groups
-from kojuto.tools.process_status import _load
+from kojuto.tools.process_status import _load, procfs
+from kojuto.tools.process_status.cgroup import Groups
 from tests.conftest import need_program, read_metrics, run, wait_until
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ impl Scan for Sink {
     }
 }
 
-/// The fields of `kojuto.common.accesslog.AccessOptions`.
+/// The fields of `kojuto.tools.axslog.AccessOptions`.
 #[derive(FromPyObject)]
 struct AccessOptions {
     #[pyo3(attribute)]

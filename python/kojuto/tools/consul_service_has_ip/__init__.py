@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kojuto.common.accesslog import AccessLog
     from kojuto.common.server.logs import Logger
+    from kojuto.tools.consul_service_has_ip.accesslog import AccessLog
     from kojuto.tools.consul_service_has_ip.consul import Settings
     from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
 
@@ -366,7 +366,7 @@ def _open_access_log(values: Values, log: Logger) -> AccessLog | None:
     """
     if not values.access_log_dir:
         return None
-    from kojuto.common.accesslog import STDOUT, AccessLog
+    from kojuto.tools.consul_service_has_ip.accesslog import STDOUT, AccessLog
 
     if values.access_log_dir == STDOUT:
         cli.must_be_open(1, "standard output")

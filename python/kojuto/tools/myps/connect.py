@@ -12,8 +12,8 @@ from pymysql.constants import CLIENT
 
 from kojuto.common.cli import complain, one_line
 from kojuto.common.hide import hide_argument
-from kojuto.common.optionfile import client_options
 from kojuto.errors import KojutoError
+from kojuto.tools.myps.optionfile import client_options
 from kojuto.tools.myps.options import SSL_MODES as MODES
 
 if TYPE_CHECKING:

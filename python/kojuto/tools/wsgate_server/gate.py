@@ -8,13 +8,13 @@ import socket
 from contextlib import suppress
 from http import HTTPStatus
 
-from kojuto.common.dial import Dialer, words
 from kojuto.common.gateway import deflate, httphead
 from kojuto.common.gateway.acceptor import Acceptor
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
 from kojuto.tools.wsgate_server import request as requests
+from kojuto.tools.wsgate_server.dial import Dialer, words
 from kojuto.tools.wsgate_server.identity import NoKeyError, TokenError, UnavailableError
 from kojuto.tools.wsgate_server.request import Refused
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kojuto.common import procfs
+from kojuto.tools.process_status import procfs
 
 # A limit of version 1 from here on is none: the kernel's "unlimited" is 2^63 less a page.
 NO_LIMIT = 1 << 62

@@ -6,7 +6,7 @@ import os
 import sys
 from time import CLOCK_BOOTTIME, clock_gettime, time
 
-from kojuto.common import cli, procfs, streams
+from kojuto.common import cli, streams
 from kojuto.common.cli import Command, Option, Values, complain, describe
 from kojuto.common.plugin.metrics import (
     OPTIONS,
@@ -20,6 +20,7 @@ from kojuto.common.plugin.metrics import (
 from kojuto.common.plugin.state import output_first, state_path, way_out
 from kojuto.common.units import integer
 from kojuto.errors import KojutoError, UsageError
+from kojuto.tools.process_status import procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class Run:
         if base == "core":
             cpus = 1
         elif base == "cgroup":
-            from kojuto.common.cgroup import Groups
+            from kojuto.tools.process_status.cgroup import Groups
 
             cpus = min(cpus, Groups(self.root.pid).cpu_limit() or cpus)
         return (sample["uptime"] - before["uptime"]) * cpus
@@ -235,7 +236,7 @@ class Run:
         used = self.sum(procfs.resident_bytes)
         most = procfs.memory_bytes()
         if not self.values.ignore_cgroup:
-            from kojuto.common.cgroup import Groups
+            from kojuto.tools.process_status.cgroup import Groups
 
             most = min(most, Groups(self.root.pid).memory_limit() or most)
         self.add("mem", "used", used, "process_status_memory_bytes")

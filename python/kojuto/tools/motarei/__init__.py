@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kojuto._native import Relay
-    from kojuto.common.containers import Container, Finder
     from kojuto.common.server.logs import Logger
+    from kojuto.tools.motarei.containers import Container, Finder
 
 
 def _port_pair(text: str) -> tuple[int, int]:
@@ -280,8 +280,8 @@ def _work(values: Values, _: list[str]) -> int:
     from threading import Thread
 
     from kojuto._native import Relay
-    from kojuto.common.containers import Finder
     from kojuto.common.server.logs import Logger
+    from kojuto.tools.motarei.containers import Finder
 
     service.bring("docker", "docker.utils", "requests.exceptions")
     metrics = relay.open_metrics(values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
+import kojuto
 from kojuto.common import cli
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import KojutoError, UsageError
@@ -73,7 +74,7 @@ DOCTOR = Command(
 
 def shim_path() -> str:
     """Where ``no_excl_open.so`` lies."""
-    path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "no_excl_open.so")
+    path = os.path.join(os.path.dirname(kojuto.__file__), "no_excl_open.so")
     if not os.path.exists(path):
         raise KojutoError(f"{path}: not there", "install kojuto again; the wheel carries it")
     return path
@@ -101,7 +102,7 @@ def _work(values: Values, positional: list[str]) -> int:
     if ":" in shim or " " in shim:
         raise KojutoError(f"{shim}: LD_PRELOAD cannot hold a path with a blank or colon")
     program = _find(positional[0])
-    from kojuto.common.elf import why_not_preloadable
+    from kojuto.tools.no_excl_open.elf import why_not_preloadable
 
     reason = why_not_preloadable(program)
     if reason is not None:
@@ -129,7 +130,7 @@ def _work(values: Values, positional: list[str]) -> int:
 
 
 def _doctor(values: Values, programs: list[str]) -> int:
-    from kojuto.common.elf import why_not_preloadable
+    from kojuto.tools.no_excl_open.elf import why_not_preloadable
 
     print(f"shim: {shim_path()}")
     ill = False
