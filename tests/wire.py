@@ -58,7 +58,9 @@ def answers(packet: bytes, mode: str, rng: random.Random) -> list[bytes]:
     if mode == "plain":
         return [back(reply)]
     if mode == "payload":
-        return [back(reply[:-1] + bytes([reply[-1] ^ 1])), back(reply[:12] + b"\7" + reply[13:])]
+        # One bit of the pattern, and one of the random token: no other value, which may be its own.
+        return [back(reply[:-1] + bytes([reply[-1] ^ 1])),
+                back(reply[:12] + bytes([reply[12] ^ 1]) + reply[13:])]  # fmt: skip
     if mode == "sequence":
         seq = struct.unpack("!H", reply[6:8])[0]
         return [back(reply[:6] + struct.pack("!H", seq + step & 0xFFFF) + reply[8:])

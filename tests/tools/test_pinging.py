@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import signal
 import statistics
@@ -17,6 +18,7 @@ from kojuto import _native
 from kojuto.tools.pinging import jitter_ms, longest_loss
 from tests.conftest import need_program, read_metrics, run, script, wait_until
 from tests.network import Link, Profile, namespace, netem, wire
+from tests.wire import answers, ip_packet
 
 NAME = "mackerel-plugin-pinging"
 NOBODY = 65534
@@ -317,6 +319,17 @@ def test_a_reply_after_its_time_out_stays_lost() -> None:
 
 
 FORGERIES = ["payload", "sequence", "identifier", "stranger", "truncated", "garbage"]
+
+
+def test_no_forgery_is_by_chance_the_right_answer() -> None:
+    """The token in a request is random: each byte of it has had each value."""
+    rng = random.Random(1)
+    for byte in range(256):
+        message = b"\x08\0\0\0" + bytes([byte]) * 20 + bytes(range(16, 56))
+        packet = ip_packet(b"\xc0\0\2\1", b"\xc0\0\2\x0a", message)
+        right = answers(packet, "plain", rng)
+        for mode in FORGERIES:
+            assert not set(right) & set(answers(packet, mode, rng)), (mode, byte)
 
 
 @pytest.mark.parametrize("v6", [False, True], ids=["v4", "v6"])
