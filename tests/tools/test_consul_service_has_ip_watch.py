@@ -146,6 +146,17 @@ def test_consul_away_is_500_and_then_it_is_back(stage: Stage, consul: Consul) ->
     assert server.wait_for_lines(1, msg="Consul answers again")[0]["failures"] >= 1
 
 
+def test_a_blocking_query_that_breaks_costs_no_answer(stage: Stage, consul: Consul) -> None:
+    server = checker(stage, consul)
+    assert server.status(WEB) == 200
+    wait_until(lambda: consul.waits("web"))
+    consul.delay_s = 0.5
+    consul.cut()
+    wait_until(lambda: len(consul.questions("web")) == 3)  # asked again, and not answered yet
+    reply = server.get(WEB)
+    assert (reply.status, reply.stale_s) == (200, None), reply.body
+
+
 def test_stale_answers_while_consul_is_away(stage: Stage, consul: Consul) -> None:
     server = checker(stage, consul, "--stale-if-error", "4s")
     assert server.get(WEB).stale_s is None

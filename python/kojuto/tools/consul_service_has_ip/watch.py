@@ -134,7 +134,7 @@ class Watch:
                 was_fresh = self._fresh
                 failures += 1
                 index = 0  # the next answer has to come at once
-                self._failed(error)
+                self._failed(error, again_at_once=was_fresh)
                 if was_fresh:
                     self._watches.failed(self.key, error)
                     continue  # a blocking query that broke: Consul may be back already
@@ -170,7 +170,7 @@ class Watch:
         if changed:
             watches.log.info("Members", key=self.key, addresses=len(answer.addresses))
 
-    def _failed(self, error: ConsulError) -> None:
+    def _failed(self, error: ConsulError, *, again_at_once: bool = False) -> None:
         if error.away:
             self._watches.table.away(self.key)
         else:
@@ -181,7 +181,8 @@ class Watch:
             if not error.away:
                 self._addresses = None
             self._attempts += 1
-            self._ended_at = time.monotonic()
+            # Who asks now waits for the attempt that begins at once, it may succeed.
+            self._ended_at = 0.0 if again_at_once else time.monotonic()
             self._wanted = False
             self._changed.notify_all()
 
