@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.machine import free_port
-from tests.servers import allow_descriptors
+from tests.peers.servers import allow_descriptors
 
 from benches.harness import BIN, RUNS, Row, own_loopback
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.servers import accepts
+from tests.peers.servers import accepts
 
 from benches.bench_relay import LOAD, ROOT, UNPACED, add, free_ports
 from benches.bench_relay import load as timed

@@ -137,8 +137,8 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 pytest_plugins = [
     "tests.leftovers",
-    "tests.servers",
-    "tests.engine",
+    "tests.peers.servers",
+    "tests.peers.engine",
     "tests.wheels",
     "tests.jobs",
 ]

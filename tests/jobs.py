@@ -16,8 +16,8 @@ import pytest
 
 from kojuto.commands import COMMANDS
 from tests.conftest import DATA, run, script
-from tests.servers import LOOPBACK, free_port
-from tests.tools.deteco import Pair, service
+from tests.peers.deteco import Pair, service
+from tests.peers.servers import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

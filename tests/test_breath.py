@@ -23,7 +23,7 @@ from kojuto.commands import COMMANDS
 from kojuto.common import cli, streams
 from tests.conftest import run, script
 from tests.jobs import PLUGINS, SERVERS, Job
-from tests.servers import LOOPBACK
+from tests.peers.servers import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

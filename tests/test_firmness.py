@@ -13,12 +13,12 @@ import pytest
 
 from tests import machine
 from tests.conftest import ROOT, script, wait_until
-from tests.servers import free_port
+from tests.peers.servers import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 HEAD = """
 import os, pathlib, pytest, signal, socket, subprocess, sys, threading, time

@@ -20,13 +20,13 @@ from tests import exposition
 from tests.conftest import run, script
 from tests.exposition import checked
 from tests.jobs import PLUGINS, SERVERS
-from tests.servers import LOOPBACK, free_port
+from tests.peers.servers import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.jobs import Job, Jobs
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 @pytest.fixture(autouse=True)

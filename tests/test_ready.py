@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import gates
 from tests.conftest import run
-from tests.consul import Checker, Consul, instance
-from tests.servers import LOOPBACK, Ppdp, Program, echo, free_port
-from tests.tools.deteco import Deteco, Pair, service
+from tests.peers import gates
+from tests.peers.consul import Checker, Consul, instance
+from tests.peers.deteco import Deteco, Pair, service
+from tests.peers.servers import LOOPBACK, Ppdp, Program, echo, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 SPY = """
 import os, sys

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import gates, sandbox
+from tests import sandbox
 from tests.jobs import NUMBERS, Job
-from tests.servers import Ppdp, echo, read_exactly
+from tests.peers import gates
+from tests.peers.servers import Ppdp, echo, read_exactly
 from tests.test_breath import Running, clean, every_server, every_short_one
 
 if TYPE_CHECKING:
     from tests.jobs import Jobs
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 BULK = os.urandom(1 << 20) * 24
 refusals = pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])

@@ -12,10 +12,10 @@ import pytest
 
 from kojuto.common.server import listen, near
 from tests.conftest import need_program, wait_until
-from tests.servers import echo, read_exactly
+from tests.peers.servers import echo, read_exactly
 
 if TYPE_CHECKING:
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 def control(sock: socket.socket) -> bytes:

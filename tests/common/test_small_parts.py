@@ -18,7 +18,7 @@ from kojuto.errors import UsageError
 from kojuto.tools import percentile, pinging, sabo
 from kojuto.tools.consul_service_has_ip import consul
 from tests.conftest import wait_until
-from tests.servers import read_all
+from tests.peers.servers import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

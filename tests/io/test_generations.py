@@ -15,10 +15,10 @@ import pytest
 
 from tests.conftest import need_program, script, wait_until
 from tests.io.test_listen import Load, has_done, restarted
-from tests.servers import LOOPBACK, echo, free_port
+from tests.peers.servers import LOOPBACK, echo, free_port
 
 if TYPE_CHECKING:
-    from tests.servers import Program, Stage
+    from tests.peers.servers import Program, Stage
 
 README = Path(__file__).parents[2] / "README.md"
 

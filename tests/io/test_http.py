@@ -14,7 +14,7 @@ import pytest
 
 from kojuto._native import HttpAnswers, HttpRequest, HttpServer, LogWriter
 from tests.conftest import wait_until
-from tests.servers import LOOPBACK, Most, hammer, read_all
+from tests.peers.servers import LOOPBACK, Most, hammer, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -15,14 +15,14 @@ import pytest
 from kojuto.common.server import listen
 from kojuto.errors import KojutoError
 from tests.conftest import need_program, run, script, wait_until
-from tests.network import Namespace, namespace
+from tests.peers.network import Namespace, namespace
+from tests.peers.servers import LOOPBACK, accepts, echo, free_port, read_exactly
 from tests.sandbox import no_ipv6
-from tests.servers import LOOPBACK, accepts, echo, free_port, read_exactly
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import Program, Stage
+    from tests.peers.servers import Program, Stage
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import need_program, script, wait_until
-from tests.servers import accepts, allow_descriptors, echo, free_port, read_all, read_exactly, reset
+from tests.peers.servers import (
+    accepts,
+    allow_descriptors,
+    echo,
+    free_port,
+    read_all,
+    read_exactly,
+    reset,
+)
 
 if TYPE_CHECKING:
-    from tests.servers import Ppdp, Stage
+    from tests.peers.servers import Ppdp, Stage
 
 
 def settled(ppdp: Ppdp, descriptors: int) -> None:

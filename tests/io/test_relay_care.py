@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kojuto._native import LogWriter, Relay
-from tests.servers import LOOPBACK, Most, echo, free_port, hammer, read_exactly
+from tests.peers.servers import LOOPBACK, Most, echo, free_port, hammer, read_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 class Engine:

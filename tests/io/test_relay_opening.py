@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import wait_until
-from tests.servers import echo, read_all, read_exactly, reset
+from tests.peers.servers import echo, read_all, read_exactly, reset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import Ppdp, Stage
+    from tests.peers.servers import Ppdp, Stage
 
 
 @contextlib.contextmanager

@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.conftest import wait_until
+from tests.peers.tunnels import pair
 from tests.streams import pattern
-from tests.tunnels import pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 BLOCK = 1 << 20
 LONG = 24 * BLOCK  # enough for any reader to become patient

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import echo, read_exactly
+from tests.peers.servers import echo, read_exactly
 
 if TYPE_CHECKING:
     import socket
 
-    from tests.servers import Ppdp, Stage
+    from tests.peers.servers import Ppdp, Stage
 
 
 def tasks(ppdp: Ppdp) -> list[Path]:

@@ -18,9 +18,8 @@ from websockets.frames import Opcode
 from websockets.sync.client import connect as websocket_connect
 
 from tests.conftest import wait_until
-from tests.servers import LOOPBACK, echo, read_all, read_exactly, reset
-from tests.streams import pattern
-from tests.tunnels import (
+from tests.peers.servers import LOOPBACK, echo, read_all, read_exactly, reset
+from tests.peers.tunnels import (
     CLOSE,
     UPGRADE,
     Tunnel,
@@ -33,11 +32,12 @@ from tests.tunnels import (
     upgraded,
     websocket_server,
 )
+from tests.streams import pattern
 
 if TYPE_CHECKING:
     from websockets.sync.server import ServerConnection
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 # -- `websockets` as an independent peer on either side ----------------------------------------

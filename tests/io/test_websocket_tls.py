@@ -21,9 +21,9 @@ from cryptography.x509.oid import NameOID
 
 from kojuto._native import LogWriter, Relay, TlsStream
 from tests.conftest import need_program, wait_until
-from tests.servers import LOOPBACK, echo, free_port, read_all, read_exactly
+from tests.peers.servers import LOOPBACK, echo, free_port, read_all, read_exactly
+from tests.peers.tunnels import CLOSE, answer_upgrade, read_frame, tunnel, websocket_server
 from tests.streams import pattern
-from tests.tunnels import CLOSE, answer_upgrade, read_frame, tunnel, websocket_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from websockets.sync.server import ServerConnection
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 DAY = dt.timedelta(days=1)
 

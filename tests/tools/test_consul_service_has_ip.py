@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from kojuto._native import Membership
 from tests.conftest import need_program, run, script, wait_until
-from tests.consul import SECRET, Checker, Consul, get, instance
-from tests.servers import LOOPBACK, free_port, read_all
+from tests.peers.consul import SECRET, Checker, Consul, get, instance
+from tests.peers.servers import LOOPBACK, free_port, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 NAME = "consul-service-has-ip"
 

@@ -15,13 +15,13 @@ import pytest
 from kojuto.tools.consul_service_has_ip.consul import KEEPALIVE, Channel, Settings, picker
 from kojuto.tools.consul_service_has_ip.watch import Bucket, backoff_s, next_index
 from tests.conftest import wait_until
-from tests.consul import Checker, Consul, get, instance
-from tests.servers import LOOPBACK, free_port
+from tests.peers.consul import Checker, Consul, get, instance
+from tests.peers.servers import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 WEB = "/has/web/10.0.0.1"
 KEY = "/v1/health/service/web?passing"

@@ -23,13 +23,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import run, script, wait_until
-from tests.servers import LOOPBACK, Program, free_port, read_all
-from tests.tools.deteco import CONFUSION, Deteco, Pair, ask_on, service, start
+from tests.peers.deteco import CONFUSION, Deteco, Pair, ask_on, service, start
+from tests.peers.servers import LOOPBACK, Program, free_port, read_all
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 RSA = Pair("rsa")
 EC = Pair("ec")

@@ -11,8 +11,8 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from tests.conftest import need_program
-from tests.servers import LOOPBACK, Program, free_port, read_all
-from tests.tools.deteco import CONFUSION, Deteco, Pair, service
+from tests.peers.deteco import CONFUSION, Deteco, Pair, service
+from tests.peers.servers import LOOPBACK, Program, free_port, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,13 +17,13 @@ import pytest
 from kojuto.tools import motarei as module
 from tests import exposition
 from tests.conftest import need_program, run, script, wait_until
-from tests.engine import exchange, inside, motarei, newest
+from tests.peers.engine import exchange, inside, motarei, newest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.engine import Docker
-    from tests.servers import Stage
+    from tests.peers.engine import Docker
+    from tests.peers.servers import Stage
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import need_program, wait_until
-from tests.engine import exchange, inside, motarei, newest
+from tests.peers.engine import exchange, inside, motarei, newest
 
 if TYPE_CHECKING:
-    from tests.engine import Docker
-    from tests.servers import Stage
+    from tests.peers.engine import Docker
+    from tests.peers.servers import Stage
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.certificates import authority, signed
 from tests.conftest import script, wait_until
-from tests.engine import exchange, inside, newest
+from tests.peers.certificates import authority, signed
+from tests.peers.engine import exchange, inside, newest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.engine import Docker
-    from tests.servers import Stage
+    from tests.peers.engine import Docker
+    from tests.peers.servers import Stage
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
 

@@ -16,7 +16,7 @@ import pymysql
 import pytest
 
 from tests.conftest import fill, run, script, wait_until
-from tests.mariadb import Server, mariadb
+from tests.peers.mariadb import Server, mariadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

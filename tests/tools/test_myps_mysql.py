@@ -18,9 +18,9 @@ from kojuto.tools.myps.connect import MypsConnection
 from kojuto.tools.myps.kill import KILLED, PASSED_OVER, kill_same
 from kojuto.tools.myps.processes import Server, version_numbers
 from tests.conftest import run
-from tests.mariadb import Server as MariaDB
-from tests.mariadb import mariadb
-from tests.mysql_replay import Replay, conversation
+from tests.peers.mariadb import Server as MariaDB
+from tests.peers.mariadb import mariadb
+from tests.peers.mysql_replay import Replay, conversation
 from tests.tools.test_myps import ids, threads
 
 if TYPE_CHECKING:

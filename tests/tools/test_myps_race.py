@@ -19,8 +19,8 @@ import pytest
 from kojuto.tools.myps.connect import MypsConnection
 from kojuto.tools.myps.kill import PASSED_OVER, kill_same
 from kojuto.tools.myps.processes import Server
-from tests.mariadb import Server as MariaDB
-from tests.mariadb import mariadb
+from tests.peers.mariadb import Server as MariaDB
+from tests.peers.mariadb import mariadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

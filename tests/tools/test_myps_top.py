@@ -17,7 +17,7 @@ from rich.console import Console
 from kojuto.tools.myps.processes import Process
 from kojuto.tools.myps.top import View, age_style, split_keys
 from tests.conftest import need_program, run, script, wait_until
-from tests.mariadb import Server, mariadb
+from tests.peers.mariadb import Server, mariadb
 from tests.tools.test_myps import threads
 
 if TYPE_CHECKING:

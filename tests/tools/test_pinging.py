@@ -17,8 +17,8 @@ import pytest
 from kojuto import _native
 from kojuto.tools.pinging import jitter_ms, longest_loss
 from tests.conftest import need_program, read_metrics, run, script, wait_until
-from tests.network import Link, Profile, namespace, netem, wire
-from tests.wire import answers, ip_packet
+from tests.peers.network import Link, Profile, namespace, netem, wire
+from tests.peers.wire import answers, ip_packet
 
 NAME = "mackerel-plugin-pinging"
 NOBODY = 65534

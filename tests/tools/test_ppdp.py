@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import need_program, run, script, wait_until
-from tests.servers import echo, free_port, read_all
+from tests.peers.servers import echo, free_port, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.servers import Ppdp, Stage
+    from tests.peers.servers import Ppdp, Stage
 
 
 def named(host: str) -> Callable[[socket.socket], None]:

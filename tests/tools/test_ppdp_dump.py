@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import need_program, run, wait_until
-from tests.servers import Ppdp, Program, accepts, echo, free_port, read_all, read_exactly
+from tests.peers.servers import Ppdp, Program, accepts, echo, free_port, read_all, read_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 PING = b"\x01\0\0\0\x0e"
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import need_program, wait_until
-from tests.servers import Program, echo, free_port, read_all, read_exactly
+from tests.peers.servers import Program, echo, free_port, read_all, read_exactly
 
 if TYPE_CHECKING:
-    from tests.servers import Ppdp, Stage
+    from tests.peers.servers import Ppdp, Stage
 
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 50000 443\r\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

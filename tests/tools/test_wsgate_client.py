@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import run, script, wait_until
-from tests.gates import (
+from tests.peers.gates import (
     account,
     backend,
     client,
@@ -28,13 +28,13 @@ from tests.gates import (
     server,
     tls,
 )
-from tests.servers import LOOPBACK, accepts, echo, free_port, read_all, read_exactly
+from tests.peers.servers import LOOPBACK, accepts, echo, free_port, read_all, read_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 # -- the command line and the map -------------------------------------------------------------

@@ -14,7 +14,7 @@ import jwt as pyjwt
 import pytest
 
 from tests.conftest import wait_until
-from tests.gates import (
+from tests.peers.gates import (
     CLIENT_ID,
     account,
     backend,
@@ -26,13 +26,13 @@ from tests.gates import (
     round_trip,
     server,
 )
-from tests.servers import LOOPBACK, echo
+from tests.peers.servers import LOOPBACK, echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 # -- tokens -----------------------------------------------------------------------------------

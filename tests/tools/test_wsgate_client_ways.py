@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import run
-from tests.gates import Backend, backend, certificate, client, opens, round_trip, tls
-from tests.servers import LOOPBACK
+from tests.peers.gates import Backend, backend, certificate, client, opens, round_trip, tls
+from tests.peers.servers import LOOPBACK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 # -- TLS --------------------------------------------------------------------------------------

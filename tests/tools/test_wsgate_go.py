@@ -12,7 +12,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from tests.conftest import need_program, wait_until
-from tests.gates import (
+from tests.peers.gates import (
     client,
     private_key,
     private_pem,
@@ -21,13 +21,13 @@ from tests.gates import (
     server,
     token,
 )
-from tests.servers import LOOPBACK, echo, free_port, read_all, read_exactly, reset
+from tests.peers.servers import LOOPBACK, echo, free_port, read_all, read_exactly, reset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.gates import Server
-    from tests.servers import Stage
+    from tests.peers.gates import Server
+    from tests.peers.servers import Stage
 
 
 def handshake(host: str, *lines: str, path: str = "/proxy/a") -> bytes:
@@ -95,7 +95,7 @@ def test_an_origin_passes_where_it_equals_the_host(
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     from contextlib import ExitStack
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
     with ExitStack() as stack:
         stage = Stage(tmp_path_factory.mktemp("gate"), stack)

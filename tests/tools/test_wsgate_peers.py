@@ -19,7 +19,8 @@ import pymysql
 import pytest
 
 from tests.conftest import need_program, script, wait_until
-from tests.gates import (
+from tests.io.test_listen import Load, has_done
+from tests.peers.gates import (
     certificate,
     client,
     private_key,
@@ -29,15 +30,14 @@ from tests.gates import (
     server,
     token,
 )
-from tests.io.test_listen import Load, has_done
-from tests.mariadb import mariadb
-from tests.servers import LOOPBACK, echo, free_port, read_all
+from tests.peers.mariadb import mariadb
+from tests.peers.servers import LOOPBACK, echo, free_port, read_all
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.gates import Client, Server
-    from tests.servers import Program, Stage
+    from tests.peers.gates import Client, Server
+    from tests.peers.servers import Program, Stage
 
 
 def pair(stage: Stage, target: int, *, kind: str = "ec", via: Any = None) -> tuple[Server, Client]:

@@ -12,7 +12,7 @@ import pytest
 import websockets.exceptions
 
 from tests.conftest import run, wait_until
-from tests.gates import (
+from tests.peers.gates import (
     UPGRADE,
     Server,
     ask,
@@ -23,12 +23,12 @@ from tests.gates import (
     server,
     token,
 )
-from tests.servers import LOOPBACK, echo, free_port, read_exactly
+from tests.peers.servers import LOOPBACK, echo, free_port, read_exactly
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 # -- the command line and the map -------------------------------------------------------------

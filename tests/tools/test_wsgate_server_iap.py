@@ -13,17 +13,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.conftest import run, wait_until
-from tests.gates import (
+from tests.peers.gates import (
     UPGRADE,
     b64,
     private_key,
     server,
     token,
 )
-from tests.servers import LOOPBACK, echo, free_port
+from tests.peers.servers import LOOPBACK, echo, free_port
 
 if TYPE_CHECKING:
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 # -- IAP --------------------------------------------------------------------------------------

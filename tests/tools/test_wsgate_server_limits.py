@@ -14,17 +14,17 @@ import pytest
 import websockets.exceptions
 
 from tests.conftest import wait_until
-from tests.gates import (
+from tests.peers.gates import (
     UPGRADE,
     ask,
     metrics,
     raw,
     server,
 )
-from tests.servers import LOOPBACK, Most, echo, free_port, read_all
+from tests.peers.servers import LOOPBACK, Most, echo, free_port, read_all
 
 if TYPE_CHECKING:
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 # -- limits -----------------------------------------------------------------------------------

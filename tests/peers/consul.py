@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.conftest import script
-from tests.servers import LOOPBACK, Program, free_port
+from tests.peers.servers import LOOPBACK, Program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

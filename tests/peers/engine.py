@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.certificates import authority, signed
 from tests.conftest import ROOT, need_program, script, wait_until
 from tests.machine import of_the_module
-from tests.servers import Program, Stage
+from tests.peers.certificates import authority, signed
+from tests.peers.servers import Program, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from kojuto.common import jwt
 from tests.conftest import script
-from tests.servers import LOOPBACK, Program, Stage, free_port
+from tests.peers.servers import LOOPBACK, Program, Stage, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -93,7 +93,7 @@ class Link:
 
 @contextlib.contextmanager
 def wire(*profiles: Profile, v6: bool = False) -> Iterator[Link]:
-    """A namespace with one host for each profile behind a TUN device (see `tests.wire`)."""
+    """A namespace with one host for each profile behind a TUN device (see `tests.peers.wire`)."""
     first = "2001:db8::10" if v6 else "192.0.2.10"
     start = ipaddress.ip_address(first)
     addresses = [str(start + 2 * number) for number in range(len(profiles))]

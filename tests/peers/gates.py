@@ -21,14 +21,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from kojuto.common import jwt
 from tests.conftest import script
-from tests.servers import LOOPBACK, Program, free_port
+from tests.peers.servers import LOOPBACK, Program, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from websockets.http11 import Request
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 
 @cache
@@ -267,7 +267,7 @@ def metrics(port: int) -> dict[str, str]:
 
 def round_trip(conn: socket.socket, data: bytes) -> None:
     """Send to an echo and check what comes back."""
-    from tests.servers import read_exactly
+    from tests.peers.servers import read_exactly
 
     conn.sendall(data)
     assert read_exactly(conn, len(data)) == data

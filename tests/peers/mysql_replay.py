@@ -14,8 +14,9 @@ import re
 import socket
 import struct
 import threading
-from pathlib import Path
 from typing import Any
+
+from tests.conftest import DATA
 
 PROTOCOL_41 = 0x0200
 CAPABILITIES = 0x00000001 | PROTOCOL_41 | 0x2000 | 0x8000 | 0x10000 | 0x20000 | 0x80000
@@ -178,6 +179,6 @@ def exactly(client: socket.socket, count: int) -> bytes:
 
 def conversation(name: str) -> dict[str, Any]:
     """A conversation of tests/data/mysql."""
-    path = Path(__file__).parent / "data" / "mysql" / f"{name}.json"
+    path = DATA / "mysql" / f"{name}.json"
     found: dict[str, Any] = json.loads(path.read_text())
     return found

@@ -1,8 +1,9 @@
 """Writes down what a real server answers, packet by packet, for `mysql_replay` to say again.
 
-``python -m tests.mysql_record HOST:PORT FILE [--before REGEX COMMAND] -- CLIENT…`` starts a client
-with ``{port}`` in its words replaced by a port here, relays its one connection to the server, and
-writes the conversation. COMMAND runs before the first statement that matches REGEX is passed on.
+``python -m tests.peers.mysql_record HOST:PORT FILE [--before REGEX COMMAND] -- CLIENT…`` starts a
+client with ``{port}`` in its words replaced by a port here, relays its one connection to the
+server, and writes the conversation. COMMAND runs before the first statement that matches REGEX is
+passed on.
 The server must refuse TLS and its user have no password, or the login cannot be said again.
 """
 
@@ -18,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.mysql_replay import receive, send
+from tests.peers.mysql_replay import receive, send
 
 COM_QUIT, COM_QUERY = b"\x01", b"\x03"
 

@@ -2,7 +2,8 @@
 
 It does what ``tc netem`` does (delay, jitter, loss, duplication, reordering), on kernels without
 netem too, and what netem cannot: forged replies. It counts and times what it really did, so that
-a test compares figures and not hopes. Run by `tests.network`; speaks JSON on stdin and stdout.
+a test compares figures and not hopes. Run by `tests.peers.network`; speaks JSON on stdin and
+stdout.
 """
 
 from __future__ import annotations

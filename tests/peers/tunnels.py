@@ -15,7 +15,7 @@ from websockets.server import ServerProtocol
 from websockets.sync.server import serve as websocket_serve
 
 from tests.conftest import ROOT, wait_until
-from tests.servers import LOOPBACK, Program, free_port, read_exactly
+from tests.peers.servers import LOOPBACK, Program, free_port, read_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from websockets.sync.connection import Connection
     from websockets.sync.server import ServerConnection
 
-    from tests.servers import Stage
+    from tests.peers.servers import Stage
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

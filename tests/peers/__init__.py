@@ -1,0 +1,1 @@
+"""Those whom the commands talk to: servers, gateways, engines, networks and their certificates."""
