@@ -4,129 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pymysql
 import pytest
 
-from tests.conftest import fill, run, script, wait_until
+from tests.conftest import run, script, wait_until
 from tests.peers.mariadb import Server, mariadb
+from tests.peers.myps import ids, myps, no_settings_of_ours, rows, shop, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-KEYS = ["USER", "HOST", "DB", "COMMAND", "TIME", "STATE", "INFO"]
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with mariadb(
-        max_connections=3000, event_scheduler="ON", log_bin="b", server_id=1, thread_cache_size=0
-    ) as started:
-        started.execute("CREATE DATABASE shop")
-        started.execute("CREATE DATABASE `my_db`")
-        started.execute("CREATE TABLE shop.t (id INT) ENGINE=InnoDB")
-        for user in ("app1", "app2", "report"):
-            started.execute(f"CREATE USER {user}@'%' IDENTIFIED BY 'pw'")
-            started.execute(f"GRANT ALL ON *.* TO {user}@'%'")
+    with shop() as started:
         yield started
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("MYSQL_PWD", "MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_UNIX_PORT", "MYSQL_HOME"):
-        monkeypatch.delenv(name, raising=False)
-
-
-class Thread(threading.Thread):
-    """A connection that runs one statement (or sleeps) until it ends or is killed."""
-
-    def __init__(self, server: Server, sql: str | None, **options: Any) -> None:
-        super().__init__(daemon=True)
-        if "user" in options:
-            options.setdefault("password", "pw")
-        self.server = server
-        self.sql = sql
-        self.connection = server.connect(**options)
-        self.id: int = self.connection.thread_id()  # type: ignore[no-untyped-call]
-        self.error: int | None = None
-        self.rows: Any = None
-        if sql is not None:
-            self.start()
-            wait_until(self.runs, what=f"{sql} runs")
-
-    def runs(self) -> bool:
-        found = self.server.execute(
-            "SELECT INFO FROM information_schema.PROCESSLIST WHERE ID = %s", self.id
-        )
-        return not self.is_alive() or (bool(found) and found[0][0] is not None)
-
-    def run(self) -> None:
-        try:
-            with self.connection.cursor() as cursor:
-                cursor.execute(self.sql or "")
-                self.rows = cursor.fetchall()
-        except pymysql.err.MySQLError as error:
-            self.error = error.args[0]
-
-    def alive(self) -> bool:
-        return bool(
-            self.server.execute(
-                "SELECT 1 FROM information_schema.PROCESSLIST "
-                "WHERE ID = %s AND COMMAND != 'Killed'",
-                self.id,
-            )
-        )
-
-    def close(self) -> None:
-        with contextlib.suppress(pymysql.err.MySQLError):
-            self.server.execute(f"KILL {self.id}")
-        if self.sql is not None:
-            self.join(10)
-        with contextlib.suppress(pymysql.err.MySQLError):
-            self.connection.close()
-        self.connection._force_close()  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def threads(
-    server: Server, *statements: tuple[str | None, dict[str, Any]]
-) -> Iterator[list[Thread]]:
-    started: list[Thread] = []
-    try:
-        for sql, options in statements:
-            started.append(Thread(server, sql, **options))
-        yield started
-    finally:
-        for thread in started:
-            thread.close()
-
-
-def myps(server: Server, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    command, *rest = arguments
-    where = ["--mysql-socket", server.socket, "--mysql-user", "root"]
-    return run("myps", command, *where, *rest, **options)
-
-
-def rows(output: bytes, label: str = "ID") -> list[dict[str, str]]:
-    found = []
-    for line in output.decode().splitlines():
-        if line.startswith(label + ":"):
-            pairs = [field.split(":", 1) for field in line.split("\t")]
-            assert [name for name, _ in pairs] == [label, *KEYS]
-            found.append(dict(pairs))
-    return found
-
-
-def ids(output: bytes, label: str = "ID") -> set[int]:
-    return {int(row[label]) for row in rows(output, label)}
+    no_settings_of_ours(monkeypatch, tmp_path)
 
 
 # -- grep -----------------------------------------------------------------------------------------
@@ -458,94 +360,7 @@ def test_replication_and_the_event_scheduler_are_spared(server: Server) -> None:
         assert len(ids(done.stdout, "KILLED")) == 1
 
 
-# -- watching -----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def watching(server: Server, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    where = ["--mysql-socket", server.socket, "--mysql-user", "root"]
-    process = subprocess.Popen(
-        [script("myps"), "kill", *where, "--yes", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def test_a_watch_kills_what_comes_and_logs_it(server: Server, tmp_path: Path) -> None:
-    log = tmp_path / "kills.ltsv"
-    line = ["--info", "%watched%", "--interval", "100ms", "--run-time", "1m", "--log", str(log)]
-    with watching(server, *line) as process:
-        for number in range(3):
-            sql = f"SELECT SLEEP(600), 'watched {number}'"
-            with threads(server, (sql, {"user": "app1"})) as (thread,):
-                thread.join(20)
-                assert thread.error in (1317, 2013)
-        wait_until(lambda: log.read_text().count("\n") == 3)
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=10)
-    assert process.returncode == 0, err
-    assert len(ids(out, "KILLED")) == 3
-    entries = [
-        dict(f.split(":", 1) for f in row.split("\t")) for row in log.read_text().splitlines()
-    ]
-    assert [entry["INFO"][-10:-1] for entry in entries] == ["watched 0", "watched 1", "watched 2"]
-    assert all(entry["kind"] == "CONNECTION" and entry["USER"] == "app1" for entry in entries)
-    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", e["time"]) for e in entries)
-    assert log.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_log_that_cannot_be_written_does_not_end_a_watch(server: Server) -> None:
-    line = ["--info", "%watched%", "--interval", "100ms", "--log", "/dev/full"]
-    wanted = ("SELECT SLEEP(600), 'watched'", {"user": "app1"})
-    with watching(server, *line) as process:
-        for _ in range(2):
-            with threads(server, wanted) as (thread,):
-                thread.join(20)
-                assert not thread.is_alive()
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=10)
-    assert process.returncode == 1
-    assert err.count(b"warning: /dev/full: No space left on device; killing goes on") == 1
-    assert b"No space left on device: 2 of 2 kills could not be reported" in err
-    assert b"trying again" not in err
-    done = myps(server, "kill", "--yes", "--user", "app1", "--log", "/no/such/folder/log")
-    assert done.returncode == 1
-    assert b"/no/such/folder/log" in done.stderr
-
-
-def test_a_watch_ends_with_its_run_time(server: Server) -> None:
-    start = time.monotonic()
-    done = myps(server, "kill", "-y", "-u", "nobody", "--interval", "0.2", "--run-time", "1s")
-    assert done.returncode == 0
-    assert 1 <= time.monotonic() - start < 5
-
-
-def test_a_watch_lives_through_a_restart_of_the_server() -> None:
-    with mariadb() as own:
-        line = ["--info", "%watched%", "--interval", "100ms", "--query-only"]
-        with watching(own, *line) as process:
-            for how in (signal.SIGKILL, signal.SIGTERM):
-                with threads(own, ("SELECT SLEEP(600), 'watched'", {})) as (thread,):
-                    thread.join(20)
-                    assert thread.error == 1317 or thread.rows is not None
-                own.stop(how)
-                time.sleep(0.3)
-                assert process.poll() is None
-                own.start()
-            with threads(own, ("SELECT SLEEP(600), 'watched'", {})) as (thread,):
-                thread.join(20)
-            process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=10)
-    assert process.returncode == 0, err
-    assert out.count(b"KILLED:") == 3
-    assert err.count(b"trying again every interval") == 2
-    assert err.count(b": back") == 2
+# -- how it is called --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -578,149 +393,6 @@ def test_commands_have_their_own_help() -> None:
     assert run("myps").returncode == 2
 
 
-# -- connecting ---------------------------------------------------------------------------------
-
-
-def test_option_files_the_environment_and_the_command_line(server: Server, tmp_path: Path) -> None:
-    server.execute("CREATE OR REPLACE USER filed@'%' IDENTIFIED BY 'pa#ss \\'x'")
-    server.execute("GRANT PROCESS ON *.* TO filed@'%'")
-    home = tmp_path / ".my.cnf"
-    home.write_text(
-        f'[client]\nuser=filed\npassword="pa#ss \'x" # quoted\nsocket={server.socket}\n'
-    )
-    grep = ["grep", "--user", "event_scheduler"]
-    assert run("myps", *grep).returncode == 0
-    home.write_text(f"[client]\nuser=filed\nsocket={server.socket}\n")
-    denied = run("myps", *grep)
-    assert denied.returncode == 1
-    assert b"Access denied" in denied.stderr
-    assert b"hint: " in denied.stderr
-    assert run("myps", *grep, env={"MYSQL_PWD": "pa#ss 'x"}).returncode == 0
-    assert run("myps", *grep, "--mysql-password", "pa#ss 'x").returncode == 0
-    home.write_text(f"[client]\nuser=filed\npassword=wrong\nsocket={server.socket}\n")
-    assert run("myps", *grep, env={"MYSQL_PWD": "pa#ss 'x"}).returncode == 1  # the file wins
-    extra = tmp_path / "extra.cnf"
-    extra.write_text("[myps]\npassword='pa#ss \\'x'\n")
-    assert run("myps", *grep, "--defaults-extra-file", str(extra)).returncode == 1  # home wins
-    home.write_text(f"[client]\nuser=filed\nsocket={server.socket}\n")
-    assert run("myps", *grep, "--defaults-extra-file", str(extra)).returncode == 0
-    home.unlink()
-    port = ["--mysql-host", "127.0.0.1", "--mysql-port", str(server.port)]
-    assert run("myps", *grep, *port, "--mysql-user", "filed").returncode == 1
-    assert run("myps", *grep, *port, "--mysql-user", "root").returncode == 0
-    missing = run("myps", *grep, "--defaults-file", "/no/such.cnf")
-    assert missing.returncode == 1
-    assert b"/no/such.cnf: No such file or directory" in missing.stderr
-
-
-def test_a_password_is_neither_in_ps_nor_in_the_debug_output(server: Server) -> None:
-    server.execute("CREATE OR REPLACE USER hidden@'%' IDENTIFIED BY 'sesame-open'")
-    line = [script("myps"), "kill", "--mysql-socket", server.socket, "--mysql-user", "hidden"]
-    with threads(server, (None, {"user": "hidden", "password": "sesame-open"})):
-        process = subprocess.Popen(
-            [*line, "--mysql-password=sesame-open", "-D", "-u", "hidden"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        path = Path(f"/proc/{process.pid}/cmdline")
-        wait_until(lambda: b"kill" in path.read_bytes() and b"xxxxx" in path.read_bytes())
-        assert b"sesame" not in path.read_bytes()
-        out, err = process.communicate(b"n\n", timeout=20)
-    assert b"sesame" not in out + err
-    assert b"DSN: hidden:xxxx@" in err
-    assert b"Query: SELECT /* SHOW PROCESSLIST */" in err
-
-
-def test_the_password_is_asked_for_on_the_terminal(server: Server) -> None:
-    import pty
-
-    server.execute("CREATE OR REPLACE USER asked@'%' IDENTIFIED BY 'typed'")
-    pid, terminal = pty.fork()
-    if pid == 0:
-        line = [script("myps"), "grep", "--mysql-socket", server.socket, "--mysql-user", "asked",
-                "--ask-password", "-u", "nobody"]  # fmt: skip
-        os.execv(line[0], line)
-    shown = b""
-    while b"Password: " not in shown:
-        shown += os.read(terminal, 1000)
-    os.write(terminal, b"typed\n")
-    _, status = os.waitpid(pid, 0)
-    rest = os.read(terminal, 1000)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 1  # nobody matches: connected
-    assert b"denied" not in rest
-    assert b"typed" not in rest
-
-
-def test_a_user_without_rights_sees_and_kills_its_own_alone(server: Server) -> None:
-    server.execute("CREATE OR REPLACE USER small@'%' IDENTIFIED BY 'pw'")
-    with threads(server, (None, {"user": "small"}), (None, {"user": "app1"})) as (own, other):
-        where = ["--mysql-socket", server.socket, "--mysql-user", "small", "--mysql-password", "pw"]
-        done = run("myps", "kill", *where, "--yes", "--user", "%")
-        assert ids(done.stdout, "KILLED") == {own.id}
-        assert other.alive()
-
-
-def test_no_server_is_one_clear_line() -> None:
-    done = run("myps", "grep", "--mysql-socket", "/no/such.sock", "--user", "x")
-    assert done.returncode == 1
-    error, hint = done.stderr.decode().splitlines()
-    assert "/no/such.sock" in error
-    assert "is the server running there?" in hint
-
-
-# -- TLS ----------------------------------------------------------------------------------------
-
-
-def certificates(folder: Path) -> None:
-    """ca.pem, other.pem (another authority), cert.pem and key.pem for localhost."""
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=folder)
-
-    for name in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key",
-                "-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={name}")  # fmt: skip
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "csr.pem",
-            "-subj", "/CN=localhost")  # fmt: skip
-    (folder / "ext").write_text("subjectAltName=DNS:localhost")
-    openssl("x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key",
-            "-CAcreateserial", "-out", "cert.pem", "-days", "2", "-extfile", "ext")  # fmt: skip
-
-
-def test_tls_by_every_mode(tmp_path: Path, server: Server) -> None:
-    certificates(tmp_path)
-    with mariadb(
-        ssl_ca=tmp_path / "ca.pem", ssl_cert=tmp_path / "cert.pem", ssl_key=tmp_path / "key.pem"
-    ) as secure:
-        secure.execute("CREATE USER tls@'%' IDENTIFIED BY 'pw' REQUIRE SSL")
-        secure.execute("GRANT PROCESS ON *.* TO tls@'%'")
-        secure.execute("SET GLOBAL event_scheduler = ON")
-        where = ["--mysql-host", "127.0.0.1", "--mysql-port", str(secure.port)]
-        where += ["--mysql-user", "tls", "--mysql-password", "pw"]
-
-        def grep(*options: str) -> int:
-            return run("myps", "grep", "-u", "event_scheduler", *where, *options).returncode
-
-        assert grep() == 0  # PREFERRED
-        assert grep("--ssl-mode=DISABLED") == 1
-        assert grep("--ssl-mode=REQUIRED") == 0
-        assert grep("--ssl-mode=VERIFY_CA", "--ssl-ca", str(tmp_path / "ca.pem")) == 0
-        assert grep("--ssl-ca", str(tmp_path / "other.pem")) == 1
-        assert grep("--ssl-mode=VERIFY_IDENTITY", "--ssl-ca", str(tmp_path / "ca.pem")) == 1
-        (tmp_path / ".my.cnf").write_text(
-            f"[client]\nssl-mode=VERIFY_CA\nssl_ca={tmp_path}/other.pem\n"
-        )
-        assert grep() == 1
-        (tmp_path / ".my.cnf").unlink()
-    # A server (or somebody between) without TLS gets no credentials from us.
-    plain = ["--mysql-host", "127.0.0.1", "--mysql-port", str(server.port), "--mysql-user", "root"]
-    done = run("myps", "grep", "-u", "%", *plain, "--ssl-mode", "REQUIRED")
-    assert done.returncode == 1
-    assert b"the server offers no TLS (2026)" in done.stderr
-
-
 # -- colour -------------------------------------------------------------------------------------
 
 
@@ -742,121 +414,3 @@ def test_colour_on_a_terminal_only(server: Server) -> None:
         assert (b"\033[" in shown) == coloured
         if coloured:
             assert shown.startswith(b"\033[0;32mID\033[0m:\033[0;35m")
-
-
-# -- reports that fail -------------------------------------------------------------------------
-
-
-SLEEPERS = 10
-
-
-@contextlib.contextmanager
-def sleepers(server: Server) -> Iterator[list[Thread]]:
-    """Ten threads that sleep, their statements in kanji."""
-    sql = "SELECT SLEEP(600), '全件検索'"
-    with threads(server, *[(sql, {"user": "app1"})] * SLEEPERS) as found:
-        yield found
-
-
-def kill_all(server: Server, *more: str, **how: Any) -> tuple[int, str]:
-    """``myps kill -y`` of the sleepers; its status and what it says."""
-    where = ["--mysql-socket", server.socket, "--mysql-user", "root"]
-    command = [script("myps"), "kill", "--yes", *where, "--user", "app1", *more]
-    how.setdefault("stdout", subprocess.DEVNULL)
-    done = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, check=False, **how)
-    return done.returncode, done.stderr.decode()
-
-
-def gone(found: list[Thread]) -> None:
-    wait_until(lambda: not any(thread.alive() for thread in found), what="all are killed")
-
-
-def unreported(where: str, words: str) -> str:
-    return f"{where}: {words}: {SLEEPERS} of {SLEEPERS} kills could not be reported"
-
-
-def test_a_report_that_nobody_takes_stops_no_kill(server: Server) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with open("/dev/full", "wb") as full:
-        for words, how in (
-            ("Broken pipe", {"stdout": writer}),
-            ("No space left on device", {"stdout": full}),
-            ("Bad file descriptor", {"stdout": None, "preexec_fn": lambda: os.close(1)}),
-        ):
-            with sleepers(server) as found:
-                status, told = kill_all(server, **how)
-                gone(found)
-            assert status == 1
-            assert told.splitlines()[0] == "myps kill: error: " + unreported(
-                "standard output", words
-            )
-            assert len(told.splitlines()) == 2
-    os.close(writer)
-
-
-def test_a_log_on_a_full_disk_stops_no_kill_and_keeps_whole_lines(
-    server: Server, tiny_disk: Path
-) -> None:
-    log = tiny_disk / "kills"
-    log.write_bytes(b"")
-    filler = fill(tiny_disk)
-    with open(filler, "r+b") as file:
-        file.truncate(filler.stat().st_size - 4096)  # room for one page
-    log.write_bytes(b"x" * 3900 + b"\n")
-    with sleepers(server) as found:
-        status, told = kill_all(server, "--log", str(log), stdout=subprocess.PIPE)
-        gone(found)
-    assert status == 1
-    text = log.read_bytes()
-    assert text.endswith(b"\n")
-    kept = text.count(b"\n") - 1
-    assert 0 <= kept < SLEEPERS
-    assert f"{log}: No space left on device: {SLEEPERS - kept} of {SLEEPERS} kills" in told
-    assert "standard output" not in told
-
-
-def test_in_a_watch_a_full_disk_is_no_trouble_of_the_server(
-    server: Server, tiny_disk: Path
-) -> None:
-    log = tiny_disk / "kills"
-    log.write_bytes(b"")
-    fill(tiny_disk)
-    with sleepers(server) as found:
-        status, told = kill_all(server, "--log", str(log), "--interval", "1s", "--run-time", "2s")
-        gone(found)
-    assert status == 1
-    assert told.splitlines()[:2] == [
-        f"myps: warning: {log}: No space left on device; killing goes on",
-        "myps kill: error: " + unreported(str(log), "No space left on device"),
-    ]
-    assert server.socket not in told
-
-
-def test_a_statement_in_kanji_is_reported_in_any_locale(server: Server) -> None:
-    with sleepers(server) as found:
-        where = ["--mysql-socket", server.socket, "--mysql-user", "root"]
-        done = subprocess.run(
-            [script("myps"), "kill", "--yes", *where, "--user", "app1"],
-            capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "latin-1"},
-        )  # fmt: skip
-        gone(found)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.count(b"KILLED:") == SLEEPERS
-    assert done.stdout.count(rb"\u5168\u4ef6\u691c\u7d22") == SLEEPERS
-
-
-def test_a_list_that_nobody_takes_kills_nothing(server: Server) -> None:
-    where = ["--mysql-socket", server.socket, "--mysql-user", "root", "--user", "app1"]
-    with threads(server, ("SELECT SLEEP(600)", {"user": "app1"})) as [found]:
-        for more, status in (([], 1), (["--dry-run"], 0), (["--dry-run", "--interval", "1s"], 0)):
-            reader, writer = os.pipe()
-            os.close(reader)
-            done = subprocess.run(
-                [script("myps"), "kill", *where, *more], input=b"y\n", stdout=writer,
-                stderr=subprocess.PIPE, timeout=60, check=False,
-            )  # fmt: skip
-            os.close(writer)
-            assert done.returncode == status
-            assert (b"Broken pipe, nothing was killed" in done.stderr) == (status == 1)
-        assert found.alive()

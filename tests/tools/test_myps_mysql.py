@@ -20,8 +20,8 @@ from kojuto.tools.myps.processes import Server, version_numbers
 from tests.conftest import run
 from tests.peers.mariadb import Server as MariaDB
 from tests.peers.mariadb import mariadb
+from tests.peers.myps import ids, threads
 from tests.peers.mysql_replay import Replay, conversation
-from tests.tools.test_myps import ids, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

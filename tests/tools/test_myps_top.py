@@ -18,7 +18,7 @@ from kojuto.tools.myps.processes import Process
 from kojuto.tools.myps.top import View, age_style, split_keys
 from tests.conftest import need_program, run, script, wait_until
 from tests.peers.mariadb import Server, mariadb
-from tests.tools.test_myps import threads
+from tests.peers.myps import threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
