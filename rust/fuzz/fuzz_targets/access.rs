@@ -3,7 +3,7 @@
 #![no_main]
 
 use kojuto_core::access::{Access, Format, Options, TimeList};
-use kojuto_core::json::Prefix;
+use kojuto_core::scan::json::Prefix;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((&choice, data)) = data.split_first() else { return };

@@ -1,7 +1,7 @@
 //! Messages from the network are answered without a panic, and what is taken for a reply is one.
 #![no_main]
 
-use kojuto_core::icmp::{self, Family, Mark};
+use kojuto_core::net::icmp::{self, Family, Mark};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if data.len() > 4096 {

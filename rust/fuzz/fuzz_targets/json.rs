@@ -2,8 +2,8 @@
 //! JSON the same whatever stands before and behind it.
 #![no_main]
 
-use kojuto_core::fields::{Keys, Values};
-use kojuto_core::json::{self, Prefix};
+use kojuto_core::scan::fields::{Keys, Values};
+use kojuto_core::scan::json::{self, Prefix};
 
 type Rows = Vec<(Vec<u8>, Vec<Vec<u8>>)>;
 

@@ -1,7 +1,7 @@
 //! Names of lock files: only those of the budget count, and those that are made are read back.
 #![no_main]
 
-use kojuto_core::share::{is_unfinished, lock_name, parse_lock_name, share};
+use kojuto_core::budget::share::{is_unfinished, lock_name, parse_lock_name, share};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let (number, name) = data.split_at(data.len().min(8));

@@ -2,7 +2,7 @@
 //! foreign name is taken for one's own.
 #![no_main]
 
-use kojuto_core::log_name::{Mark, Pattern, floor, with_generation};
+use kojuto_core::logs::log_name::{Mark, Pattern, floor, with_generation};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Some(mark) = Mark::parse(data) {

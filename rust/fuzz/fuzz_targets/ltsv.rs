@@ -1,8 +1,8 @@
 //! The LTSV scanner reads every block as the grammar says.
 #![no_main]
 
-use kojuto_core::fields::{Keys, Values};
-use kojuto_core::ltsv;
+use kojuto_core::scan::fields::{Keys, Values};
+use kojuto_core::scan::ltsv;
 
 const NAMES: [&[u8]; 3] = [b"ptime", b"status", b"sta"];
 

@@ -1,7 +1,7 @@
 //! The number parser agrees with the standard library on every input.
 #![no_main]
 
-use kojuto_core::number::{parse_f64, parse_i64};
+use kojuto_core::scan::number::{parse_f64, parse_i64};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if data.len() > 1024 {

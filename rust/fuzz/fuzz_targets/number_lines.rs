@@ -1,8 +1,8 @@
 //! However a stream of numbers is cut, the same is read as line by line.
 #![no_main]
 
-use kojuto_core::number::parse_f64;
-use kojuto_core::samples::NumberLines;
+use kojuto_core::scan::number::parse_f64;
+use kojuto_core::stats::samples::NumberLines;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     // The first bytes say where the rest is cut.

@@ -1,8 +1,8 @@
 //! No position file makes the parser panic, and what it accepts it can write and read back.
 #![no_main]
 
-use kojuto_core::position::Position;
-use kojuto_core::rotated;
+use kojuto_core::logs::position::Position;
+use kojuto_core::logs::rotated;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok(position) = Position::decode(data) {

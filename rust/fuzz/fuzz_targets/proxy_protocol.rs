@@ -1,7 +1,7 @@
 //! A PROXY header never panics, is read the same at every cut, and is never longer than the input.
 #![no_main]
 
-use kojuto_core::proxy_protocol::{Step, V2_MAX, parse, write_v1, write_v2};
+use kojuto_core::net::proxy_protocol::{Step, V2_MAX, parse, write_v1, write_v2};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let whole = parse(data, V2_MAX);

@@ -1,7 +1,7 @@
 //! However a stream of LTSV or JSON lines is cut, the same groups come out.
 #![no_main]
 
-use kojuto_core::records::{Groups, Records};
+use kojuto_core::stats::records::{Groups, Records};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((cuts, stream)) = data.split_at_checked(8) else { return };

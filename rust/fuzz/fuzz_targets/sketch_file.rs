@@ -2,8 +2,8 @@
 //! that what lies behind it is reached.
 #![no_main]
 
-use kojuto_core::sketch::Sketch;
-use kojuto_core::sketch_file::seal;
+use kojuto_core::stats::sketch::Sketch;
+use kojuto_core::stats::sketch_file::seal;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let _ = Sketch::from_bytes(data);

@@ -2,7 +2,7 @@
 //! second decoding would change, and never climbs above the path however slashes are merged.
 #![no_main]
 
-use kojuto_core::uri_path::{Allowed, check};
+use kojuto_core::net::uri_path::{Allowed, check};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let echo = [Allowed::new("/api/echo").unwrap()];

@@ -8,10 +8,13 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use kojuto_core::access::{Access, Format, Options, TimeList};
-use kojuto_core::fields::{Keys, Values};
-use kojuto_core::json::Prefix;
-use kojuto_core::number::parse_f64;
-use kojuto_core::{json, ltsv, newlines, quantile};
+use kojuto_core::scan::fields::{Keys, Values};
+use kojuto_core::scan::json;
+use kojuto_core::scan::json::Prefix;
+use kojuto_core::scan::ltsv;
+use kojuto_core::scan::newlines;
+use kojuto_core::scan::number::parse_f64;
+use kojuto_core::stats::quantile;
 
 const BYTES: usize = 50_000_000;
 const BLOCK: usize = 256 << 10;

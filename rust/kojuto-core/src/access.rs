@@ -4,14 +4,16 @@ use std::collections::HashMap;
 
 use memchr::memmem::Finder;
 
-use crate::bad_lines::BadLines;
-use crate::combined;
-use crate::fields::{Keys, Rows, Values};
-use crate::group_name::{self, GroupName};
-use crate::json::{self, Prefix, unescape};
-use crate::latencies::Latencies;
-use crate::number::{parse_f64, parse_i64, parse_short};
-use crate::{Error, ltsv, select};
+use crate::Error;
+use crate::scan::bad_lines::BadLines;
+use crate::scan::combined;
+use crate::scan::fields::{Keys, Rows, Values};
+use crate::scan::json::{self, Prefix, unescape};
+use crate::scan::ltsv;
+use crate::scan::number::{parse_f64, parse_i64, parse_short};
+use crate::scan::select;
+use crate::stats::group_name::{self, GroupName};
+use crate::stats::latencies::Latencies;
 
 /// How a log's lines are written.
 #[derive(Debug, Clone)]

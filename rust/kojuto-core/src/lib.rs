@@ -3,44 +3,27 @@
 //! Nothing here reads a file, a socket or a clock: the caller hands over bytes and the time, so
 //! that each part can be tested at every cut of its input and at every instant.
 
+/// Access logs: requests counted by status, with their times.
 pub mod access;
-pub mod bad_lines;
-pub mod balance;
-pub mod cidr;
-pub mod combined;
+/// Bandwidth: how many bytes may pass by now.
+pub mod budget;
+/// The one type of everything that is refused here.
 pub mod error;
-pub mod exact_sum;
-pub mod fields;
-pub mod group_name;
-pub mod hexdump;
-pub mod icmp;
-pub mod json;
-pub mod json_line;
-pub mod latencies;
-pub mod lines;
-pub mod log_name;
-pub mod ltsv;
+/// Log files: their names, their rotation and how far they have been read.
+pub mod logs;
+/// Whether a client's address is one of a Consul service.
 pub mod membership;
+/// The MySQL protocol, as far as a dump of its statements needs it.
 pub mod mysql;
-pub mod newlines;
-pub mod number;
-mod number_lines;
-pub mod pcap;
-pub mod pieces;
-pub mod position;
+/// Addresses, headers and packets.
+pub mod net;
+/// Postfix's mail log: deliveries, delays and what the programs did.
 pub mod postfix;
-pub mod proxy_protocol;
-pub mod quantile;
-pub mod records;
-pub mod rotated;
-pub mod samples;
-pub mod select;
-pub mod share;
-mod simd;
-pub mod sketch;
-pub mod sketch_file;
-pub mod token_bucket;
-pub mod uri_path;
+/// Lines of text cut into fields and numbers.
+pub mod scan;
+/// Numbers into sums, quantiles and sketches.
+pub mod stats;
+/// WebSocket frames, read and written.
 pub mod websocket;
 
 pub use error::Error;

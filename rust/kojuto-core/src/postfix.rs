@@ -15,9 +15,9 @@ mod tally;
 use std::collections::HashMap;
 
 use crate::Error;
-use crate::bad_lines::{BadLines, EXAMPLE_BYTES};
-use crate::group_name::GroupName;
-use crate::simd::Level;
+use crate::scan::bad_lines::{BadLines, EXAMPLE_BYTES};
+use crate::scan::simd::Level;
+use crate::stats::group_name::GroupName;
 pub use activity::Activity;
 use lanes::MARKER;
 pub use programs::syslog_name_pattern;

@@ -33,9 +33,9 @@ mod writers;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kojuto_core::lines::{Cutter, Overlong};
-use kojuto_core::newlines;
-use kojuto_core::position::Position;
+use kojuto_core::logs::lines::{Cutter, Overlong};
+use kojuto_core::logs::position::Position;
+use kojuto_core::scan::newlines;
 
 pub use self::many::{Followed, How, Scan, Task, follow_all};
 use self::run::Run;
@@ -185,7 +185,7 @@ impl Follower {
 
     /// Writes the new position and `numbers` beside the position file, for [`Follower::commit`].
     /// Numbers that are not given stay as the last run left them. Answers how many could not be
-    /// kept (see [`kojuto_core::position::Carried::renew`]). Without a successful run it does nothing.
+    /// kept (see [`kojuto_core::logs::position::Carried::renew`]). Without a successful run it does nothing.
     ///
     /// # Errors
     /// [`crate::Error::Io`] naming the position file.

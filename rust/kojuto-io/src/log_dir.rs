@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, sym
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use kojuto_core::log_name::{LogName, MARK_BYTES, Mark, Pattern, Tail, with_generation};
+use kojuto_core::logs::log_name::{LogName, MARK_BYTES, Mark, Pattern, Tail, with_generation};
 
 use crate::{Error, Result};
 

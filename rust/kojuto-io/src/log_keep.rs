@@ -178,7 +178,7 @@ fn finish(source: &Path, suffix: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use kojuto_core::log_name::Pattern;
+    use kojuto_core::logs::log_name::Pattern;
 
     use super::*;
 

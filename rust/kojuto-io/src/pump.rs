@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use kojuto_core::token_bucket::Grant;
+use kojuto_core::budget::token_bucket::Grant;
 
 use crate::error::no_such_call;
 use crate::signals::{Signals, wait};

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use kojuto_core::log_name::{Pattern, floor};
+use kojuto_core::logs::log_name::{Pattern, floor};
 
 use crate::log_dir::LogDir;
 use crate::log_input::{Input, duplicate};

@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kojuto_core::share::{is_unfinished, lock_name, parse_lock_name};
+use kojuto_core::budget::share::{is_unfinished, lock_name, parse_lock_name};
 
 use crate::{Error, Result};
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kojuto_core::share::share;
-use kojuto_core::token_bucket::{Grant, TokenBucket};
+use kojuto_core::budget::share::share;
+use kojuto_core::budget::token_bucket::{Grant, TokenBucket};
 
 use crate::Result;
 use crate::share::{Count, Member};

@@ -1,7 +1,7 @@
 //! Wrappers of `kojuto_core::access` over followed logs.
 
 use kojuto_core::access::{Access, Format, Options, REASONS, Tally, TimeList};
-use kojuto_core::json::Prefix;
+use kojuto_core::scan::json::Prefix;
 use kojuto_io::Error;
 use kojuto_io::follow::{Followed, LineSink, Scan};
 use pyo3::prelude::*;

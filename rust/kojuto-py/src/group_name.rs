@@ -1,6 +1,6 @@
 //! The name of a group as Python has it.
 
-use kojuto_core::group_name::GroupName;
+use kojuto_core::stats::group_name::GroupName;
 
 /// (``value``, ``missing`` or ``other``; the value).
 pub(crate) type GroupOf = (&'static str, Vec<u8>);

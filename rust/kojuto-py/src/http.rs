@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use kojuto_core::uri_path::Allowed;
+use kojuto_core::net::uri_path::Allowed;
 use kojuto_io::http::{
     self, Entry, Gate, LogSink, Options, Quick, Reply, Rule, Service, Slow, Tokens,
 };

@@ -1,6 +1,6 @@
 //! Counts the lines that were added to logs.
 
-use kojuto_core::select::Select;
+use kojuto_core::scan::select::Select;
 use kojuto_io::Error;
 use kojuto_io::follow::{Followed, LineSink, Scan};
 use pyo3::prelude::*;

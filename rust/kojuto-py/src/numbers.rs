@@ -4,10 +4,10 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use kojuto_core::Error as CoreError;
-use kojuto_core::group_name::GroupName;
-use kojuto_core::records::{Format, Groups, Records};
-use kojuto_core::samples::{self, NumberLines, Summary};
-use kojuto_core::sketch::Sketch;
+use kojuto_core::stats::group_name::GroupName;
+use kojuto_core::stats::records::{Format, Groups, Records};
+use kojuto_core::stats::samples::{self, NumberLines, Summary};
+use kojuto_core::stats::sketch::Sketch;
 use kojuto_io::blocks::{self, Stop};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -17,7 +17,7 @@ use crate::group_name::{GroupOf, group_of};
 use crate::job;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("MAX_SKETCH_BYTES", kojuto_core::sketch_file::MAX_BYTES)?;
+    module.add("MAX_SKETCH_BYTES", kojuto_core::stats::sketch_file::MAX_BYTES)?;
     module.add_class::<Numbers>()
 }
 

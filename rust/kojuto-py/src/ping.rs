@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kojuto_core::quantile;
+use kojuto_core::stats::quantile;
 use kojuto_io::ping::{self, Outcome, Plan};
 use kojuto_io::resolve::{self, Want};
 use pyo3::exceptions::PyValueError;

@@ -1,6 +1,6 @@
-//! Wrapper of `kojuto_core::proxy_protocol`.
+//! Wrapper of `kojuto_core::net::proxy_protocol`.
 
-use kojuto_core::proxy_protocol::{Addresses, Step, V2_MAX, parse};
+use kojuto_core::net::proxy_protocol::{Addresses, Step, V2_MAX, parse};
 use kojuto_io::Error;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kojuto_core::log_name::Pattern;
+use kojuto_core::logs::log_name::Pattern;
 use kojuto_io::log_keep::Keep;
 use kojuto_io::rotate::{OnFull, Options, Rotator, SIGNALS};
 use kojuto_io::signals::Signals;

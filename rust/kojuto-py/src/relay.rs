@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kojuto_core::balance::Balance;
+use kojuto_core::net::balance::Balance;
 use kojuto_io::Error;
 use kojuto_io::relay::{
     self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Listener, Options,

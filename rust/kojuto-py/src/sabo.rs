@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kojuto_core::token_bucket::Grant;
+use kojuto_core::budget::token_bucket::Grant;
 use kojuto_io::pump::{End, Event, Pump, SIGNALS, Totals};
 use kojuto_io::signals::{Signals, wait};
 use kojuto_io::throttle::{Throttle, Wish};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::members::read_ip;
-use crate::cidr::Cidr;
+use crate::net::cidr::Cidr;
 
 /// The header in which a trusted proxy names its client. The other one is never looked at: the
 /// client may have written it.

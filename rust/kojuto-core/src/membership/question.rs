@@ -1,6 +1,6 @@
 //! Reading a question out of a request's target, and the bodies of answers.
 
-use crate::json_line;
+use crate::scan::json_line;
 
 /// The longest text for an address, in bytes once decoded.
 const MAX_ADDRESS: usize = 256;

@@ -3,7 +3,7 @@
 use super::Bad;
 use super::lanes::{self, MARKER};
 use super::samples::Number;
-use crate::simd::Level;
+use crate::scan::simd::Level;
 
 /// What one delivery line says.
 #[derive(Debug, Clone, Copy, PartialEq)]

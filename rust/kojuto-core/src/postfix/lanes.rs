@@ -1,6 +1,6 @@
 //! Looking for bytes 64 at a time, at the level that the caller found once.
 
-use crate::simd::{Masks, dispatch};
+use crate::scan::simd::{Masks, dispatch};
 
 /// What every delivery line carries just before its numbers.
 pub(super) const MARKER: &[u8; 8] = b", delay=";
@@ -154,7 +154,7 @@ fn head_with<M: Masks>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::Level;
+    use crate::scan::simd::Level;
     use proptest::prelude::*;
 
     proptest! {

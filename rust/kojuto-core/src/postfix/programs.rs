@@ -7,7 +7,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use super::Options;
 use super::lanes;
 use crate::Error;
-use crate::simd::Level;
+use crate::scan::simd::Level;
 
 /// The daemons whose lines carry no delay; they are counted by what they say.
 const ACTIVITY_DAEMONS: [&[u8]; 5] = [b"smtpd", b"cleanup", b"qmgr", b"pickup", b"postscreen"];

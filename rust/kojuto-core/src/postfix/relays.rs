@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::Relay;
 use super::fields::Delivery;
 use super::tally::Tally;
-use crate::group_name::GroupName;
+use crate::stats::group_name::GroupName;
 
 /// So many relays are followed; which of them have most deliveries is known only at the end.
 /// What further ones deliver goes to the pool.

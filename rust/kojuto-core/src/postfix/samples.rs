@@ -5,8 +5,8 @@
 //! under a small key, and only the others (1024 s and more, mostly) are kept one by one.
 
 use super::Delay;
-use crate::number::parse_f64;
-use crate::quantile::rank_index;
+use crate::scan::number::parse_f64;
+use crate::stats::quantile::rank_index;
 
 /// One delay as it was printed, in one register: a double, or, in the place of a NaN (which no
 /// text gives), a key of unit (0 to 1023) and decimals (0 to 6).
@@ -227,7 +227,7 @@ impl Column {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quantile::select;
+    use crate::stats::quantile::select;
     use proptest::prelude::*;
 
     #[test]

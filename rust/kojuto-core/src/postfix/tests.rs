@@ -420,7 +420,7 @@ proptest! {
             prop_assert_eq!(found.classes, [2, 4, 5].map(class));
             for (index, delay) in found.delays.iter().flatten().enumerate() {
                 expected.sort_by(|a, b| a.1[index].total_cmp(&b.1[index]));
-                let rank = crate::quantile::rank_index(expected.len(), 0.90);
+                let rank = crate::stats::quantile::rank_index(expected.len(), 0.90);
                 prop_assert_eq!(delay.p90, expected[rank].1[index]);
             }
         }

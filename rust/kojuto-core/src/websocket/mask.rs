@@ -1,7 +1,7 @@
 //! The masking of RFC 6455, section 5.3.
 
 use super::Key;
-use crate::simd::{Level, Masks, dispatch};
+use crate::scan::simd::{Level, Masks, dispatch};
 
 /// XORs `bytes` with `key`, over and over; the first byte is number `offset` of the frame's
 /// payload. Masking twice gives the bytes back.

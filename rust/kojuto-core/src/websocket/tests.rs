@@ -2,7 +2,7 @@
 
 use super::mask::xor_at;
 use super::*;
-use crate::simd::Level;
+use crate::scan::simd::Level;
 use proptest::prelude::*;
 
 /// What a stream of bytes came to: payload, pings, end, and whether a frame was left open.

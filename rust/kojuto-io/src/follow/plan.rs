@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kojuto_core::position::{Lingering, Mark, Position, Print, Rotated, WINDOW_BYTES};
+use kojuto_core::logs::position::{Lingering, Mark, Position, Print, Rotated, WINDOW_BYTES};
 
 use super::siblings::{self, Entry, STRONG_BYTES, Siblings};
 use super::source::{Fit, Identity, Source};

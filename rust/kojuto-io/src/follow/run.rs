@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use kojuto_core::lines::Cutter;
-use kojuto_core::position::{Lingering, MAX_LINGERING, Mark, Position, Rotated};
+use kojuto_core::logs::lines::Cutter;
+use kojuto_core::logs::position::{Lingering, MAX_LINGERING, Mark, Position, Rotated};
 
 use super::plan::{self, Link, Origin, Plan};
 use super::source::Source;

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use kojuto_core::position::{Mark, Print, Rotated, WINDOW_BYTES};
-use kojuto_core::rotated::{self, Packing, RotatedName};
+use kojuto_core::logs::position::{Mark, Print, Rotated, WINDOW_BYTES};
+use kojuto_core::logs::rotated::{self, Packing, RotatedName};
 
 use super::source::Source;
 

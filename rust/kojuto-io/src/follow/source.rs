@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use flate2::bufread::MultiGzDecoder;
-use kojuto_core::position::{Mark, Print, WINDOW_BYTES};
+use kojuto_core::logs::position::{Mark, Print, WINDOW_BYTES};
 
 /// The largest window a Zstandard file may ask for: 2^27 bytes, what the zstd program accepts.
 const ZSTD_WINDOW_LOG: u32 = 27;

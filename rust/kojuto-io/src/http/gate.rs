@@ -10,7 +10,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
-use kojuto_core::uri_path::{self, Allowed, Refusal};
+use kojuto_core::net::uri_path::{self, Allowed, Refusal};
 
 use super::message::{Quick, Reply};
 use super::tokens::{Found, Tokens};

@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use kojuto_core::icmp::{self, Echo, Family, Mark};
+use kojuto_core::net::icmp::{self, Echo, Family, Mark};
 
 use crate::{Cancel, Error, Result};
 use socket::{Event, IcmpSocket};

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use kojuto_core::icmp::{self, Family};
+use kojuto_core::net::icmp::{self, Family};
 
 use crate::resolve::to_address;
 use crate::{Error, Result};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use kojuto_core::balance::Balance;
+use kojuto_core::net::balance::Balance;
 
 use super::connection::{Connection, Phase, words};
 use super::endpoint::{Endpoint, Side, Tcp};

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kojuto_core::json_line::JsonLine;
-use kojuto_core::proxy_protocol::{Addresses, Header};
+use kojuto_core::net::proxy_protocol::{Addresses, Header};
+use kojuto_core::scan::json_line::JsonLine;
 
 use super::adopt::{Field, Tunnel};
 use super::endpoint::Side;

@@ -13,10 +13,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kojuto_core::hexdump::{Collector, ascii, hex};
-use kojuto_core::json_line::JsonLine;
 use kojuto_core::mysql::{Event as MysqlEvent, Session};
-use kojuto_core::pcap::{self, Flow};
+use kojuto_core::net::hexdump::{Collector, ascii, hex};
+use kojuto_core::net::pcap::{self, Flow};
+use kojuto_core::scan::json_line::JsonLine;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::log::{Log, unix_time_s};

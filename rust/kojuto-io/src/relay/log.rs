@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kojuto_core::json_line::JsonLine;
+use kojuto_core::scan::json_line::JsonLine;
 
 /// The most that may wait to be written; lines beyond it are dropped and counted.
 const LIMIT_BYTES: usize = 8 << 20;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use kojuto_core::proxy_protocol::{self, Addresses, Header, Step};
+use kojuto_core::net::proxy_protocol::{self, Addresses, Header, Step};
 
 use super::connection::{Phase, words};
 use super::endpoint::{Side, Tcp};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kojuto_core::cidr::Cidr;
+use kojuto_core::net::cidr::Cidr;
 
 /// Whether clients begin with a PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

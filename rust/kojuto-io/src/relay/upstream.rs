@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use kojuto_core::balance::{Balance, choose};
+use kojuto_core::net::balance::{Balance, choose};
 
 use super::remote::Remote;
 

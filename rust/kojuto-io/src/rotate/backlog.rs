@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use kojuto_core::log_name::Tail;
+use kojuto_core::logs::log_name::Tail;
 
 use super::lines::LONG_LINE_BYTES;
 use super::{CHUNK_BYTES, OnFull, RETRY, Rotator, Sink, Step, memchr, memrchr};

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use kojuto_core::log_name::{Pattern, Tail, stamp};
+use kojuto_core::logs::log_name::{Pattern, Tail, stamp};
 
 use super::{Options, Rotator, Sink};
 use crate::log_dir::{Current, LogDir};

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant, SystemTime};
 
-use kojuto_core::log_name::{Tail, floor};
+use kojuto_core::logs::log_name::{Tail, floor};
 
 use super::{CHUNK_BYTES, Ended, LINE_PATIENCE, PURGE_EVERY, Rotator, Sink, memchr};
 use crate::log_input::Seen;

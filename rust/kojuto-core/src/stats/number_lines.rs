@@ -4,7 +4,7 @@
 //! point (and a carriage return); everything else goes to the caller, line by line. On machines
 //! without AVX2 every line goes the caller's way, with the same result.
 
-use crate::simd::Level;
+use crate::scan::simd::Level;
 
 /// Reads `block`, which must end in a newline. `slowly` gets the index of the line in the block
 /// and the line without its newline, and answers its number or nothing. The numbers are appended
@@ -205,7 +205,7 @@ mod avx2 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::number::parse_f64;
+    use crate::scan::number::parse_f64;
     use proptest::prelude::*;
 
     /// What [`parse`] finds, the same at every level, and what the plain way does.

@@ -4,7 +4,7 @@
 //! what it gets back is the buffer itself up to the last line end. Only the unfinished last line
 //! is moved to the front for the next read.
 
-use crate::position::WINDOW_BYTES;
+use crate::logs::position::WINDOW_BYTES;
 
 /// What one read brings at most, and the size of a block unless a single line is longer.
 pub const BLOCK_BYTES: usize = 256 * 1024;

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::Reader;
-use crate::json::unescape;
-use crate::{Error, json_line};
+use crate::Error;
+use crate::scan::json::unescape;
+use crate::scan::json_line;
 
 /// The most numbers that are kept.
 pub const MAX_CARRIED: usize = 2048;

@@ -1,9 +1,10 @@
 //! One number a line, read from a stream that arrives in arbitrary pieces.
 
-use crate::exact_sum::ExactSum;
-use crate::number::parse_f64;
-use crate::pieces::{HEAD_BYTES, LineCutter, MAX_LINE_BYTES, Piece};
-use crate::{number_lines, quantile};
+use crate::scan::number::parse_f64;
+use crate::stats::exact_sum::ExactSum;
+use crate::stats::number_lines;
+use crate::stats::pieces::{HEAD_BYTES, LineCutter, MAX_LINE_BYTES, Piece};
+use crate::stats::quantile;
 
 /// Lines that held no number: how many, and the first of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

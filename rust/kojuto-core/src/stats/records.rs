@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::fields::{Keys, Values};
-use crate::group_name::{self, GroupName};
-use crate::json::{self, Prefix, unescape};
-use crate::number::parse_f64;
-use crate::pieces::{LineCutter, MAX_LINE_BYTES, Piece};
-use crate::samples::Rejected;
-use crate::{Error, ltsv};
+use crate::Error;
+use crate::scan::fields::{Keys, Values};
+use crate::scan::json::{self, Prefix, unescape};
+use crate::scan::ltsv;
+use crate::scan::number::parse_f64;
+use crate::stats::group_name::{self, GroupName};
+use crate::stats::pieces::{LineCutter, MAX_LINE_BYTES, Piece};
+use crate::stats::samples::Rejected;
 
 /// How the lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

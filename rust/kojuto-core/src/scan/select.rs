@@ -2,7 +2,8 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::{Error, newlines};
+use crate::Error;
+use crate::scan::newlines;
 
 /// The most bytes that a compiled regular expression may take.
 pub(crate) const MAX_REGEX_BYTES: usize = 4 << 20;

@@ -114,10 +114,10 @@ macro_rules! dispatch {
     ($(#[$meta:meta])* $vis:vis fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),* $(,)?) $(-> $answer:ty)? = $work:ident) => {
         $(#[$meta])*
         #[inline]
-        $vis fn $name<$($generics)*>(level: $crate::simd::Level, $($arg: $type),*) $(-> $answer)? {
-            use $crate::simd::Level;
+        $vis fn $name<$($generics)*>(level: $crate::scan::simd::Level, $($arg: $type),*) $(-> $answer)? {
+            use $crate::scan::simd::Level;
             #[cfg(target_arch = "x86_64")]
-            use $crate::simd::x86::{Avx2, Avx512};
+            use $crate::scan::simd::x86::{Avx2, Avx512};
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq")]

@@ -5,8 +5,8 @@
 //! where a field begins with the first letter of a wanted label are found, and only those are
 //! looked at.
 
-use crate::fields::{Keys, Line, Names, Rows};
-use crate::simd::{Level, Masks, Places, any_of, dispatch, find_any, stripes};
+use crate::scan::fields::{Keys, Line, Names, Rows};
+use crate::scan::simd::{Level, Masks, Places, any_of, dispatch, find_any, stripes};
 
 /// Scans a block of whole lines, each ended by `\n`, and hands every line to `rows`.
 ///
@@ -103,10 +103,15 @@ mod tests {
     fn rows(block: &[u8], keys: &Keys) -> Vec<Row> {
         let at = |level: Level| {
             let mut rows = Vec::new();
-            scan_at(level, block, keys, &mut |line: &[u8], values: &crate::fields::Values<'_>| {
-                let values = values[..keys.count()].iter().map(|v| v.to_vec()).collect();
-                rows.push((line.to_vec(), values));
-            });
+            scan_at(
+                level,
+                block,
+                keys,
+                &mut |line: &[u8], values: &crate::scan::fields::Values<'_>| {
+                    let values = values[..keys.count()].iter().map(|v| v.to_vec()).collect();
+                    rows.push((line.to_vec(), values));
+                },
+            );
             rows
         };
         let best = at(Level::best());
@@ -153,9 +158,13 @@ mod tests {
         let keys = needed(&[b"{a", b"status"]);
         let mut rows = Vec::new();
         let block = b"status:1\t{a:2\tstatus:3\r\nstatus:4\r\n";
-        scan_behind_brace(block, &keys, &mut |_: &[u8], values: &crate::fields::Values<'_>| {
-            rows.push([values[0].to_vec(), values[1].to_vec()]);
-        });
+        scan_behind_brace(
+            block,
+            &keys,
+            &mut |_: &[u8], values: &crate::scan::fields::Values<'_>| {
+                rows.push([values[0].to_vec(), values[1].to_vec()]);
+            },
+        );
         assert_eq!(rows, [[b"2".to_vec(), b"3".to_vec()], [b"".to_vec(), b"4".to_vec()]]);
     }
 

@@ -1,7 +1,7 @@
 //! Lines that are no key-value format: the common and combined log formats of Apache and nginx,
 //! and regular expressions with named groups.
 
-use crate::fields::{Keys, Line, Rows};
+use crate::scan::fields::{Keys, Line, Rows};
 
 /// The names of the combined format's fields, in the labels of ltsv.org; `ptime` is an optional
 /// last one, the time taken.
@@ -161,7 +161,7 @@ fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields::Values;
+    use crate::scan::fields::Values;
 
     fn read(line: &str, names: &[&str]) -> Vec<String> {
         let names: Vec<_> = names.iter().map(|n| (n.as_bytes(), true)).collect();

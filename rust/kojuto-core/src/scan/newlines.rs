@@ -1,6 +1,6 @@
 //! Counting line ends at the speed of memory.
 
-use crate::simd::{Level, Masks, dispatch};
+use crate::scan::simd::{Level, Masks, dispatch};
 
 /// The number of line feeds in `bytes`.
 #[inline]

@@ -11,8 +11,8 @@
 //! | 4 | CRC-32 (IEEE 802.3) of all before, little endian |
 
 use crate::Error;
-use crate::exact_sum::{ExactSum, LIMBS};
-use crate::sketch::{Buckets, Sketch};
+use crate::stats::exact_sum::{ExactSum, LIMBS};
+use crate::stats::sketch::{Buckets, Sketch};
 
 /// The most bytes of a sketch: all buckets of the finest accuracy in use take less.
 pub const MAX_BYTES: usize = 32 << 20;

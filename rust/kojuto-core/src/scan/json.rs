@@ -12,8 +12,8 @@
 
 use std::borrow::Cow;
 
-use crate::fields::{Keys, Line, Names, Rows};
-use crate::simd::{Level, Masks, Places, STRIPE_BYTES, any_of, dispatch, find_any, stripes};
+use crate::scan::fields::{Keys, Line, Names, Rows};
+use crate::scan::simd::{Level, Masks, Places, STRIPE_BYTES, any_of, dispatch, find_any, stripes};
 
 /// What stands before the object of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -582,7 +582,7 @@ fn unicode_escape(text: &[u8]) -> (char, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields::Values;
+    use crate::scan::fields::Values;
     use proptest::prelude::*;
 
     type Row = (Vec<u8>, Vec<Vec<u8>>);

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 pub use self::carried::{Carried, MAX_CARRIED, MAX_CARRIED_NAME_BYTES};
 
 use crate::Error;
-use crate::number::parse_f64;
+use crate::scan::number::parse_f64;
 
 /// The most a position file can reasonably hold.
 pub const MAX_POSITION_BYTES: usize = 1 << 20;

@@ -3,7 +3,8 @@
 //! Times here are seconds of the wall clock since 1970-01-01 00:00:00: the Unix time plus the
 //! offset of local time. So a file name needs no time zone, and every rule can be tested.
 
-use crate::{Error, share};
+use crate::Error;
+use crate::budget::share;
 
 /// The longest pattern and file name.
 const MAX_NAME_BYTES: usize = 200;

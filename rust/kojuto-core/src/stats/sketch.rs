@@ -7,9 +7,9 @@
 //! own, zero is counted apart, and the sum is exact.
 
 use crate::Error;
-use crate::exact_sum::ExactSum;
-use crate::quantile::rank_index;
-use crate::samples::Summary;
+use crate::stats::exact_sum::ExactSum;
+use crate::stats::quantile::rank_index;
+use crate::stats::samples::Summary;
 
 /// The finest accuracy: 0.1 %, which takes at most 32 MiB.
 pub const MIN_ACCURACY: f64 = 0.001;

@@ -3,9 +3,9 @@
 //! Servers log whole milliseconds, and most requests take few of them: those are counted, one
 //! counter a millisecond. Whatever else there is is kept as it is.
 
-use crate::exact_sum::ExactSum;
-use crate::number::Short;
-use crate::quantile;
+use crate::scan::number::Short;
+use crate::stats::exact_sum::ExactSum;
+use crate::stats::quantile;
 
 /// Below this many milliseconds a time is counted: as many counters stay in the second cache.
 const COUNTED_MS: usize = 32 << 10;
@@ -134,7 +134,7 @@ fn of_ms(ms: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::number::{parse_f64, parse_short};
+    use crate::scan::number::{parse_f64, parse_short};
     use proptest::prelude::*;
 
     fn of(times: &[f64]) -> Latencies {

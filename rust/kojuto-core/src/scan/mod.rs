@@ -1,0 +1,12 @@
+//! Lines of text: found, cut into their fields and read as numbers; many bytes at a time.
+
+pub mod bad_lines;
+pub mod combined;
+pub mod fields;
+pub mod json;
+pub mod json_line;
+pub mod ltsv;
+pub mod newlines;
+pub mod number;
+pub mod select;
+pub(crate) mod simd;

@@ -1,0 +1,12 @@
+//! Numbers into figures: sums, quantiles and sketches, of all of them or by group.
+
+pub mod exact_sum;
+pub mod group_name;
+pub mod latencies;
+mod number_lines;
+pub mod pieces;
+pub mod quantile;
+pub mod records;
+pub mod samples;
+pub mod sketch;
+pub mod sketch_file;
