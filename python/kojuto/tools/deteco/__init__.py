@@ -8,23 +8,11 @@ from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import listen
 from kojuto.errors import UsageError
+from kojuto.tools.deteco.options import CONF, FRESHNESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-CONF = Option(
-    "--conf", metavar="FILE", help="services, their paths and public keys (TOML)", required=True
-)
-
-
-FRESHNESS = Option(
-    "--jwt-freshness",
-    metavar="TIME",
-    read=units.timed("1s", "36500d"),
-    default="1h",
-    help="refuse tokens that were issued longer ago",
-)
 
 
 def _endpoint(text: str) -> str:

@@ -7,8 +7,8 @@ import sys
 from kojuto.common import cli, jwt, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import UsageError
-from kojuto.tools.deteco import CONF, FRESHNESS
 from kojuto.tools.deteco.gate import State
+from kojuto.tools.deteco.options import CONF, FRESHNESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 
 from kojuto.common import cli
 from kojuto.common.cli import Command, Values
-from kojuto.errors import UsageError
+from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,15 +39,50 @@ Commands:
 )
 
 
+_FILTERS = ("time", "user", "db", "command", "state", "info")
+
+
 def _work(_: Values, arguments: list[str]) -> int:
     from kojuto.tools.myps import options
 
     name, *rest = arguments or [""]
-    command = options.COMMANDS.get(name)
+    command = {"grep": options.GREP, "kill": options.KILL, "top": options.TOP}.get(name)
     if command is None:
         text = f"{name}: no such command" if name else "no command given"
         raise UsageError(text, "myps grep, myps kill or myps top")
-    return cli.run(command, lambda values, words: options.run(name, values, words), rest)
+    return cli.run(command, lambda values, words: _run(name, values, words), rest)
+
+
+def _run(name: str, values: Values, arguments: list[str]) -> int:
+    """Do what the command says.
+
+    Args:
+        name: a key of the commands.
+        values: its options.
+        arguments: the statement to look for, or nothing.
+
+    Raises:
+        KojutoError: it failed.
+    """
+    if len(arguments) > 1:
+        raise UsageError(f"{arguments[1]}: unexpected argument", "put the statement in quotes")
+    if arguments and values.info is None:
+        setattr(values, "info", arguments[0])  # noqa: B010
+    if name == "top":
+        from kojuto.tools.myps.top import top
+
+        return top(values)
+    if all(getattr(values, filter_) is None for filter_ in _FILTERS):
+        raise KojutoError(
+            "no matching criteria specified", f"try 'myps {name} --help' for more information"
+        )
+    if name == "kill":
+        from kojuto.tools.myps.kill import kill
+
+        return kill(values)
+    from kojuto.tools.myps.grep import grep
+
+    return grep(values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

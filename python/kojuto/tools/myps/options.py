@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from kojuto.common.cli import Command, Option, Values
+from kojuto.common.cli import Command, Option
 from kojuto.common.units import integer, timed
-from kojuto.errors import KojutoError
 
 FILTER = "Filters (% and _ are wildcards)"
 SERVER = "Connection"
@@ -129,39 +128,3 @@ TOP = Command(
     usage="[options] [INFO]",
     positional="INFO",
 )
-COMMANDS = {"grep": GREP, "kill": KILL, "top": TOP}
-_FILTERS = ("time", "user", "db", "command", "state", "info")
-
-
-def run(name: str, values: Values, arguments: list[str]) -> int:
-    """Do what the command says.
-
-    Args:
-        name: a key of `COMMANDS`.
-        values: its options.
-        arguments: the statement to look for, or nothing.
-
-    Raises:
-        KojutoError: it failed.
-    """
-    if len(arguments) > 1:
-        from kojuto.errors import UsageError
-
-        raise UsageError(f"{arguments[1]}: unexpected argument", "put the statement in quotes")
-    if arguments and values.info is None:
-        setattr(values, "info", arguments[0])  # noqa: B010
-    if name == "top":
-        from kojuto.tools.myps.top import top
-
-        return top(values)
-    if all(getattr(values, filter_) is None for filter_ in _FILTERS):
-        raise KojutoError(
-            "no matching criteria specified", f"try 'myps {name} --help' for more information"
-        )
-    if name == "kill":
-        from kojuto.tools.myps.kill import kill
-
-        return kill(values)
-    from kojuto.tools.myps.grep import grep
-
-    return grep(values)

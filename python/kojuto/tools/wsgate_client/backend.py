@@ -10,6 +10,7 @@ from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import read_key_file
 from kojuto.common.server import listen, near
 from kojuto.errors import KojutoError
+from kojuto.tools.wsgate_client.errors import OpenError, RetryableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 PIECE = 1 << 16
 RETRY_PAUSES_S = (0.1, 0.4)
 """Before another attempt at a backend that refused the connection."""
-
-
-class OpenError(Exception):
-    """The backend cannot be reached, or does not agree; the text holds nothing secret."""
-
-
-class RetryableError(OpenError):
-    """Another attempt may help: nothing was sent yet."""
 
 
 class Address:

@@ -9,7 +9,8 @@ import time
 
 from kojuto.common.gateway import deflate
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
-from kojuto.tools.wsgate_client.backend import OpenError, accept, ends_by_close
+from kojuto.tools.wsgate_client.backend import accept, ends_by_close
+from kojuto.tools.wsgate_client.errors import OpenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

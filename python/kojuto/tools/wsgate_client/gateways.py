@@ -10,7 +10,8 @@ from kojuto.common.gateway.acceptor import Acceptor
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
 from kojuto.errors import KojutoError
-from kojuto.tools.wsgate_client.backend import Address, Opener, OpenError
+from kojuto.tools.wsgate_client.backend import Address, Opener
+from kojuto.tools.wsgate_client.errors import OpenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kojuto.tools.wsgate_client.backend import OpenError
+from kojuto.tools.wsgate_client.errors import OpenError
 
 
 class Proxy:

@@ -10,7 +10,8 @@ from contextlib import suppress
 from kojuto.common.cli import must_be_open
 from kojuto.common.server import relay
 from kojuto.errors import KojutoError, UsageError
-from kojuto.tools.wsgate_client.backend import Address, Opener, OpenError
+from kojuto.tools.wsgate_client.backend import Address, Opener
+from kojuto.tools.wsgate_client.errors import OpenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
