@@ -101,20 +101,14 @@ def _work(values: Values, _: list[str]) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     out = Metrics(FAMILIES)
-    rates: dict[str, float] = {}
     about: list[object] = []
     kept: list[tuple[FollowReport, dict[str, float]]] = []
+    rates: dict[str, float] = {}
     for (side, path), outcome in zip(paths.items(), outcomes, strict=True):
         if isinstance(outcome, OSError):
             raise follow.explained(outcome, logs)
         lines, report = outcome
-        totals = Totals(report)
-        for family, by in (
-            ("log_incr_rate_lines_total", lines),
-            ("log_incr_rate_skipped_bytes_total", report.skipped_bytes),
-        ):
-            out.total(family, totals.grow(family, by), {"prefix": prefix, "log": side})
-        kept.append((report, totals.now))
+        kept.append((report, _count(out, prefix, side, lines, report)))
         follow.tell(PROG, path, report)
         if report.duration_s is not None and report.duration_s > 0:
             rates[side] = lines / report.duration_s
@@ -125,27 +119,43 @@ def _work(values: Values, _: list[str]) -> int:
                 prefix=prefix,
                 log=side,
             )
-        about.append(
-            {
-                "log": path,
-                "duration_s": report.duration_s,
-                "lines": lines,
-                "bytes": report.bytes,
-                "skipped_bytes": report.skipped_bytes,
-                "overlong_lines": report.overlong_lines,
-            }
-        )
+        about.append(_account(path, lines, report))
     if "log" in rates and rates.get("base", 0) > 0:
         ratio = rates["log"] / rates["base"]
         out.add(f"log-incr-rate.{prefix}_rate.log", ratio, "log_incr_rate_ratio", prefix=prefix)
-    for (side, _path), outcome in zip(paths.items(), outcomes, strict=True):
-        if not isinstance(outcome, OSError) and outcome[1].skipped_bytes:
-            out.add(f"log-incr-rate.{prefix}_skipped.{side}", outcome[1].skipped_bytes, None)
+    for side, (report, _totals) in zip(paths, kept, strict=True):
+        if report.skipped_bytes:
+            out.add(f"log-incr-rate.{prefix}_skipped.{side}", report.skipped_bytes, None)
     follow.deliver(
         lambda: out.write(values.output, int(options.now_s), {"logs": about}, values.textfile),
         kept,
     )
     return cli.DONE
+
+
+def _count(
+    out: Metrics, prefix: str, side: str, lines: int, report: FollowReport
+) -> dict[str, float]:
+    """Let the counters of one log grow; returns what they are now, to be kept with the position."""
+    totals = Totals(report)
+    for family, by in (
+        ("log_incr_rate_lines_total", lines),
+        ("log_incr_rate_skipped_bytes_total", report.skipped_bytes),
+    ):
+        out.total(family, totals.grow(family, by), {"prefix": prefix, "log": side})
+    return totals.now
+
+
+def _account(path: str, lines: int, report: FollowReport) -> dict[str, object]:
+    """What was read of one log, for ``--output json``."""
+    return {
+        "log": path,
+        "duration_s": report.duration_s,
+        "lines": lines,
+        "bytes": report.bytes,
+        "skipped_bytes": report.skipped_bytes,
+        "overlong_lines": report.overlong_lines,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

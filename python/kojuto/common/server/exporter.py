@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-    from http.server import HTTPServer
+    from http.server import BaseHTTPRequestHandler, HTTPServer
 
     from kojuto.common.server.logs import Logger
 
@@ -118,13 +118,20 @@ def serve(sock: socket.socket, collect: Callable[[], list[Family]]) -> HTTPServe
         sock: listening.
         collect: called for each request of ``/metrics``.
     """
-    import threading
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-    from socketserver import ThreadingMixIn
+    from threading import Thread
+
+    server = _server_class()(("", 0), _handler_class(collect), bind_and_activate=False)
+    server.socket.close()
+    server.socket = sock
+    Thread(target=server.serve_forever, name="exporter", daemon=True).start()
+    return server
+
+
+def _handler_class(collect: Callable[[], list[Family]]) -> type[BaseHTTPRequestHandler]:
+    """What answers one request; made late, as its base costs a start-up."""
+    from http.server import BaseHTTPRequestHandler
 
     from kojuto import __version__
-
-    busy = threading.BoundedSemaphore(MAX_REQUESTS)
 
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_TIMEOUT_S
@@ -160,6 +167,17 @@ def serve(sock: socket.socket, collect: Callable[[], list[Family]]) -> HTTPServe
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
+    return Handler
+
+
+def _server_class() -> type[HTTPServer]:
+    """A server with a thread for each request, at most `MAX_REQUESTS`."""
+    from http.server import HTTPServer
+    from socketserver import ThreadingMixIn
+    from threading import BoundedSemaphore
+
+    busy = BoundedSemaphore(MAX_REQUESTS)
+
     class Server(ThreadingMixIn, HTTPServer):
         daemon_threads = True
 
@@ -182,8 +200,4 @@ def serve(sock: socket.socket, collect: Callable[[], list[Family]]) -> HTTPServe
         def handle_error(self, request: object, client_address: object) -> None:
             pass  # a client that went away
 
-    server = Server(("", 0), Handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = sock
-    threading.Thread(target=server.serve_forever, name="exporter", daemon=True).start()
-    return server
+    return Server

@@ -14,10 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kojuto._native import Membership
     from kojuto.common.server.logs import Logger
     from kojuto.tools.consul_service_has_ip.accesslog import AccessLog
     from kojuto.tools.consul_service_has_ip.consul import Settings
     from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
+    from kojuto.tools.consul_service_has_ip.watch import Watches
 
 MAX_WAIT = "10m"
 """Consul waits no longer (its documentation, "Blocking Queries")."""
@@ -300,7 +302,6 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto.common.server import exporter
     from kojuto.common.server.logs import Logger
     from kojuto.tools.consul_service_has_ip.server import Answerer, families
-    from kojuto.tools.consul_service_has_ip.watch import Watches
 
     endpoint = _find_endpoint(values)
     settings = _settings(values, endpoint)
@@ -318,16 +319,7 @@ def _work(values: Values, _: list[str]) -> int:
             header=values.address_header,
             stale_limit_s=values.stale_if_error,
         )
-        watches = Watches(
-            table,
-            settings,
-            log,
-            wait_s=values.wait,
-            most=max(values.max_watches, len(values.service)),
-            idle_s=values.watch_idle,
-        )
-        for key in values.service:
-            watches.add(key, pinned=True)
+        watches = _watches(values, table, settings, log)
         server = HttpServer(
             log.writer,
             [sock.fileno() for sock in sockets],
@@ -356,6 +348,23 @@ def _work(values: Values, _: list[str]) -> int:
         if access_log is not None:
             access_log.close()
         log.close()
+
+
+def _watches(values: Values, table: Membership, settings: Settings, log: Logger) -> Watches:
+    """The watches of the services, those of ``--service`` already begun."""
+    from kojuto.tools.consul_service_has_ip.watch import Watches
+
+    watches = Watches(
+        table,
+        settings,
+        log,
+        wait_s=values.wait,
+        most=max(values.max_watches, len(values.service)),
+        idle_s=values.watch_idle,
+    )
+    for key in values.service:
+        watches.add(key, pinned=True)
+    return watches
 
 
 def _open_access_log(values: Values, log: Logger) -> AccessLog | None:
