@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kojuto._native import parse_proxy_header
 from kojuto.common import units
+from kojuto.common.parser import parse
 from kojuto.tools import axslog
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def test_the_command_line_of_a_plugin(benchmark: BenchmarkFixture) -> None:
     words = ["--logfile", "a.log", "--key-prefix=web", "-format", "json", "--percentiles", "99,95"]
-    values, _ = benchmark(axslog.COMMAND.parse, words)
+    values, _ = benchmark(parse, axslog.COMMAND, words)
     assert values.format == "json"
 
 

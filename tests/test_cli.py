@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kojuto.common import cli, streams, units
+from kojuto.common import cli, helptext, parser, streams, units
 from kojuto.common.cli import Command, Option
 from kojuto.errors import KojutoError, UsageError
 from tests.conftest import run
@@ -58,18 +58,24 @@ COMMAND = Command(
 def test_options_can_be_written_in_every_usual_way(
     argv: list[str], dest: str, value: object
 ) -> None:
-    values, positional = COMMAND.parse(argv)
+    values, positional = parser.parse(COMMAND, argv)
     assert getattr(values, dest) == value
     assert positional == []
 
 
 def test_arguments_that_are_no_options() -> None:
-    assert COMMAND.parse(["a", "-", "-5", "-.5", "--", "-q"])[1] == ["a", "-", "-5", "-.5", "-q"]
-    assert COMMAND.parse(["--mode", "file"])[1] == ["file"]
+    assert parser.parse(COMMAND, ["a", "-", "-5", "-.5", "--", "-q"])[1] == [
+        "a",
+        "-",
+        "-5",
+        "-.5",
+        "-q",
+    ]
+    assert parser.parse(COMMAND, ["--mode", "file"])[1] == ["file"]
     runner = Command(
         "r", "Runs.", [Option("-q", help="x")], positional="X", stop_at_positional=True
     )
-    values, rest = runner.parse(["-q", "ls", "-l", "--", "x"])
+    values, rest = parser.parse(runner, ["-q", "ls", "-l", "--", "x"])
     assert values.q is True
     assert rest == ["ls", "-l", "--", "x"]
 
@@ -108,7 +114,7 @@ def test_arguments_that_are_no_options() -> None:
 )
 def test_what_is_wrong_is_named_with_a_way_out(argv: list[str], message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        COMMAND.parse(argv)
+        parser.parse(COMMAND, argv)
     assert str(caught.value).startswith(message)
     assert (caught.value.hint or "").startswith(hint)
 
@@ -116,7 +122,7 @@ def test_what_is_wrong_is_named_with_a_way_out(argv: list[str], message: str, hi
 @given(st.lists(st.text(max_size=12), max_size=6))
 def test_any_arguments_are_read_or_refused(argv: list[str]) -> None:
     try:
-        COMMAND.parse(argv)
+        parser.parse(COMMAND, argv)
     except UsageError as error:
         assert "\n" not in cli.one_line(str(error))
     except SystemExit as end:
@@ -160,7 +166,7 @@ def test_every_end_has_its_status(
 
 
 def test_help_lists_everything() -> None:
-    text = COMMAND.help()
+    text = helptext.help_text(COMMAND)
     for part in ("Usage: probe [options] FILE", "-s, --size SIZE", "(default: 5)", "--mode[=MODE]",
                  "repeatable", "-h, --help", "-v, --version"):  # fmt: skip
         assert part in text

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kojuto import __main__, commands
+from kojuto.common import helptext, parser
 from kojuto.errors import UsageError
 from tests.conftest import run
 
@@ -72,8 +73,6 @@ def test_a_default_is_what_one_would_type(command: Command, option: Option) -> N
 
 def _block(command: Command, option: Option) -> str:
     """The lines of one option in the help."""
-    from kojuto.common import helptext
-
     return helptext.row(helptext._head(option), helptext._about(option), 98)
 
 
@@ -82,10 +81,10 @@ def test_no_value_is_more_than_refused(command: Command, option: Option) -> None
     """Whatever is typed: a value, or an error of one line that names the option."""
     for text in NASTY:
         try:
-            value = command._read(option, text)
+            value = parser.Parser(command)._read(option, text)
             # What is taken is a number that the engine behind it can hold.
             assert not isinstance(value, int | float) or abs(value) < 1 << 63, text
-            command.parse([f"{option.title}={text}"])
+            parser.parse(command, [f"{option.title}={text}"])
         except UsageError as error:  # noqa: PERF203
             named = str(error)
             assert option.title in named or "required" in named, (text, named)
@@ -93,7 +92,7 @@ def test_no_value_is_more_than_refused(command: Command, option: Option) -> None
             assert error.hint, text
     if not option.empty_ok:
         with pytest.raises(UsageError, match="empty value"):
-            command._read(option, "")
+            parser.Parser(command)._read(option, "")
 
 
 @pytest.mark.parametrize("name", sorted(EVERY))
@@ -102,9 +101,9 @@ def test_help_fits_every_terminal(name: str, columns: int, monkeypatch: pytest.M
     """No word is cut; only one that is wider than the terminal goes beyond its edge."""
     monkeypatch.setenv("COLUMNS", "500")
     command = EVERY[name]
-    words = command.help().split()
+    words = helptext.help_text(command).split()
     monkeypatch.setenv("COLUMNS", str(columns))
-    text = command.help()
+    text = helptext.help_text(command)
     assert text.split() == words
     examples = command.epilog.strip("\n").splitlines()
     for line in text.splitlines():

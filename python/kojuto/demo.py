@@ -10,6 +10,7 @@ import time
 
 from kojuto.common import cli, histogram, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.parser import parse
 from kojuto.common.plugin.follow import FollowOptions, Log
 from kojuto.common.plugin.metrics import Metrics
 from kojuto.errors import KojutoError
@@ -112,7 +113,7 @@ class _Demo:
         arguments = ["--logfile", self.log, "--key-prefix", "demo", "--format", values.format]
         arguments += ["--ptime-key", values.ptime_key or _find_key(head, TIME_KEYS)]
         arguments += ["--status-key", values.status_key or _find_key(head, STATUS_KEYS)]
-        self.values, _ = axslog.COMMAND.parse(arguments)
+        self.values, _ = parse(axslog.COMMAND, arguments)
         self.position.position_file = os.path.join(folder, "position")
         self.bytes = 0
         self.seconds = 0.0

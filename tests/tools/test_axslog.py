@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kojuto import _native
+from kojuto.common import parser
 from kojuto.common.plugin.follow import FollowOptions, Log
 from kojuto.tools import axslog
 from tests.conftest import DATA, SHARED_CORPORA, read_metrics, run, script, wait_until
@@ -505,7 +506,7 @@ def test_prometheus_text(tmp_path: Path, workdir: Path) -> None:
 def scan_of(log: Path, positions: Path, *options: str) -> AccessScan:
     """A first run over a log, in this process."""
     positions.mkdir(exist_ok=True)
-    values, _ = axslog.COMMAND.parse(["--logfile", str(log), "--key-prefix", "t", *options])
+    values, _ = parser.parse(axslog.COMMAND, ["--logfile", str(log), "--key-prefix", "t", *options])
     where = Log(str(log), "t")
     where.position_file = str(positions / log.name)
     (scan,) = _native.follow_access_logs(

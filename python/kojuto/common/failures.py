@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import sys
 
-from kojuto.common import cli, streams
-from kojuto.errors import KojutoError
+from kojuto.common import streams
+from kojuto.errors import FAILED, KojutoError, describe
 
 MORE_MEMORY = "raise the limit of memory (ulimit -v, MemoryMax=, --memory) or give it less at once"
 MORE_THREADS = (
@@ -26,17 +26,17 @@ def words(error: BaseException, memory_hint: str | None) -> tuple[int, str, str 
     if isinstance(error, KojutoError):
         return error.exit_status, str(error), error.hint
     if isinstance(error, MemoryError) or _is_memory(error):
-        return cli.FAILED, "out of memory", memory_hint or MORE_MEMORY
+        return FAILED, "out of memory", memory_hint or MORE_MEMORY
     if isinstance(error, OSError):
-        return cli.FAILED, *_system(error)
+        return FAILED, *_system(error)
     if isinstance(error, ImportError):
-        return cli.FAILED, *_missing(error)
+        return FAILED, *_missing(error)
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return cli.FAILED, "no thread can be started", MORE_THREADS
+        return FAILED, "no thread can be started", MORE_THREADS
     if isinstance(error, ValueError):
-        return cli.FAILED, str(error), None
+        return FAILED, str(error), None
     hint = "run again with KOJUTO_DEBUG=1 and report what it shows"
-    return cli.FAILED, f"unexpected {type(error).__name__}: {error}", hint
+    return FAILED, f"unexpected {type(error).__name__}: {error}", hint
 
 
 def _is_memory(error: BaseException) -> bool:
@@ -53,9 +53,9 @@ def _is_memory(error: BaseException) -> bool:
 
 def _system(error: OSError) -> tuple[str, str | None]:
     if error.filename is None and _is_output(error.errno):
-        text = f"standard output: {cli.describe(error)}"
+        text = f"standard output: {describe(error)}"
         return text, "it must be open" if error.errno == errno.EBADF else None
-    text = cli.describe(error)
+    text = describe(error)
     if error.errno == errno.EAGAIN and text.startswith("starting "):
         return text, MORE_THREADS
     return text, None

@@ -7,7 +7,7 @@ from textwrap import fill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kojuto.common.cli import Command, Option
+    from kojuto.common.command import Command, Option
 
 WIDEST, NARROWEST = 98, 18
 """The columns of text in the widest and the narrowest terminal."""

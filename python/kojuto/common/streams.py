@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import sys
 
+from kojuto.errors import KojutoError
+
 PATIENCE_S = 3.0
 """How long a line may wait in all for somebody who stands still at the other end of stderr."""
 PIECE_CHARS = 1024
@@ -157,3 +159,30 @@ def _flushed_error() -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def complain(prog: str, message: str, hint: str | None = None) -> None:
+    """Write ``PROG: MESSAGE`` and a hint to standard error, each in one line."""
+    lines = f"{prog}: {one_line(message)}\n"
+    if hint:
+        lines += f"hint: {one_line(hint)}\n"
+    say(lines)
+
+
+def must_be_open(descriptor: int, name: str) -> None:
+    """Refuse a standard stream that was closed when the process began.
+
+    Raises:
+        KojutoError: it was.
+    """
+    if descriptor in closed:
+        from errno import EBADF
+
+        raise KojutoError(f"{name}: {os.strerror(EBADF)}", "it must be open")
+
+
+def one_line(text: str) -> str:
+    """`text` with control characters escaped, so that it stays one harmless line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -405,7 +405,9 @@ def _work(values: Values, names: list[str]) -> int:
     wanted = values.percentile_set
     _check(values)
     if not names and os.isatty(0):
-        streams.say(COMMAND.help() + "\n")
+        from kojuto.common.helptext import help_text
+
+        streams.say(help_text(COMMAND) + "\n")
         return cli.FAILED
     names = names or ["-"]
     from kojuto._native import Numbers
