@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kojuto.tools import percentile
+from tests import exposition
 from tests.conftest import corpus, run, script, wait_until
 
 if TYPE_CHECKING:
@@ -311,6 +312,33 @@ def test_a_field_by_group(form: str, named: bool, tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert [(g["group"], g["count"]) for g in document["groups"]] == [("200", 2), ("other", 2)]
     assert (document["by"], document["skipped"]) == ("status", 1)
+
+
+def test_a_value_is_told_from_the_pool_and_from_no_value_in_every_form() -> None:
+    values = [*["other"] * 4, "-", "", ""]
+    stdin = "".join(f"t:1\tu:{value}\n" if value else "t:1\n" for value in values).encode()
+    stdin += b"t:1\tu:\\xff\n" * 6 + b"t:1\tu:\xff\n" * 5 + b"t:1\tu:a\n"
+
+    def of(*options: str) -> bytes:
+        return run(
+            "percentile", "--key=t", "--by=u", "--max-groups=3", *options, stdin=stdin
+        ).stdout
+
+    heads = [line for line in of().decode().splitlines() if line.startswith("u")]
+    assert heads == [
+        "u: \\xff", "u (no UTF-8): \\xff", "u: other", "u (no value): -",
+        "u (pooled): other",
+    ]  # fmt: skip
+    groups = json.loads(of("--output=json"))["groups"]
+    assert [(g["group"], g.get("special"), g["count"]) for g in groups] == [
+        ("\\xff", None, 6), ("\\xff", "bytes", 5), ("other", None, 4), ("-", "missing", 3),
+        ("other", "other", 1),
+    ]  # fmt: skip
+    family = exposition.checked(of("--output=prometheus"))["percentile_max"]
+    labels = [dict(sample.labels) for sample in family.samples]
+    assert [(each["u"], each.get("special")) for each in labels] == [
+        (g["group"], g.get("special")) for g in groups
+    ]
 
 
 def test_a_group_name_cannot_break_the_output() -> None:

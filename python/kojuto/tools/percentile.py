@@ -23,6 +23,8 @@ PROG = "percentile"
 MAX_PERCENTILES = 1000
 PROGRESS_EVERY_S = 0.5
 FEED_BYTES = 1 << 20
+SPECIAL = {"other": "pooled", "missing": "no value", "bytes": "no UTF-8"}
+"""What the head of a group says of it in the text, when it is not a value as it stands."""
 MEMORY_HINT = "--sketch FILE keeps a sketch of a few MiB instead of every number"
 
 
@@ -290,9 +292,10 @@ def _text(
 ) -> Iterator[str]:
     for result in results:
         if result.group is not None:
-            yield (
-                "\n" if result.index else ""
-            ) + f"{cli.one_line(values.by)}: {cli.one_line(result.group.text)}\n"
+            # The pool and a value that is called as it is have heads of their own.
+            special = result.group.special
+            by = cli.one_line(values.by) + (f" ({SPECIAL[special]})" if special else "")
+            yield ("\n" if result.index else "") + f"{by}: {cli.one_line(result.group.text)}\n"
         yield f"count: {result.count}\n"
         yield f"max: {result.max:.4f}\navg: {result.avg:.4f}\nmin: {result.min:.4f}\n"
         for (name, _), value in zip(wanted, result.values, strict=True):
