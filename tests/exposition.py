@@ -145,14 +145,19 @@ def _belongs(sample: Sample, family: Family, *, openmetrics: bool) -> None:
     if not sample.name.startswith(family.name) or suffix not in allowed:
         raise ValueError(f"{sample.name} is no sample of the {family.kind} {family.name}")
     labels = dict(sample.labels)
-    if ("le" in labels) != (suffix == "_bucket") or ("quantile" in labels) != (
-        family.kind == "summary" and suffix == ""
+    # OpenMetrics has no summary of negative numbers; gauges may have their quantiles.
+    free = openmetrics and family.kind == "gauge"
+    if ("le" in labels) != (suffix == "_bucket") or (
+        not free and ("quantile" in labels) != (family.kind == "summary" and suffix == "")
     ):
         raise ValueError(f"le or quantile where it does not belong: {sample}")
     if "quantile" in labels and not 0 <= float(labels["quantile"]) <= 1:
         raise ValueError(f"no quantile: {sample}")
     if family.kind == "counter" and not 0 <= sample.value < math.inf:
         raise ValueError(f"no count: {sample}")
+    # OpenMetrics 1.0, Metric Types, Histogram and Summary: sums, counts and quantiles.
+    if openmetrics and family.kind in ("summary", "histogram") and not sample.value >= 0:
+        raise ValueError(f"a negative sample of a {family.kind}: {sample}")
 
 
 def _buckets(family: Family) -> None:

@@ -251,6 +251,35 @@ def test_times_beyond_all_reason_take_no_counter_down_and_stop_no_run(
     assert taken("1") == (1e308, 9)
 
 
+def test_negative_times_are_no_summary_in_openmetrics(tmp_path: Path, workdir: Path) -> None:
+    log = tmp_path / "log"
+    kinds = []
+    for time_s in (1, -1):
+        log.write_text(f"status:200\tptime:{time_s}\n")
+        key = f"p{time_s}"
+        done = run(PLUGINS[0], "--logfile", log, "--key-prefix", key, "--output", "openmetrics")
+        family = exposition.parse(done.stdout, openmetrics=True)["axslog_latency_seconds"]
+        assert {sample.value for sample in family.samples} == {time_s}
+        kinds.append(family.kind)
+    assert kinds == ["summary", "gauge"]
+
+
+def test_a_family_takes_over_that_another_of_its_name_is_negative(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("KOJUTO_STRICT")
+    families = [Family("x", "summary", "X."), Family("x", "summary", "X.")]
+    families[0].add(1, "_sum", at="a").add(1, "_count", at="a").add(1, quantile="0.5", at="a")
+    families[1].add(-1, quantile="0.5", at="b")
+    family = exposition.parse(prometheus.document(families, openmetrics=True), openmetrics=True)[
+        "x"
+    ]
+    assert (family.kind, [sample.value for sample in family.samples]) == ("gauge", [1, -1])
+    # Nothing is left of one that had a sum and a count only.
+    alone = Family("y", "summary", "Y.").add(-1, "_sum").add(1, "_count")
+    assert prometheus.document([alone], openmetrics=True) == b"# EOF\n"
+
+
 @pytest.mark.parametrize(
     "bounds",
     ["0", "-1", "x", "1,1", "2,1", "nan", "inf", "1,,2", ",".join(map(str, range(1, 102)))],
@@ -604,6 +633,9 @@ def test_the_reader_is_strict_with_openmetrics() -> None:
     for wrong in (
         good.replace("# EOF\n", ""), good.replace("x_total", "x"), good + "y 1\n",
         good.replace("x counter", "x_total counter"),
+        "# TYPE x summary\nx{quantile=\"0.5\"} -1\n# EOF\n",
+        "# TYPE x summary\nx_sum -1\n# EOF\n",
+        HEAD + bucket("+Inf", 1) + "h_sum -1\nh_count 1\n# EOF\n",
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"."):
             exposition.parse(wrong.encode(), openmetrics=True)

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -392,8 +393,48 @@ def test_prometheus_lines() -> None:
         'percentile_max{key="t",value="a"} 1.5',
         'percentile_avg{key="t",value="a"} 1.5',
         'percentile_min{key="t",value="a"} 1.5',
+        'percentile_numbers{key="t",value="a"} 1',
     ]
     assert lines.count("# TYPE percentile_value summary") == 1
+
+
+# Below zero are: one group's quantile, all, a sum, one that neither shows, none.
+@pytest.mark.parametrize(
+    ("numbers", "negative"),
+    [
+        ([("a", -1.5), ("a", 4), ("b", 3)], True),
+        ([("a", -5), ("b", -0.001)], True),
+        ([("a", -9), ("a", 1), ("a", 1), ("a", 1)], True),
+        ([("a", -1), ("a", 1), ("a", 1), ("a", 1)], True),
+        ([("a", -0.0), ("a", 0), ("b", 5e-324)], False),
+    ],
+)
+def test_negative_numbers_are_no_summary_in_openmetrics(
+    numbers: list[tuple[str, float]], negative: bool
+) -> None:
+    stdin = "".join(f"t:{number}\tg:{group}\n" for group, number in numbers).encode()
+
+    def of(form: str) -> bytes:
+        options = ["--key=t", "--by=g", f"--output={form}", "--percentile-set=50,100"]
+        return run("percentile", *options, stdin=stdin).stdout
+
+    text = exposition.checked(of("prometheus"))
+    strict = exposition.parse(of("openmetrics"), openmetrics=True)
+    # The text format has no such rule: there it stays a summary with its sum and count.
+    assert text["percentile_value"].kind == "summary"
+    assert strict["percentile_value"].kind == ("gauge" if negative else "summary")
+    wanted = [
+        sample
+        for sample in text["percentile_value"].samples
+        if not negative or sample.name == "percentile_value"
+    ]
+    assert strict["percentile_value"].samples == wanted
+    names = ("percentile_max", "percentile_avg", "percentile_min", "percentile_numbers")
+    for name in names:
+        assert strict[name].samples == text[name].samples
+    counts = Counter(group for group, _ in numbers)
+    found = {dict(s.labels)["g"]: s.value for s in strict["percentile_numbers"].samples}
+    assert found == counts
 
 
 @pytest.mark.parametrize(

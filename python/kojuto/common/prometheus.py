@@ -25,13 +25,18 @@ class Family:
     ``KOJUTO_STRICT`` is set, as in the tests; elsewhere the first one stays, since one series
     given twice makes Prometheus refuse the whole document.
 
+    OpenMetrics has no summary of negative numbers: "Count and Sum values are counters so MUST NOT
+    be NaN or negative", "Quantile values MUST NOT be negative" (Metric Types, Summary). There the
+    quantiles are then gauges of the same names and labels, without a sum and a count. `negative`
+    is set by a negative sample, or by who knows of a number that no sample shows.
+
     Args:
         name: with its base unit, and ``_total`` for a counter.
         kind: counter, gauge, histogram or summary.
         help: one line.
     """
 
-    __slots__ = ("_series", "help", "kind", "name")
+    __slots__ = ("_series", "help", "kind", "name", "negative")
 
     def __init__(self, name: str, kind: str, help: str) -> None:  # noqa: A002
         if kind not in KINDS or (kind == "counter") != name.endswith("_total"):
@@ -40,6 +45,7 @@ class Family:
         self.kind = kind
         self.help = help
         self._series: dict[tuple[str, frozenset[tuple[str, str]]], str] = {}
+        self.negative = False
 
     def add(
         self,
@@ -62,6 +68,7 @@ class Family:
         """
         if value - value != 0:  # NaN and the infinities
             return self
+        self.negative |= value < 0
         # A label without a value is none at all, and their order tells nothing.
         given = {name: text for name, text in {**(labels or {}), **more}.items() if text}
         inner = ",".join(f'{name}="{_escape(text)}"' for name, text in given.items())
@@ -96,6 +103,7 @@ class Family:
         """Take over the series of a family of the same name."""
         if strict():
             raise ValueError(f"the family {other.name} is given twice")
+        self.negative |= other.negative
         for series, text in other._series.items():
             self._put(series, text)
 
@@ -108,15 +116,18 @@ class Family:
 
     def text(self, *, openmetrics: bool = False) -> str:
         """Its lines; nothing without a sample."""
-        if not self._series:
+        kind, series = self.kind, self._series
+        if openmetrics and kind == "summary" and self.negative:
+            kind, series = "gauge", {key: text for key, text in series.items() if not key[0]}
+        if not series:
             return ""
         head = self.name
         about = self.help.replace("\\", "\\\\").replace("\n", "\\n")
         if openmetrics:
-            head = head.removesuffix("_total") if self.kind == "counter" else head
+            head = head.removesuffix("_total") if kind == "counter" else head
             about = about.replace('"', '\\"')
-        lines = [f"# HELP {head} {about}\n", f"# TYPE {head} {self.kind}\n"]
-        lines += [self.name + text for text in self._series.values()]
+        lines = [f"# HELP {head} {about}\n", f"# TYPE {head} {kind}\n"]
+        lines += [self.name + text for text in series.values()]
         return "".join(lines)
 
 

@@ -374,6 +374,8 @@ def _families(
     most = Family("percentile_max", "gauge", "The largest number.")
     mean = Family("percentile_avg", "gauge", "The average.")
     least = Family("percentile_min", "gauge", "The smallest number.")
+    # OpenMetrics has no count of the quantiles once a number is negative.
+    many = Family("percentile_numbers", "gauge", "How many numbers there were.")
     about = {"source": source, "key": _shown(values.key or "")}
     group_label = label_name(values.by or "")
     if group_label in ("source", "key", "quantile", "special", "le"):
@@ -389,7 +391,9 @@ def _families(
         most.add(result.max, "", labels)
         mean.add(result.avg, "", labels)
         least.add(result.min, "", labels)
-    return [value, most, mean, least]
+        value.negative |= result.min < 0
+        many.add(result.count, "", labels)
+    return [value, most, mean, least, many]
 
 
 def _source(names: list[str], textfile: str | None) -> str:
