@@ -112,6 +112,23 @@ def reader_is_gone() -> bool:
     return any(events & (POLLERR | POLLHUP) for _, events in waiting.poll(0))
 
 
+def hand_over(text: str) -> None:
+    """Print a result that is of use whole or not at all, such as a token.
+
+    Raises:
+        KojutoError: nobody is there to read it. For what is read until the reader has enough, that
+            is a quiet end; here whoever asked has nothing and must not believe that all is well.
+        OSError: standard output does not take it.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        give_up(1)
+        raise KojutoError(
+            f"standard output: {error.strerror}", "what reads it must run until it has read all"
+        ) from None
+
+
 def output_fails() -> bool:
     """Whether standard output still holds what cannot be written."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kojuto.common import cli, units
+from kojuto.common import cli, streams, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import KojutoError
 
@@ -54,7 +54,7 @@ def jwtgen(values: Values, _: list[str]) -> int:
     """Print ``Authorization: Bearer TOKEN``; returns the exit status.
 
     Raises:
-        KojutoError: the key cannot be read.
+        KojutoError: the key cannot be read, or nobody reads the token.
     """
     from time import time
 
@@ -66,7 +66,7 @@ def jwtgen(values: Values, _: list[str]) -> int:
     claims["exp"] = now + max(int(values.max_age), 1)
     if values.audience:
         claims["aud"] = values.audience[0] if len(values.audience) == 1 else values.audience
-    print(f"Authorization: Bearer {jwt.sign(key, claims)}")
+    streams.hand_over(f"Authorization: Bearer {jwt.sign(key, claims)}")
     return cli.DONE
 
 
@@ -74,7 +74,7 @@ def keygen(values: Values, _: list[str]) -> int:
     """Write the two files; returns the exit status.
 
     Raises:
-        KojutoError: one of them is there already.
+        KojutoError: one of them is there already, or nobody reads their names.
         OSError: naming the file.
     """
     from cryptography.hazmat.primitives import serialization
@@ -91,7 +91,7 @@ def keygen(values: Values, _: list[str]) -> int:
     )
     public = private.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
     _write(values.out + ".pub", public, 0o644)
-    print(f"{values.out}\n{values.out}.pub")
+    streams.hand_over(f"{values.out}\n{values.out}.pub")
     return cli.DONE
 
 

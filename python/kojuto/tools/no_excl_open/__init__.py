@@ -9,7 +9,7 @@ import os
 import sys
 
 import kojuto
-from kojuto.common import cli
+from kojuto.common import cli, streams
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import KojutoError, UsageError
 
@@ -95,7 +95,7 @@ def _find(name: str) -> str:
 def _work(values: Values, positional: list[str]) -> int:
     shim = shim_path()
     if values.path:
-        print(shim)
+        streams.hand_over(shim)
         return cli.DONE
     if not positional:
         raise UsageError("no command to run", "'no-excl-open --help' shows how to write one")
