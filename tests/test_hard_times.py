@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import sandbox
-from tests.conftest import read_metrics
+from tests.conftest import need_program, read_metrics
 from tests.jobs import PLUGINS, SERVERS, Job
 from tests.test_breath import Running, clean, every_command, every_server, every_short_one
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 NOBODY = 4242
 COUNTS = (1, 2, 3, 4, 5, 7, 9, 12, 16, 40)
+WRITERS = (*PLUGINS[:3], "sabo", "relaxlogs")
+"""What cannot do its work where nothing can be written."""
 as_root = pytest.mark.skipif(
     os.geteuid() != 0 and os.environ.get("CI") != "true", reason="needs root to be another user"
 )
@@ -166,6 +168,33 @@ def test_a_user_without_a_name_or_a_place_to_write(name: str, jobs: Jobs) -> Non
             assert done.returncode in (job.status, 1), told
             if done.returncode == 1:
                 one_line(job, done)
+
+
+@as_root
+@every_command
+def test_a_read_only_tmp(name: str, jobs: Jobs) -> None:
+    """A container whose image is read-only: nothing can be written anywhere, not even in /tmp."""
+    job = jobs.make(name)
+    # In a mount namespace of its own, which ends with it.
+    frozen = 'mount --bind /tmp /tmp && mount -o remount,bind,ro /tmp && exec "$0" "$@"'
+    job.command[:0] = [need_program("unshare"), "--mount", "/bin/sh", "-c", frozen]
+    job.env |= {"TMPDIR": "/tmp", "HOME": "/tmp", "MACKEREL_PLUGIN_WORKDIR": ""}
+    if name in SERVERS:
+        server = Running(job)
+        assert server.ready
+        assert server.end() == 0
+        clean(server.told)
+        return
+    done = job.run()
+    told = clean(done.stderr)
+    if name in WRITERS:
+        error = one_line(job, done)
+        assert "Read-only file system" in error, told
+        assert "/tmp" in error, told
+        assert "hint: " in told
+    else:
+        assert done.returncode == job.status, told
+        assert bool(done.stdout) == job.prints
 
 
 @as_root

@@ -120,6 +120,8 @@ SIGUSR1, SIGALRM: begin a new file.
 
 
 def _work(values: Values, _: list[str]) -> int:
+    from errno import EACCES, ENOENT, ENOTDIR, EPERM, EROFS
+
     from kojuto._native import rotate_lines
 
     directory = None if values.log_dir in (None, "", "stdout") else os.path.abspath(values.log_dir)
@@ -167,6 +169,12 @@ def _work(values: Values, _: list[str]) -> int:
     except BrokenPipeError as error:
         # Lines were lost, which is no quiet end here.
         raise KojutoError(cli.describe(error)) from error
+    except OSError as error:
+        if directory is None or error.errno not in (EACCES, ENOENT, ENOTDIR, EPERM, EROFS):
+            raise
+        raise KojutoError(
+            cli.describe(error), "--log-dir must be a directory in which relaxlogs can make files"
+        ) from error
     if dropped:
         cli.complain("relaxlogs", f"warning: {dropped} lines were dropped")
     if lost:
