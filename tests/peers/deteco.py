@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import socket
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 Headers = "Mapping[str, str] | Iterable[tuple[str, str]]"
 PEM = serialization.Encoding.PEM
+
+
+def b64(data: bytes | str) -> str:
+    raw = data.encode() if isinstance(data, str) else data
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 class Pair:
@@ -48,6 +54,9 @@ class Pair:
         members = {"sub": sub, "iat": now - 1, "exp": now + 300, **claims}
         kept = {name: value for name, value in members.items() if value is not None}
         return jwt.sign(jwt.load_private_key(self.private_pem, "test"), kept)
+
+
+RSA, EC, ED, OTHER = Pair("rsa"), Pair("ec"), Pair(), Pair()
 
 
 def service(name: str, pairs: Iterable[Pair], paths: str = '["/api/echo"]', rest: str = "") -> str:
