@@ -18,7 +18,6 @@ MOST_FUNCTION_LINES = 60
 MOST_FILES = 24
 """In one folder."""
 TOO_LONG_YET = {
-    "kojuto/common/jwt.py": 476,
     "kojuto/tools/axslog.py": 492,
     "kojuto/tools/percentile.py": 520,
 }

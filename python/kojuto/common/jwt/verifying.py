@@ -1,34 +1,23 @@
-"""Signed tokens (JWT): load PEM keys, sign, verify strictly, take a token out of a header.
+"""Verifying tokens strictly: their form, then the signature, then the claims.
 
-PyJWT and cryptography check signatures; this module decides what they may be asked to check. The
-key fixes the algorithms, never the token; everything that one reader could take otherwise than
-another (RFC 8725, section 2) is refused. Sources: RFC 7515, 7518, 7519, 8037, 8725.
-
-No message holds a token, a part of one or key material.
+PyJWT and cryptography check signatures; this module decides what they may be asked to check.
+Everything that one reader could take otherwise than another (RFC 8725, section 2) is refused.
+Sources: RFC 7515, 7519, 8725. No message holds a token or a part of one.
 """
 
 from __future__ import annotations
 
-from kojuto.errors import KojutoError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from kojuto.common.jwt.keys import Key
+
 MAX_TOKEN_CHARS = 16_384
-MAX_KEY_FILE_BYTES = 1 << 20
-MIN_RSA_BITS = 2048
-"""RFC 7518, section 3.3."""
-MAX_RSA_BITS = 16_384
-"""A check takes time with the cube of the size."""
 IAT_LEEWAY_S = 60.0
 MAX_DATE = 253_402_300_799
 """Seconds since 1970 at the end of the year 9999."""
-
-RSA = ("RS256", "RS384", "RS512")
-RSA_PSS = ("PS256", "PS384", "PS512")
-CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 _SEGMENT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 _REFUSED_MEMBERS = {
@@ -57,214 +46,6 @@ class TokenError(Exception):
 
 class NoKeyError(TokenError):
     """No key fits the token: in a set that is renewed, a newer one may."""
-
-
-class Key:
-    """A public key and the algorithms it may check.
-
-    Args:
-        public: of cryptography.
-        algorithms: names of RFC 7518, 3.1 and RFC 8037, 3.1; the token's must be among them.
-        kid: its name in a key set; None for PEM keys, which have none.
-        title: how messages call it: ``key 2 of keys.pem (RSA, 2048 bits)``.
-    """
-
-    __slots__ = ("algorithms", "kid", "public", "title")
-
-    def __init__(
-        self, public: Any, algorithms: tuple[str, ...], title: str, kid: str | None = None
-    ) -> None:
-        self.public = public
-        self.algorithms = algorithms
-        self.title = title
-        self.kid = kid
-
-
-class PrivateKey:
-    """A private key and the one algorithm it signs with: RS256, ES256/384/512 or EdDSA."""
-
-    __slots__ = ("algorithm", "private")
-
-    def __init__(self, private: Any, algorithm: str) -> None:
-        self.private = private
-        self.algorithm = algorithm
-
-    def __repr__(self) -> str:
-        return f"PrivateKey({self.algorithm})"
-
-
-# -- keys -------------------------------------------------------------------------------------
-
-
-def read_key_file(path: str) -> bytes:
-    """The bytes of a key file.
-
-    Raises:
-        KojutoError: it cannot be read, or is over 1 MiB.
-    """
-    try:
-        with open(path, "rb") as file:
-            pem = file.read(MAX_KEY_FILE_BYTES + 1)
-    except OSError as error:
-        raise KojutoError(f"{path}: {error.strerror}") from None
-    if len(pem) > MAX_KEY_FILE_BYTES:
-        raise KojutoError(f"{path}: over {MAX_KEY_FILE_BYTES} bytes, which is no key file")
-    return pem
-
-
-def load_public_keys(pem: bytes, source: str, *, pss: bool = False) -> list[Key]:
-    """The public keys of a PEM text: RSA from 2048 bits, EC on P-256, P-384 or P-521, Ed25519.
-
-    Args:
-        pem: one block or more, with any text around them: ``PUBLIC KEY``, ``RSA PUBLIC KEY``, or
-            ``CERTIFICATE``, of which only the key counts (its dates and issuer do not).
-        source: file or service, for messages.
-        pss: RSA keys check PS256, PS384 and PS512 too.
-
-    Returns:
-        At least one key, in their order.
-
-    Raises:
-        KojutoError: naming `source` and the block: there is none, one is of another kind (a private
-            key, above all), too small or broken.
-    """
-    return [
-        public_key(_read_public(label, block, name), name, pss=pss)
-        for number, (label, block) in enumerate(_pem_blocks(pem, source), start=1)
-        if (name := f"key {number} of {source}")
-    ]
-
-
-def _read_public(label: str, block: bytes, name: str) -> Any:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-    from cryptography.x509 import load_pem_x509_certificate
-
-    if "PRIVATE KEY" in label:
-        raise KojutoError(
-            f"{name} is a private key; a public one belongs here",
-            "'openssl pkey -in PRIVATE.pem -pubout' prints it",
-        )
-    if label not in ("PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE"):
-        raise KojutoError(f"{name}: {label} is no public key", _PUBLIC_HINT)
-    try:
-        if label == "CERTIFICATE":
-            return load_pem_x509_certificate(block).public_key()
-        return load_pem_public_key(block)
-    except UnsupportedAlgorithm:
-        raise KojutoError(f"{name} is of a kind that is not supported", _KINDS) from None
-    except (ValueError, TypeError):
-        raise KojutoError(f"{name} cannot be read", _PUBLIC_HINT) from None
-
-
-_PUBLIC_HINT = "it begins with -----BEGIN PUBLIC KEY-----"
-_KINDS = "RSA from 2048 bits, EC on P-256, P-384 or P-521, or Ed25519"
-
-
-def public_key(public: Any, name: str, *, pss: bool = False, kid: str | None = None) -> Key:
-    """A `Key` of a key of cryptography, with the algorithms that fit it.
-
-    Raises:
-        KojutoError: it is too small or of another kind.
-    """
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
-    if isinstance(public, rsa.RSAPublicKey):
-        _check_rsa(public.key_size, name)
-        algorithms = RSA + RSA_PSS if pss else RSA
-        return Key(public, algorithms, f"{name} (RSA, {public.key_size} bits)", kid)
-    if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:
-        return Key(public, (CURVES[public.curve.name],), f"{name} (EC, {public.curve.name})", kid)
-    if isinstance(public, ed25519.Ed25519PublicKey):
-        return Key(public, ("EdDSA",), f"{name} (Ed25519)", kid)
-    raise KojutoError(f"{name} is of a kind that is not supported", _KINDS)
-
-
-def load_private_key(pem: bytes, source: str) -> PrivateKey:
-    """The private key of a PEM text, RSA (from 2048 bits), EC or Ed25519.
-
-    Raises:
-        KojutoError: naming `source`: there is none or more than one, it is encrypted, too small or
-            of another kind.
-    """
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    blocks = [block for block in _pem_blocks(pem, source) if block[0] != "EC PARAMETERS"]
-    if len(blocks) != 1:
-        raise KojutoError(f"{source}: {len(blocks)} PEM blocks where one private key belongs")
-    label, block = blocks[0]
-    if label not in ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"):
-        raise KojutoError(
-            f"{source}: {label} is no private key", "it begins with -----BEGIN PRIVATE KEY-----"
-        )
-    try:
-        private: Any = load_pem_private_key(block, None)
-    except TypeError:
-        raise KojutoError(
-            f"{source}: the private key is encrypted",
-            "'openssl pkey -in FILE -out PLAIN' decrypts it; keep PLAIN readable for its user only",
-        ) from None
-    except Exception:
-        raise KojutoError(f"{source}: the private key cannot be read", _KINDS) from None
-    if isinstance(private, rsa.RSAPrivateKey):
-        _check_rsa(private.key_size, source)
-        return PrivateKey(private, "RS256")
-    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in CURVES:
-        return PrivateKey(private, CURVES[private.curve.name])
-    if isinstance(private, ed25519.Ed25519PrivateKey):
-        return PrivateKey(private, "EdDSA")
-    raise KojutoError(f"{source}: a private key of a kind that is not supported", _KINDS)
-
-
-def _check_rsa(bits: int, name: str) -> None:
-    if bits < MIN_RSA_BITS:
-        raise KojutoError(
-            f"{name}: an RSA key of {bits} bits is below the minimum of {MIN_RSA_BITS}",
-            "'openssl genpkey -algorithm ed25519 -out KEY.pem' makes a good one",
-        )
-    if bits > MAX_RSA_BITS:
-        raise KojutoError(f"{name}: an RSA key of {bits} bits is above {MAX_RSA_BITS}")
-
-
-def _pem_blocks(pem: bytes, source: str) -> Iterator[tuple[str, bytes]]:
-    """Label and text of each PEM block (RFC 7468); text outside blocks is skipped."""
-    label = ""
-    lines: list[bytes] = []
-    found = False
-    for number, line in enumerate(pem.splitlines(), start=1):
-        line = line.strip()  # noqa: PLW2901
-        if line.startswith(b"-----BEGIN ") and line.endswith(b"-----"):
-            if label:
-                break
-            label = line[11:-5].decode("ascii", "replace")
-            began, lines = number, [line]
-        elif label:
-            lines.append(line)
-            if line == b"-----END " + label.encode() + b"-----":
-                found = True
-                yield label, b"\n".join(lines) + b"\n"
-                label = ""
-    if label:
-        raise KojutoError(f"{source}: the PEM block of line {began} does not end")
-    if not found:
-        raise KojutoError(f"{source}: there is no PEM block in it", _PUBLIC_HINT)
-
-
-# -- signing ----------------------------------------------------------------------------------
-
-
-def sign(key: PrivateKey, claims: Mapping[str, Any]) -> str:
-    """A token in compact form, ``typ`` JWT."""
-    from json import dumps
-
-    from jwt.api_jws import PyJWS
-
-    payload = dumps(dict(claims), separators=(",", ":"), allow_nan=False).encode()
-    return PyJWS().encode(payload, key.private, algorithm=key.algorithm)
-
-
-# -- verifying --------------------------------------------------------------------------------
 
 
 def bearer(values: Sequence[str]) -> str:

@@ -1,0 +1,32 @@
+"""Signed tokens (JWT): the keys, signing, verifying. No message holds a token or key material."""
+
+from kojuto.common.jwt.keys import (
+    MAX_KEY_FILE_BYTES,
+    MAX_RSA_BITS,
+    MIN_RSA_BITS,
+    RSA_PSS,
+    Key,
+    PrivateKey,
+    load_private_key,
+    load_public_keys,
+    public_key,
+    read_key_file,
+)
+from kojuto.common.jwt.signing import sign
+from kojuto.common.jwt.verifying import (
+    IAT_LEEWAY_S,
+    MAX_TOKEN_CHARS,
+    NoKeyError,
+    TokenError,
+    bearer,
+    signed_payload,
+    unverified_subject,
+    verify,
+)
+
+__all__ = [
+    "IAT_LEEWAY_S", "MAX_KEY_FILE_BYTES", "MAX_RSA_BITS", "MAX_TOKEN_CHARS", "MIN_RSA_BITS",
+    "RSA_PSS", "Key", "NoKeyError", "PrivateKey", "TokenError", "bearer", "load_private_key",
+    "load_public_keys", "public_key", "read_key_file", "sign", "signed_payload",
+    "unverified_subject", "verify",
+]  # fmt: skip
