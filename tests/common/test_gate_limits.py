@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto.common import jwks
-from kojuto.common.gateway import deflate, mapfile
-from kojuto.common.jwks import KeySource
+from kojuto.common.gateway import deflate, jwks, mapfile
+from kojuto.common.gateway.jwks import KeySource
 from kojuto.common.server import service
 from kojuto.errors import KojutoError, UsageError
 from kojuto.tools import relaxlogs

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kojuto.common import jwks
-from kojuto.common.gateway import mapfile
+from kojuto.common.gateway import jwks, mapfile
 from kojuto.common.gateway.httphead import MAX_BYTES, Head, HeadTooLargeError
 from kojuto.common.server import listen
 from kojuto.errors import KojutoError

@@ -160,7 +160,7 @@ def test_iap_without_keys_opens_nothing(stage: Stage) -> None:
 
 
 def test_sets_of_keys_that_are_refused() -> None:
-    from kojuto.common import jwks
+    from kojuto.common.gateway import jwks
     from kojuto.errors import KojutoError
 
     one = private_key("ec")

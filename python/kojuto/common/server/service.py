@@ -35,7 +35,7 @@ TOKENS = (
     "jwt.algorithms",
     "jwt.api_jws",
 )
-"""What `kojuto.common.jwt` and `kojuto.common.jwks` use, for `bring`."""
+"""What `kojuto.common.jwt` and `kojuto.common.gateway.jwks` use, for `bring`."""
 WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 

@@ -159,7 +159,7 @@ def _identity(values: Values, log: Logger) -> Identity:
 
     source = None
     if values.iap_audience:
-        from kojuto.common.jwks import KeySource
+        from kojuto.common.gateway.jwks import KeySource
 
         source = KeySource(values.iap_keys)
     return Identity(values.public_key, values.jwt_freshness, values.iap_audience or [], source, log)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from kojuto.common.jwks import KeySource
+    from kojuto.common.gateway.jwks import KeySource
     from kojuto.common.jwt import Key
     from kojuto.common.server.logs import Logger
 
