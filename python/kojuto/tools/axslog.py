@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.plugin import follow, metrics
+from kojuto.common.plugin import buckets, follow, metrics
 from kojuto.common.plugin.follow import FollowOptions, Log, Totals
 from kojuto.common.plugin.metrics import Graph, Group, Metrics, name_part
 from kojuto.errors import KojutoError, UsageError
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from kojuto._native import AccessScan, AccessTally
 
 PROG = "mackerel-plugin-axslog"
-MAX_BUCKETS = 100
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "499", "5xx")
 # Where each class stands in AccessTally.classes; the last, any other status, has no metric.
 CLASS_INDEX = {"1xx": 0, "2xx": 1, "3xx": 2, "4xx": 3, "499": 4, "5xx": 5}
@@ -45,27 +44,6 @@ def percentile_set(text: str) -> list[tuple[str, float]]:
         # As the originals do: first a fraction of one, then times the count.
         wanted.setdefault(percent / 100, label)
     return [(label, fraction) for fraction, label in wanted.items()]
-
-
-def buckets(text: str) -> list[tuple[str, float]]:
-    """The upper bounds of a histogram, as written and in seconds.
-
-    Raises:
-        ValueError: they are no ascending numbers above 0, or too many.
-    """
-    wanted: list[tuple[str, float]] = []
-    for part in text.split(","):
-        label = part.strip()
-        try:
-            bound = float(label) if label.isascii() and "_" not in label else 0.0
-        except ValueError:
-            bound = 0.0
-        if not 0 < bound < 1e9 or (wanted and bound <= wanted[-1][1]):
-            raise ValueError(f"{label!r} is no bound (ascending seconds above 0: 0.1,0.5,1)")
-        wanted.append((label, bound))
-    if len(wanted) > MAX_BUCKETS:
-        raise ValueError(f"{len(wanted)} bounds: above the maximum of {MAX_BUCKETS}")
-    return wanted
 
 
 COMMAND = Command(
@@ -110,12 +88,8 @@ COMMAND = Command(
             help="latency percentiles to print",
             group="Going further",
         ),
-        Option(
-            "--buckets",
-            metavar="S,…",
-            read=buckets,
-            help="count the requests for Prometheus in a histogram of the time taken too, with "
-            "these upper bounds in seconds: 0.1,0.5,1",
+        buckets.option(
+            "the requests for Prometheus in a histogram of the time taken too",
             group="Going further",
         ),
         Option(
@@ -349,20 +323,14 @@ def count_on(out: Metrics, values: Values, path: str, scan: AccessScan) -> Total
     ):
         out.total(f"axslog_{name}_total", totals.grow(name, by), labels)
     if values.buckets:
-        from math import inf, nextafter
-
-        from kojuto.common.prometheus import Family
-
-        bounds = [bound for _, bound in values.buckets]
-        # Other bounds begin afresh.
-        totals.begin("le", float(int(metrics.short_hash(repr(bounds).encode()), 16)))
-        # A bound belongs to its bucket in Prometheus, and to the next one here.
-        counts = tally.histogram([nextafter(bound, inf) for bound in bounds])
-        grown = [totals.grow(f"le {at}", count) for at, count in enumerate(counts)]
-        about = "Requests by time taken, over all runs."
-        family = Family("axslog_request_duration_seconds", "histogram", about)
-        total_s = totals.grow("le sum", taken_s)
-        out.histograms.append(family.add_histogram(bounds, grown, total_s, labels))
+        histogram = buckets.Histogram(
+            totals,
+            values.buckets,
+            "axslog_request_duration_seconds",
+            "Requests by time taken, over all runs.",
+        )
+        histogram.add(tally.histogram(buckets.edges_of(values.buckets)), taken_s, labels)
+        out.histograms.append(histogram.family)
     return totals
 
 
