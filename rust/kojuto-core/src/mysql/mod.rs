@@ -20,6 +20,10 @@ pub const MAX_TEXT: usize = 64 << 10;
 const MAX_REPLY: usize = 1024;
 const MAX_PENDING: usize = 1024;
 const MAX_STATEMENTS: usize = 4096;
+/// Bytes of text that the open commands of a session may hold, and as many again those of its
+/// statements: 16 MiB together. A text that has no room any more is cut and marked so.
+const MAX_OPEN_BYTES: usize = 8 << 20;
+const MAX_STATEMENT_BYTES: usize = 8 << 20;
 
 const CONNECT_WITH_DB: u32 = 1 << 3;
 const COMPRESS: u32 = 1 << 5;
@@ -40,7 +44,7 @@ pub struct Command {
     pub name: String,
     /// The SQL, schema or table, as the client sent it, at most [`MAX_TEXT`] bytes.
     pub text: Vec<u8>,
-    /// The text was longer.
+    /// The text was longer: than [`MAX_TEXT`], or than the session had room for.
     pub truncated: bool,
     /// The statement of COM_STMT_*.
     pub statement: Option<u32>,
@@ -98,6 +102,13 @@ enum Phase {
     Opaque,
 }
 
+/// The text of a prepared statement.
+#[derive(Debug, Default)]
+struct Statement {
+    text: Vec<u8>,
+    truncated: bool,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
@@ -108,8 +119,12 @@ pub struct Session {
     extended: u32,
     server_extended: u32,
     pending: VecDeque<(u8, Command)>,
+    /// Bytes of text in `pending`.
+    open_bytes: usize,
     expect: Expect,
-    statements: HashMap<u32, Vec<u8>>,
+    statements: HashMap<u32, Statement>,
+    /// Bytes of text in `statements`.
+    statement_bytes: usize,
     last_statement: u32,
     infile: bool,
     /// Who has logged in.
@@ -129,8 +144,10 @@ impl Default for Session {
             extended: 0,
             server_extended: 0,
             pending: VecDeque::new(),
+            open_bytes: 0,
             expect: Expect::Start,
             statements: HashMap::new(),
+            statement_bytes: 0,
             last_statement: 0,
             infile: false,
             user: Vec::new(),
@@ -189,6 +206,7 @@ impl Session {
 
     /// The connection has ended: what was not answered is told.
     pub fn end(&mut self, out: &mut Vec<Event>) {
+        self.open_bytes = 0;
         for (_, mut command) in self.pending.drain(..) {
             command.unanswered = true;
             out.push(Event::Command(command));
@@ -207,6 +225,7 @@ impl Session {
         self.phase = Phase::Opaque;
         self.pending.clear();
         self.statements.clear();
+        (self.open_bytes, self.statement_bytes) = (0, 0);
         out.push(Event::Opaque(why));
     }
 
@@ -281,6 +300,7 @@ impl Session {
         let Some((&code, body)) = head.split_first() else { return };
         let mut text = body;
         let mut statement = None;
+        let mut truncated = self.client.total > head.len() as u64;
         match code {
             0x03 if self.capabilities & QUERY_ATTRIBUTES != 0 => {
                 text = skip_attributes(body).unwrap_or(body);
@@ -289,17 +309,19 @@ impl Session {
             0x17..=0x1a | 0x1c => {
                 let id = u32_at(body, 0);
                 statement = id.map(|id| if id == u32::MAX { self.last_statement } else { id });
-                text =
-                    statement.and_then(|id| self.statements.get(&id)).map_or(&[], |sql| &sql[..]);
+                let known = statement.and_then(|id| self.statements.get(&id));
+                text = known.map_or(&[], |known| &known.text[..]);
+                truncated |= known.is_some_and(|known| known.truncated);
             }
             0x11 => text = body.split(|&b| b == 0).next().unwrap_or(body),
             0x01 | 0x0e | 0x1f => text = &[],
             _ => {}
         }
+        let room = MAX_OPEN_BYTES - self.open_bytes;
         let command = Command {
             name: name_of(code),
-            text: text.to_vec(),
-            truncated: self.client.total > head.len() as u64,
+            text: text[..text.len().min(room)].to_vec(),
+            truncated: truncated || text.len() > room,
             statement,
             sent_s: now_s,
             ..Command::default()
@@ -307,7 +329,9 @@ impl Session {
         match code {
             0x01 | 0x18 => out.push(Event::Command(command)), // no answer comes
             0x19 => {
-                statement.and_then(|id| self.statements.remove(&id));
+                if let Some(closed) = statement.and_then(|id| self.statements.remove(&id)) {
+                    self.statement_bytes -= closed.text.len();
+                }
                 out.push(Event::Command(command));
             }
             0x12 | 0x1e => {
@@ -320,7 +344,10 @@ impl Session {
                 self.phase = Phase::Authentication;
             }
             _ if self.pending.len() >= MAX_PENDING => self.opaque("too many open commands", out),
-            _ => self.pending.push_back((code, command)),
+            _ => {
+                self.open_bytes += command.text.len();
+                self.pending.push_back((code, command));
+            }
         }
     }
 
@@ -405,7 +432,12 @@ impl Session {
         if let Some((_, command)) = self.pending.front_mut() {
             command.statement = Some(id);
             if self.statements.len() < MAX_STATEMENTS {
-                self.statements.insert(id, command.text.clone());
+                let known = self.statements.entry(id).or_default();
+                self.statement_bytes -= known.text.len();
+                let room = MAX_STATEMENT_BYTES - self.statement_bytes;
+                known.text = command.text[..command.text.len().min(room)].to_vec();
+                known.truncated = command.truncated || command.text.len() > room;
+                self.statement_bytes += known.text.len();
             }
         }
         self.last_statement = id;
@@ -437,6 +469,7 @@ impl Session {
         self.expect = Expect::Start;
         self.infile = false;
         let Some((code, command)) = self.pending.pop_front() else { return };
+        self.open_bytes -= command.text.len();
         if code == 0x02 && command.error.is_none() {
             self.wanted_database.clone_from(&command.text);
             self.database = std::mem::take(&mut self.wanted_database);

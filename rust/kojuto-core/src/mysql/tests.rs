@@ -128,6 +128,104 @@ fn a_session_remembers_4096_statements_and_no_more() {
     assert_eq!([0, last + 1].map(|id| known(&mut session, id)), [false, true]);
 }
 
+/// A command whose text has so many bytes, and what the server says to a COM_STMT_PREPARE.
+fn packet(code: u8, text_bytes: usize) -> Vec<u8> {
+    let length = (text_bytes as u32 + 1).to_le_bytes();
+    [&length[..3], &[0, code][..], "x".repeat(text_bytes).as_bytes()].concat()
+}
+
+fn prepared(id: u32) -> Vec<u8> {
+    [&[12, 0, 0, 1, 0][..], &id.to_le_bytes(), &[0; 7]].concat()
+}
+
+#[test]
+fn open_commands_hold_8_mib_of_text_and_a_text_without_room_is_cut_and_marked() {
+    const WHOLE: usize = MAX_TEXT - 1;
+    let full = MAX_OPEN_BYTES / WHOLE;
+    let left = MAX_OPEN_BYTES % WHOLE;
+    // The last one just fits, or is longer by one byte.
+    for (more, truncated) in [(0, false), (1, true)] {
+        let mut session = Session::logged_in(0);
+        let mut out = Vec::new();
+        for _ in 0..full {
+            session.from_client(&packet(3, WHOLE), 1.0, &mut out);
+        }
+        session.from_client(&packet(3, left + more), 1.0, &mut out);
+        session.from_client(&packet(3, 1), 1.0, &mut out);
+        // An answer makes room: for the whole of a next text, and for no more.
+        session.from_server(&[7, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0], 1.0, &mut out);
+        session.from_client(&packet(3, WHOLE), 1.0, &mut out);
+        session.from_client(&packet(3, 1), 1.0, &mut out);
+        session.end(&mut out);
+        let told = out.iter().map(|event| match event {
+            Event::Command(command) => (command.text.len(), command.truncated),
+            other => panic!("{other:?}"),
+        });
+        let mut expected = vec![(WHOLE, false); full];
+        expected.extend([(left, truncated), (0, true), (WHOLE, false), (0, true)]);
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(session.open_bytes, 0);
+    }
+}
+
+#[test]
+fn statements_hold_8_mib_of_text_and_one_that_was_cut_says_so_at_each_execution() {
+    const WHOLE: usize = MAX_TEXT - 1;
+    let full = (MAX_STATEMENT_BYTES / WHOLE) as u32;
+    let left = MAX_STATEMENT_BYTES % WHOLE;
+    for (more, truncated) in [(0, false), (1, true)] {
+        let mut session = Session::logged_in(DEPRECATE_EOF);
+        let prepare = |session: &mut Session, id: u32, text_bytes: usize| {
+            let mut out = Vec::new();
+            session.from_client(&packet(0x16, text_bytes), 1.0, &mut out);
+            session.from_server(&prepared(id), 1.0, &mut out);
+            let [Event::Command(command)] = &out[..] else { panic!("{out:?}") };
+            assert_eq!((command.text.len(), command.truncated), (text_bytes, false));
+        };
+        let execute = |session: &mut Session, id: u32| {
+            let mut out = Vec::new();
+            let packet = [&[5, 0, 0, 0, 0x17][..], &id.to_le_bytes()].concat();
+            session.from_client(&packet, 1.0, &mut out);
+            session.from_server(&[7, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], 1.0, &mut out);
+            let [Event::Command(command)] = &out[..] else { panic!("{out:?}") };
+            (command.text.len(), command.truncated)
+        };
+        for id in 0..full {
+            prepare(&mut session, id, WHOLE);
+        }
+        prepare(&mut session, full, left + more);
+        prepare(&mut session, full + 1, 1);
+        assert_eq!(execute(&mut session, full - 1), (WHOLE, false));
+        assert_eq!(execute(&mut session, full), (left, truncated));
+        assert_eq!(execute(&mut session, full + 1), (0, true));
+        // What is prepared again under the same number takes the room of the one before.
+        prepare(&mut session, 0, WHOLE - 1);
+        prepare(&mut session, full + 1, 2);
+        assert_eq!(execute(&mut session, full + 1), (1, true));
+        // A closed one makes room.
+        session.from_client(&[5, 0, 0, 0, 0x19, 0, 0, 0, 0], 1.0, &mut Vec::new());
+        prepare(&mut session, full + 1, 2);
+        assert_eq!(execute(&mut session, full + 1), (2, false));
+        session.lost(&mut Vec::new());
+        assert_eq!((session.statement_bytes, session.statements.len()), (0, 0));
+    }
+}
+
+#[test]
+fn a_statement_longer_than_is_kept_says_so_at_each_execution() {
+    let mut session = Session::logged_in(DEPRECATE_EOF);
+    let mut out = Vec::new();
+    session.from_client(&packet(0x16, MAX_TEXT), 1.0, &mut out);
+    session.from_server(&prepared(7), 1.0, &mut out);
+    session.from_client(&[5, 0, 0, 0, 0x17, 7, 0, 0, 0], 1.0, &mut out);
+    session.end(&mut out);
+    let truncated = out.iter().map(|event| match event {
+        Event::Command(command) => command.truncated,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(truncated.collect::<Vec<_>>(), [true, true]);
+}
+
 #[test]
 fn an_answer_is_kept_up_to_1024_bytes() {
     for (length, kept) in
