@@ -47,7 +47,7 @@ MORE = {
         ["--buckets", "0.5,1,2"],
     ],
     "log-incr-rate": [[], ["--pattern", "x"], ["--max-read-size", "10"]],
-    "postfix-log": [[], ["--by-relay", "--by-dsn", "--activity"], ["--by-relay", "--max-groups", "1"]],  # noqa: E501
+    "postfix-log": [[], ["--by-relay", "--by-dsn", "--activity"], ["--by-relay", "--max-groups", "1"], ["--buckets", "0.1,1,60"]],  # noqa: E501
     "pinging": [[], ["--detail", "--percentile", "99,99.0,90,50"], ["--loss", "--jitter"]],
     "linux-process-status": [
         [],
@@ -285,10 +285,11 @@ def test_a_family_takes_over_that_another_of_its_name_is_negative(
     ["0", "-1", "x", "1,1", "2,1", "nan", "inf", "1,,2", ",".join(map(str, range(1, 102)))],
 )
 def test_bounds_that_make_no_buckets_are_refused(bounds: str) -> None:
-    done = run(PLUGINS[0], "--logfile", "x", "--key-prefix", "p", f"--buckets={bounds}")
-    assert done.returncode == 2
-    assert b"--buckets" in done.stderr
-    assert b"bound" in done.stderr
+    for command in ([PLUGINS[0], "--key-prefix", "p"], [PLUGINS[2]]):
+        done = run(*command, "--logfile", "x", f"--buckets={bounds}")
+        assert done.returncode == 2
+        assert b"--buckets" in done.stderr
+        assert b"bound" in done.stderr
 
 
 def test_the_counters_of_the_other_log_plugins_grow(jobs: Jobs) -> None:
@@ -402,6 +403,67 @@ def test_two_setups_of_postfix_log_have_no_series_in_common(jobs: Jobs) -> None:
         assert len(here) > 20
         assert not series & here
         series |= here
+
+
+def test_histograms_of_postfix_log_grow_and_leave_mackerel_as_it_is(
+    tmp_path: Path, workdir: Path
+) -> None:
+    log = tmp_path / "maillog"
+    command = [PLUGINS[2], "--logfile", str(log)]
+
+    def deliver(*delays: tuple[str, str]) -> None:
+        with log.open("a") as file:
+            for total, parts in delays:
+                file.write(
+                    "Apr 19 12:50:52 m postfix/smtp[7]: A1: to=<a@b.example>, relay=b[192.0.2.1]:25"
+                    f", delay={total}, delays={parts}, dsn=2.0.0, status=sent (250 Ok)\n"
+                )
+
+    def buckets(bounds: str) -> dict[str, dict[str, float]]:
+        families = checked(run(*command, "--output", "prometheus", "--buckets", bounds).stdout)
+        found: dict[str, dict[str, float]] = {}
+        for sample in families["postfixlog_delivery_delay_seconds"].samples:
+            labels = dict(sample.labels)
+            assert (labels["prefix"], labels["log"]) == ("maillog", str(log))
+            at = labels.get("le", sample.name.rpartition("_")[2])
+            found.setdefault(labels["delay"], {})[at] = sample.value
+        assert list(found) == ["total", "recving", "queuing", "connection", "transmission"]
+        return found
+
+    # A bound belongs to its bucket, among small numbers and among those that are kept as they are.
+    deliver(("0.31", "0.01/0/0.3/0"), ("0.310001", "0/0/0/0.31"), ("2000", "1/1999/0/0"))
+    deliver(("2000.1", "0/0.1/0/2000"))
+    first = buckets("0.31,2000")
+    assert first["total"] == {
+        "0.31": 1, "2000.0": 3, "+Inf": 4, "sum": pytest.approx(4000.720001), "count": 4,
+    }  # fmt: skip
+    assert first["queuing"] == {"0.31": 3, "2000.0": 4, "+Inf": 4, "sum": 1999.1, "count": 4}
+    assert first["transmission"]["sum"] == pytest.approx(2000.31)
+    # Nothing is lost while the run before printed none.
+    deliver(("5", "5/0/0/0"))
+    done = run(*command, "--buckets", "0.31,2000")
+    assert done.returncode == 0
+    names = {line.split(b"\t")[0] for line in done.stdout.splitlines()}
+    assert names
+    assert not [name for name in names if b"bucket" in name or b"delivery" in name]
+    again = buckets("0.31,2000")
+    assert again["total"] == {
+        "0.31": 1, "2000.0": 4, "+Inf": 5, "sum": pytest.approx(4005.720001), "count": 5,
+    }  # fmt: skip
+    assert again["recving"]["sum"] == pytest.approx(6.01)
+    # Other bounds begin afresh, without a delivery too.
+    assert buckets("1")["total"] == {"1.0": 0, "+Inf": 0, "sum": 0, "count": 0}
+    done = run(*command, "--output", "prometheus")
+    assert b"delivery_delay" not in done.stdout
+
+
+def test_the_histograms_of_postfix_log_are_good_openmetrics(jobs: Jobs) -> None:
+    job = jobs.make(PLUGINS[2])
+    job.command += ["--buckets", "0.1,60", "--by-relay", "--output", "openmetrics"]
+    families = exposition.parse(job.run().stdout, openmetrics=True)
+    samples = families["postfixlog_delivery_delay_seconds"].samples
+    assert len(samples) == 5 * (3 + 2)
+    assert any(sample.value > 0 for sample in samples)
 
 
 def test_percentiles_that_are_almost_alike_have_names_of_their_own(workdir: Path) -> None:

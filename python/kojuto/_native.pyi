@@ -330,6 +330,13 @@ class PostfixFigures:
         The five are: total, before the queue manager, in it, connection, transmission.
         """
 
+    @property
+    def histograms(self) -> list[list[int]] | None:
+        """How many of each delay lie between the edges of the options, as `AccessTally.histogram`.
+
+        None without edges, and for a relay.
+        """
+
 @final
 class PostfixScan:
     """What one run over a mail log has found."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.plugin import follow, metrics
+from kojuto.common.plugin import buckets, follow, metrics
 from kojuto.common.plugin.follow import FollowOptions, Log, Totals
 from kojuto.common.plugin.metrics import Graph, Group, Metrics
 
@@ -95,6 +95,10 @@ COMMAND = Command(
             group="What is counted",
             help="the most relays and the most status codes to print; the rest is pooled as other",
         ),
+        buckets.option(
+            "the deliveries for Prometheus in a histogram of each delay too",
+            group="What is counted",
+        ),
         Option(
             "--max-read-size",
             metavar="SIZE",
@@ -111,7 +115,8 @@ COMMAND = Command(
 Examples:
   mackerel-plugin-postfix-log --logfile /var/log/mail.log
   mackerel-plugin-postfix-log --program smtp --program lmtp --program error --by-dsn
-  mackerel-plugin-postfix-log --syslog-name 'postfix(-out)?' --by-relay --max-groups 5""",
+  mackerel-plugin-postfix-log --syslog-name 'postfix(-out)?' --by-relay --max-groups 5
+  mackerel-plugin-postfix-log --buckets 1,10,60,600 --textfile /var/lib/node/postfix.prom""",
 )
 
 DELAYS = (
@@ -147,7 +152,7 @@ FAMILIES = {
 class ScanOptions:
     """What the native scan reads; see `kojuto._native.follow_postfix_log`."""
 
-    __slots__ = ("by_dsn", "by_relay", "max_groups", "programs", "syslog_name")
+    __slots__ = ("by_dsn", "by_relay", "edges", "max_groups", "programs", "syslog_name")
 
     def __init__(self, values: Values) -> None:
         self.programs = values.program + (ACTIVITY_PROGRAMS if values.activity else [])
@@ -155,6 +160,7 @@ class ScanOptions:
         self.by_relay = values.by_relay
         self.by_dsn = values.by_dsn
         self.max_groups = values.max_groups
+        self.edges = buckets.edges_of(values.buckets)
 
 
 # -- graphs -----------------------------------------------------------------------------------
@@ -277,13 +283,25 @@ def _collect(scan: PostfixScan, labels: dict[str, str]) -> Metrics:
     return out
 
 
-def _count_on(out: Metrics, labels: dict[str, str], scan: PostfixScan) -> Totals:
-    """Add the counters that grow from run to run."""
+def _count_on(
+    out: Metrics, labels: dict[str, str], scan: PostfixScan, bounds: Sequence[float] | None
+) -> Totals:
+    """Add the counters that grow from run to run, and the histograms if there are `bounds`."""
     totals = Totals(scan.report)
     if scan.deliveries is not None:
         for name, count in zip(CLASSES, scan.deliveries.classes):  # noqa: B905
             total = totals.grow(f"transfers {name}", count)
             out.total("postfixlog_transfers_total", total, {**labels, "class": name})
+        if bounds and scan.deliveries.histograms is not None:
+            histogram = buckets.Histogram(
+                totals, bounds, "postfixlog_delivery_delay_seconds",
+                "Deliveries by each of their delays, over all runs.",
+            )  # fmt: skip
+            found = scan.deliveries.delays or [(0.0, 0.0, 0.0, 0.0)] * len(DELAYS)
+            for (key, _), counts, (mean_s, *_) in zip(DELAYS, scan.deliveries.histograms, found):  # noqa: B905
+                sum_s = mean_s * scan.deliveries.total
+                histogram.add(counts, sum_s, {**labels, "delay": key}, key)
+            out.histograms.append(histogram.family)
     for event, count in scan.activity or ():
         total = totals.grow(f"activity {event}", count)
         out.total("postfixlog_activity_total", total, {**labels, "event": event})
@@ -320,7 +338,7 @@ def _work(values: Values, _: list[str]) -> int:
     }
     labels = {"prefix": values.posfile_prefix, "log": values.logfile}
     out = _collect(scan, labels)
-    totals = _count_on(out, labels, scan)
+    totals = _count_on(out, labels, scan, values.buckets)
     if values.verbose:
         metrics.tell_names(PROG, out.groups)
     follow.deliver(

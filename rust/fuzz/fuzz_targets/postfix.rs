@@ -20,6 +20,7 @@ static SCANNERS: LazyLock<[Scanner; 2]> = LazyLock::new(|| {
             by_relay: true,
             by_dsn: true,
             max_groups: MAX_GROUPS,
+            edges: Vec::new(),
         };
         Scanner::new(&options).expect("the pattern is right")
     })

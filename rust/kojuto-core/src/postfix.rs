@@ -38,6 +38,8 @@ pub struct Options {
     pub by_dsn: bool,
     /// The most relays and the most DSNs to report; the others are pooled.
     pub max_groups: usize,
+    /// Ascending edges, in seconds, of the histograms of all deliveries; empty for none.
+    pub edges: Vec<f64>,
 }
 
 /// Average and percentiles of one delay, in seconds.
@@ -59,6 +61,9 @@ pub struct Figures {
     pub classes: [u64; 3],
     /// Total, before the queue manager, in it, connection, transmission; None without deliveries.
     pub delays: Option<[Delay; 5]>,
+    /// How many of each delay lie between the edges, as by [`crate::stats::buckets::count`]; None without
+    /// edges and for a relay.
+    pub histograms: Option<[Vec<u64>; 5]>,
 }
 
 /// The figures of one relay.
@@ -124,6 +129,7 @@ pub struct Scanner {
     dsns: Option<Dsns>,
     activity: Option<Activity>,
     max_groups: usize,
+    edges: Vec<f64>,
     bad: BadLines<3>,
 }
 
@@ -141,6 +147,7 @@ impl Scanner {
             dsns: options.by_dsn.then(HashMap::new),
             activity: programs.any(Wanted::Activity).then(Activity::default),
             max_groups: options.max_groups,
+            edges: options.edges.clone(),
             programs,
             bad: BadLines::default(),
         })
@@ -266,7 +273,7 @@ impl Scanner {
         let first = self.bad.first();
         let reasons = Bad::ALL.iter().zip(*self.bad.counts()).filter(|&(_, count)| count > 0);
         Summary {
-            deliveries: self.deliveries.map(Tally::figures),
+            deliveries: self.deliveries.map(|tally| tally.figures(&self.edges)),
             relays: self.relays.map_or_else(Vec::new, |relays| relays.report(self.max_groups)),
             dsns: self.dsns.map_or_else(Vec::new, |dsns| top_dsns(dsns, self.max_groups)),
             activity: self.activity,

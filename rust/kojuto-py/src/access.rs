@@ -2,6 +2,7 @@
 
 use kojuto_core::access::{Access, Format, Options, REASONS, Tally, TimeList};
 use kojuto_core::scan::json::Prefix;
+use kojuto_core::stats::buckets;
 use kojuto_io::Error;
 use kojuto_io::follow::{Followed, LineSink, Scan};
 use pyo3::prelude::*;
@@ -122,13 +123,7 @@ impl AccessTally {
     }
 
     fn histogram(&self, py: Python<'_>, edges: Vec<f64>) -> Vec<u64> {
-        py.detach(|| {
-            let mut counts = vec![0; edges.len() + 1];
-            for (latency, count) in self.0.latencies.iter() {
-                counts[edges.partition_point(|edge| *edge <= latency)] += count;
-            }
-            counts
-        })
+        py.detach(|| buckets::count(&edges, self.0.latencies.iter()))
     }
 
     fn merge(&mut self, other: &mut AccessTally) {

@@ -45,6 +45,8 @@ struct ScanOptions {
     by_dsn: bool,
     #[pyo3(attribute)]
     max_groups: usize,
+    #[pyo3(attribute)]
+    edges: Vec<f64>,
 }
 
 /// The figures of a group of deliveries.
@@ -53,12 +55,18 @@ struct PostfixFigures {
     total: u64,
     classes: [u64; 3],
     delays: Option<[(f64, f64, f64, f64); 5]>,
+    histograms: Option<[Vec<u64>; 5]>,
 }
 
 impl From<Figures> for PostfixFigures {
     fn from(figures: Figures) -> Self {
         let delays = figures.delays.map(|delays| delays.map(|d| (d.average, d.p99, d.p95, d.p90)));
-        PostfixFigures { total: figures.total, classes: figures.classes, delays }
+        PostfixFigures {
+            total: figures.total,
+            classes: figures.classes,
+            delays,
+            histograms: figures.histograms,
+        }
     }
 }
 
@@ -94,6 +102,7 @@ fn follow_postfix_log(
         by_relay: options.by_relay,
         by_dsn: options.by_dsn,
         max_groups: options.max_groups,
+        edges: options.edges,
     })
     .map_err(|error| to_py(Error::Core(error)))?;
     let mut outcomes = follow_all(py, vec![(log, Sink(scanner))], &follow, false)?;

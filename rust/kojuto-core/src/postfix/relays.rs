@@ -67,10 +67,13 @@ impl Relays {
         }
         let mut relays: Vec<Relay> = all
             .into_iter()
-            .map(|(host, tally)| Relay { host: GroupName::Value(host), figures: tally.figures() })
+            .map(|(host, tally)| Relay {
+                host: GroupName::Value(host),
+                figures: tally.figures(&[]),
+            })
             .collect();
         if pool.total > 0 {
-            relays.push(Relay { host: GroupName::Other, figures: pool.figures() });
+            relays.push(Relay { host: GroupName::Other, figures: pool.figures(&[]) });
         }
         relays
     }

@@ -6,6 +6,7 @@
 
 use super::Delay;
 use crate::scan::number::parse_f64;
+use crate::stats::buckets;
 use crate::stats::quantile::rank_index;
 
 /// One delay as it was printed, in one register: a double, or, in the place of a NaN (which no
@@ -183,6 +184,12 @@ impl Column {
         let listed = runs.map(|run| (usize::from(run[0]), run.len() as u64));
         let counted = self.counts.iter().copied().enumerate().filter(|&(_, count)| count > 0);
         listed.chain(counted).map(|(key, count)| (value_of(key), count)).collect()
+    }
+
+    /// How many values lie between the edges, as by [`buckets::count`].
+    pub(super) fn histogram(&mut self, edges: &[f64]) -> Vec<u64> {
+        let groups = self.groups();
+        buckets::count(edges, groups.into_iter().chain(self.others.iter().map(|&value| (value, 1))))
     }
 
     /// Average and percentiles; None without values.

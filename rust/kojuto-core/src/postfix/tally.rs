@@ -32,13 +32,16 @@ impl Tally {
         }
     }
 
-    pub(super) fn figures(self) -> Figures {
+    /// Its figures, with histograms if there are `edges`.
+    pub(super) fn figures(mut self, edges: &[f64]) -> Figures {
+        let histograms = (!edges.is_empty())
+            .then(|| self.delays.each_mut().map(|column| column.histogram(edges)));
         let [total, a, b, c, d] = self.delays.map(Column::figures);
         let delays = match (total, a, b, c, d) {
             (Some(total), Some(a), Some(b), Some(c), Some(d)) => Some([total, a, b, c, d]),
             _ => None,
         };
         let classes = [2, 4, 5].map(|class: usize| self.by_digit[class]);
-        Figures { total: self.total, classes, delays }
+        Figures { total: self.total, classes, delays, histograms }
     }
 }

@@ -10,6 +10,7 @@ fn options(programs: &[&str]) -> Options {
         by_relay: false,
         by_dsn: false,
         max_groups: 10,
+        edges: Vec::new(),
     }
 }
 
@@ -42,7 +43,40 @@ fn a_delivery_gives_five_delays_and_its_class() {
 #[test]
 fn without_a_delivery_there_are_no_delays() {
     let figures = scan(&options(&["smtp"]), "").deliveries.unwrap();
-    assert_eq!(figures, Figures { total: 0, classes: [0; 3], delays: None });
+    assert_eq!(figures, Figures { total: 0, classes: [0; 3], delays: None, histograms: None });
+}
+
+#[test]
+fn histograms_count_each_delay_by_the_edges_and_those_of_relays_are_none() {
+    let line = |total: &str, parts: &str| {
+        let fields = FIELDS.replace("0.31", total).replace("0.04/0/0.09/0.17", parts);
+        format!("{HEAD}{fields}")
+    };
+    // Just inside of, on and just outside of the bounds 0.31 and 2000, small and large numbers.
+    let first =
+        line("0.309999", "0/0/0/0") + &line("0.31", "0/0/0/5") + &line("0.310001", "0/0/1/0");
+    let second =
+        line("1999.9", "0/0/0/0") + &line("2000", "0/0/0/0") + &line("2000.1", "3000/0/0/0");
+    let bounds = [0.31_f64, 2000.0];
+    let with = |edges: &[f64]| {
+        let options = Options { edges: edges.to_vec(), by_relay: true, ..options(&["smtp"]) };
+        let mut scanner = Scanner::new(&options).unwrap();
+        let mut other = scanner.clone();
+        scanner.block(first.as_bytes());
+        other.block(second.as_bytes());
+        scanner.merge(other);
+        scanner.finish()
+    };
+    let exclusive = with(&bounds).deliveries.unwrap().histograms.unwrap();
+    assert_eq!(exclusive[0], [1, 3, 2]);
+    let summary = with(&bounds.map(f64::next_up));
+    let inclusive = summary.deliveries.unwrap().histograms.unwrap();
+    let rest = [vec![5, 0, 1], vec![6, 0, 0], vec![5, 1, 0], vec![5, 1, 0]];
+    assert_eq!((&inclusive[0][..], &inclusive[1..]), (&[2, 3, 1][..], &rest[..]));
+    assert_eq!(summary.relays[0].figures.histograms, None);
+    let empty = Options { edges: bounds.to_vec(), ..options(&["smtp"]) };
+    let histograms = scan(&empty, "").deliveries.unwrap().histograms.unwrap();
+    assert_eq!(histograms, [0; 5].map(|_| vec![0; 3]));
 }
 
 #[test]

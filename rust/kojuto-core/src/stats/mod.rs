@@ -1,5 +1,6 @@
 //! Numbers into figures: sums, quantiles and sketches, of all of them or by group.
 
+pub mod buckets;
 pub mod exact_sum;
 pub mod group_name;
 pub mod latencies;
