@@ -17,28 +17,46 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@functools.cache
-def built_wheel() -> Path:
-    """What ``make wheel`` has built last; it is built when there is none of this source."""
-    name = f"kojuto-{__version__}-*.whl"
-    built = sorted((ROOT / "dist").glob(name), key=os.path.getmtime)
-    newest = max(
-        path.stat().st_mtime
+QUICK = "target/wheels"
+
+
+def sources() -> list[Path]:
+    """The files that a build reads."""
+    return [
+        path
         for folder in ("python", "rust", "kojuto.data")
         for path in (ROOT / folder).rglob("*")
         if path.suffix in (".py", ".rs", ".c", ".pyi", ".toml") or path.parent.name == "scripts"
         if "fuzz" not in path.parts
-    )
-    if not built or built[-1].stat().st_mtime < newest:
-        subprocess.run(["make", "wheel"], cwd=ROOT, check=True, timeout=900)
-        built = sorted((ROOT / "dist").glob(name), key=os.path.getmtime)
-    return built[-1]
+    ]
+
+
+def current(folder: str) -> Path | None:
+    """The wheel of this source in a folder, if there is one that is not older than the source."""
+    newest = max(path.stat().st_mtime for path in sources())
+    built = sorted((ROOT / folder).glob(f"kojuto-{__version__}-*.whl"), key=os.path.getmtime)
+    return built[-1] if built and built[-1].stat().st_mtime >= newest else None
+
+
+def make_wheel(folder: str, profile: str) -> Path:
+    """What ``make wheel`` builds with a cargo profile."""
+    settings = [f"WHEEL_PROFILE={profile}", f"WHEEL_DIR={folder}"]
+    subprocess.run(["make", "wheel", *settings], cwd=ROOT, check=True, timeout=900)
+    built = current(folder)
+    assert built is not None
+    return built
+
+
+@functools.cache
+def built_wheel() -> Path:
+    """What ``make wheel`` has built last; it is built when there is none of this source."""
+    return current("dist") or make_wheel("dist", "release")
 
 
 @pytest.fixture(scope="session")
 def wheel() -> Path:
-    """The wheel of this source."""
-    return built_wheel()
+    """The wheel of this source: the one in ``dist``, else one that is built quickly."""
+    return current("dist") or current(QUICK) or make_wheel(QUICK, "quick")
 
 
 def fetched_pip(requirement: str, folder: Path) -> Path:
