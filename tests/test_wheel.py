@@ -1,19 +1,19 @@
-"""The wheel: one file that installs into an empty environment and works there."""
+"""The wheel: one file that installs into an empty environment and works there; and the sdist."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tarfile
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from kojuto.commands import COMMANDS
 from tests.conftest import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.wheels import sources
 
 # The first one may have to compile everything, beside other tests.
 pytestmark = pytest.mark.timeout(900)
@@ -66,3 +66,19 @@ def test_every_command_starts_and_one_does_its_job_in_an_empty_environment(
         env=clean, capture_output=True, check=False,
     )  # fmt: skip
     assert b"axslog.latency_w.average\t0.250000\t" in done.stdout
+
+
+def test_the_sdist_holds_all_that_a_build_reads(tmp_path: Path) -> None:
+    bin_ = Path(sys.executable).parent
+    subprocess.run(
+        [str(bin_ / "maturin"), "sdist", "--out", str(tmp_path)],
+        cwd=ROOT, env={**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}"}, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    (path,) = tmp_path.iterdir()
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    source = [str(path.relative_to(ROOT)) for path in sources()]
+    assert len(source) > 200
+    files = ["Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "LICENSE"]
+    assert not {*source, *files} - names
