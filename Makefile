@@ -17,7 +17,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python soak repeat coverage \
-        clean
+        deny clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -86,6 +86,11 @@ repeat: build servers
 # make coverage TESTS="tests/core tests/common"
 coverage: servers
 	tests/coverage $(TESTS)
+
+# Licences, crates and where they come from, by deny.toml. Building cargo-deny takes minutes, once.
+deny:
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-deny
+	cargo deny check licenses bans sources
 
 fuzz:
 	nice -n 19 rust/fuzz/run

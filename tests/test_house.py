@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -51,6 +52,20 @@ def test_every_command_has_its_test_file() -> None:
 def test_versions_agree() -> None:
     cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
     assert cargo["workspace"]["package"]["version"] == __version__
+
+
+def test_hooks_and_continuous_integration_run_targets_of_the_makefile() -> None:
+    """What is checked before a commit is what everybody else checks."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    hooks = re.findall(r"^ +entry: (.+)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.M)
+    runs = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line.startswith("make")]
+    assert hooks
+    assert runs
+    for line in [*hooks, *runs]:
+        program, *asked = line.split()
+        assert program == "make"
+        assert set(asked) <= targets
 
 
 @pytest.mark.parametrize("name", NAMES)
