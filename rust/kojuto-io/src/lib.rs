@@ -1,26 +1,35 @@
 //! The pieces of `kojuto-core` on real files and sockets, still without Python.
 
-pub mod blocks;
+/// Who may pass: tokens, rules of paths, members of a service.
+pub mod auth;
+/// How a job learns that it is to end early.
 pub mod cancel;
+/// The one type of everything that fails here.
 pub mod error;
+/// A log followed from run to run, each line once.
 pub mod follow;
+/// A small HTTP/1.1 server.
 pub mod http;
+/// What is said when there is no memory left.
 pub mod last_words;
-pub mod log_dir;
-pub mod log_input;
-pub mod log_keep;
-pub mod membership;
+/// Log lines on standard error that keep nobody waiting.
+pub mod log;
+/// Work on several threads.
 pub mod parallel;
+/// ICMP echo requests and their answers.
 pub mod ping;
-pub mod pump;
-mod random;
+/// The TCP relay engine.
 pub mod relay;
-pub mod resolve;
+/// Lines into dated files.
 pub mod rotate;
-pub mod share;
-pub mod signals;
+/// Small state files, written whole or not at all.
 pub mod state;
+/// The system's calls, each wrapped once.
+pub mod sys;
+/// A stream through a budget that processes share.
 pub mod throttle;
+/// TLS as a client.
+pub mod tls;
 
 pub use cancel::{Cancel, Never};
 pub use error::{Error, Result};

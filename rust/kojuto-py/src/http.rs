@@ -8,11 +8,9 @@ use std::time::Instant;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use kojuto_core::net::uri_path::Allowed;
-use kojuto_io::http::{
-    self, Entry, Gate, LogSink, Options, Quick, Reply, Rule, Service, Slow, Tokens,
-};
-use kojuto_io::membership;
-use kojuto_io::relay::Log;
+use kojuto_io::auth::{Gate, Rule, Service, Tokens, membership};
+use kojuto_io::http::{self, Entry, LogSink, Options, Quick, Reply, Slow};
+use kojuto_io::log::Log;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};

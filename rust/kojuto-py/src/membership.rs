@@ -1,11 +1,11 @@
-//! Wrappers of `kojuto_io::membership`.
+//! Wrappers of `kojuto_io::auth::membership`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use kojuto_core::membership::{AddressHeader, Asked, Client, Members, read};
 use kojuto_io::Error;
-use kojuto_io::membership::{self, Outcome, problem};
+use kojuto_io::auth::membership::{self, Outcome, problem};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

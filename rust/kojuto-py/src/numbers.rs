@@ -8,7 +8,7 @@ use kojuto_core::stats::group_name::GroupName;
 use kojuto_core::stats::records::{Format, Groups, Records};
 use kojuto_core::stats::samples::{self, NumberLines, Summary};
 use kojuto_core::stats::sketch::Sketch;
-use kojuto_io::blocks::{self, Stop};
+use kojuto_io::sys::blocks::{self, Stop};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 

@@ -1,11 +1,11 @@
-//! Wrappers of `kojuto_io::ping` and `kojuto_io::resolve`.
+//! Wrappers of `kojuto_io::ping` and `kojuto_io::sys::resolve`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kojuto_core::stats::quantile;
 use kojuto_io::ping::{self, Outcome, Plan};
-use kojuto_io::resolve::{self, Want};
+use kojuto_io::sys::resolve::{self, Want};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use kojuto_core::logs::log_name::Pattern;
-use kojuto_io::log_keep::Keep;
-use kojuto_io::rotate::{OnFull, Options, Rotator, SIGNALS};
-use kojuto_io::signals::Signals;
+
+use kojuto_io::rotate::{Keep, OnFull, Options, Rotator, SIGNALS};
+use kojuto_io::sys::signals::Signals;
 use pyo3::prelude::*;
 
 use crate::errors::to_py;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use kojuto_core::net::balance::Balance;
 use kojuto_io::Error;
+use kojuto_io::log::Log;
 use kojuto_io::relay::{
     self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Listener, Options,
     Party, Pool, Remote, Stream, Tap,
@@ -31,7 +32,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Log lines on standard error by a thread of their own.
 #[pyclass(module = "kojuto._native", frozen)]
 pub(crate) struct LogWriter {
-    pub(crate) log: Arc<relay::Log>,
+    pub(crate) log: Arc<Log>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -40,8 +41,8 @@ impl LogWriter {
     #[new]
     #[pyo3(signature = (*, verbose = false))]
     fn new(verbose: bool) -> PyResult<Self> {
-        let (log, thread) = relay::Log::start(2, verbose)
-            .map_err(|error| to_py(Error::on("starting the log")(error)))?;
+        let (log, thread) =
+            Log::start(2, verbose).map_err(|error| to_py(Error::on("starting the log")(error)))?;
         Ok(LogWriter { log, thread: Mutex::new(Some(thread)) })
     }
 

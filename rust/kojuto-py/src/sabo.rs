@@ -1,12 +1,12 @@
-//! Wrappers of `kojuto_io::throttle` and `kojuto_io::pump`.
+//! Wrappers of `kojuto_io::throttle` and `kojuto_io::throttle::pump`.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kojuto_core::budget::token_bucket::Grant;
-use kojuto_io::pump::{End, Event, Pump, SIGNALS, Totals};
-use kojuto_io::signals::{Signals, wait};
+use kojuto_io::sys::signals::{Signals, wait};
+use kojuto_io::throttle::pump::{End, Event, Pump, SIGNALS, Totals};
 use kojuto_io::throttle::{Throttle, Wish};
 use pyo3::prelude::*;
 

@@ -1,9 +1,9 @@
-//! Wrapper of `kojuto_io::relay::TlsStream`.
+//! Wrapper of `kojuto_io::tls::TlsStream`.
 
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kojuto_io::relay::{Identity, TlsOptions, TlsStream as Stream};
+use kojuto_io::tls::{Identity, TlsOptions, TlsStream as Stream};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

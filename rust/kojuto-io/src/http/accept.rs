@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use super::server::{Course, Running, Shared, accepting_again, pausing};
 use super::worker::{Accepted, Worker};
-use crate::relay::{QUEUE, sys};
+use crate::relay::QUEUE;
+use crate::sys::socket as sys;
 
 /// Without descriptors or memory the next attempt is made after this time.
 const PAUSE: Duration = Duration::from_millis(100);

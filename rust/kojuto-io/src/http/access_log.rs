@@ -9,7 +9,7 @@ use hyper::header::{HOST, HeaderMap, HeaderName, REFERER, USER_AGENT};
 use hyper::{Method, Uri, Version};
 
 use super::server::{Running, Shared};
-use crate::relay::sys;
+use crate::sys::socket as sys;
 
 /// The most that may wait to be taken; lines beyond it are dropped and counted.
 const LIMIT_BYTES: usize = 8 << 20;

@@ -26,7 +26,7 @@ use super::access_log::Entry;
 use super::message::{Reply, Request};
 use super::pool::Pool;
 use super::server::Shared;
-use crate::relay::sys;
+use crate::sys::socket as sys;
 
 /// A stopping server waits so long for the first request of a connection that it has accepted.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);

@@ -10,18 +10,14 @@ mod accept;
 mod access_log;
 mod answers;
 mod connection;
-mod gate;
 mod message;
 mod options;
 mod pool;
 mod server;
-mod tokens;
 mod worker;
 
 pub use access_log::LogSink;
 pub use answers::{Answers, Entry};
-pub use gate::{Gate, GateStats, Rule, Service, Why};
 pub use message::{Quick, Reply, Request, Slow};
 pub use options::{Options, Stats};
 pub use server::Server;
-pub use tokens::{Found, Tokens};

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use tokio::sync::oneshot;
 
 use super::message::{Reply, Request, Slow};
-use crate::relay::sys;
+use crate::sys::socket as sys;
 
 struct Job {
     request: Request,

@@ -15,7 +15,8 @@ use super::message::{Quick, Reply, Slow};
 use super::options::{Options, Stats};
 use super::pool::Pool;
 use super::worker::Worker;
-use crate::relay::{Log, sys};
+use crate::log::Log;
+use crate::sys::socket as sys;
 use crate::{Cancel, Error, Result};
 
 /// How far a server has come to its end.

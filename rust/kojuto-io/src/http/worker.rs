@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::connection::{Answerer, State, Stream, serve};
 use super::pool::Pool;
 use super::server::{Course, LastCloses, Running, Shared};
-use crate::relay::sys;
+use crate::sys::socket as sys;
 
 /// How often deadlines are looked at; they are as exact as this.
 const TICK: Duration = Duration::from_millis(100);

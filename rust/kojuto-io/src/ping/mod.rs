@@ -331,7 +331,7 @@ fn realtime_ns() -> i64 {
 
 fn random() -> Result<u64> {
     let mut bytes = [0u8; 8];
-    crate::random::fill(&mut bytes).map_err(Error::on("getrandom"))?;
+    crate::sys::random::fill(&mut bytes).map_err(Error::on("getrandom"))?;
     Ok(u64::from_be_bytes(bytes))
 }
 

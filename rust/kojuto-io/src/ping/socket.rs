@@ -8,7 +8,7 @@ use std::ptr;
 
 use kojuto_core::net::icmp::{self, Family};
 
-use crate::resolve::to_address;
+use crate::sys::resolve::to_address;
 use crate::{Error, Result};
 
 const PACKET_BYTES: usize = 65_536;

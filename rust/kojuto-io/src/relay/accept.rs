@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::connection::words;
 use super::endpoint::{Side, Tcp};
 use super::listener::Listener;
-use super::log::Log;
 use super::remote::Remote;
-use super::sys;
 use super::worker::{LISTENER_TOKEN, Worker};
+use crate::log::Log;
+use crate::sys::socket as sys;
 
 /// Accepts in a row before the connections get their turn.
 pub(super) const BATCH: usize = 32;

@@ -14,13 +14,13 @@ use super::listener::Route;
 use super::options::HeaderIn;
 use super::pump::{Pump, Turn};
 use super::remote::Remote;
-use super::sys;
 use super::tap::Direction;
-use super::tls_client::TlsStream;
 use super::upstream::Pool;
 use super::websocket::WebSocket;
-use super::wire::Plain;
 use super::worker::{Worker, token};
+use crate::sys::socket as sys;
+use crate::tls::Plain;
+use crate::tls::TlsStream;
 
 /// One of the two peers of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

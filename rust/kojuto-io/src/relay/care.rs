@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::Phase;
-use super::sys;
 use super::upstream::Pool;
 use super::worker::Worker;
+use crate::sys::socket as sys;
 
 /// The pause between two rounds over all upstreams.
 const ROUND_MS: u64 = 20;

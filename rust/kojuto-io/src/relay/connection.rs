@@ -11,11 +11,11 @@ use kojuto_core::scan::json_line::JsonLine;
 use super::adopt::{Field, Tunnel};
 use super::endpoint::Side;
 use super::listener::Route;
-use super::log::Log;
 use super::pump::{Pump, Tools, Turn};
 use super::remote::Remote;
 use super::tap::{Direction, Tap};
 use super::upstream::Upstream;
+use crate::log::Log;
 
 /// What a connection waits for.
 pub(super) enum Phase {

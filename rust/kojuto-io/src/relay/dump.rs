@@ -19,9 +19,9 @@ use kojuto_core::net::pcap::{self, Flow};
 use kojuto_core::scan::json_line::JsonLine;
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::log::{Log, unix_time_s};
 use super::remote::Remote;
 use super::tap::{Direction, Tap};
+use crate::log::{Log, unix_time_s};
 use crate::{Error, Result};
 
 /// The most that may wait to be dumped.
@@ -86,7 +86,7 @@ impl Dump {
         let thread = std::thread::Builder::new()
             .name("dump".to_owned())
             .spawn(move || {
-                super::sys::block_signals();
+                crate::sys::socket::block_signals();
                 worker.run();
             })
             .map_err(Error::on("starting the dump"))?;
@@ -485,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_line_is_written_once_it_has_64_kib() {
-        let (read, write) = super::super::sys::pipe(65536).unwrap();
+        let (read, write) = crate::sys::socket::pipe(65536).unwrap();
         let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
         let dump = Arc::new(Dump {
             queue: Mutex::default(),

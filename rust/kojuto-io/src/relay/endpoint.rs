@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::sys;
+use crate::sys::socket as sys;
 
 /// One end of a relayed connection: a read side and a write side, neither of which ever waits.
 ///

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::options::HeaderIn;
-use super::sys;
 use super::upstream::Pool;
+use crate::sys::socket as sys;
 use crate::{Error, Result};
 
 /// What connections keep of the listener they came from: not its socket, which is closed when

@@ -13,7 +13,6 @@ mod connection;
 mod dump;
 mod endpoint;
 mod listener;
-mod log;
 mod near;
 mod opening;
 mod options;
@@ -24,14 +23,10 @@ mod remote;
 mod shared;
 mod slab;
 mod stats;
-pub(crate) mod sys;
 mod tap;
 mod timers;
-mod tls;
-mod tls_client;
 mod upstream;
 mod websocket;
-mod wire;
 mod worker;
 
 use std::net::SocketAddr;
@@ -46,20 +41,18 @@ pub use adopt::{Adoption, Field, Party, Stream};
 pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Tcp};
 pub use listener::Listener;
-pub use log::Log;
-pub(crate) use log::unix_time_s;
 pub use opening::HEADER_BYTES;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
 pub use tap::{Direction, Tap};
-pub use tls_client::{Identity, TlsOptions, TlsStream};
 pub use upstream::{Pool, Upstream};
 
+use crate::log::Log;
+use crate::sys::socket::Wake;
 use crate::{Cancel, Error, Result};
 use busy_poll::Polling;
 use shared::{Command, Shared};
-use sys::Wake;
 use worker::Worker;
 
 /// A running relay.

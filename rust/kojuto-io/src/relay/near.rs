@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
-use super::sys;
+use crate::sys::socket as sys;
 
 /// The send buffer for what goes to this machine, in bytes; the kernel doubles it.
 const SEND: i32 = 256 << 10;

@@ -13,9 +13,9 @@ use super::endpoint::{Side, Tcp};
 use super::near;
 use super::options::{HeaderIn, HeaderOut};
 use super::remote::Remote;
-use super::sys;
 use super::tap::Direction;
 use super::worker::{Worker, token};
+use crate::sys::socket as sys;
 
 /// The longest PROXY header that is accepted; nginx's own limit is half of it.
 pub const HEADER_BYTES: usize = 8192;

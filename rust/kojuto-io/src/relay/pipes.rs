@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::sys;
+use crate::sys::socket as sys;
 
 /// What a pipe should hold; the usual limit of an unprivileged process (pipe(7)).
 pub(super) const PIPE_BYTES: usize = 1 << 20;

@@ -7,11 +7,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use super::adopt::Adopted;
 use super::busy_poll::Polling;
 use super::listener::Listener;
-use super::log::Log;
 use super::options::Options;
 use super::stats::Stats;
 use super::tap::Tap;
 use super::upstream::Pool;
+use crate::log::Log;
 
 pub(super) enum Command {
     Listen(Arc<Listener>),

@@ -19,8 +19,8 @@ use kojuto_core::websocket::{
 };
 
 use super::endpoint::{Cut, Endpoint};
-use super::sys;
-use super::wire::Wire;
+use crate::sys::socket as sys;
+use crate::tls::Wire;
 
 /// The most payload of a frame that is sent; intermediaries and peers hold whole frames.
 pub(super) const FRAME_BYTES: usize = 256 << 10;
@@ -46,7 +46,7 @@ thread_local! {
 fn new_key() -> Key {
     KEYS.with_borrow_mut(|keys| {
         if keys.used == keys.bytes.len() {
-            crate::random::fill(&mut keys.bytes).expect("getrandom or /dev/urandom");
+            crate::sys::random::fill(&mut keys.bytes).expect("getrandom or /dev/urandom");
             keys.used = 0;
         }
         let key = std::array::from_fn(|i| keys.bytes[keys.used + i]);

@@ -17,8 +17,8 @@ use super::pump::{Pump, Tools};
 use super::remote::Remote;
 use super::shared::{Command, Shared};
 use super::slab::Slab;
-use super::sys::{self, Epoll, Wake};
 use super::timers::{Timers, Young};
+use crate::sys::socket::{self as sys, Epoll, Wake};
 
 const EVENTS: usize = 256;
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use kojuto_core::logs::log_name::Tail;
 
+use super::input::Seen;
 use super::lines::LONG_LINE_BYTES;
 use super::{CHUNK_BYTES, OnFull, RETRY, Rotator, Sink, Step, memchr, memrchr};
-use crate::log_input::Seen;
 use crate::{Error, Result};
 
 impl Rotator<'_> {

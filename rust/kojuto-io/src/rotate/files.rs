@@ -4,9 +4,9 @@ use std::time::{Instant, SystemTime};
 
 use kojuto_core::logs::log_name::{Pattern, Tail, stamp};
 
+use super::directory::{Current, LogDir};
+use super::keep::Compressor;
 use super::{Options, Rotator, Sink};
-use crate::log_dir::{Current, LogDir};
-use crate::log_keep::Compressor;
 use crate::{Error, Result};
 
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kojuto_core::logs::log_name::{Tail, floor};
 
+use super::input::Seen;
+use super::keep::{Compressor, purge};
 use super::{CHUNK_BYTES, Ended, LINE_PATIENCE, PURGE_EVERY, Rotator, Sink, memchr};
-use crate::log_input::Seen;
-use crate::log_keep::{Compressor, purge};
-use crate::signals::wait;
+use crate::sys::signals::wait;
 use crate::{Error, Result};
 
 impl Rotator<'_> {

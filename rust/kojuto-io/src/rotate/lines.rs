@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use super::input::Seen;
 use super::{CHUNK_BYTES, LINE_PATIENCE, RETRY, Rotator, Sink, Step, memchr, memrchr};
 use crate::error::no_such_call;
-use crate::log_input::Seen;
-use crate::signals::wait;
+use crate::sys::signals::wait;
 use crate::{Error, Result};
 
 /// A line that is longer than this is written in pieces as it comes.

@@ -5,8 +5,8 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use super::super::endpoint::{Cut, Endpoint, Tcp};
-use super::super::sys;
 use super::*;
+use crate::sys::socket as sys;
 
 /// An endpoint of another kind: frames of one length byte and so many bytes, XOR 0x55, in
 /// memory; it takes a few bytes at a time and ends by an empty frame.

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 use kojuto_core::budget::share::share;
 use kojuto_core::budget::token_bucket::{Grant, TokenBucket};
 
+pub mod pump;
+pub mod share;
+
+use self::share::{Count, Member};
 use crate::Result;
-use crate::share::{Count, Member};
 
 /// How often a member counts the others (the protocol's second).
 pub const REFRESH: Duration = Duration::from_secs(1);

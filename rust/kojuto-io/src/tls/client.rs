@@ -14,9 +14,9 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use super::sys;
-use super::tls::Session;
+use super::session::Session;
 use super::wire::Wire;
+use crate::sys::socket as sys;
 use crate::{Cancel, Error, Result};
 
 /// How often a wait looks whether it is to end early.
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Identity {
 
 /// A TLS connection, after its handshake.
 pub struct TlsStream {
-    pub(super) session: Session,
+    pub(crate) session: Session,
     what: String,
     timeout: Duration,
 }

@@ -41,7 +41,7 @@ impl Log {
         let log = Arc::new(Log { queue: Mutex::default(), filled: Condvar::new(), verbose });
         let writer = Arc::clone(&log);
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            super::sys::block_signals();
+            crate::sys::socket::block_signals();
             writer.run(fd);
         })?;
         Ok((log, thread))
@@ -53,7 +53,7 @@ impl Log {
     }
 
     /// Whether lines of level `debug` are wanted.
-    pub(super) fn is_verbose(&self) -> bool {
+    pub(crate) fn is_verbose(&self) -> bool {
         self.verbose
     }
 
@@ -139,7 +139,7 @@ mod tests {
     fn lines_beyond_the_limit_are_dropped_counted_and_said() {
         const LINE: usize = 1024;
         const LINES: usize = 24 << 10; // 24 MiB, into a queue of 8, as much in the writer, a pipe
-        let (read, write) = super::super::sys::pipe(65536).unwrap();
+        let (read, write) = crate::sys::socket::pipe(65536).unwrap();
         let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
         let line = |i: usize| format!("{i:0width$}\n", width = LINE - 1).into_bytes();
         for i in 0..LINES {

@@ -6,8 +6,11 @@
 //! disk refuses, lines wait in a bounded buffer.
 
 mod backlog;
+mod directory;
 mod files;
 mod house;
+mod input;
+mod keep;
 mod lines;
 
 use std::collections::VecDeque;
@@ -16,12 +19,14 @@ use std::time::{Duration, Instant};
 
 use kojuto_core::logs::log_name::{Pattern, floor};
 
-use crate::log_dir::LogDir;
-use crate::log_input::{Input, duplicate};
-use crate::log_keep::{Compressor, Keep};
-use crate::signals::{Signals, wait};
+use crate::sys::signals::{Signals, wait};
 use crate::{Error, Result};
+use directory::LogDir;
 use files::{Clock, Files};
+use input::{Input, duplicate};
+use keep::Compressor;
+
+pub use keep::Keep;
 
 /// The signals of this engine; SIGINT is left out on request.
 pub const SIGNALS: [i32; 6] =

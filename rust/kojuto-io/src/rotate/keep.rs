@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use crate::log_dir::LogDir;
+use super::directory::LogDir;
 
 /// What is kept; None means no limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,7 +25,12 @@ pub struct Keep {
 ///
 /// # Errors
 /// The system's, when the directory cannot be read.
-pub fn purge(directory: &LogDir, current: &str, keep: Keep, now: SystemTime) -> io::Result<()> {
+pub(super) fn purge(
+    directory: &LogDir,
+    current: &str,
+    keep: Keep,
+    now: SystemTime,
+) -> io::Result<()> {
     let mut files: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
     let (mut count, mut total) = (0, 0);
     for (path, _) in directory.own_files()? {
@@ -52,7 +57,7 @@ pub fn purge(directory: &LogDir, current: &str, keep: Keep, now: SystemTime) -> 
 
 /// Compresses closed files, one at a time, with a program at the lowest priority.
 #[derive(Debug)]
-pub struct Compressor {
+pub(super) struct Compressor {
     program: &'static str,
     suffix: &'static str,
     working: Option<(Child, PathBuf)>,
@@ -61,7 +66,7 @@ pub struct Compressor {
 
 impl Compressor {
     /// `gz` or `zst`; None for anything else.
-    pub fn new(form: &str) -> Option<Compressor> {
+    pub(super) fn new(form: &str) -> Option<Compressor> {
         let (program, suffix) = match form {
             "gz" => ("gzip", "gz"),
             "zst" => ("zstd", "zst"),
@@ -71,12 +76,12 @@ impl Compressor {
     }
 
     /// Whether a file is being compressed now.
-    pub fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.working.is_some()
     }
 
     /// Finishes what is done and starts on the next closed file. Returns what to tell the user.
-    pub fn step(&mut self, directory: &LogDir, current: &str) -> Option<String> {
+    pub(super) fn step(&mut self, directory: &LogDir, current: &str) -> Option<String> {
         if let Some((child, source)) = &mut self.working {
             let finished = match child.try_wait() {
                 Ok(None) => return None,
@@ -122,7 +127,7 @@ impl Compressor {
     }
 
     /// A rotation happened: what failed is tried again.
-    pub fn rotated(&mut self) {
+    pub(super) fn rotated(&mut self) {
         self.gave_up = false;
     }
 

@@ -23,15 +23,11 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The file that is written now.
 #[derive(Debug)]
-pub struct Current {
+pub(super) struct Current {
     /// Open for reading and writing, its position at the end.
     pub file: File,
     /// Its name in the directory.
     pub name: String,
-    /// The dated part of the name.
-    pub base: String,
-    /// The part that counts within a period.
-    pub generation: u32,
     /// Its size as far as this process knows.
     pub size: u64,
     /// Its size when it was last seen to have a name.
@@ -40,7 +36,7 @@ pub struct Current {
 
 /// See the module's description.
 #[derive(Debug)]
-pub struct LogDir {
+pub(super) struct LogDir {
     /// Where the files are.
     pub path: PathBuf,
     pattern: Pattern,
@@ -57,7 +53,7 @@ impl LogDir {
     ///
     /// # Errors
     /// [`Error::Busy`] when another process writes there, [`Error::Io`] naming the directory.
-    pub fn open(path: &Path, pattern: Pattern, mode: u32, pipe: String) -> Result<LogDir> {
+    pub(super) fn open(path: &Path, pattern: Pattern, mode: u32, pipe: String) -> Result<LogDir> {
         let mut this =
             LogDir { path: path.to_owned(), pattern, mode, pipe, lock: None, tail: Tail::Lost };
         this.lock()?;
@@ -102,7 +98,7 @@ impl LogDir {
     ///
     /// # Errors
     /// The system's, when the directory cannot be read.
-    pub fn own_files(&self) -> io::Result<Vec<(PathBuf, LogName)>> {
+    pub(super) fn own_files(&self) -> io::Result<Vec<(PathBuf, LogName)>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -121,7 +117,7 @@ impl LogDir {
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
-    pub fn resume(&mut self) -> Result<Option<Current>> {
+    pub(super) fn resume(&mut self) -> Result<Option<Current>> {
         let mut content = Vec::new();
         let Some(lock) = &self.lock else { return Ok(None) };
         let mut bytes = [0; MARK_BYTES];
@@ -133,7 +129,7 @@ impl LogDir {
         if !self.path.join(&mark.file).exists() || name.compressed {
             return Ok(None);
         }
-        let mut current = self.open_file(name.base, name.generation)?;
+        let mut current = self.open_file(&name.base, name.generation)?;
         let same = !self.pipe.is_empty() && mark.pipe == self.pipe;
         let path = self.path.join(&current.name);
         let torn = current.size > 0 && !current.ends_line().map_err(Error::on_path(&path))?;
@@ -159,7 +155,7 @@ impl LogDir {
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
-    pub fn open_period(
+    pub(super) fn open_period(
         &mut self,
         base: String,
         fresh: bool,
@@ -181,7 +177,7 @@ impl LogDir {
                 name.generation + u32::from(full(size))
             }
         };
-        let mut current = self.open_file(base, generation)?;
+        let mut current = self.open_file(&base, generation)?;
         let path = self.path.join(&current.name);
         if current.size > 0 && !current.ends_line().map_err(Error::on_path(&path))? {
             current.write_all(b"\n").map_err(Error::on_path(&path))?;
@@ -190,8 +186,8 @@ impl LogDir {
         Ok(current)
     }
 
-    fn open_file(&self, base: String, generation: u32) -> Result<Current> {
-        let name = with_generation(&base, generation);
+    fn open_file(&self, base: &str, generation: u32) -> Result<Current> {
+        let name = with_generation(base, generation);
         let path = self.path.join(&name);
         let open = || -> io::Result<(File, u64)> {
             let mut file = OpenOptions::new()
@@ -206,14 +202,14 @@ impl LogDir {
             Ok((file, size))
         };
         let (file, size) = open().map_err(Error::on_path(&path))?;
-        Ok(Current { file, name, base, generation, size, linked: size })
+        Ok(Current { file, name, size, linked: size })
     }
 
     /// Writes the mark and turns the link to the file.
     ///
     /// # Errors
     /// [`Error::Io`] naming the link.
-    pub fn remember(&mut self, current: &Current) -> Result<()> {
+    pub(super) fn remember(&mut self, current: &Current) -> Result<()> {
         let mark = Mark { tail: self.tail, pipe: self.pipe_name(), file: current.name.clone() };
         if let Some(lock) = &self.lock {
             let text = mark.text();
@@ -256,7 +252,7 @@ impl LogDir {
     }
 
     /// Notes what the end of the file would mean if this process were killed now.
-    pub fn set_tail(&mut self, tail: Tail) {
+    pub(super) fn set_tail(&mut self, tail: Tail) {
         if tail != self.tail {
             self.tail = tail;
             if let Some(lock) = &self.lock
@@ -268,7 +264,7 @@ impl LogDir {
     }
 
     /// Makes names durable, as far as the filesystem can.
-    pub fn sync(&self) {
+    pub(super) fn sync(&self) {
         if let Ok(directory) = File::open(&self.path) {
             let _ = directory.sync_all();
         }
@@ -280,7 +276,7 @@ impl Current {
     ///
     /// # Errors
     /// The system's.
-    pub fn ends_line(&self) -> io::Result<bool> {
+    pub(super) fn ends_line(&self) -> io::Result<bool> {
         let mut last = [0; 1];
         Ok(self.size == 0
             || (self.file.read_at(&mut last, self.size - 1)? == 1 && last[0] == b'\n'))
@@ -290,7 +286,7 @@ impl Current {
     ///
     /// # Errors
     /// The system's; `size` then tells how far it came.
-    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = &rest[self.write(rest)?..];
@@ -302,7 +298,7 @@ impl Current {
     ///
     /// # Errors
     /// The system's.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.file.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -320,7 +316,7 @@ impl Current {
     ///
     /// # Errors
     /// The system's.
-    pub fn follow_truncation(&mut self) -> io::Result<()> {
+    pub(super) fn follow_truncation(&mut self) -> io::Result<()> {
         if self.file.metadata()?.len() < self.size {
             self.size = self.file.seek(SeekFrom::End(0))?;
             self.linked = self.linked.min(self.size);
@@ -333,7 +329,7 @@ impl Current {
     ///
     /// # Errors
     /// The system's.
-    pub fn rescue(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn rescue(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.file.metadata()?.nlink() > 0 {
             self.linked = self.size;
             return Ok(None);
@@ -349,7 +345,7 @@ impl Current {
     ///
     /// # Errors
     /// The system's; the file is then as it was.
-    pub fn take_back(&mut self, most: u64) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn take_back(&mut self, most: u64) -> io::Result<Option<Vec<u8>>> {
         if self.ends_line()? {
             return Ok(None);
         }

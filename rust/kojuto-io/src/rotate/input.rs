@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use crate::error::no_such_call;
-use crate::pump::{is_pipe, widen};
-use crate::signals::wait;
+use crate::sys::pipe::{is_pipe, widen};
+use crate::sys::signals::wait;
 use crate::{Error, Result};
 
 const CHUNK_BYTES: usize = 1 << 20;
@@ -15,7 +15,7 @@ const PIPEFS_MAGIC: libc::c_long = 0x5049_5045;
 
 /// What looking found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub(super) enum Seen {
     /// Bytes are in [`Input::bytes`].
     Bytes,
     /// Nothing at present.
@@ -26,7 +26,7 @@ pub enum Seen {
 
 /// See the module's description.
 #[derive(Debug)]
-pub struct Input {
+pub(super) struct Input {
     fd: RawFd,
     /// A pipe into which the input is copied (tee(2)) to look at it, and a place to throw away.
     aside: Option<(io::PipeReader, io::PipeWriter, std::fs::File)>,
@@ -38,7 +38,7 @@ pub struct Input {
 
 impl Input {
     /// An input on a descriptor that stays the caller's.
-    pub fn new(fd: RawFd) -> Input {
+    pub(super) fn new(fd: RawFd) -> Input {
         widen(fd);
         let aside = is_pipe(fd).then(|| -> io::Result<_> {
             let (reader, writer) = io::pipe()?;
@@ -51,12 +51,12 @@ impl Input {
     }
 
     /// Whether bytes can be looked at while they stay in the pipe.
-    pub fn can_peek(&self) -> bool {
+    pub(super) fn can_peek(&self) -> bool {
         self.aside.is_some()
     }
 
     /// From now on bytes are taken out as they are read.
-    pub fn stop_peeking(&mut self) {
+    pub(super) fn stop_peeking(&mut self) {
         self.aside = None;
         if !self.taken {
             self.bytes.clear();
@@ -66,7 +66,7 @@ impl Input {
     }
 
     /// The inode of an anonymous pipe, by which a successor knows that it reads the same one.
-    pub fn pipe_inode(&self) -> Option<u64> {
+    pub(super) fn pipe_inode(&self) -> Option<u64> {
         // SAFETY: all-zero is valid for both structures, which the calls fill.
         let (mut stat, mut fs): (libc::stat, libc::statfs) = unsafe { std::mem::zeroed() };
         // SAFETY: see above.
@@ -77,7 +77,7 @@ impl Input {
     }
 
     /// How many bytes wait in the pipe or socket.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         let mut count: libc::c_int = 0;
         // SAFETY: FIONREAD writes one integer.
         let done = unsafe { libc::ioctl(self.fd, libc::FIONREAD, &mut count) };
@@ -86,7 +86,7 @@ impl Input {
     }
 
     /// Whether there is anything to be had without waiting.
-    pub fn has_bytes(&self) -> bool {
+    pub(super) fn has_bytes(&self) -> bool {
         let inside = self.taken && self.used < self.bytes.len();
         let ready = || {
             let now = Some(std::time::Duration::ZERO);
@@ -96,7 +96,7 @@ impl Input {
     }
 
     /// The bytes that the last look found and nobody consumed.
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[self.used..]
     }
 
@@ -104,7 +104,7 @@ impl Input {
     ///
     /// # Errors
     /// [`Error::Io`] on "standard input".
-    pub fn look(&mut self, most: usize) -> Result<Seen> {
+    pub(super) fn look(&mut self, most: usize) -> Result<Seen> {
         let most = most.clamp(1, CHUNK_BYTES);
         if self.taken && self.used < self.bytes.len() {
             return Ok(Seen::Bytes);
@@ -157,7 +157,7 @@ impl Input {
     ///
     /// # Errors
     /// [`Error::Io`] on "standard input".
-    pub fn consume(&mut self, count: usize) -> Result<()> {
+    pub(super) fn consume(&mut self, count: usize) -> Result<()> {
         self.used += count;
         let Some((_, _, nowhere)) = &self.aside else { return Ok(()) };
         let mut left = count;
@@ -190,7 +190,7 @@ impl Input {
     ///
     /// # Errors
     /// What splice(2) says; EAGAIN when there is nothing at present.
-    pub fn splice_into(&mut self, file: RawFd, most: usize) -> io::Result<usize> {
+    pub(super) fn splice_into(&mut self, file: RawFd, most: usize) -> io::Result<usize> {
         self.bytes.clear();
         self.used = 0;
         splice(self.fd, file, most)
@@ -213,7 +213,7 @@ fn splice(from: RawFd, to: RawFd, most: usize) -> io::Result<usize> {
 }
 
 /// A copy of standard output that may be written without waiting for it to be closed elsewhere.
-pub fn duplicate(fd: RawFd) -> io::Result<std::fs::File> {
+pub(super) fn duplicate(fd: RawFd) -> io::Result<std::fs::File> {
     // SAFETY: the caller's descriptor is only borrowed for the call.
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     let owned: OwnedFd = borrowed.try_clone_to_owned()?;

@@ -12,10 +12,10 @@ use libc::{c_int, socklen_t};
 /// its questions, and how many stay unanswered before the connection counts as dead.
 const KEEPALIVE: (c_int, c_int, c_int) = (60, 15, 4);
 
-pub(super) const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
-pub(super) const WRITE: u32 = libc::EPOLLOUT as u32;
-pub(super) const HANGUP: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
-pub(super) const PEER_ENDED: u32 = libc::EPOLLRDHUP as u32;
+pub(crate) const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
+pub(crate) const WRITE: u32 = libc::EPOLLOUT as u32;
+pub(crate) const HANGUP: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
+pub(crate) const PEER_ENDED: u32 = libc::EPOLLRDHUP as u32;
 
 fn check(result: isize) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
@@ -28,10 +28,10 @@ fn check_fd(result: c_int) -> io::Result<OwnedFd> {
 }
 
 /// An epoll instance (epoll(7)).
-pub(super) struct Epoll(OwnedFd);
+pub(crate) struct Epoll(OwnedFd);
 
 impl Epoll {
-    pub(super) fn new() -> io::Result<Epoll> {
+    pub(crate) fn new() -> io::Result<Epoll> {
         // SAFETY: no pointers.
         Ok(Epoll(check_fd(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?))
     }
@@ -45,20 +45,20 @@ impl Epoll {
     }
 
     /// Watches a connection, edge-triggered in both directions: the only epoll_ctl it ever needs.
-    pub(super) fn add_stream(&self, fd: RawFd, token: u64) -> io::Result<()> {
+    pub(crate) fn add_stream(&self, fd: RawFd, token: u64) -> io::Result<()> {
         self.add(fd, READ | WRITE | libc::EPOLLET as u32, token)
     }
 
     /// Watches a listening socket that other threads and processes watch too.
-    pub(super) fn add_listener(&self, fd: RawFd, token: u64) -> io::Result<()> {
+    pub(crate) fn add_listener(&self, fd: RawFd, token: u64) -> io::Result<()> {
         self.add(fd, (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32, token)
     }
 
-    pub(super) fn add_wake(&self, fd: RawFd, token: u64) -> io::Result<()> {
+    pub(crate) fn add_wake(&self, fd: RawFd, token: u64) -> io::Result<()> {
         self.add(fd, libc::EPOLLIN as u32, token)
     }
 
-    pub(super) fn remove(&self, fd: RawFd) {
+    pub(crate) fn remove(&self, fd: RawFd) {
         // SAFETY: EPOLL_CTL_DEL reads no event.
         unsafe {
             libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut());
@@ -66,7 +66,7 @@ impl Epoll {
     }
 
     /// Waits at most `timeout_ms` (-1: for ever) and returns the number of events filled in.
-    pub(super) fn wait(&self, events: &mut [libc::epoll_event], timeout_ms: i32) -> usize {
+    pub(crate) fn wait(&self, events: &mut [libc::epoll_event], timeout_ms: i32) -> usize {
         // SAFETY: the kernel writes at most `events.len()` entries.
         let count = unsafe {
             libc::epoll_wait(
@@ -81,7 +81,7 @@ impl Epoll {
 
     /// The same for a fraction of a millisecond, where the kernel can do that (Linux 5.11), else
     /// for a whole one.
-    pub(super) fn wait_briefly(&self, events: &mut [libc::epoll_event], limit: Duration) -> usize {
+    pub(crate) fn wait_briefly(&self, events: &mut [libc::epoll_event], limit: Duration) -> usize {
         let limit = libc::timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) as _ };
         // SAFETY: the kernel writes at most `events.len()` entries and reads one timespec; there is
         // no signal set.
@@ -105,25 +105,25 @@ impl Epoll {
 }
 
 /// A counter that wakes an epoll instance (eventfd(2)).
-pub(super) struct Wake(OwnedFd);
+pub(crate) struct Wake(OwnedFd);
 
 impl Wake {
-    pub(super) fn new() -> io::Result<Wake> {
+    pub(crate) fn new() -> io::Result<Wake> {
         // SAFETY: no pointers.
         Ok(Wake(check_fd(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?))
     }
 
-    pub(super) fn fd(&self) -> RawFd {
+    pub(crate) fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let one = 1u64.to_ne_bytes();
         // SAFETY: eight readable bytes.
         unsafe { libc::write(self.fd(), one.as_ptr().cast(), one.len()) };
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let mut count = [0u8; 8];
         // SAFETY: eight writable bytes.
         unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
@@ -197,7 +197,7 @@ fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, socklen_t) {
 
 /// Starts a non-blocking connection on a socket that `prepare` has been shown; it is made, or has
 /// failed, when the socket is writable.
-pub(super) fn connect(address: &SocketAddr, prepare: impl FnOnce(RawFd)) -> io::Result<OwnedFd> {
+pub(crate) fn connect(address: &SocketAddr, prepare: impl FnOnce(RawFd)) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers.
@@ -214,7 +214,7 @@ pub(super) fn connect(address: &SocketAddr, prepare: impl FnOnce(RawFd)) -> io::
 }
 
 /// Sets a socket option that is an int. A refusal leaves the default.
-pub(super) fn set(fd: RawFd, level: c_int, name: c_int, value: c_int) {
+pub(crate) fn set(fd: RawFd, level: c_int, name: c_int, value: c_int) {
     // SAFETY: an int-sized option value that lives for the call.
     unsafe {
         libc::setsockopt(
@@ -229,7 +229,7 @@ pub(super) fn set(fd: RawFd, level: c_int, name: c_int, value: c_int) {
 
 /// The name of a socket's congestion control, padded with zeros (tcp(7), `TCP_CONGESTION`); only
 /// zeros for a socket that has none.
-pub(super) fn congestion_control(fd: RawFd) -> [u8; 16] {
+pub(crate) fn congestion_control(fd: RawFd) -> [u8; 16] {
     let mut name = [0; 16];
     let mut length = name.len() as socklen_t;
     // SAFETY: `name` has `length` writable bytes.
@@ -246,7 +246,7 @@ pub(super) fn congestion_control(fd: RawFd) -> [u8; 16] {
 }
 
 /// Chooses a socket's congestion control. A refusal leaves the present one.
-pub(super) fn set_congestion_control(fd: RawFd, name: &[u8]) {
+pub(crate) fn set_congestion_control(fd: RawFd, name: &[u8]) {
     // SAFETY: `name` is readable for its length.
     unsafe {
         libc::setsockopt(
@@ -260,13 +260,13 @@ pub(super) fn set_congestion_control(fd: RawFd, name: &[u8]) {
 }
 
 /// Small messages go out at once. Sockets accepted from a listener inherit it.
-pub(super) fn no_delay(fd: RawFd) {
+pub(crate) fn no_delay(fd: RawFd) {
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
 }
 
 /// The kernel asks now and then whether a silent peer is still there. Sockets accepted from a
 /// listener inherit it.
-pub(super) fn keep_alive(fd: RawFd) {
+pub(crate) fn keep_alive(fd: RawFd) {
     set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
     set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, KEEPALIVE.0);
     set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, KEEPALIVE.1);
@@ -280,7 +280,7 @@ pub(crate) fn tune_stream(fd: RawFd) {
 }
 
 /// Makes the coming close(2) send a reset.
-pub(super) fn reset_on_close(fd: RawFd) {
+pub(crate) fn reset_on_close(fd: RawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: a linger structure that lives for the call.
     unsafe {
@@ -295,7 +295,7 @@ pub(super) fn reset_on_close(fd: RawFd) {
 }
 
 /// The error that waits on a socket, if any (SO_ERROR).
-pub(super) fn pending_error(fd: RawFd) -> Option<io::Error> {
+pub(crate) fn pending_error(fd: RawFd) -> Option<io::Error> {
     let mut code: c_int = 0;
     let mut length = mem::size_of::<c_int>() as socklen_t;
     // SAFETY: an int and its length, both writable.
@@ -319,7 +319,7 @@ pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
 }
 
 /// Lets others run on this core, if there are any (sched_yield(2)).
-pub(super) fn give_way() {
+pub(crate) fn give_way() {
     // SAFETY: no pointers.
     unsafe { libc::sched_yield() };
 }
@@ -331,13 +331,13 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// The local address of a socket, or the path of a UNIX socket, as text.
-pub(super) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
+pub(crate) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
     let address = address_by(libc::getsockname, fd)?;
     Ok(address.unwrap_or_else(|| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into()))
 }
 
 /// What `getsockname` or `getpeername` says of a socket; None for one that is not of the internet.
-pub(super) fn address_by(
+pub(crate) fn address_by(
     ask: unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut socklen_t) -> c_int,
     fd: RawFd,
 ) -> io::Result<Option<SocketAddr>> {
@@ -349,19 +349,19 @@ pub(super) fn address_by(
     Ok(address_of(&storage))
 }
 
-pub(super) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: `buffer` is writable for its length.
     check(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
 }
 
 /// Looks at what is to be read without taking it.
-pub(super) fn peek(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn peek(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: `buffer` is writable for its length.
     check(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_PEEK) })
 }
 
 /// Sends bytes that more will follow at once.
-pub(super) fn send_ahead(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send_ahead(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_MORE;
     // SAFETY: `bytes` is readable for its length.
     check(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
@@ -374,13 +374,13 @@ pub(crate) fn has_input(fd: RawFd) -> bool {
     unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
 }
 
-pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: `bytes` is readable for its length.
     check(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
 }
 
 /// Sends two pieces as one (sendmsg(2)).
-pub(super) fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
+pub(crate) fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
     let mut pieces = [first, second].map(|piece| libc::iovec {
         iov_base: piece.as_ptr().cast_mut().cast(),
         iov_len: piece.len(),
@@ -394,7 +394,7 @@ pub(super) fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<us
 }
 
 /// The address of a socket's peer.
-pub(super) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+pub(crate) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
     // SAFETY: an all-zero sockaddr_storage is valid.
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let mut length = mem::size_of::<libc::sockaddr_storage>() as socklen_t;
@@ -404,20 +404,20 @@ pub(super) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
 }
 
 /// Waits at most `timeout_ms` for bytes to read, or for room to write.
-pub(super) fn wait_for(fd: RawFd, writing: bool, timeout_ms: i32) {
+pub(crate) fn wait_for(fd: RawFd, writing: bool, timeout_ms: i32) {
     let events = if writing { libc::POLLOUT } else { libc::POLLIN };
     let mut poll = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one pollfd.
     unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
 }
 
-pub(super) fn shutdown_write(fd: RawFd) -> io::Result<()> {
+pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::shutdown(fd, libc::SHUT_WR) } as isize).map(drop)
 }
 
 /// A pipe for splice(2): (read end, write end), as large as the system allows up to `bytes`.
-pub(super) fn pipe(bytes: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pipe(bytes: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors.
     let done = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC) };
@@ -433,7 +433,7 @@ pub(super) fn pipe(bytes: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Moves up to `limit` bytes between a socket and a pipe without copying (splice(2)).
-pub(super) fn splice(from: RawFd, to: RawFd, limit: usize) -> io::Result<usize> {
+pub(crate) fn splice(from: RawFd, to: RawFd, limit: usize) -> io::Result<usize> {
     let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
     let null = std::ptr::null_mut;
     // SAFETY: null offsets are what sockets and pipes need.

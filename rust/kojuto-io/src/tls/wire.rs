@@ -3,10 +3,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::sys;
+use crate::sys::socket as sys;
 
 /// A byte stream that never waits.
-pub(super) trait Wire: Send {
+pub(crate) trait Wire: Send {
     fn fd(&self) -> RawFd;
 
     /// Takes bytes; 0 is the end. `WouldBlock`: not before the descriptor is ready again.
@@ -32,13 +32,13 @@ pub(super) trait Wire: Send {
 }
 
 /// Frames straight on TCP.
-pub(super) struct Plain {
+pub(crate) struct Plain {
     socket: OwnedFd,
     drained: bool,
 }
 
 impl Plain {
-    pub(super) fn new(socket: OwnedFd) -> Plain {
+    pub(crate) fn new(socket: OwnedFd) -> Plain {
         Plain { socket, drained: false }
     }
 }

@@ -12,9 +12,9 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use kojuto_core::net::uri_path::{self, Allowed, Refusal};
 
-use super::message::{Quick, Reply};
 use super::tokens::{Found, Tokens};
-use crate::relay::{Log, unix_time_s};
+use crate::http::{Quick, Reply};
+use crate::log::{Log, unix_time_s};
 
 const URI: HeaderName = HeaderName::from_static("x-original-uri");
 const METHOD: HeaderName = HeaderName::from_static("x-original-method");

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use kojuto_core::budget::token_bucket::Grant;
 
 use crate::error::no_such_call;
-use crate::signals::{Signals, wait};
+use crate::sys::pipe::{is_pipe, widen};
+use crate::sys::signals::{Signals, wait};
 use crate::throttle::Throttle;
 use crate::{Error, Result};
 
@@ -294,25 +295,6 @@ impl<'a> Pump<'a> {
             }
         }
         Ok(Moved::Bytes(bytes.len()))
-    }
-}
-
-/// Whether the descriptor is a pipe or FIFO.
-pub fn is_pipe(fd: RawFd) -> bool {
-    // SAFETY: all-zero is a valid stat structure, and fstat writes nothing else.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: see above.
-    unsafe { libc::fstat(fd, &mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO }
-}
-
-/// Makes a pipe as large as an unprivileged process may; nothing happens where that is refused.
-pub fn widen(fd: RawFd) {
-    // SAFETY: takes and gives integers only; on anything but a pipe it fails.
-    unsafe {
-        let size = libc::fcntl(fd, libc::F_GETPIPE_SZ);
-        if size > 0 && (size as usize) < CHUNK_BYTES {
-            libc::fcntl(fd, libc::F_SETPIPE_SZ, CHUNK_BYTES as libc::c_int);
-        }
     }
 }
 

@@ -17,9 +17,9 @@ use rustls::unbuffered::{
     WriteTraffic,
 };
 
-use super::sys;
-use super::tls_client::refusal;
+use super::client::refusal;
 use super::wire::Wire;
+use crate::sys::socket as sys;
 
 /// What is asked of the socket at once.
 const READ_BYTES: usize = 64 << 10;
@@ -55,7 +55,7 @@ fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
 }
 
 /// A TLS client's side of a connection; never waits.
-pub(super) struct Session {
+pub(crate) struct Session {
     socket: OwnedFd,
     connection: UnbufferedClientConnection,
     /// The beginning of a record.
@@ -66,7 +66,7 @@ pub(super) struct Session {
     /// Encrypted, and sent up to `sent`.
     out: Vec<u8>,
     sent: usize,
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
     closed: bool,
     drained: bool,
 }
@@ -79,7 +79,7 @@ fn bad(text: impl Into<String>) -> io::Error {
 
 impl Session {
     /// Before the handshake. `socket` must be non-blocking.
-    pub(super) fn new(
+    pub(crate) fn new(
         socket: OwnedFd,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -177,7 +177,7 @@ impl Session {
 
     /// Receives once and works through it: answers how much payload was put into `buffer`, or
     /// None at the end of the socket's stream.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         with_scratch(|scratch| {
             let held = self.partial.len();
             scratch.records[..held].copy_from_slice(&self.partial);
@@ -209,12 +209,12 @@ impl Session {
     }
 
     /// Begins the handshake, or continues it with what was received; `ready` tells its end.
-    pub(super) fn shake(&mut self) -> io::Result<()> {
+    pub(crate) fn shake(&mut self) -> io::Result<()> {
         self.seal(&mut |_| Ok(()))
     }
 
     /// Whether something waits for room in the socket.
-    pub(super) fn is_sending(&self) -> bool {
+    pub(crate) fn is_sending(&self) -> bool {
         self.sent < self.out.len()
     }
 

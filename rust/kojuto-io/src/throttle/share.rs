@@ -208,7 +208,7 @@ fn flock(file: &File, kind: i32) -> io::Result<()> {
 /// Twenty characters that no other member has, in the alphabet of the Go program's names.
 fn unique() -> io::Result<String> {
     let mut random = [0u8; 20];
-    crate::random::fill(&mut random)?;
+    crate::sys::random::fill(&mut random)?;
     Ok(random
         .iter()
         .map(|byte| char::from(b"0123456789abcdefghijklmnopqrstuv"[usize::from(byte % 32)]))

@@ -1,0 +1,8 @@
+//! The system's calls: sockets, pipes, signals, names, random bytes; each wrapped once.
+
+pub mod blocks;
+pub mod pipe;
+pub(crate) mod random;
+pub mod resolve;
+pub mod signals;
+pub(crate) mod socket;
