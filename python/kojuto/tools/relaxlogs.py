@@ -119,17 +119,19 @@ SIGUSR1, SIGALRM: begin a new file.
 )  # fmt: skip
 
 
+def _on_full(values: Values) -> str:
+    """What to do when the buffer is full, as the two options for it say together."""
+    wanted: str = values.on_full
+    if not values.drop_when_full:
+        return wanted
+    if "on_full" in values.given and wanted != "drop-new":
+        raise UsageError(f"--drop-when-full and --on-full {wanted} contradict each other")
+    return "drop-new"
+
+
 def _work(values: Values, _: list[str]) -> int:
-    from errno import EACCES, ENOENT, ENOTDIR, EPERM, EROFS
-
-    from kojuto._native import rotate_lines
-
     directory = None if values.log_dir in (None, "", "stdout") else os.path.abspath(values.log_dir)
-    on_full = values.on_full
-    if values.drop_when_full:
-        if "on_full" in values.given and on_full != "drop-new":
-            raise UsageError(f"--drop-when-full and --on-full {on_full} contradict each other")
-        on_full = "drop-new"
+    on_full = _on_full(values)
     if values.compress == "zst":
         from shutil import which
 
@@ -143,8 +145,22 @@ def _work(values: Values, _: list[str]) -> int:
         from signal import signal as handle
 
         handle(SIGINT, SIG_IGN)
+    signal, dropped, lost = _rotate(values, directory, on_full)
+    if dropped:
+        cli.complain("relaxlogs", f"warning: {dropped} lines were dropped")
+    if lost:
+        raise KojutoError(f"{lost} bytes of lines could not be written before the end")
+    return cli.INTERRUPTED if signal == 2 else cli.DONE
+
+
+def _rotate(values: Values, directory: str | None, on_full: str) -> tuple[int, int, int]:
+    """Move the lines until the end: the signal that brought it, lines dropped, bytes lost."""
+    from errno import EACCES, ENOENT, ENOTDIR, EPERM, EROFS
+
+    from kojuto._native import rotate_lines
+
     try:
-        signal, dropped, lost = rotate_lines(
+        return rotate_lines(
             directory,
             lambda text: cli.complain("relaxlogs", f"warning: {text}"),
             pattern=values.pattern,
@@ -175,11 +191,6 @@ def _work(values: Values, _: list[str]) -> int:
         raise KojutoError(
             cli.describe(error), "--log-dir must be a directory in which relaxlogs can make files"
         ) from error
-    if dropped:
-        cli.complain("relaxlogs", f"warning: {dropped} lines were dropped")
-    if lost:
-        raise KojutoError(f"{lost} bytes of lines could not be written before the end")
-    return cli.INTERRUPTED if signal == 2 else cli.DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
