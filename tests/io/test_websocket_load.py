@@ -132,6 +132,8 @@ def test_the_threads_share_adopted_connections_evenly(stage: Stage) -> None:
                     counts.append(sum(line.startswith("tfd:") for line in info))
         return sorted(counts)
 
+    # A connection is counted before its thread watches it.
+    wait_until(lambda: sum(of_each()) == 2 * (1 + 8))
     assert of_each() == [1 + 8, 1 + 8]  # four connections of two sockets, and the wake-up
     for conn in conns:
         conn.close()
