@@ -17,7 +17,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
 .PHONY: demo test lint bench wheel build servers fuzz test-rust test-python soak repeat coverage \
-        deny clean
+        deny oldest clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -86,6 +86,10 @@ repeat: build servers
 # make coverage TESTS="tests/core tests/common"
 coverage: servers
 	tests/coverage $(TESTS)
+
+# The tests of the commands with dependencies, on Python 3.10 and with each at its lower bound.
+oldest: $(VENV)/.dev servers
+	tests/oldest $(TESTS)
 
 # Licences, crates and where they come from, by deny.toml. Building cargo-deny takes minutes, once.
 deny:
