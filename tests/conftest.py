@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # A shell that starts the tests in the background ignores these for them and for all they start;
 # what they start is to be interruptible.
@@ -120,37 +120,11 @@ def chunks_of(data: bytes, sizes: Sequence[int]) -> list[bytes]:
     return [*pieces, data]
 
 
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A tmpfs of 64 KiB, to be filled; where mounting is refused the test fails under CI."""
-    path = tmp_path / "tiny"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", str(path)]
-    done = subprocess.run(mount, capture_output=True, check=False)
-    if done.returncode != 0:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"cannot mount a tmpfs: {done.stderr.decode()}")
-        pytest.skip("cannot mount a tmpfs")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
-
-
 pytest_plugins = [
     "tests.leftovers",
+    "tests.disks",
     "tests.peers.servers",
     "tests.peers.engine",
     "tests.wheels",
     "tests.jobs",
 ]
-
-
-def fill(disk: Path) -> Path:
-    """Write to a `tiny_disk` until it is full; returns the file that fills it."""
-    filler = disk / "filler"
-    with open(filler, "wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096):
-                pass
-        except OSError:
-            pass
-    return filler

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import DATA, fill, need_program, run, script
+from tests.conftest import DATA, need_program, run, script
+from tests.disks import fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable

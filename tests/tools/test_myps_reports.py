@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import fill, script, wait_until
+from tests.conftest import script, wait_until
+from tests.disks import fill
 from tests.peers.myps import Thread, no_settings_of_ours, shop, threads
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from tests.conftest import ROOT, need_program, run, script, wait_until
-from tests.streams import feed, fill, pattern, processes_end, small_disk, spawn, start
+from tests.disks import fill, small_disk
+from tests.streams import feed, pattern, processes_end, spawn, start
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.conftest import ROOT, need_program, script, wait_until
-from tests.streams import fill, processes_end, small_disk, spawn, start, wait_for_handler
+from tests.disks import fill, small_disk
+from tests.streams import processes_end, spawn, start, wait_for_handler
 
 __all__ = ["processes_end"]
 

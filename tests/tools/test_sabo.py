@@ -21,12 +21,12 @@ import pytest
 from kojuto.common import units
 from kojuto.tools.sabo import bandwidth
 from tests.conftest import run, script, wait_until
+from tests.disks import small_disk
 from tests.streams import (
     Meter,
     feed,
     pattern,
     processes_end,
-    small_disk,
     start,
     wait_for_handler,
 )
