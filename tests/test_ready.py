@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import keys
 from tests.conftest import run
 from tests.peers import gates
 from tests.peers.consul import Checker, Consul, instance
@@ -71,10 +72,10 @@ def finish(program: Program, spy: Spy, work: Callable[[], object]) -> None:
 
 
 def test_wsgate_both_ends(stage: Stage) -> None:
-    key = gates.private_key("ed25519")
+    key = keys.private_key("ed25519")
     public, private = stage.folder / "public.pem", stage.folder / "private.pem"
-    public.write_bytes(gates.public_pem(key))
-    private.write_bytes(gates.private_pem(key))
+    public.write_bytes(keys.public_pem(key))
+    private.write_bytes(keys.private_pem(key))
     near, far = Spy(stage), Spy(stage)
     metrics = ["--metrics-listen", f"{LOOPBACK}:{free_port()}"]
     ends = ["--public-key", str(public), *metrics]
@@ -88,7 +89,7 @@ def test_wsgate_both_ends(stage: Stage) -> None:
             conn.sendall(b"there and back")
             assert conn.recv(100) == b"there and back"
         assert gates.ask(int(metrics[1].rpartition(":")[2]), "/metrics")[0] == 200
-        headers = {"Authorization": f"Bearer {gates.token(key)}"}
+        headers = {"Authorization": f"Bearer {keys.token(key)}"}
         with server.connect("t", additional_headers=headers, compression="deflate") as tunnel:
             tunnel.send(b"x" * 1000)
             assert tunnel.recv()

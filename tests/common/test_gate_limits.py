@@ -26,7 +26,7 @@ from kojuto.tools.process_status import procfs
 from kojuto.tools.wsgate_client import MAX_HEADER_FILE_BYTES, gateways, read_headers, tokens
 from kojuto.tools.wsgate_server.dial import Dialer
 from tests.conftest import wait_until
-from tests.peers.gates import private_key, private_pem
+from tests.keys import private_key, private_pem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +101,7 @@ def test_a_backslash_is_told_from_an_escape() -> None:
 
 def key_set(**more: Any) -> bytes:
     numbers = private_key("ec").public_key().public_numbers()
-    from tests.peers.gates import b64
+    from tests.keys import b64
 
     x, y = (b64(n.to_bytes(32, "big")) for n in (numbers.x, numbers.y))
     return json.dumps(

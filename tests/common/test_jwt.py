@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import subprocess
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,53 +20,13 @@ from kojuto.common import jwt
 from kojuto.common.jwt import TokenError
 from kojuto.errors import KojutoError
 from tests.conftest import corpus
+from tests.keys import b64, ec_key, ed_key, private_pem, public_pem, rsa_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 NOW = 1_800_000_000.0
-
-
-def b64(data: bytes | str | dict[str, Any]) -> str:
-    if isinstance(data, dict):
-        data = json.dumps(data, separators=(",", ":"))
-    if isinstance(data, str):
-        data = data.encode()
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-@cache
-def rsa_key(bits: int = 2048, number: int = 0) -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, bits)
-
-
-@cache
-def ec_key(curve: type[ec.EllipticCurve] = ec.SECP256R1, number: int = 0) -> Any:
-    return ec.generate_private_key(curve())
-
-
-@cache
-def ed_key() -> ed25519.Ed25519PrivateKey:
-    return ed25519.Ed25519PrivateKey.generate()
-
-
-def public_pem(key: Any) -> bytes:
-    data: bytes = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return data
-
-
-def private_pem(key: Any, password: bytes | None = None) -> bytes:
-    data: bytes = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(password)
-        if password
-        else serialization.NoEncryption(),
-    )
-    return data
 
 
 def keys(*private: Any) -> list[jwt.Key]:

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from kojuto._native import LogWriter, Relay, TlsStream
 from tests.conftest import need_program, wait_until
+from tests.keys import private_pem
 from tests.peers.servers import LOOPBACK, echo, free_port, read_all, read_exactly
 from tests.peers.tunnels import CLOSE, answer_upgrade, read_frame, tunnel, websocket_server
 from tests.streams import pattern
@@ -87,13 +88,7 @@ class Authority:
         stem = self.folder / f"{host}{since}{until}"
         chain, private = stem.with_suffix(".crt"), stem.with_suffix(".key")
         chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        private.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        private.write_bytes(private_pem(key))
         return chain, private
 
     def context(self, host: str = "localhost", **validity: int) -> ssl.SSLContext:

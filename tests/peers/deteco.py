@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
-from kojuto.common import jwt
+from tests import keys
 from tests.conftest import script
 from tests.peers.servers import LOOPBACK, Program, Stage, free_port
 
@@ -21,42 +17,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Headers = "Mapping[str, str] | Iterable[tuple[str, str]]"
-PEM = serialization.Encoding.PEM
-
-
-def b64(data: bytes | str) -> str:
-    raw = data.encode() if isinstance(data, str) else data
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 class Pair:
     """A pair of keys and what is signed with it."""
 
-    def __init__(self, kind: str = "ed25519") -> None:
-        if kind == "rsa":
-            self.private: Any = rsa.generate_private_key(65537, 2048)
-        elif kind == "ec":
-            self.private = ec.generate_private_key(ec.SECP256R1())
-        else:
-            self.private = ed25519.Ed25519PrivateKey.generate()
-        self.public_pem = (
-            self.private.public_key()
-            .public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-            .decode()
-        )
-        self.private_pem = self.private.private_bytes(
-            PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+    def __init__(self, kind: str = "ed25519", number: int = 0) -> None:
+        self.private: Any = keys.private_key(kind, number)
+        self.public_pem = keys.public_pem(self.private).decode()
+        self.private_pem = keys.private_pem(self.private)
 
     def token(self, sub: str = "echo", **claims: Any) -> str:
         """A good token unless the claims say otherwise; None leaves one out."""
-        now = int(time.time())
-        members = {"sub": sub, "iat": now - 1, "exp": now + 300, **claims}
-        kept = {name: value for name, value in members.items() if value is not None}
-        return jwt.sign(jwt.load_private_key(self.private_pem, "test"), kept)
+        return keys.token(self.private, **{"sub": sub, "iat": int(time.time()) - 1, **claims})
 
 
-RSA, EC, ED, OTHER = Pair("rsa"), Pair("ec"), Pair(), Pair()
+RSA, EC, ED, OTHER = Pair("rsa"), Pair("ec"), Pair(), Pair(number=1)
 
 
 def service(name: str, pairs: Iterable[Pair], paths: str = '["/api/echo"]', rest: str = "") -> str:

@@ -1,26 +1,20 @@
-"""``wsgate-server`` and ``wsgate-client`` as the tests start them; keys, tokens, raw requests."""
+"""``wsgate-server`` and ``wsgate-client`` as the tests start them; raw requests."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import socket
 import subprocess
 import threading
-import time
 import urllib.request
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import websockets.exceptions
 import websockets.sync.client
 import websockets.sync.server
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from kojuto.common import jwt
 from tests.conftest import script
+from tests.keys import private_key, private_pem
 from tests.peers.servers import LOOPBACK, Program, free_port
 
 if TYPE_CHECKING:
@@ -29,45 +23,6 @@ if TYPE_CHECKING:
     from websockets.http11 import Request
 
     from tests.peers.servers import Stage
-
-
-@cache
-def private_key(kind: str, number: int = 0) -> Any:
-    """A key of kind rsa, ec or ed25519."""
-    if kind == "rsa":
-        return rsa.generate_private_key(65537, 2048)
-    if kind == "ec":
-        return ec.generate_private_key(ec.SECP256R1())
-    return ed25519.Ed25519PrivateKey.generate()
-
-
-def private_pem(key: Any) -> bytes:
-    data: bytes = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return data
-
-
-def public_pem(key: Any) -> bytes:
-    data: bytes = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return data
-
-
-def b64(data: bytes | dict[str, Any]) -> str:
-    raw = json.dumps(data).encode() if isinstance(data, dict) else data
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def token(key: Any, **claims: Any) -> str:
-    """A good token, unless the claims say otherwise; None leaves one out."""
-    now = int(time.time())
-    members = {"sub": "alice@example.com", "iat": now, "exp": now + 300, **claims}
-    members = {name: value for name, value in members.items() if value is not None}
-    return jwt.sign(jwt.load_private_key(private_pem(key), "test"), members)
 
 
 class Server(Program):

@@ -8,7 +8,8 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING
 
-from tests.peers.deteco import ED, OTHER, RSA, ask_on, b64, service, start
+from tests.keys import b64
+from tests.peers.deteco import ED, OTHER, RSA, ask_on, service, start
 from tests.peers.servers import LOOPBACK, free_port
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import run, wait_until
-from tests.peers.deteco import CONFUSION, EC, ED, OTHER, RSA, Deteco, Pair, b64, service
+from tests.keys import b64
+from tests.peers.deteco import CONFUSION, EC, ED, OTHER, RSA, Deteco, Pair, service
 
 
 @pytest.fixture(scope="module")

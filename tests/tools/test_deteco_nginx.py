@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = Pair()
-OTHER = Pair()
+OTHER = Pair(number=1)
 
 
 def readings(target: str) -> set[str]:

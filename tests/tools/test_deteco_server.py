@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def test_a_reload_under_load_drops_no_request_and_forgets_all_tokens(stage: Stage) -> None:
-    first, second = Pair(), Pair()
+    first, second = Pair(), Pair(number=1)
     deteco = start(stage, service("echo", [first, second]))
     stop = threading.Event()
     statuses: dict[str, set[int]] = {"both": set(), "first": set()}

@@ -16,18 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import run, script, wait_until
-from tests.peers.gates import (
-    account,
-    backend,
-    client,
-    metrics,
-    opens,
-    private_key,
-    public_pem,
-    round_trip,
-    server,
-    tls,
-)
+from tests.keys import private_key, public_pem
+from tests.peers.gates import account, backend, client, metrics, opens, round_trip, server, tls
 from tests.peers.servers import LOOPBACK, accepts, echo, free_port, read_all, read_exactly
 
 if TYPE_CHECKING:

@@ -14,18 +14,8 @@ import jwt as pyjwt
 import pytest
 
 from tests.conftest import wait_until
-from tests.peers.gates import (
-    CLIENT_ID,
-    account,
-    backend,
-    client,
-    opens,
-    private_key,
-    private_pem,
-    public_pem,
-    round_trip,
-    server,
-)
+from tests.keys import private_key, private_pem, public_pem
+from tests.peers.gates import CLIENT_ID, account, backend, client, opens, round_trip, server
 from tests.peers.servers import LOOPBACK, echo
 
 if TYPE_CHECKING:

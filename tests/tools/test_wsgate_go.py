@@ -12,15 +12,8 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from tests.conftest import need_program, wait_until
-from tests.peers.gates import (
-    client,
-    private_key,
-    private_pem,
-    public_pem,
-    round_trip,
-    server,
-    token,
-)
+from tests.keys import private_key, private_pem, public_pem, token
+from tests.peers.gates import client, round_trip, server
 from tests.peers.servers import LOOPBACK, echo, free_port, read_all, read_exactly, reset
 
 if TYPE_CHECKING:

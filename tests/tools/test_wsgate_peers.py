@@ -20,16 +20,8 @@ import pytest
 
 from tests.conftest import need_program, script, wait_until
 from tests.io.test_listen import Load, has_done
-from tests.peers.gates import (
-    certificate,
-    client,
-    private_key,
-    private_pem,
-    public_pem,
-    round_trip,
-    server,
-    token,
-)
+from tests.keys import private_key, private_pem, public_pem, token
+from tests.peers.gates import certificate, client, round_trip, server
 from tests.peers.mariadb import mariadb
 from tests.peers.servers import LOOPBACK, echo, free_port, read_all
 

@@ -12,17 +12,8 @@ import pytest
 import websockets.exceptions
 
 from tests.conftest import run, wait_until
-from tests.peers.gates import (
-    UPGRADE,
-    Server,
-    ask,
-    b64,
-    private_key,
-    public_pem,
-    raw,
-    server,
-    token,
-)
+from tests.keys import b64, private_key, public_pem, token
+from tests.peers.gates import UPGRADE, Server, ask, raw, server
 from tests.peers.servers import LOOPBACK, echo, free_port, read_exactly
 
 if TYPE_CHECKING:

@@ -13,13 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.conftest import run, wait_until
-from tests.peers.gates import (
-    UPGRADE,
-    b64,
-    private_key,
-    server,
-    token,
-)
+from tests.keys import b64, private_key, token
+from tests.peers.gates import UPGRADE, server
 from tests.peers.servers import LOOPBACK, echo, free_port
 
 if TYPE_CHECKING:
