@@ -18,8 +18,7 @@ MOST_FUNCTION_LINES = 60
 MOST_FILES = 24
 """In one folder."""
 TOO_LONG_YET = {
-    "kojuto/tools/axslog.py": 492,
-    "kojuto/tools/percentile.py": 520,
+    "kojuto/tools/axslog.py": 460,
 }
 """Files over the bound with the lines they may have; a list that only gets shorter."""
 

@@ -1,0 +1,170 @@
+"""``percentile``: count, extremes, average and percentiles of numbers."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kojuto.common import cli, streams
+from kojuto.common.cli import Command, Option, Values
+from kojuto.common.plugin import metrics
+from kojuto.common.units import integer
+from kojuto.errors import UsageError
+from kojuto.tools.percentile import printing, reading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROG = "percentile"
+MAX_PERCENTILES = 1000
+MEMORY_HINT = "--sketch FILE keeps a sketch of a few MiB instead of every number"
+
+
+def _percentiles(text: str) -> list[tuple[str, float]]:
+    """Each percentile as it was written, and as a fraction."""
+    found = []
+    for part in map(str.strip, text.split(",")):
+        try:
+            value = float(part)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 100 or not part.isascii() or "_" in part:
+            which = f"'{part}' is" if part != text else "this is"
+            raise ValueError(f"{which} no percentile (write numbers from 0 to 100: 99.9,99,50)")
+        found.append((part, value / 100))
+    if len(found) > MAX_PERCENTILES:
+        raise ValueError(f"more than {MAX_PERCENTILES} percentiles")
+    return found
+
+
+def _accuracy(text: str) -> float:
+    """``1%`` or ``0.01``."""
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.001 <= value <= 0.2:
+        raise ValueError("no accuracy (write 1% or 0.01; 0.1% to 20% are possible)")
+    return value
+
+
+COMMAND = Command(
+    PROG,
+    "Count, largest, average, smallest and percentiles of numbers, one a line, from the files or "
+    "from standard input ('-'). Lines that are no number are skipped and counted on standard "
+    "error. Files compressed with gzip are read as they are.",
+    [
+        Option("--percentile-set", metavar="LIST", default="99,95,90,75", read=_percentiles,
+               help="the percentiles to show, 0 to 100, fractions such as 99.9 too"),
+        Option("--output", metavar="FORM", default="text",
+               choices=("text", "json", "prometheus", "openmetrics"),
+               help="how to print: text, json, prometheus or openmetrics"),
+        metrics.TEXTFILE,
+        Option("--plot", help="draw a histogram below the figures"),
+        Option("--strict", help="fail at the first line that is no number and name it"),
+        Option("--key", metavar="KEY", group="Fields",
+               help="read this field of LTSV or JSON lines instead of whole lines"),
+        Option("--by", metavar="KEY", group="Fields",
+               help="one result for each value of this field, the most frequent first"),
+        Option("--format", metavar="FORM", default="auto", choices=("auto", "ltsv", "json"),
+               group="Fields", help="how the lines of --key are written: ltsv, json, or auto, by "
+               "each file's first line"),
+        Option("--max-groups", metavar="N", default="1000", read=integer(1, 1_000_000),
+               group="Fields", help="keep so many groups apart; the rest is pooled as 'other'"),
+        Option("--sketch", metavar="FILE", group="Many hosts",
+               help="keep a small sketch instead of all numbers and write it to FILE ('-': to "
+               "standard output, without figures)"),
+        Option("--merge", group="Many hosts",
+               help="the FILEs are sketches: show the percentiles of all of them together"),
+        Option("--accuracy", metavar="PART", default="1%", read=_accuracy, group="Many hosts",
+               help="relative error of a sketch's percentiles, 0.1% to 20%; count, "
+               "max, avg and min are always exact"),
+    ],
+    positional="[FILE …]",
+    epilog="""
+A percentile P of n numbers is the one at place round(n * P / 100) when they are sorted. All
+numbers are kept, in 8 bytes each, unless --sketch is given.
+
+Examples:
+  cut -f 3 access.tsv | percentile
+  percentile --key ptime --by status access.log
+  percentile --key ptime --sketch web1.sketch access.log     # on each host
+  percentile --merge web1.sketch web2.sketch                 # of all hosts
+""",
+)  # fmt: skip
+
+
+def _check(values: Values) -> None:
+    """Refuse combinations that have no meaning."""
+
+    def clash(name: str, why: str, hint: str) -> None:
+        raise UsageError(f"{name} {why}", hint)
+
+    if values.key is None:
+        for name in ("by", "format", "max_groups"):
+            if name in values.given:
+                title = "--" + name.replace("_", "-")
+                clash(title, "needs --key", f"--key FIELD {title} … reads LTSV or JSON lines")
+    elif values.by is None and "max_groups" in values.given:
+        clash("--max-groups", "needs --by", "--by FIELD makes the groups")
+    sketchy = values.merge or values.sketch is not None
+    if "accuracy" in values.given and not sketchy:
+        clash("--accuracy", "needs --sketch", "without a sketch all figures are exact")
+    if values.by is not None and sketchy:
+        clash("--by", "cannot go with --sketch or --merge", "a sketch holds one group of numbers")
+    if values.merge:
+        for name in ("key", "strict"):
+            if name in values.given:
+                clash(f"--{name}", "cannot go with --merge", "a sketch has no lines to read")
+    metrics.check(values)
+    if values.plot and values.textfile is not None:
+        clash("--plot", "cannot go with --textfile", "a plot is text")
+    if values.plot and values.output != "text":
+        clash("--plot", f"cannot go with --output {values.output}", "a plot is text")
+    if values.sketch == "-":
+        if values.plot or values.output != "text":
+            clash("--sketch -", "prints the sketch and nothing else", "give it a FILE instead")
+        if sys.stdout.isatty():
+            clash("--sketch -", "would fill the terminal with bytes", "redirect it: > FILE")
+
+
+def _work(values: Values, names: list[str]) -> int:
+    _check(values)
+    if not names and os.isatty(0):
+        from kojuto.common.helptext import help_text
+
+        streams.say(help_text(COMMAND) + "\n")
+        return cli.FAILED
+    names = names or ["-"]
+    from kojuto._native import Numbers
+
+    # Sketches that are merged bring theirs, unless one is asked for.
+    writes = values.sketch is not None and not values.merge
+    accuracy = values.accuracy if writes or "accuracy" in values.given else None
+    numbers = Numbers(
+        key=None if values.key is None else os.fsencode(values.key),
+        by=None if values.by is None else os.fsencode(values.by),
+        form=None if values.format == "auto" else values.format,
+        max_groups=values.max_groups,
+        accuracy=accuracy,
+        strict=values.strict,
+    )
+    skipped = reading.Skipped()
+    if values.merge:
+        reading.merge(numbers, names)
+    else:
+        skipped = reading.read(numbers, names, strict=values.strict)
+    fractions = [fraction for _, fraction in values.percentile_set]
+    results = [
+        reading.Result(index, row, values.by)
+        for index, row in enumerate(numbers.summaries(fractions))
+    ]
+    skipped.tell(PROG)
+    printing.write(values, numbers, results, skipped.bad, names)
+    return cli.DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``percentile`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv, memory_hint=MEMORY_HINT)

@@ -1,0 +1,146 @@
+"""The figures on standard output, in a textfile and, with ``--sketch``, in a sketch."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kojuto.common import cli
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kojuto._native import Numbers
+    from kojuto.common.cli import Values
+    from kojuto.tools.percentile.reading import Result
+
+SPECIAL = {"other": "pooled", "missing": "no value", "bytes": "no UTF-8"}
+"""What the head of a group says of it in the text, when it is not a value as it stands."""
+
+
+def write(
+    values: Values,
+    numbers: Numbers,
+    results: list[Result],
+    skipped: int,
+    names: list[str],
+) -> None:
+    """Print the figures, and write the sketch if one is asked for.
+
+    Args:
+        values: the parsed options.
+        numbers: what was read.
+        results: the figures of each group; none when there were no numbers.
+        skipped: how many lines were no numbers.
+        names: the files that were read.
+
+    Raises:
+        OSError: something could not be written.
+    """
+    if values.sketch is None:
+        _print(values, numbers, results, skipped, names)
+        return
+    content = numbers.sketch() or b""
+    if values.sketch == "-":
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        _print(values, numbers, results, skipped, names)
+        sys.stdout.flush()
+    finally:  # both are results: neither is lost with the other
+        _save(values.sketch, content)
+
+
+def _save(path: str, content: bytes) -> None:
+    """Replace a file as a whole; what is no file (/dev/null, a named pipe) is written to."""
+    from stat import S_ISREG
+
+    from kojuto._native import write_state
+
+    try:
+        is_file = S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        is_file = True
+    if is_file:
+        # A link stays one: its target is replaced.
+        write_state(os.path.realpath(path) if os.path.islink(path) else path, content)
+        return
+    with open(path, "wb", buffering=0) as file:
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+
+
+def _print(
+    values: Values,
+    numbers: Numbers,
+    results: list[Result],
+    skipped: int,
+    names: list[str],
+) -> None:
+    if not results:
+        return
+    if values.textfile is not None:
+        from kojuto.common.plugin.textfile import replace
+        from kojuto.common.prometheus import document
+        from kojuto.tools.percentile import documents
+
+        families = documents.families(results, values, names)
+        replace(values.textfile, document(families))
+    elif values.output == "json":
+        from kojuto.tools.percentile import documents
+
+        sketchy = values.merge or values.sketch is not None
+        accuracy = numbers.accuracy if sketchy else None
+        sys.stdout.write(documents.json(results, values, skipped, accuracy))
+    elif values.output in ("prometheus", "openmetrics"):
+        from kojuto.common.plugin.metrics import write_document
+        from kojuto.common.prometheus import document
+        from kojuto.tools.percentile import documents
+
+        families = documents.families(results, values, names)
+        write_document(document(families, openmetrics=values.output == "openmetrics"))
+    else:
+        for piece in _text(results, values, numbers):
+            sys.stdout.write(piece)
+
+
+def _text(results: list[Result], values: Values, numbers: Numbers) -> Iterator[str]:
+    for result in results:
+        if result.group is not None:
+            # The pool and a value that is called as it is have heads of their own.
+            special = result.group.special
+            by = cli.one_line(values.by) + (f" ({SPECIAL[special]})" if special else "")
+            yield ("\n" if result.index else "") + f"{by}: {cli.one_line(result.group.text)}\n"
+        yield f"count: {result.count}\n"
+        yield f"max: {result.max:.4f}\navg: {result.avg:.4f}\nmin: {result.min:.4f}\n"
+        for (name, _), value in zip(values.percentile_set, result.values, strict=True):
+            yield f"{name}pt: {value:.4f}\n"
+        if values.plot:
+            yield from _plot(result, numbers)
+
+
+def _plot(result: Result, numbers: Numbers) -> Iterator[str]:
+    from shutil import get_terminal_size
+
+    from kojuto.common import histogram
+
+    def count(edges: Sequence[float]) -> list[int]:
+        return numbers.histogram(result.index, edges)
+
+    edges = histogram.edges_for(result.min, result.max, count)
+    terminal = sys.stdout.isatty()
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    yield "\n"
+    for line in histogram.draw(
+        edges,
+        count(edges),
+        get_terminal_size().columns,
+        colour=terminal and not plain,
+        unicode=(sys.stdout.encoding or "").lower().replace("-", "") == "utf8",
+    ):
+        yield line + "\n"
