@@ -20,7 +20,7 @@ pub(crate) use places::{Places, STRIPE_BYTES, stripes};
 #[cfg(any(test, not(target_arch = "x86_64")))]
 use portable::Portable;
 #[cfg(target_arch = "x86_64")]
-use x86::{Avx2, Avx512, Sse2, any_of_three};
+use x86::{Avx2, Avx512, Sse2, first_of_three};
 
 /// A way to compare 64 bytes with one byte.
 pub(crate) trait Masks: Copy {
@@ -151,9 +151,8 @@ pub(crate) use dispatch;
 pub(crate) fn find_any<const A: u8, const B: u8, const C: u8>(block: &[u8], from: usize) -> usize {
     let mut at = from;
     while let Some(bytes) = block.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        let hits = any_of_three::<A, B, C>(bytes);
-        if hits != 0 {
-            return at + hits.trailing_zeros() as usize;
+        if let Some(place) = first_of_three::<A, B, C>(bytes) {
+            return at + place;
         }
         at += 16;
     }
@@ -163,11 +162,11 @@ pub(crate) fn find_any<const A: u8, const B: u8, const C: u8>(block: &[u8], from
     at
 }
 
-/// Bit `i` is set when byte `i` is `A` or `B` or `C`.
+/// The first place with byte `A` or `B` or `C`.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn any_of_three<const A: u8, const B: u8, const C: u8>(bytes: &[u8; 16]) -> u32 {
-    bytes.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from([A, B, C].contains(byte)))
+fn first_of_three<const A: u8, const B: u8, const C: u8>(bytes: &[u8; 16]) -> Option<usize> {
+    bytes.iter().position(|byte| [A, B, C].contains(byte))
 }
 
 /// Bit `i` is set when byte `i` is one of `bytes`; all bits when `bytes` is empty.
@@ -241,6 +240,23 @@ mod tests {
             Level::all().len() - 2,
             "all but SSE2 and plain words have AVX2"
         );
+    }
+
+    #[test]
+    fn the_first_of_three_bytes_is_found_at_every_place_of_every_length() {
+        for length in 0..50 {
+            for from in 0..=length {
+                for place in from..length {
+                    for byte in *b"\t\n\"" {
+                        let mut bytes = vec![byte; length];
+                        bytes[from..place].fill(b'x');
+                        assert_eq!(find_any::<b'\t', b'\n', b'"'>(&bytes, from), place);
+                    }
+                }
+                let none = vec![b'!'; length];
+                assert_eq!(find_any::<b'\t', b'\n', b'"'>(&none, from), length);
+            }
+        }
     }
 
     proptest! {

@@ -180,17 +180,20 @@ impl Masks for Avx512 {
     }
 }
 
-/// Bit `i` is set when byte `i` is `A` or `B` or `C`.
+/// The first place with byte `A` or `B` or `C`.
 #[inline(always)]
-pub(crate) fn any_of_three<const A: u8, const B: u8, const C: u8>(bytes: &[u8; 16]) -> u32 {
+pub(super) fn first_of_three<const A: u8, const B: u8, const C: u8>(
+    bytes: &[u8; 16],
+) -> Option<usize> {
     // SAFETY: SSE2 is part of x86-64; the load reads the 16 bytes.
-    unsafe {
+    let hits = unsafe {
         let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
         let mut hits = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(A as i8));
         hits = _mm_or_si128(hits, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(B as i8)));
         hits = _mm_or_si128(hits, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(C as i8)));
         _mm_movemask_epi8(hits) as u32
-    }
+    };
+    (hits != 0).then_some(hits.trailing_zeros() as usize)
 }
 
 #[inline(always)]
