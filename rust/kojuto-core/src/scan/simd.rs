@@ -8,19 +8,28 @@
 //! A value of a type that implements [`Masks`] is the proof that the processor has what the type
 //! stands for: only [`Level::best`] makes one, after asking the processor. It is of no size and
 //! costs nothing to hand on. AVX-512BW and AVX2 are used where the processor has them, else what
-//! the target always has (SSE2 on x86-64, plain words elsewhere).
+//! the target always has (SSE2 on x86-64, NEON on AArch64, plain words elsewhere). A build with
+//! `--cfg kojuto_portable` has plain words alone: what the others are compared with.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod places;
-#[cfg(any(test, not(target_arch = "x86_64")))]
+#[cfg(any(test, kojuto_portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
+#[cfg(target_arch = "aarch64")]
+use neon::Neon;
+#[cfg(all(target_arch = "aarch64", not(kojuto_portable)))]
+use neon::first_of_three;
 pub(crate) use places::{Places, STRIPE_BYTES, stripes};
-#[cfg(any(test, not(target_arch = "x86_64")))]
+#[cfg(any(test, kojuto_portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use portable::Portable;
+#[cfg(all(target_arch = "x86_64", not(kojuto_portable)))]
+use x86::first_of_three;
 #[cfg(target_arch = "x86_64")]
-use x86::{Avx2, Avx512, Sse2, first_of_three};
+use x86::{Avx2, Avx512, Sse2};
 
 /// A way to compare 64 bytes with one byte.
 pub(crate) trait Masks: Copy {
@@ -56,6 +65,7 @@ pub(crate) trait Masks: Copy {
 }
 
 /// An instruction set that this processor has, with the proof of it.
+#[cfg_attr(kojuto_portable, allow(dead_code))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Level {
     #[cfg(target_arch = "x86_64")]
@@ -64,7 +74,9 @@ pub(crate) enum Level {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Sse2(Sse2),
-    #[cfg(any(test, not(target_arch = "x86_64")))]
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    #[cfg(any(test, kojuto_portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
     Portable(Portable),
 }
 
@@ -72,13 +84,15 @@ impl Level {
     /// The fastest that the processor has.
     #[inline]
     pub(crate) fn best() -> Level {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(kojuto_portable)))]
         return match (Avx512::detect(), Avx2::detect()) {
             (Some(avx512), _) => Level::Avx512(avx512),
             (None, Some(avx2)) => Level::Avx2(avx2),
             (None, None) => Level::Sse2(Sse2),
         };
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(all(target_arch = "aarch64", not(kojuto_portable)))]
+        return Level::Neon(Neon);
+        #[cfg(any(kojuto_portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
         Level::Portable(Portable)
     }
 
@@ -92,6 +106,8 @@ impl Level {
             levels.extend(Avx2::detect().map(Level::Avx2));
             levels.push(Level::Sse2(Sse2));
         }
+        #[cfg(target_arch = "aarch64")]
+        levels.extend([Level::Neon(Neon)]);
         levels.push(Level::Portable(Portable));
         levels
     }
@@ -138,7 +154,9 @@ macro_rules! dispatch {
                 Level::Avx2(masks) => unsafe { avx2(masks, $($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 Level::Sse2(masks) => $work(masks, $($arg),*),
-                #[cfg(any(test, not(target_arch = "x86_64")))]
+                #[cfg(target_arch = "aarch64")]
+                Level::Neon(masks) => $work(masks, $($arg),*),
+                #[cfg(any(test, kojuto_portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
                 Level::Portable(masks) => $work(masks, $($arg),*),
             }
         }
@@ -163,7 +181,7 @@ pub(crate) fn find_any<const A: u8, const B: u8, const C: u8>(block: &[u8], from
 }
 
 /// The first place with byte `A` or `B` or `C`.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(any(kojuto_portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 #[inline(always)]
 fn first_of_three<const A: u8, const B: u8, const C: u8>(bytes: &[u8; 16]) -> Option<usize> {
     bytes.iter().position(|byte| [A, B, C].contains(byte))
@@ -240,6 +258,8 @@ mod tests {
             Level::all().len() - 2,
             "all but SSE2 and plain words have AVX2"
         );
+        #[cfg(target_arch = "aarch64")]
+        assert_eq!(name(&Level::best()), "Neon(Neon)");
     }
 
     #[test]

@@ -181,6 +181,7 @@ impl Masks for Avx512 {
 }
 
 /// The first place with byte `A` or `B` or `C`.
+#[cfg(not(kojuto_portable))]
 #[inline(always)]
 pub(super) fn first_of_three<const A: u8, const B: u8, const C: u8>(
     bytes: &[u8; 16],
