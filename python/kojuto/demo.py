@@ -15,6 +15,7 @@ from kojuto.common.plugin.follow import FollowOptions, Log
 from kojuto.common.plugin.metrics import Metrics
 from kojuto.errors import KojutoError
 from kojuto.tools import axslog
+from kojuto.tools.axslog import figures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,8 +148,8 @@ class _Demo:
             f"{scan.lines:,} lines, {units.format_size(scan.report.bytes)} of {scan.format}, "
             f"in {seconds * 1000:.0f} ms: {rate:.2f} GB/s"
         )
-        out = Metrics(axslog.FAMILIES)
-        axslog.collect(out, self.values, [scan], 1)
+        out = Metrics(figures.FAMILIES)
+        figures.collect(out, self.values, [scan], 1)
         out.write("mackerel", now)
         bad = sum(count for _, count in scan.bad_lines)
         if bad:

@@ -21,6 +21,7 @@ from kojuto import _native
 from kojuto.common import parser
 from kojuto.common.plugin.follow import FollowOptions, Log
 from kojuto.tools import axslog
+from kojuto.tools.axslog import figures
 from tests.conftest import DATA, SHARED_CORPORA, read_metrics, run, script, wait_until
 
 if TYPE_CHECKING:
@@ -125,9 +126,9 @@ def test_the_output_lines_and_their_order(tmp_path: Path, workdir: Path) -> None
     second = follow(log)
     assert list(second) == [
         *(f"axslog.latency_t.{n}" for n in ("average", *(f"{p}_percentile" for p in (99, 95, 90)))),
-        *(f"axslog.access_num_t.{n}_count" for n in axslog.CLASSES),
+        *(f"axslog.access_num_t.{n}_count" for n in figures.CLASSES),
         "axslog.access_total_t.count",
-        *(f"axslog.access_ratio_t.{n}_percentage" for n in axslog.CLASSES),
+        *(f"axslog.access_ratio_t.{n}_percentage" for n in figures.CLASSES),
     ]
     seconds = 119 / float(second["axslog.access_num_t.4xx_count"])
     assert 60 <= seconds <= 62
@@ -136,7 +137,7 @@ def test_the_output_lines_and_their_order(tmp_path: Path, workdir: Path) -> None
     age(workdir, 60)
     third = follow(log)
     assert list(third) == [
-        *(f"axslog.access_num_t.{n}_count" for n in axslog.CLASSES),
+        *(f"axslog.access_num_t.{n}_count" for n in figures.CLASSES),
         "axslog.access_total_t.count",
     ]
     assert set(third.values()) == {"0.000000"}
@@ -498,7 +499,7 @@ def test_prometheus_text(tmp_path: Path, workdir: Path) -> None:
     assert 'axslog_access_ratio{prefix="t",status="2xx"} 1.0\n' in text
     families = re.findall(r"^# TYPE (\S+) (?:gauge|summary)$", text, re.M)
     assert len(families) == len(set(families))
-    assert set(families) <= set(axslog.FAMILIES)
+    assert set(families) <= set(figures.FAMILIES)
     for line in text.splitlines():
         assert re.fullmatch(r'#.*|[a-z_]+(\{([a-z]+="([^"\\]|\\.)*",?)*\})? -?[\d.e+-]+', line)
 
