@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.plugin import buckets, follow, metrics
+from kojuto.common.plugin import follow, metrics
 from kojuto.common.plugin.follow import FollowOptions, Log, Totals
 from kojuto.common.plugin.metrics import Graph, Group, Metrics
 
@@ -95,7 +95,7 @@ COMMAND = Command(
             group="What is counted",
             help="the most relays and the most status codes to print; the rest is pooled as other",
         ),
-        buckets.option(
+        follow.buckets_option(
             "the deliveries for Prometheus in a histogram of each delay too",
             group="What is counted",
         ),
@@ -160,7 +160,11 @@ class ScanOptions:
         self.by_relay = values.by_relay
         self.by_dsn = values.by_dsn
         self.max_groups = values.max_groups
-        self.edges = buckets.edges_of(values.buckets)
+        self.edges: list[float] = []
+        if values.buckets:
+            from kojuto.common.plugin.buckets import edges_of
+
+            self.edges = edges_of(values.buckets)
 
 
 # -- graphs -----------------------------------------------------------------------------------
@@ -293,7 +297,9 @@ def _count_on(
             total = totals.grow(f"transfers {name}", count)
             out.total("postfixlog_transfers_total", total, {**labels, "class": name})
         if bounds and scan.deliveries.histograms is not None:
-            histogram = buckets.Histogram(
+            from kojuto.common.plugin.buckets import Histogram
+
+            histogram = Histogram(
                 totals, bounds, "postfixlog_delivery_delay_seconds",
                 "Deliveries by each of their delays, over all runs.",
             )  # fmt: skip

@@ -1,8 +1,7 @@
-"""Histograms over all runs of a log plugin, for Prometheus: ``--buckets``."""
+"""Histograms over all runs of a log plugin, for Prometheus: what ``--buckets`` asks for."""
 
 from __future__ import annotations
 
-from kojuto.common.cli import Option
 from kojuto.common.plugin.metrics import short_hash
 
 TYPE_CHECKING = False
@@ -12,49 +11,15 @@ if TYPE_CHECKING:
     from kojuto.common.plugin.follow import Totals
     from kojuto.common.prometheus import Family
 
-MAX_BUCKETS = 100
 
-
-def option(what: str, *, group: str) -> Option:
-    """The option ``--buckets``: `what` is counted."""
-    return Option(
-        "--buckets",
-        metavar="S,…",
-        read=bounds_of,
-        help=f"count {what}, with these upper bounds in seconds: 0.1,0.5,1",
-        group=group,
-    )
-
-
-def bounds_of(text: str) -> list[float]:
-    """The upper bounds of a histogram, seconds.
-
-    Raises:
-        ValueError: they are no ascending numbers above 0, or too many.
-    """
-    wanted: list[float] = []
-    for part in text.split(","):
-        label = part.strip()
-        try:
-            bound = float(label) if label.isascii() and "_" not in label else 0.0
-        except ValueError:
-            bound = 0.0
-        if not 0 < bound < 1e9 or (wanted and bound <= wanted[-1]):
-            raise ValueError(f"{label!r} is no bound (ascending seconds above 0: 0.1,0.5,1)")
-        wanted.append(bound)
-    if len(wanted) > MAX_BUCKETS:
-        raise ValueError(f"{len(wanted)} bounds: above the maximum of {MAX_BUCKETS}")
-    return wanted
-
-
-def edges_of(bounds: Sequence[float] | None) -> list[float]:
-    """The edges that the native scans count between; none without bounds.
+def edges_of(bounds: Sequence[float]) -> list[float]:
+    """The edges that the native scans count between.
 
     A bound belongs to its bucket in Prometheus, and an edge to the next one there.
     """
     from math import inf, nextafter
 
-    return [nextafter(bound, inf) for bound in bounds or ()]
+    return [nextafter(bound, inf) for bound in bounds]
 
 
 class Histogram:

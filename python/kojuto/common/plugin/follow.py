@@ -43,6 +43,40 @@ OPTIONS = (
     ),
 )
 
+MAX_BUCKETS = 100
+
+
+def buckets_option(what: str, *, group: str) -> Option:
+    """The option ``--buckets``: `what` is counted. `buckets` is imported once it is given."""
+    return Option(
+        "--buckets",
+        metavar="S,…",
+        read=bounds_of,
+        help=f"count {what}, with these upper bounds in seconds: 0.1,0.5,1",
+        group=group,
+    )
+
+
+def bounds_of(text: str) -> list[float]:
+    """The upper bounds of a histogram, seconds.
+
+    Raises:
+        ValueError: they are no ascending numbers above 0, or too many.
+    """
+    wanted: list[float] = []
+    for part in text.split(","):
+        label = part.strip()
+        try:
+            bound = float(label) if label.isascii() and "_" not in label else 0.0
+        except ValueError:
+            bound = 0.0
+        if not 0 < bound < 1e9 or (wanted and bound <= wanted[-1]):
+            raise ValueError(f"{label!r} is no bound (ascending seconds above 0: 0.1,0.5,1)")
+        wanted.append(bound)
+    if len(wanted) > MAX_BUCKETS:
+        raise ValueError(f"{len(wanted)} bounds: above the maximum of {MAX_BUCKETS}")
+    return wanted
+
 
 class Log:
     """A log and where its position is kept.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.plugin import buckets, follow, metrics
+from kojuto.common.plugin import follow, metrics
 from kojuto.common.plugin.follow import FollowOptions, Log
 from kojuto.common.plugin.metrics import Metrics
 from kojuto.errors import KojutoError, UsageError
@@ -84,7 +84,7 @@ COMMAND = Command(
             help="latency percentiles to print",
             group="Going further",
         ),
-        buckets.option(
+        follow.buckets_option(
             "the requests for Prometheus in a histogram of the time taken too",
             group="Going further",
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kojuto.common.plugin import buckets
 from kojuto.common.plugin.follow import Totals
 from kojuto.common.plugin.metrics import Group, name_part
 
@@ -139,6 +138,8 @@ def count_on(out: Metrics, values: Values, path: str, scan: AccessScan) -> Total
     ):
         out.total(f"axslog_{name}_total", totals.grow(name, by), labels)
     if values.buckets:
+        from kojuto.common.plugin import buckets
+
         histogram = buckets.Histogram(
             totals,
             values.buckets,
