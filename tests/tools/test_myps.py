@@ -216,18 +216,24 @@ def test_one_that_moved_on_while_we_were_asked_survives(options: list[str], serv
 
 
 def test_the_same_text_again_is_another_statement(server: Server) -> None:
-    sql = "SELECT SLEEP(1), 'twice'"
-    with threads(server, (sql, {"user": "app1"})) as (thread,):
-        question = Question(server, "--info", "%twice%")
-        thread.join(10)
-        again = threading.Thread(target=thread.run)
-        again.start()
-        wait_until(thread.runs)
-        _, out, err = question.answer(b"y\n")
-        again.join(10)
-        assert b"KILLED" not in out
-        assert b"passed over" in err
-        assert thread.rows == ((0, "twice"),)
+    sql = "SELECT GET_LOCK('gate', 600), RELEASE_LOCK('gate'), 'twice'"
+    with threads(server, (None, {})) as (holder,), contextlib.closing(holder.connection) as gate:
+        gate.query("SELECT GET_LOCK('gate', 0)")
+        with threads(server, (sql, {"user": "app1"})) as (thread,):
+            question = Question(server, "--info", "%twice%")
+            gate.query("SELECT RELEASE_LOCK('gate')")
+            thread.join(10)
+            assert thread.rows == ((1, 1, "twice"),)
+            gate.query("SELECT GET_LOCK('gate', 600)")
+            again = threading.Thread(target=thread.run)
+            again.start()
+            wait_until(thread.runs)
+            _, out, err = question.answer(b"y\n")
+            gate.query("SELECT RELEASE_LOCK('gate')")
+            again.join(10)
+            assert b"KILLED" not in out
+            assert b"passed over" in err
+            assert thread.error is None
 
 
 def test_one_already_gone_is_passed_over(server: Server) -> None:
