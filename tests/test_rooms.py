@@ -20,9 +20,9 @@ MOST_FILES = 24
 
 
 def modules(source: Path) -> dict[str, Path]:
-    """The modules below a folder, by name."""
+    """The modules below a folder, and the stub of the native one, by name."""
     found = {}
-    for path in source.rglob("*.py"):
+    for path in [*source.rglob("*.py"), *source.rglob("*.pyi")]:
         parts = path.relative_to(source).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
@@ -68,6 +68,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 def test_no_module_imports_one_that_imports_it_back() -> None:
     graph = imports(SOURCE)
     assert "kojuto.common.cli" in graph["kojuto.tools.sabo"]
+    assert "kojuto._native" in graph["kojuto.tools.sabo"]
     found = circle(graph)
     assert not found, " -> ".join([*found, found[0]])
 
@@ -92,6 +93,17 @@ def test_a_circle_is_seen_wherever_the_import_stands(tmp_path: Path, back: str) 
     assert circle(imports(tmp_path)) == []
     (room / "three.py").write_text(back)
     assert sorted(circle(imports(tmp_path))) == ["kojuto.one", "kojuto.three", "kojuto.two"]
+
+
+def test_a_circle_through_the_stub_of_a_native_module_is_seen(tmp_path: Path) -> None:
+    room = tmp_path / "kojuto"
+    room.mkdir()
+    (room / "__init__.py").write_text("")
+    (room / "one.py").write_text("def late():\n    from kojuto._native import work")
+    (room / "_native.pyi").write_text("def work(): ...")
+    assert circle(imports(tmp_path)) == []
+    (room / "_native.pyi").write_text("from kojuto.one import Options")
+    assert sorted(circle(imports(tmp_path))) == ["kojuto._native", "kojuto.one"]
 
 
 def test_the_wings_import_nothing_by_themselves() -> None:

@@ -2,11 +2,7 @@
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, final
-
-from kojuto.common.plugin.follow import FollowOptions, Log
-from kojuto.tools.axslog import AccessOptions
-from kojuto.tools.postfix_log import ScanOptions
+from typing import Any, Protocol, TypeAlias, final
 
 _GroupOf: TypeAlias = tuple[str, bytes]
 """What a group of lines is of: ``value``, ``missing`` or ``other``, and the value."""
@@ -45,6 +41,22 @@ class StateLock:
         """Let go of the lock; the end of the process does so too."""
 
 # -- following logs -----------------------------------------------------------------------------
+
+class _Log(Protocol):
+    """A log and where its position is kept; `kojuto.common.plugin.follow.Log` is one."""
+
+    log: str
+    position_file: str
+    legacy_position_file: str | None
+
+class _FollowOptions(Protocol):
+    """How to follow; `kojuto.common.plugin.follow.FollowOptions` are such."""
+
+    max_read_bytes: int
+    max_line_bytes: int
+    archive_dirs: list[str]
+    threads: int
+    now_s: float
 
 @final
 class FollowReport:
@@ -191,8 +203,23 @@ class AccessScan:
     def groups(self) -> list[tuple[_GroupOf, AccessTally]]:
         """The figures of each group, the largest first and the pool last."""
 
+class _AccessOptions(Protocol):
+    """What to read from each line; `kojuto.tools.axslog.AccessOptions` are such."""
+
+    format: str
+    regex: str | None
+    ptime_key: str
+    status_keys: list[str]
+    by: str | None
+    max_groups: int
+    filter: str | None
+    invert_filter: bool
+    skip_until_json: bool
+    time_scale: float
+    time_list: str
+
 def follow_access_logs(
-    logs: list[Log], follow: FollowOptions, options: AccessOptions
+    logs: Sequence[_Log], follow: _FollowOptions, options: _AccessOptions
 ) -> list[AccessScan | OSError]:
     """Read what was added to access logs since the previous run.
 
@@ -207,7 +234,7 @@ def follow_access_logs(
     """
 
 def follow_line_counts(
-    logs: list[Log], patterns: list[tuple[str | None, str | None]], follow: FollowOptions
+    logs: Sequence[_Log], patterns: list[tuple[str | None, str | None]], follow: _FollowOptions
 ) -> list[tuple[int, FollowReport] | OSError]:
     """Count the lines that were added to logs, which are read at the same time.
 
@@ -311,6 +338,16 @@ class Numbers:
 
 # -- Postfix logs -------------------------------------------------------------------------------
 
+class _ScanOptions(Protocol):
+    """What to count; `kojuto.tools.postfix_log.ScanOptions` are such."""
+
+    programs: list[str]
+    syslog_name: str | None
+    by_relay: bool
+    by_dsn: bool
+    max_groups: int
+    edges: list[float]
+
 @final
 class PostfixFigures:
     """The figures of a group of deliveries."""
@@ -376,7 +413,7 @@ def check_syslog_name(text: str) -> None:
         ValueError: with what is wrong.
     """
 
-def follow_postfix_log(log: Log, follow: FollowOptions, options: ScanOptions) -> PostfixScan:
+def follow_postfix_log(log: _Log, follow: _FollowOptions, options: _ScanOptions) -> PostfixScan:
     """Count what was added to a mail log since the last run.
 
     It counts when the position is committed.
