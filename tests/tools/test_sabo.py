@@ -343,13 +343,16 @@ def test_a_signal_in_the_middle_loses_nothing_that_was_read(
     assert not list(work.iterdir())
 
 
-@pytest.mark.parametrize("blocked", ["input", "rate", "output"])
+@pytest.mark.parametrize("blocked", ["input", "rate", "output", "rate and input"])
 def test_a_signal_is_answered_at_once_wherever_it_waits(blocked: str, work: Path) -> None:
-    rate = "1K" if blocked == "rate" else FAST
+    rate = "1K" if blocked.startswith("rate") else FAST
     process = start("sabo", *arguments(work, rate), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
-    if blocked != "input":
+    if blocked == "rate and input":
+        process.stdin.write(bytes(40))  # all that may pass at once
+        process.stdin.flush()
+    elif blocked != "input":
         feed(process.stdin, bytes(10_000_000))
     wait_until(lambda: any(p.name.startswith("sabo_") for p in work.iterdir()))
     wait_for_handler(process.pid, signal.SIGTERM)

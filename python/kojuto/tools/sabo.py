@@ -77,7 +77,8 @@ COMMAND = Command(
         ),
     ],
     epilog="""
-SIGUSR1 prints a report. SIGTERM and SIGINT end it after everything that was read is written.
+SIGUSR1 prints a report. SIGTERM and SIGINT end it after everything that was read is written; a
+reader who stands still is waited for 5 seconds at most, and a warning says what is lost.
 Exit status: 0 done, 1 read or write error, 2 called wrongly, 143 and 130 after a signal.
 
   mysqldump -h db1 app | sabo --max-bandwidth 100M --work-dir /tmp/dumps > app.sql

@@ -35,11 +35,16 @@ impl Rotator<'_> {
         }
     }
 
+    /// After a signal: a second one came, or the time is over in which the lines may still go.
+    pub(super) fn is_cut_short(&self) -> bool {
+        let late = |(_, since): (i32, Instant)| since.elapsed() >= self.options.stop_timeout;
+        self.stops >= 2 || self.stop.is_some_and(late)
+    }
+
     pub(super) fn is_over(&mut self, now: Instant) -> Result<bool> {
         let Some((_, since)) = self.stop else { return Ok(false) };
         if self.failing.is_some() || !self.backlog.is_empty() {
-            let late = now.duration_since(since) >= self.options.stop_timeout;
-            return Ok(self.stops >= 2 || late);
+            return Ok(self.is_cut_short());
         }
         if self.drain > 0 {
             return Ok(false);

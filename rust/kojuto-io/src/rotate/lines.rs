@@ -205,7 +205,7 @@ impl Rotator<'_> {
 
     pub(super) fn write_out(&mut self, bytes: &[u8]) -> std::result::Result<usize, (usize, Error)> {
         let mut written = 0;
-        while written < bytes.len() && self.stops < 2 {
+        while written < bytes.len() && !self.is_cut_short() {
             let Sink::Output(file) = &mut self.sink else { break };
             match io::Write::write(file, &bytes[written..]) {
                 Ok(count) => written += count,

@@ -4,6 +4,10 @@
 //! and an eventfd becomes readable, so that a loop that waits in `ppoll` wakes at once. A blocked
 //! system call ends with EINTR, since the handlers do not ask for restarts. Dropping it puts the
 //! former handlers back (the interpreter's, for one).
+//!
+//! A signal that comes in the moment before a call blocks would not end that call. So the signals
+//! that ask for the end start a timer, which interrupts the thread again and again from then on:
+//! no read, write or splice holds up an end for longer than one of its periods.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,6 +25,14 @@ static PENDING: [AtomicU32; HIGHEST + 1] = [const { AtomicU32::new(0) }; HIGHEST
 static ANY: AtomicBool = AtomicBool::new(false);
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
+/// The kernel's number of the timer, -1 for none.
+static TIMER: AtomicI32 = AtomicI32::new(-1);
+
+/// The signals that ask for the end.
+const ENDS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+/// What the timer sends: ignored wherever nobody handles it, so that a late one does no harm.
+const NUDGE: i32 = libc::SIGURG;
+const NUDGE_PERIOD: Duration = Duration::from_millis(20);
 
 /// The handler: counts and wakes; everything in it is async-signal-safe.
 extern "C" fn count(signal: libc::c_int) {
@@ -31,16 +43,69 @@ extern "C" fn count(signal: libc::c_int) {
     let saved = unsafe { *errno };
     if let Some(slot) = PENDING.get(signal as usize) {
         slot.fetch_add(1, Ordering::Relaxed);
-        ANY.store(true, Ordering::Release);
         let one = 1u64;
         // SAFETY: writes eight bytes of a local to an eventfd (or fails with EBADF).
         unsafe { libc::write(WAKE.load(Ordering::Relaxed), ptr::from_ref(&one).cast(), 8) };
+        // Last: where another thread clears meanwhile, a descriptor that stays readable is one
+        // that `any` tells of, or every wait would return at once and nobody clear it.
+        ANY.store(true, Ordering::Release);
+    }
+    if ENDS.contains(&signal) {
+        start_timer();
     }
     // SAFETY: see above.
     unsafe { *errno = saved };
 }
 
-/// See the module's description. There is one at a time in a process.
+/// The handler of the timer's signal: that it came is all.
+extern "C" fn interrupt(_: libc::c_int) {}
+
+// The timer's calls are made without the C library, where they are in librt before glibc 2.34.
+
+/// Makes the timer of this thread. Where a sandbox or a limit refuses, [`TIMER`] stays -1: then a
+/// signal that comes right before a call blocks is seen when the call returns.
+fn make_timer() {
+    // SAFETY: all-zero is a valid sigevent; what matters is set below.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_signo = NUDGE;
+    // SAFETY: no preconditions.
+    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    let mut timer: libc::c_int = -1;
+    // SAFETY: reads the event and writes the number, both locals.
+    let made = unsafe {
+        libc::syscall(
+            libc::SYS_timer_create,
+            libc::CLOCK_MONOTONIC,
+            &raw const event,
+            &raw mut timer,
+        )
+    };
+    TIMER.store(if made == 0 { timer } else { -1 }, Ordering::Relaxed);
+}
+
+/// Starts the timer; async-signal-safe (POSIX lists timer_settime).
+fn start_timer() {
+    let nsec = NUDGE_PERIOD.subsec_nanos() as libc::c_long;
+    let period = libc::timespec { tv_sec: 0, tv_nsec: nsec };
+    let spec = libc::itimerspec { it_interval: period, it_value: period };
+    let timer = TIMER.load(Ordering::Relaxed);
+    if timer >= 0 {
+        // SAFETY: reads a local; a number that is no timer's is refused.
+        unsafe { libc::syscall(libc::SYS_timer_settime, timer, 0, &raw const spec, 0usize) };
+    }
+}
+
+fn delete_timer() {
+    let timer = TIMER.swap(-1, Ordering::Relaxed);
+    if timer >= 0 {
+        // SAFETY: takes an integer only.
+        unsafe { libc::syscall(libc::SYS_timer_delete, timer) };
+    }
+}
+
+/// See the module's description. There is one at a time in a process, and the thread that made it
+/// is the one whose system calls the signals interrupt.
 #[derive(Debug)]
 pub struct Signals {
     wake: File,
@@ -77,14 +142,18 @@ impl Signals {
         WAKE.store(fd, Ordering::Relaxed);
         ANY.store(false, Ordering::Relaxed);
         let mut this = Signals { wake, former: Vec::new() };
+        if signals.iter().any(|signal| ENDS.contains(signal)) {
+            this.catch(NUDGE, interrupt).map_err(Error::on("signals"))?;
+            make_timer();
+        }
         for &signal in signals {
-            this.catch(signal).map_err(Error::on("signals"))?;
+            PENDING[signal as usize].store(0, Ordering::Relaxed);
+            this.catch(signal, count).map_err(Error::on("signals"))?;
         }
         Ok(this)
     }
 
-    fn catch(&mut self, signal: i32) -> io::Result<()> {
-        PENDING[signal as usize].store(0, Ordering::Relaxed);
+    fn catch(&mut self, signal: i32, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
         let mut former = MaybeUninit::<libc::sigaction>::uninit();
         // SAFETY: asks for the present action only; the structure is written on success.
         if unsafe { libc::sigaction(signal, ptr::null(), former.as_mut_ptr()) } != 0 {
@@ -98,7 +167,7 @@ impl Signals {
         }
         // SAFETY: all-zero is a valid sigaction; mask and flags are set below.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = count as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        action.sa_sigaction = handler as libc::sighandler_t;
         // SAFETY: the mask is a local structure; the handler is async-signal-safe.
         unsafe {
             libc::sigemptyset(&mut action.sa_mask);
@@ -138,6 +207,7 @@ impl AsRawFd for Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        delete_timer();
         for (signal, former) in &self.former {
             // SAFETY: puts back what sigaction returned for this signal.
             unsafe { libc::sigaction(*signal, &former.0, ptr::null_mut()) };
@@ -183,10 +253,40 @@ pub fn wait<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
     use std::time::Instant;
+
+    /// There is one [`Signals`] at a time, and the tests of a crate are threads of one process.
+    static ONE: Mutex<()> = Mutex::new(());
+
+    /// The handler runs in a thread of its own while this one clears, as fast as both can.
+    #[test]
+    fn a_descriptor_that_another_thread_made_readable_is_always_told_of() {
+        let _one = ONE.lock();
+        let signals = Signals::install(&[libc::SIGUSR1]).unwrap();
+        for _ in 0..500 {
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    // SAFETY: the handler was installed above; it runs in this thread.
+                    unsafe { libc::raise(libc::SIGUSR1) };
+                    done.store(true, Ordering::Release);
+                });
+                while !done.load(Ordering::Acquire) {
+                    if signals.any() {
+                        signals.clear();
+                    }
+                }
+            });
+            let [readable] =
+                wait(None, [(signals.as_raw_fd(), libc::POLLIN)], Some(Duration::ZERO)).unwrap();
+            assert!(signals.any() || !readable);
+        }
+    }
 
     #[test]
     fn a_signal_wakes_a_wait_and_the_former_handler_comes_back() {
+        let _one = ONE.lock();
         // SAFETY: asks only.
         let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
         // SAFETY: asks only.

@@ -2,7 +2,8 @@
 //!
 //! From a pipe the bytes move by splice(2) inside the kernel: nothing is ever held here, so
 //! nothing can be lost here. Where splice is refused (a file opened for appending, a terminal,
-//! a sandbox) they are read and written, and what was read is written before the job ends.
+//! a sandbox) they are read and written, and what was read is written before the job ends. A reader
+//! who stands still holds up the end that a signal asks for: then for [`LAST_BYTES`], else not at all.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -22,6 +23,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// The size of the buffer where splice is refused.
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// How long after a signal what was read may wait for a reader who does not take it.
+pub const LAST_BYTES: Duration = Duration::from_secs(5);
 
 /// From this rate on pipes are made larger, which halves the wake-ups.
 const LARGE_PIPE_RATE: u64 = 8_000_000;
@@ -58,7 +62,7 @@ pub struct Totals {
 pub enum End {
     /// At the end of the input.
     Eof,
-    /// By this signal; everything that was read is written.
+    /// By this signal; everything that was read is written, or a warning says how much is not.
     Signal(i32),
 }
 
@@ -68,7 +72,7 @@ enum Moved {
     NeedInput,
     NeedOutput,
     Refused,
-    /// A second signal came while what was read could not be written.
+    /// What was read could not be written until [`LAST_BYTES`] were over or a second signal came.
     Abandoned,
 }
 
@@ -84,6 +88,7 @@ pub struct Pump<'a> {
     bytes: u64,
     stop: Option<i32>,
     stops: u32,
+    give_up: Option<Instant>,
     splices: bool,
     buffer: Vec<u8>,
     on_event: &'a mut dyn FnMut(Event),
@@ -110,6 +115,7 @@ impl<'a> Pump<'a> {
             bytes: 0,
             stop: None,
             stops: 0,
+            give_up: None,
             splices: is_pipe(input),
             buffer: Vec::new(),
             on_event,
@@ -173,9 +179,10 @@ impl<'a> Pump<'a> {
         wait(Some(self.signals), [(fd, events)], Some(pause)).map(|_| ())
     }
 
-    /// `pause`, cut so that the next count of the members and the next report are not missed.
+    /// `pause`, cut so that the next count of the members, the next report and the end of all
+    /// patience are not missed.
     fn no_longer_than(&self, now: Instant, pause: Duration) -> Duration {
-        let dues = [self.throttle.next_count(), self.next_report];
+        let dues = [self.throttle.next_count(), self.next_report, self.give_up];
         dues.into_iter().flatten().map(|due| due - now).fold(pause, Duration::min)
     }
 
@@ -208,6 +215,7 @@ impl<'a> Pump<'a> {
             if times > 0 {
                 self.stops += times;
                 self.stop = self.stop.or(Some(signal));
+                self.give_up = self.give_up.or(Some(Instant::now() + LAST_BYTES));
             }
         }
     }
@@ -268,9 +276,15 @@ impl<'a> Pump<'a> {
         let mut rest = bytes;
         while !rest.is_empty() {
             self.look_at_signals();
-            if self.stops >= 2 {
+            let late = self.give_up.is_some_and(|at| Instant::now() >= at);
+            if late || self.stops >= 2 {
+                let why = if late {
+                    format!("nobody took them within {} s", LAST_BYTES.as_secs())
+                } else {
+                    "a second signal came".to_owned()
+                };
                 (self.on_event)(Event::Warning(format!(
-                    "stopped by a second signal: {} bytes that were read are not written",
+                    "{} bytes that were read are not written: {why}",
                     rest.len()
                 )));
                 self.bytes += (bytes.len() - rest.len()) as u64;

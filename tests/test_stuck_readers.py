@@ -1,0 +1,182 @@
+"""A signal ends what writes to a reader who stands still, in bounded time, wherever it falls."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import random
+import signal
+import socket
+import subprocess
+import time
+import tty
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import ROOT, need_program
+from tests.streams import pattern, processes_end, start, wait_for_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["processes_end"]
+
+KINDS = ("pipe", "fifo", "socket", "tty")
+LAST_BYTES_S = 5.0
+"""So long what sabo has read waits for its reader."""
+SLACK_S = 8.0
+"""For the start of the next step on a machine that is busy."""
+
+
+class Stuck:
+    """A command whose standard output is one of `KINDS`, and nobody reads there."""
+
+    def __init__(
+        self, kind: str, folder: Path, source: str, data: bytes, *command: str, shim: Path | None
+    ) -> None:
+        self.name = f"{kind} from {source}"
+        self.reader, output = _ends(kind, folder / f"fifo-{source}")
+        into: int
+        if source == "pipe":
+            self.left, self.feeder = os.pipe()
+            fcntl.fcntl(self.feeder, fcntl.F_SETPIPE_SZ, 1 << 20)  # more than any output takes
+            os.set_blocking(self.feeder, False)
+            self.put = os.write(self.feeder, data)
+            into = self.left
+        else:
+            path = folder / f"{kind}.in"
+            path.write_bytes(data)
+            self.left, self.feeder, self.put = os.open(path, os.O_RDONLY), -1, len(data)
+            into = self.left
+        env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
+        if shim is not None:
+            env["LD_PRELOAD"] = str(shim)
+        self.process = start(*command, stdin=into, stdout=output, stderr=subprocess.PIPE, env=env)
+        os.close(output)
+
+    def end(self, began: float) -> tuple[int, float, str]:
+        """The status, the seconds since `began`, and what it said."""
+        _, told = self.process.communicate(timeout=LAST_BYTES_S + SLACK_S)
+        return self.process.returncode, time.monotonic() - began, told.decode()
+
+    def came(self) -> int:
+        """The bytes that stand at the reader's."""
+        os.set_blocking(self.reader, False)
+        count = 0
+        with contextlib.suppress(BlockingIOError, OSError):  # a terminal's end is EIO
+            while data := os.read(self.reader, 1 << 16):
+                count += len(data)
+        return count
+
+    def unread(self) -> int:
+        """The bytes that the command left in its input."""
+        os.set_blocking(self.left, False)
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.left, 1 << 16):
+                count += len(data)
+        return count
+
+    def close(self) -> None:
+        for descriptor in (self.reader, self.left, self.feeder):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _ends(kind: str, fifo: Path) -> tuple[int, int]:
+    if kind == "pipe":
+        return os.pipe()
+    if kind == "fifo":
+        os.mkfifo(fifo)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        return reader, os.open(fifo, os.O_WRONLY)
+    if kind == "tty":
+        reader, output = pty.openpty()
+        tty.setraw(output)
+        return reader, output
+    near, far = socket.socketpair()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    return near.detach(), far.detach()
+
+
+@pytest.fixture
+def shim(tmp_path: Path) -> Path:
+    source, made = ROOT / "tests/programs/signal_before_write.c", tmp_path / "signal.so"
+    build = [need_program("cc"), "-shared", "-fPIC", "-o", str(made), str(source)]
+    subprocess.run(build, check=True)
+    return made
+
+
+@contextlib.contextmanager
+def stuck(
+    folder: Path, sources: tuple[str, ...], *command: str, shim: Path | None
+) -> Iterator[list[Stuck]]:
+    """One command for each kind of output and each kind of input, all at once."""
+    data = pattern(3_000_000)
+    made = [Stuck(kind, folder, source, data, *command, shim=shim)
+            for kind in KINDS for source in sources]  # fmt: skip
+    try:
+        yield made
+    finally:
+        for one in made:
+            one.process.kill()
+            one.close()
+
+
+def check_sabo(one: Stuck, began: float) -> None:
+    status, took_s, told = one.end(began)
+    assert status == 143, (one.name, told)
+    assert took_s < LAST_BYTES_S + SLACK_S, one.name
+    lost = 0
+    if told:
+        assert "bytes that were read are not written: nobody took them within 5 s" in told, told
+        lost = int(told.split("warning: ")[1].split()[0])
+    assert one.came() + lost + one.unread() == one.put, (one.name, told)
+    if one.name in ("pipe from pipe", "fifo from pipe", "socket from pipe"):
+        assert told == "", one.name  # what is moved inside the kernel is never held
+
+
+def sabo(folder: Path) -> tuple[str, ...]:
+    # Below the rate from which pipes are made larger.
+    return ("sabo", "--max-bandwidth", "7M", "--work-dir", str(folder))
+
+
+def test_sabo_ends_at_a_random_moment(tmp_path: Path) -> None:
+    with stuck(tmp_path, ("pipe", "file"), *sabo(tmp_path), shim=None) as all_of_them:
+        began = time.monotonic()
+        for one in all_of_them:
+            wait_for_handler(one.process.pid, signal.SIGTERM)
+            time.sleep(random.random() * 0.01)
+            one.process.terminate()
+        for one in all_of_them:
+            check_sabo(one, began)
+
+
+def test_sabo_ends_when_the_signal_falls_right_before_a_call_that_blocks(
+    tmp_path: Path, shim: Path
+) -> None:
+    with stuck(tmp_path, ("pipe", "file"), *sabo(tmp_path), shim=shim) as all_of_them:
+        began = time.monotonic()
+        for one in all_of_them:
+            check_sabo(one, began)
+
+
+@pytest.mark.parametrize("preloaded", [False, True], ids=["any moment", "before the call"])
+def test_relaxlogs_ends_after_its_stop_timeout(preloaded: bool, tmp_path: Path, shim: Path) -> None:
+    command = ("relaxlogs", "--stop-timeout", "500ms")
+    way = shim if preloaded else None
+    with stuck(tmp_path, ("pipe", "file"), *command, shim=way) as all_of_them:
+        for one in all_of_them:
+            if not preloaded:
+                wait_for_handler(one.process.pid, signal.SIGTERM)
+                one.process.terminate()
+        began = time.monotonic()
+        for one in all_of_them:
+            status, took_s, told = one.end(began)
+            assert took_s < SLACK_S, one.name
+            assert status == 1, (one.name, told)
+            assert "bytes of lines could not be written before the end" in told, told
