@@ -154,36 +154,60 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn addresses(count: u8) -> Vec<SocketAddr> {
         (1..=count).map(|i| SocketAddr::from(([127, 0, 0, i], 80))).collect()
     }
 
-    #[test]
-    fn a_failed_address_is_left_out_until_the_next_refresh_unless_all_have_failed() {
-        let pool = Pool::new(Balance::LeastConn, 1, String::new());
-        pool.replace(&addresses(2));
+    /// Every address that a pick may be answered with, none of the picks left open.
+    fn picked(pool: &Pool) -> BTreeSet<SocketAddr> {
         let client = Remote::Socket(addresses(1)[0]);
-        let first = pool.members()[0].clone();
-        pool.failed(&first);
-        for random in 0..50 {
-            let picked = pool.pick(&client, &[], random).unwrap();
-            assert_ne!(picked.address, first.address);
-        }
-        let second = pool.members()[1].clone();
-        pool.failed(&second);
-        let seen: std::collections::HashSet<_> = (0..50)
+        (0..50)
             .map(|random| {
                 let picked = pool.pick(&client, &[], random).unwrap();
                 picked.open.fetch_sub(1, Relaxed);
                 picked.address
             })
-            .collect();
-        assert!(!seen.is_empty());
+            .collect()
+    }
+
+    #[test]
+    fn a_failed_address_is_left_out_until_the_next_refresh_unless_all_have_failed() {
+        for max_fails in [1, 2, 3] {
+            let pool = Pool::new(Balance::LeastConn, max_fails, String::new());
+            pool.replace(&addresses(2));
+            let all: BTreeSet<_> = addresses(2).into_iter().collect();
+            let (first, second) = (pool.members()[0].clone(), pool.members()[1].clone());
+            for _ in 1..max_fails {
+                pool.failed(&first);
+                assert_eq!(picked(&pool), all, "below max_fails {max_fails}");
+            }
+            pool.failed(&first);
+            assert_eq!(picked(&pool), [second.address].into(), "at max_fails {max_fails}");
+            for _ in 0..max_fails {
+                pool.failed(&second);
+            }
+            assert_eq!(picked(&pool), all, "all have failed");
+            pool.replace(&addresses(2));
+            assert!(!pool.is_left_out(&first) && !pool.is_left_out(&second));
+            assert_eq!(picked(&pool), all, "a new chance");
+            let failed = pool.members()[0].failed.load(Relaxed);
+            assert_eq!(failed, u64::from(max_fails), "the count itself stays");
+        }
+    }
+
+    #[test]
+    fn without_max_fails_no_failure_leaves_an_address_out() {
+        let pool = Pool::new(Balance::LeastConn, 0, String::new());
         pool.replace(&addresses(2));
-        assert!(!pool.is_left_out(&first) && !pool.is_left_out(&second));
-        assert_eq!(pool.members()[0].failed.load(Relaxed), 1, "the count itself stays");
+        for _ in 0..1000 {
+            pool.failed(&pool.members()[0]);
+        }
+        assert_eq!(picked(&pool), addresses(2).into_iter().collect());
+        assert!(!pool.members().iter().any(|member| pool.is_left_out(member)), "as it is told");
     }
 
     #[test]
