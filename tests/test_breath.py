@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kojuto.commands import COMMANDS
-from kojuto.common import cli, streams
-from tests.conftest import run, script
+from tests.conftest import ROOT, need_program, run, script
 from tests.jobs import PLUGINS, SERVERS, Job
 from tests.peers.servers import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.jobs import Jobs
 
@@ -225,23 +225,31 @@ def test_a_directory_as_standard_input_is_the_interpreters(jobs: Jobs) -> None:
         assert done.stdout == b""
 
 
-def test_a_panic_of_the_core_is_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PyO3's exception for a panic is no `Exception`."""
-    monkeypatch.setattr(streams, "give_up", lambda _: None)
-
-    class PanicException(BaseException):
-        pass
-
-    def work(*_: object) -> int:
-        raise PanicException("index out of bounds")
-
-    assert cli.run(cli.Command("sabo", "x", []), work, []) == 1
-    told = capsys.readouterr().err.splitlines()
-    assert told[0] == "sabo: error: unexpected PanicException: index out of bounds"
-    assert len(told) == 2
-    assert told[1].startswith("hint: run again with KOJUTO_DEBUG=1")
+def test_a_panic_of_the_core_is_one_line(tmp_path: Path) -> None:
+    """A real one, of a clock that tells what no clock may."""
+    source, shim = ROOT / "tests/programs/clock_out_of_order.c", tmp_path / "clock.so"
+    build = [need_program("cc"), "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"]
+    subprocess.run(build, check=True)
+    message = "unexpected PanicException: called `Result::unwrap()` on an `Err` value"
+    for command in (
+        ("percentile",),
+        ("relaxlogs",),
+        ("sabo", "--max-bandwidth", "1M", "--work-dir", str(tmp_path)),
+    ):
+        for debug in ("", "0", "1"):
+            env = dict(os.environ, LD_PRELOAD=str(shim), KOJUTO_DEBUG=debug)
+            done = run(*command, stdin=b"5\n", env=env)
+            told = done.stderr.decode()
+            assert done.returncode == 1, told
+            assert done.stdout == b""
+            line, hint = told.splitlines()[-2:]
+            assert line.startswith(f"{command[0]}: error: {message}"), told
+            assert hint.startswith("hint: run again with KOJUTO_DEBUG=1"), told
+            if debug == "1":
+                assert "panicked at" in told
+                assert "Traceback (most recent call last)" in told
+            else:
+                assert told == f"{line}\n{hint}\n"
 
 
 # -- servers ----------------------------------------------------------------------------------
