@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,9 @@ from hypothesis import strategies as st
 from kojuto.tools.myps import optionfile
 from kojuto.tools.myps.optionfile import OptionFileError, OptionFiles, client_options, unscramble
 from tests.conftest import need_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GROUPS = ["client", "myps"]
 
@@ -231,6 +235,33 @@ def test_the_order_of_the_files_and_what_replaces_it(tmp_path: Path) -> None:
             read(**{name: "/no/such"})
 
 
+@pytest.mark.parametrize("line", ["!inclde /etc/my.cnf", "!include", "!includedir  ", "!"])
+def test_a_wrong_directive_is_named_with_its_line(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "my.cnf"
+    path.write_text(f"[client]\n{line}\n")
+    with pytest.raises(OptionFileError, match=f"^{path}:2: wrong directive {line.strip()}$"):
+        ours(path)
+
+
+def test_a_folder_to_include_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """A file that is not there is passed over, as my_print_defaults does; a folder is not."""
+    path = tmp_path / "my.cnf"
+    path.write_text("[client]\n!include /no/such\n!includedir /no/such\n")
+    with pytest.raises(OptionFileError) as caught:
+        ours(path)
+    assert str(caught.value) == f"{path}:3: /no/such: No such file or directory"
+
+
+def test_a_folder_by_the_name_of_an_option_file_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.cnf").mkdir()
+    (tmp_path / "b.cnf").write_text("[client]\nuser=b\n")
+    path = tmp_path / "top"
+    path.write_text(f"!includedir {tmp_path}\n")
+    open_before = os.listdir("/proc/self/fd")
+    assert ours(path) == theirs(path) == ["--user=b"]
+    assert os.listdir("/proc/self/fd") == open_before
+
+
 # -- .mylogin.cnf -----------------------------------------------------------------------------
 
 
@@ -253,7 +284,10 @@ def scramble(text: str) -> bytes:
     return out
 
 
-LOGIN = '[client]\nuser = "root"\npassword = "s3cret#1"\n[remote]\nhost = "db1"\nport = 3310\n'
+LOGIN = (
+    '[client]\nuser = "root"\npassword = "s3cret#1"\n'
+    '[remote]\nhost = "db1"\nport = 3310\n[remote_x]\nhost = "db2"\n'
+)
 
 
 def test_the_login_file_comes_last_and_only_when_it_is_private(tmp_path: Path) -> None:
@@ -274,9 +308,36 @@ def test_the_login_file_comes_last_and_only_when_it_is_private(tmp_path: Path) -
     assert read(no_defaults=True) == {"user": "root", "password": "s3cret#1"}
     assert read(login_path="remote")["host"] == "db1"
     assert read(login_path="remote")["port"] == "3310"
+    assert read(login_path="remote", group_suffix="_x")["host"] == "db2"
     environ = {"HOME": "/nowhere", "MYSQL_TEST_LOGIN_FILE": str(path)}
     assert client_options("myps", environ, warnings.append, global_files=[])["user"] == "root"
     assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_login_file_that_is_no_file_is_passed_over(
+    tmp_path: Path, make: Callable[[Path, int], None]
+) -> None:
+    """A pipe in its place would hold up each run."""
+    make(tmp_path / ".mylogin.cnf", 0o600)
+    (tmp_path / ".my.cnf").write_text("[client]\nuser=app\n")
+    environ = {"HOME": str(tmp_path)}
+    assert client_options("myps", environ, pytest.fail, global_files=[]) == {"user": "app"}
+
+
+@pytest.mark.parametrize(
+    "plain", [b"user=x".ljust(16, b"\0"), b"u" * 15 + b"\x11", b"u" * 13 + b"\3\2\3"]
+)
+def test_a_login_file_by_another_key_is_one_clear_error(plain: bytes) -> None:
+    """What a wrong key gives has the end of no padded text (PKCS #7)."""
+    key = bytes(range(1, 17))
+    done = subprocess.run(
+        [need_program("openssl"), "enc", "-aes-128-ecb", "-nopad", "-K", key.hex()],
+        input=plain, capture_output=True, check=True,
+    )  # fmt: skip
+    content = bytes(4) + key + bytes(4) + struct.pack("<I", len(done.stdout)) + done.stdout
+    with pytest.raises(OptionFileError, match=r"^f: no login file$"):
+        unscramble(content, "f")
 
 
 def test_a_broken_login_file_is_one_clear_error() -> None:

@@ -157,10 +157,11 @@ class OptionFiles:
             if required:
                 raise OptionFileError(f"{path}: {error.strerror}") from None
             return None
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):  # which no file object takes
+            os.close(descriptor)
+            return None
         with open(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISDIR(mode):
-                return None
             if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
                 self._warn(f"{path}: world-writable option file is ignored")
                 return None
@@ -179,10 +180,11 @@ class OptionFiles:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            return
         with open(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                return
             if mode & (stat.S_IXUSR | stat.S_IRWXG | stat.S_IRWXO):
                 self._warn(f"{path}: others may read it (it must be mode 0600); ignored")
                 return
