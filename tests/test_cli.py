@@ -47,6 +47,8 @@ COMMAND = Command(
         ([], "size", 5),
         (["-qf"], "full", True),
         (["-quiet=false"], "quiet", False),
+        (["-q=false"], "quiet", False),
+        (["-fq=no"], "quiet", False),
         (["--quiet", "--quiet=false"], "quiet", False),
         ([], "tag", ["x"]),
         (["--tag", "a", "--tag=b"], "tag", ["a", "b"]),
@@ -117,6 +119,14 @@ def test_what_is_wrong_is_named_with_a_way_out(argv: list[str], message: str, hi
         parser.parse(COMMAND, argv)
     assert str(caught.value).startswith(message)
     assert (caught.value.hint or "").startswith(hint)
+
+
+def test_a_dash_before_an_unknown_name_is_named_where_no_argument_may_stand() -> None:
+    strict = Command("r", "Runs.", [Option("-q", help="x")])
+    with pytest.raises(UsageError, match=r"^\u2014nothing: has EM DASH \(U\+2014\)") as caught:
+        parser.parse(strict, ["\u2014nothing"])
+    assert caught.value.hint == "options begin with the hyphen of the keyboard: -"
+    assert parser.parse(COMMAND, ["\u2014nothing"])[1] == ["\u2014nothing"]
 
 
 @given(st.lists(st.text(max_size=12), max_size=6))

@@ -50,6 +50,8 @@ def test_a_map_file_has_an_upper_bound(tmp_path: Path) -> None:
     path.write_bytes(b"#" * (mapfile.MAX_BYTES + 1))
     with pytest.raises(KojutoError, match="over 16777216 bytes"):
         mapfile.read(str(path), str, str, "shape")
+    with pytest.raises(KojutoError, match=f"^--map {path}x: No such file or directory$"):
+        mapfile.read(f"{path}x", str, str, "shape")
     path.write_bytes(b"\xef\xbb\xbfa , b,c \r\n")
     assert mapfile.read(str(path), str, str, "shape") == {"a": "b,c"}
 
@@ -105,6 +107,47 @@ def test_any_json_is_a_set_of_keys_or_refused(value: object) -> None:
     for document in (value, {"keys": value}, {"keys": [value]}):
         with pytest.raises(KojutoError):
             jwks.load(json.dumps(document).encode(), "x")
+
+
+EC_KEY = {
+    "kty": "EC", "crv": "P-256", "kid": "one",
+    # RFC 7517, appendix A.1
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ([EC_KEY, {**EC_KEY, "use": "sig"}], "two keys have the name one"),
+        ([{**EC_KEY, "alg": "RS256"}], "key one of x: its algorithm does not fit it"),
+        ([{**EC_KEY, "alg": "ES384"}], "key one of x: its algorithm does not fit it"),
+        ([{**EC_KEY, "alg": ["ES256"]}], "key one of x: its algorithm does not fit it"),
+        ([{**EC_KEY, "y": EC_KEY["x"]}], "key one of x cannot be read"),
+        ([{**EC_KEY, "crv": "P-1"}], "key one of x cannot be read"),
+        ([{"kty": "RSA", "kid": "one", "n": "AQAB"}], "key one of x cannot be read"),
+        ([{"kty": "OKP", "kid": "one", "crv": "Ed25519", "x": "AA"}], "one of x cannot be read"),
+        ([{**EC_KEY, "use": "enc"}, {**EC_KEY, "kid": 1}], "no key with a name that may check"),
+    ],
+)
+def test_a_set_of_keys_that_can_be_misread_is_refused(keys: list[Any], message: str) -> None:
+    import json
+
+    with pytest.raises(KojutoError, match=message):
+        jwks.load(json.dumps({"keys": keys}).encode(), "x")
+
+
+def test_a_key_of_a_set_is_bound_to_its_algorithm() -> None:
+    import json
+
+    (key,) = jwks.load(json.dumps({"keys": [{**EC_KEY, "alg": "ES256"}]}).encode(), "x")
+    assert (key.kid, key.algorithms) == ("one", ("ES256",))
+
+
+def test_a_set_of_keys_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    with pytest.raises(KojutoError, match=f"^{tmp_path}/keys: No such file or directory$"):
+        jwks.KeySource(f"{tmp_path}/keys").renew()
 
 
 @PROPERTY

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from functools import partial
@@ -17,7 +18,7 @@ from kojuto.errors import KojutoError
 from tests.conftest import need_program, run, script, wait_until
 from tests.peers.network import Namespace, namespace
 from tests.peers.servers import LOOPBACK, accepts, echo, free_port, read_exactly
-from tests.sandbox import no_ipv6
+from tests.sandbox import as_user, no_ipv6
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,6 +191,39 @@ def test_systemd_variables_for_another_process_are_ignored(monkeypatch: pytest.M
     monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
     assert listen.inherited() == []
     assert "LISTEN_FDS" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        ("two", "LISTEN_FDS=two: no number of sockets"),
+        ("1", "LISTEN_FDS: descriptor 3 is no socket: "),
+    ],
+)
+def test_wrong_variables_of_systemd_are_named(count: str, message: str) -> None:
+    """A shell sets them and becomes the program: the process keeps its number."""
+    command = f"LISTEN_PID=$$ LISTEN_FDS={count} exec {script('ppdp')} --upstream 127.0.0.1:1"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec 3</dev/null; {command}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"ppdp: error: {message}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make itself another user")
+def test_a_port_for_root_is_named_with_what_it_needs() -> None:
+    done = subprocess.run(
+        [*as_user(4_321_000), script("ppdp"), "--listen", ":1", "--upstream", "127.0.0.1:1"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "ppdp: error: cannot listen on *:1: Permission denied",
+        "hint: ports below 1024 need root or CAP_NET_BIND_SERVICE",
+    ]
 
 
 def test_a_socket_of_systemd_socket_activate(stage: Stage) -> None:
