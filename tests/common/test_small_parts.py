@@ -1,10 +1,8 @@
-"""Limits of the small shared parts: units, log fields, the monitoring port, options."""
+"""Limits of the small shared parts: units, log fields, options."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto.common.server import exporter
 from kojuto.common.units import format_size
 from kojuto.errors import UsageError
 from kojuto.tools import percentile, pinging, sabo
 from kojuto.tools.consul_service_has_ip import consul
-from tests.conftest import wait_until
-from tests.peers.servers import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,52 +50,6 @@ def test_the_fields_of_a_log_line_are_spelled_with_dashes() -> None:
     line = json.loads(done.stderr)
     assert list(line) == ["level", "ts", "msg", "user-name", "class", "plain"]
     assert line["user-name"] == "a_b"
-
-
-MONITORED = """
-import os, socket, sys, threading
-from kojuto.common.server import exporter
-sock, gate = socket.create_server(("127.0.0.1", 0)), threading.Event()
-print(sock.getsockname()[1], flush=True)
-def collect():
-    os.write(1, b"asked\\n")
-    gate.wait()
-    return []
-exporter.serve(sock, collect)
-sys.stdin.readline()
-gate.set()
-sys.stdin.readline()
-"""
-
-
-def test_sixteen_scrapes_are_answered_at_a_time_and_one_more_is_closed_at_once() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", MONITORED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        port = int(process.stdout.readline())
-
-        def ask() -> socket.socket:
-            conn = socket.create_connection(("127.0.0.1", port), 20)
-            conn.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-            return conn
-
-        def answer(conn: socket.socket) -> bytes:
-            with conn, contextlib.suppress(ConnectionResetError):
-                return read_all(conn)
-            return b""  # its request was not even read
-
-        with contextlib.ExitStack() as stack:
-            stack.callback(process.kill)
-            inside = [stack.enter_context(ask()) for _ in range(exporter.MAX_REQUESTS)]
-            assert [process.stdout.readline() for _ in range(16)] == ["asked\n"] * 16
-            assert answer(ask()) == b""
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            assert all(b" 200 " in answer(conn) for conn in inside)
-            # There is room again once the threads of the sixteen have ended.
-            wait_until(lambda: b" 200 " in answer(ask()))
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-    from http.server import BaseHTTPRequestHandler, HTTPServer
 
+    from kojuto._native import HttpRequest, HttpServer
     from kojuto.common.server.logs import Logger
 
+    Answer = tuple[int, list[tuple[str, str]], bytes]
+
 REQUEST_TIMEOUT_S = 5
+"""For a request to come, and for its client to take some of the answer."""
 RETRY_S = 0.2
 """Before a port that an older generation still has is asked for again."""
-MAX_REQUESTS = 16
-"""Requests at a time; more are closed at once."""
+MAX_CONNECTIONS = 256
+"""At a time: so many slow clients hold nobody up."""
+MAX_HEADER_BYTES = 8192
+MAX_WAITING = 16
+"""Requests that may wait for the one that is being answered; more are told 503."""
 
 
 def http_families(stats: dict[str, int]) -> list[Family]:
@@ -61,7 +67,7 @@ class Port:
 
         self._address = address
         self._sock: socket.socket | None = None
-        self._server: HTTPServer | None = None
+        self._server: HttpServer | None = None
         self._closed = Event()
         self._lock = Lock()
         try:
@@ -71,7 +77,11 @@ class Port:
                 raise
 
     def serve(self, collect: Callable[[], list[Family]], log: Logger) -> None:
-        """Answer in threads that end with the process, `collect` for each ``/metrics``."""
+        """Answer from now on, `collect` for each ``/metrics``.
+
+        Raises:
+            OSError: the system gives no thread.
+        """
         if self._sock is not None:
             self._begin(self._sock, collect, log)
             return
@@ -90,7 +100,10 @@ class Port:
             except KojutoError as error:
                 log.error("No metrics", error=str(error))
                 return
-            self._begin(sock, collect, log)
+            try:
+                self._begin(sock, collect, log)
+            except OSError as error:  # no thread to be had
+                log.error("No metrics", error=str(error))
             return
 
     def _begin(self, sock: socket.socket, collect: Callable[[], list[Family]], log: Logger) -> None:
@@ -98,8 +111,9 @@ class Port:
             if self._closed.is_set():
                 sock.close()
                 return
-            self._server = serve(sock, collect)
-        log.info("Start metrics", listen=listen.name_of(sock))
+            name = listen.name_of(sock)
+            self._server = serve(sock, collect, log)
+        log.info("Start metrics", listen=name)
 
     def close(self) -> None:
         """Leave the port to the next generation."""
@@ -107,97 +121,50 @@ class Port:
             self._closed.set()
             server, self._server = self._server, None
         if server is not None:
-            server.shutdown()
-            server.server_close()
+            server.stop()
 
 
-def serve(sock: socket.socket, collect: Callable[[], list[Family]]) -> HTTPServer:
-    """Answer on a listening socket in threads that end with the process.
+def serve(sock: socket.socket, collect: Callable[[], list[Family]], log: Logger) -> HttpServer:
+    """Answer on a listening socket, which is closed here, until the server is stopped.
 
     Args:
         sock: listening.
-        collect: called for each request of ``/metrics``.
+        collect: called for each request of ``/metrics``; one that raises is a 500 and a line.
+        log: told of failures.
+
+    Raises:
+        OSError: the system gives no thread.
     """
-    from threading import Thread
+    from kojuto._native import HttpServer
 
-    server = _server_class()(("", 0), _handler_class(collect), bind_and_activate=False)
-    server.socket.close()
-    server.socket = sock
-    Thread(target=server.serve_forever, name="exporter", daemon=True).start()
-    return server
-
-
-def _handler_class(collect: Callable[[], list[Family]]) -> type[BaseHTTPRequestHandler]:
-    """What answers one request; made late, as its base costs a start-up."""
-    from http.server import BaseHTTPRequestHandler
-
-    from kojuto import __version__
-
-    class Handler(BaseHTTPRequestHandler):
-        timeout = REQUEST_TIMEOUT_S
-        server_version = f"kojuto/{__version__}"
-        sys_version = ""
-
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                self._metrics()
-            elif path == "/live":
-                self._answer(200, b"OK\n", "text/plain; charset=utf-8")
-            else:
-                self._answer(404, b"there is /metrics and /live\n", "text/plain; charset=utf-8")
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def _metrics(self) -> None:
-            accept = ",".join(self.headers.get_all("Accept", ()))
-            openmetrics = prometheus.wants_openmetrics(accept)
-            body = prometheus.document(collect(), openmetrics=openmetrics)
-            kind = prometheus.OPENMETRICS_TYPE if openmetrics else prometheus.TEXT_TYPE
-            self._answer(200, body, kind)
-
-        def _answer(self, status: int, content: bytes, kind: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    return Handler
+    with sock:
+        return HttpServer(
+            log.writer,
+            [sock.fileno()],
+            lambda request: answer(request, collect),
+            header_timeout_s=REQUEST_TIMEOUT_S,
+            idle_timeout_s=REQUEST_TIMEOUT_S,
+            write_timeout_s=REQUEST_TIMEOUT_S,
+            max_header_bytes=MAX_HEADER_BYTES,
+            max_connections=MAX_CONNECTIONS,
+            workers=1,
+            threads=1,
+            queue=MAX_WAITING,
+        )
 
 
-def _server_class() -> type[HTTPServer]:
-    """A server with a thread for each request, at most `MAX_REQUESTS`."""
-    from http.server import HTTPServer
-    from socketserver import ThreadingMixIn
-    from threading import BoundedSemaphore
-
-    busy = BoundedSemaphore(MAX_REQUESTS)
-
-    class Server(ThreadingMixIn, HTTPServer):
-        daemon_threads = True
-
-        def process_request(self, request: object, client_address: object) -> None:
-            if busy.acquire(blocking=False):
-                try:
-                    super().process_request(request, client_address)  # type: ignore[arg-type]
-                except RuntimeError:  # the system gives no thread; the next scrape may have one
-                    busy.release()
-                else:
-                    return
-            self.shutdown_request(request)  # type: ignore[arg-type]
-
-        def process_request_thread(self, request: object, client_address: object) -> None:
-            try:
-                super().process_request_thread(request, client_address)  # type: ignore[arg-type]
-            finally:
-                busy.release()
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            pass  # a client that went away
-
-    return Server
+def answer(request: HttpRequest, collect: Callable[[], list[Family]]) -> Answer:
+    """The answer to one request, after which its connection ends."""
+    status, kind, body = 200, "text/plain; charset=utf-8", b"OK\n"
+    path = request.target.partition("?")[0]
+    more = [("Connection", "close")]
+    if path not in ("/metrics", "/live"):
+        status, body = 404, b"there is /metrics and /live\n"
+    elif request.method not in ("GET", "HEAD"):
+        status, body = 405, b"this is asked for with GET or HEAD\n"
+        more.append(("Allow", "GET, HEAD"))
+    elif path == "/metrics":
+        openmetrics = prometheus.wants_openmetrics(",".join(request.header("Accept")))
+        body = prometheus.document(collect(), openmetrics=openmetrics)
+        kind = prometheus.OPENMETRICS_TYPE if openmetrics else prometheus.TEXT_TYPE
+    return status, [("Content-Type", kind), *more], body
