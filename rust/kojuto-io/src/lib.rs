@@ -22,6 +22,7 @@ pub mod ping;
 pub mod relay;
 /// Lines into dated files.
 pub mod rotate;
+mod running;
 /// Small state files, written whole or not at all.
 pub mod state;
 /// The system's calls, each wrapped once.

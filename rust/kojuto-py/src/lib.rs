@@ -5,6 +5,7 @@ mod errors;
 mod follow;
 mod group_name;
 mod http;
+mod http_message;
 mod incr_rate;
 mod job;
 mod last_words;

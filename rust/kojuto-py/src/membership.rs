@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::to_py;
-use crate::http::{Given, HttpRequest, given};
+use crate::http_message::{Given, HttpRequest, given};
 use crate::job::seconds;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

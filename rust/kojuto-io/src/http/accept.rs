@@ -10,10 +10,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
-use super::server::{Course, Running, Shared, accepting_again, pausing};
+use super::shared::{Course, Shared, accepting_again, pausing};
 use super::worker::{Accepted, Worker};
-use crate::relay::QUEUE;
-use crate::sys::socket as sys;
+use crate::sys::socket::{self as sys, QUEUE};
 
 /// Without descriptors or memory the next attempt is made after this time.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -43,7 +42,7 @@ impl Acceptor {
             sockets.into_iter().map(register).collect::<io::Result<Vec<Listener>>>()?
         };
         let acceptor = Arc::new(Acceptor { shared: Arc::clone(shared), workers });
-        let running = Running::begin(shared);
+        let running = shared.running.begin();
         std::thread::Builder::new().name("accept".to_owned()).spawn(move || {
             let _running = running;
             sys::block_signals();

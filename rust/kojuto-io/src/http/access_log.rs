@@ -1,14 +1,13 @@
 //! Access-log lines in LTSV, handed over in batches by a thread of their own.
 
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::header::{HOST, HeaderMap, HeaderName, REFERER, USER_AGENT};
 use hyper::{Method, Uri, Version};
 
-use super::server::{Running, Shared};
+use crate::running::Runs;
 use crate::sys::socket as sys;
 
 /// The most that may wait to be taken; lines beyond it are dropped and counted.
@@ -64,12 +63,10 @@ fn wanted() -> [(HeaderName, &'static str); 4] {
 }
 
 impl AccessLog {
-    pub(super) fn start(
-        shared: &Arc<Shared>,
-        sink: Arc<dyn LogSink>,
-    ) -> io::Result<Arc<AccessLog>> {
+    /// Starts the thread, which `running` counts.
+    pub(super) fn start(running: Runs, sink: Arc<dyn LogSink>) -> io::Result<Arc<AccessLog>> {
         let log = Arc::new(AccessLog { queue: Mutex::default(), filled: Condvar::new() });
-        let (writer, running) = (Arc::clone(&log), Running::begin(shared));
+        let writer = Arc::clone(&log);
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             let _running = running;
             sys::block_signals();
@@ -78,22 +75,20 @@ impl AccessLog {
         Ok(log)
     }
 
-    /// Queues a line.
+    /// Queues a line; false when it was dropped.
     pub(super) fn write(
         &self,
-        shared: &Shared,
         entry: &Entry,
         remote: &str,
         status: u16,
         bytes: usize,
         took: Duration,
-    ) {
+    ) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = line(entry, remote, status, bytes, took, now.as_secs() as i64);
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.bytes.len() + line.len() > LIMIT_BYTES {
-            shared.stats.log_dropped.fetch_add(1, Relaxed);
-            return;
+            return false;
         }
         let was_empty = queue.bytes.is_empty();
         queue.bytes.extend_from_slice(&line);
@@ -101,6 +96,7 @@ impl AccessLog {
         if was_empty {
             self.filled.notify_one();
         }
+        true
     }
 
     /// Hands over what is queued and ends the thread.

@@ -25,7 +25,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::access_log::Entry;
 use super::message::{Reply, Request};
 use super::pool::Pool;
-use super::server::Shared;
+use super::shared::Shared;
 use crate::sys::socket as sys;
 
 /// A stopping server waits so long for the first request of a connection that it has accepted.
@@ -241,7 +241,9 @@ impl Answerer {
         shared.stats.answered[class.saturating_sub(2).min(3)].fetch_add(1, Relaxed);
         if let Some((log, entry, began)) = logged {
             let (status, bytes) = (reply.status().as_u16(), reply.body_bytes());
-            log.write(shared, &entry, &self.remote, status, bytes, began.elapsed());
+            if !log.write(&entry, &self.remote, status, bytes, began.elapsed()) {
+                shared.stats.log_dropped.fetch_add(1, Relaxed);
+            }
         }
         let mut response = reply.into_response();
         if state.stopping.load(Relaxed) || shared.stopping.load(Relaxed) {

@@ -14,6 +14,7 @@ mod message;
 mod options;
 mod pool;
 mod server;
+mod shared;
 mod worker;
 
 pub use access_log::LogSink;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::connection::{Answerer, State, Stream, serve};
 use super::pool::Pool;
-use super::server::{Course, LastCloses, Running, Shared};
+use super::shared::{Course, LastCloses, Shared};
 use crate::sys::socket as sys;
 
 /// How often deadlines are looked at; they are as exact as this.
@@ -49,7 +49,7 @@ impl Worker {
             known: Arc::default(),
             next: 0,
         };
-        let (running, closes) = (Running::begin(shared), Arc::clone(closes));
+        let (running, closes) = (shared.running.begin(), Arc::clone(closes));
         std::thread::Builder::new().name(format!("http-{index}")).spawn(move || {
             let _running = running;
             let _closes = closes;

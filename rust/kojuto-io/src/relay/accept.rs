@@ -9,13 +9,8 @@ use super::listener::Listener;
 use super::remote::Remote;
 use super::worker::{LISTENER_TOKEN, Worker};
 use crate::log::Log;
-use crate::sys::socket as sys;
+use crate::sys::socket::{self as sys, QUEUE};
 
-/// Accepts in a row before the connections get their turn.
-pub(super) const BATCH: usize = 32;
-/// The most that is taken out of the queue of a socket that is let go of: as many as wait there
-/// where the system's limit (net.core.somaxconn) is its default.
-pub(crate) const QUEUE: usize = 4096;
 /// How long accepting rests when there are no descriptors, or too many connections.
 const PAUSE_MS: u64 = 20;
 

@@ -8,12 +8,12 @@ use std::time::Instant;
 use kojuto_core::net::proxy_protocol::{Addresses, Header};
 use kojuto_core::scan::json_line::JsonLine;
 
-use super::adopt::{Field, Tunnel};
 use super::endpoint::Side;
 use super::listener::Route;
 use super::pump::{Pump, Tools, Turn};
 use super::remote::Remote;
 use super::tap::{Direction, Tap};
+use super::tunnel::{Field, Tunnel};
 use super::upstream::Upstream;
 use crate::log::Log;
 

@@ -6,7 +6,6 @@
 //! [`Relay::wait`].
 
 mod accept;
-mod adopt;
 mod busy_poll;
 mod care;
 mod connection;
@@ -17,7 +16,6 @@ mod near;
 mod opening;
 mod options;
 mod patience;
-mod pipes;
 mod pump;
 mod remote;
 mod shared;
@@ -25,19 +23,17 @@ mod slab;
 mod stats;
 mod tap;
 mod timers;
+mod tunnel;
 mod upstream;
-mod websocket;
 mod worker;
 
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-pub(crate) use accept::QUEUE;
-pub use adopt::{Adoption, Field, Party, Stream};
 pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Tcp};
 pub use listener::Listener;
@@ -46,6 +42,7 @@ pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
 pub use tap::{Direction, Tap};
+pub use tunnel::{Adoption, Field, Party, Stream};
 pub use upstream::{Pool, Upstream};
 
 use crate::log::Log;
@@ -83,8 +80,7 @@ impl Relay {
             commands: Mutex::new((0..threads).map(|_| Vec::new()).collect()),
             stopped: AtomicBool::new(false),
             adoptions: AtomicUsize::new(0),
-            running: Mutex::new(0),
-            ended: Condvar::new(),
+            running: Arc::default(),
             paused: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
             polling,
@@ -100,11 +96,10 @@ impl Relay {
     fn add_worker(&mut self, index: usize) -> std::io::Result<()> {
         let wake = Arc::new(Wake::new()?);
         let worker = Worker::new(Arc::clone(&self.shared), Arc::clone(&wake), index)?;
-        let ended = Ended(Arc::clone(&self.shared));
-        *lock(&self.shared.running) += 1;
+        let runs = self.shared.running.begin();
         let thread =
             std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
-                let _ended = ended;
+                let _runs = runs;
                 worker.run();
             })?;
         self.wakes.push(wake);
@@ -193,23 +188,7 @@ impl Relay {
     /// # Errors
     /// [`Error::Cancelled`].
     pub fn wait(&self, limit: Duration, cancel: &dyn Cancel) -> Result<bool> {
-        const SLICE: Duration = Duration::from_millis(50);
-        let deadline = Instant::now().checked_add(limit);
-        let mut running = lock(&self.shared.running);
-        while *running > 0 {
-            let left = deadline.map_or(SLICE, |at| at.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
-                return Ok(false);
-            }
-            running = self
-                .shared
-                .ended
-                .wait_timeout(running, left.min(SLICE))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-            cancel.check()?;
-        }
-        Ok(true)
+        self.shared.running.wait(limit, cancel)
     }
 
     /// The counters.
@@ -224,16 +203,6 @@ impl Drop for Relay {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-    }
-}
-
-/// Counts a worker as ended, even one that panicked.
-struct Ended(Arc<Shared>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        *lock(&self.0.running) -= 1;
-        self.0.ended.notify_all();
     }
 }
 

@@ -6,14 +6,11 @@
 //! is and waits for any byte again. The last bytes of a stream are late by that moment at most, and
 //! only those of a stream that went one way for long ([`super::pump`]).
 
-use std::time::Duration;
-
 use super::connection::Connection;
 use super::worker::Worker;
 
-/// How long a worker sleeps before it looks for bytes that no event tells of.
-pub(super) const MOMENT: Duration = Duration::from_micros(200);
-/// The same in a worker that has enough else to do, in milliseconds.
+/// How long a worker that has enough else to do leaves bytes that no event tells of, in
+/// milliseconds.
 const MOMENT_MS: u64 = 1;
 /// A silence of so many milliseconds is a rest.
 const REST_MS: u64 = 10;

@@ -4,13 +4,15 @@
 //! source that fills the buffer again and again is spliced through a pipe instead. What the sink
 //! does not take stays in one buffer or one pipe, and nothing more is read until it is gone.
 
+mod pipes;
+
 use std::io;
 
 use crate::error::no_such_call;
 
 use super::endpoint::Side;
 use super::near;
-use super::pipes::{PIPE_BYTES, Pipe, Pipes};
+use pipes::{PIPE_BYTES, Pipe, Pipes};
 
 /// What is read at a time.
 const COPY_BYTES: usize = 256 << 10;

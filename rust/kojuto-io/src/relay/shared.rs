@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 
-use super::adopt::Adopted;
 use super::busy_poll::Polling;
 use super::listener::Listener;
 use super::options::Options;
 use super::stats::Stats;
 use super::tap::Tap;
+use super::tunnel::Adopted;
 use super::upstream::Pool;
 use crate::log::Log;
+use crate::running::Running;
 
 pub(super) enum Command {
     Listen(Arc<Listener>),
@@ -39,8 +40,7 @@ pub(super) struct Shared {
     /// Counts adoptions, so that the workers take turns.
     pub(super) adoptions: AtomicUsize,
     /// Workers that still run.
-    pub(super) running: Mutex<usize>,
-    pub(super) ended: Condvar,
+    pub(super) running: Arc<Running>,
     pub(super) paused: AtomicBool,
     /// Connections that wait for a descriptor to reach their upstream with.
     pub(super) starving: AtomicUsize,

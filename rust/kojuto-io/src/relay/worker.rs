@@ -3,24 +3,26 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::accept::BATCH;
-use super::adopt::Party;
 use super::busy_poll::Waiter;
 use super::connection::{Connection, Phase, Progress, words};
 use super::endpoint::{Cut, Side};
 use super::listener::{Listener, Route};
 use super::options::HeaderIn;
-use super::patience::MOMENT;
 use super::pump::{Pump, Tools};
 use super::remote::Remote;
 use super::shared::{Command, Shared};
 use super::slab::Slab;
 use super::timers::{Timers, Young};
+use super::tunnel::Party;
 use crate::sys::socket::{self as sys, Epoll, Wake};
 
 const EVENTS: usize = 256;
+/// How long a worker sleeps before it looks for bytes that no event tells of.
+const MOMENT: Duration = Duration::from_micros(200);
+/// Accepts in a row before the connections get their turn.
+const BATCH: usize = 32;
 
 const WAKE_TOKEN: u64 = u64::MAX;
 pub(super) const LISTENER_TOKEN: u64 = 1 << 63;

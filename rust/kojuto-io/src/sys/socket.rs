@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use libc::{c_int, socklen_t};
 
+/// The most that is taken out of the queue of a socket that is let go of: as many as wait there
+/// where the system's limit (net.core.somaxconn) is its default.
+pub(crate) const QUEUE: usize = 4096;
 /// Seconds of silence before the kernel asks whether the peer is still there, seconds between
 /// its questions, and how many stay unanswered before the connection counts as dead.
 const KEEPALIVE: (c_int, c_int, c_int) = (60, 15, 4);

@@ -10,9 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::session::Session;
 use super::wire::Wire;
@@ -55,36 +53,6 @@ pub struct TlsStream {
     pub(crate) session: Session,
     what: String,
     timeout: Duration,
-}
-
-/// What is wrong, in words for the one who has to mend it.
-pub(super) fn refusal(error: &rustls::Error) -> String {
-    use rustls::Error as E;
-    match error {
-        E::InvalidCertificate(problem) => match problem {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "the server's certificate has expired".to_owned()
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the server's certificate is not valid yet".to_owned()
-            }
-            CertificateError::NotValidForName => {
-                "the server's certificate is for another name".to_owned()
-            }
-            CertificateError::NotValidForNameContext { expected, presented } => format!(
-                "the server's certificate is not for {} but for {}",
-                expected.to_str(),
-                presented.join(", ")
-            ),
-            CertificateError::UnknownIssuer => {
-                "the server's certificate is not signed by anybody who is trusted".to_owned()
-            }
-            other => format!("the server's certificate is refused: {other}"),
-        },
-        E::AlertReceived(alert) => format!("the server refused: {alert:?}"),
-        E::InvalidMessage(_) => format!("the peer does not speak TLS: {error}"),
-        other => other.to_string(),
-    }
 }
 
 /// Believes any certificate, though not a signature that does not fit it.

@@ -9,15 +9,14 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use rustls::ClientConfig;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
     WriteTraffic,
 };
+use rustls::{CertificateError, ClientConfig};
 
-use super::client::refusal;
 use super::wire::Wire;
 use crate::sys::socket as sys;
 
@@ -52,6 +51,36 @@ fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
             sealed: boxed(SEALED_BYTES),
         }))
     })
+}
+
+/// What is wrong, in words for the one who has to mend it.
+fn refusal(error: &rustls::Error) -> String {
+    use rustls::Error as E;
+    match error {
+        E::InvalidCertificate(problem) => match problem {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the server's certificate has expired".to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet".to_owned()
+            }
+            CertificateError::NotValidForName => {
+                "the server's certificate is for another name".to_owned()
+            }
+            CertificateError::NotValidForNameContext { expected, presented } => format!(
+                "the server's certificate is not for {} but for {}",
+                expected.to_str(),
+                presented.join(", ")
+            ),
+            CertificateError::UnknownIssuer => {
+                "the server's certificate is not signed by anybody who is trusted".to_owned()
+            }
+            other => format!("the server's certificate is refused: {other}"),
+        },
+        E::AlertReceived(alert) => format!("the server refused: {alert:?}"),
+        E::InvalidMessage(_) => format!("the peer does not speak TLS: {error}"),
+        other => other.to_string(),
+    }
 }
 
 /// A TLS client's side of a connection; never waits.

@@ -18,7 +18,7 @@ use kojuto_core::websocket::{
     write_header,
 };
 
-use super::endpoint::{Cut, Endpoint};
+use crate::relay::endpoint::{Cut, Endpoint};
 use crate::sys::socket as sys;
 use crate::tls::Wire;
 

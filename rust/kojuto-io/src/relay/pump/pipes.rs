@@ -6,33 +6,33 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use crate::sys::socket as sys;
 
 /// What a pipe should hold; the usual limit of an unprivileged process (pipe(7)).
-pub(super) const PIPE_BYTES: usize = 1 << 20;
+pub(in crate::relay) const PIPE_BYTES: usize = 1 << 20;
 /// The most idle pipes a worker keeps.
 const KEEP: usize = 32;
 
-pub(super) struct Pipe {
-    pub(super) read: OwnedFd,
-    pub(super) write: OwnedFd,
+pub(in crate::relay) struct Pipe {
+    pub(in crate::relay) read: OwnedFd,
+    pub(in crate::relay) write: OwnedFd,
 }
 
 impl Pipe {
-    pub(super) fn fill(&self, from: i32, limit: usize) -> io::Result<usize> {
+    pub(in crate::relay) fn fill(&self, from: i32, limit: usize) -> io::Result<usize> {
         sys::splice(from, self.write.as_raw_fd(), limit)
     }
 
-    pub(super) fn drain(&self, to: i32, limit: usize) -> io::Result<usize> {
+    pub(in crate::relay) fn drain(&self, to: i32, limit: usize) -> io::Result<usize> {
         sys::splice(self.read.as_raw_fd(), to, limit)
     }
 }
 
 #[derive(Default)]
-pub(super) struct Pipes {
+pub(in crate::relay) struct Pipes {
     free: Vec<Pipe>,
 }
 
 impl Pipes {
     /// An empty pipe; None when the system has no descriptor left, so that the caller copies.
-    pub(super) fn take(&mut self) -> Option<Pipe> {
+    pub(in crate::relay) fn take(&mut self) -> Option<Pipe> {
         self.free.pop().or_else(|| {
             let (read, write) = sys::pipe(PIPE_BYTES as i32).ok()?;
             Some(Pipe { read, write })
@@ -40,14 +40,14 @@ impl Pipes {
     }
 
     /// Takes back a pipe that is empty.
-    pub(super) fn give(&mut self, pipe: Pipe) {
+    pub(in crate::relay) fn give(&mut self, pipe: Pipe) {
         if self.free.len() < KEEP {
             self.free.push(pipe);
         }
     }
 
     /// Lets go of the idle ones: somebody needs descriptors more than we need speed.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::relay) fn clear(&mut self) {
         self.free.clear();
     }
 }
