@@ -6,7 +6,7 @@ import sys
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.server import listen, relay, service
+from kojuto.common.server import exporter, listen, options, relay, service
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
@@ -104,14 +104,7 @@ COMMAND = Command(
             help="believe only the headers of peers in these ranges and refuse the others'",
         ),
         *relay.OPTIONS,
-        Option(
-            "--dump-tcp",
-            metavar="LEVEL",
-            read=units.integer(0, 2),
-            default="0",
-            help="log what passes in hexadecimal: 0 nothing, 1 client to upstream, 2 both ways",
-            group="Dump",
-        ),
+        options.dump_tcp("Dump"),
         Option(
             "--dump-mysql",
             help="log each MySQL command with its SQL, times, rows and errors",
@@ -269,7 +262,7 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import Relay
     from kojuto.common.server.logs import Logger
 
-    metrics = relay.open_metrics(values)
+    metrics = exporter.open_port(values)
     sockets = listen.inherited() or listen.bind_each(values.listen)
     modes = _proxy_modes(values.proxy_protocol, [listen.name_of(sock) for sock in sockets])
     log = Logger()

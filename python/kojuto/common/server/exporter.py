@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kojuto._native import HttpRequest, HttpServer
+    from kojuto.common.cli import Values
     from kojuto.common.server.logs import Logger
 
     Answer = tuple[int, list[tuple[str, str]], bytes]
@@ -122,6 +123,15 @@ class Port:
             server, self._server = self._server, None
         if server is not None:
             server.stop()
+
+
+def open_port(values: Values) -> Port | None:
+    """Bind the port of ``--metrics-listen``, if it is asked for, before anything else is done.
+
+    Raises:
+        KojutoError: the address cannot be bound.
+    """
+    return Port(values.metrics_listen) if values.metrics_listen else None
 
 
 def serve(sock: socket.socket, collect: Callable[[], list[Family]], log: Logger) -> HttpServer:

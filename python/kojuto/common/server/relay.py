@@ -5,7 +5,7 @@ from __future__ import annotations
 from kojuto.common import units
 from kojuto.common.cli import Option
 from kojuto.common.prometheus import Family
-from kojuto.common.server import exporter, listen, service
+from kojuto.common.server import options, service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from kojuto._native import Relay
     from kojuto.common.cli import Values
+    from kojuto.common.server import exporter
     from kojuto.common.server.logs import Logger
 
 OPTIONS = [
@@ -42,22 +43,8 @@ OPTIONS = [
         "that nobody else wants; 0 to sleep always",
         group="Connections",
     ),
-    Option(
-        "--max-connections",
-        metavar="N",
-        read=units.integer(0, 10_000_000),
-        default="0",
-        help="accept no more than so many at a time, the rest wait in the queue; 0 for no limit",
-        group="Connections",
-    ),
-    Option(
-        "--shutdown-timeout",
-        metavar="TIME",
-        read=units.timed("0", "365d"),
-        default="24h",
-        help="how long open connections may go on after SIGTERM; a second SIGTERM ends them",
-        group="Connections",
-    ),
+    options.max_connections(),
+    options.shutdown_timeout("24h"),
     Option(
         "--send-proxy",
         metavar="VERSION",
@@ -65,13 +52,7 @@ OPTIONS = [
         help="begin each upstream connection with a PROXY header, v1 or v2",
         group="Connections",
     ),
-    Option(
-        "--metrics-listen",
-        metavar="ADDRESS",
-        read=listen.address,
-        help="answer /metrics (Prometheus) and /live on this address",
-        group="Connections",
-    ),
+    options.metrics_listen(),
 ]
 
 
@@ -94,16 +75,7 @@ def engine_options(values: Values) -> dict[str, Any]:
     }
 
 
-def open_metrics(values: Values) -> exporter.Port | None:
-    """Bind the metrics port, before anything else is done.
-
-    Raises:
-        KojutoError: the address cannot be bound.
-    """
-    return exporter.Port(values.metrics_listen) if values.metrics_listen else None
-
-
-def options(*names: str) -> list[Option]:
+def pick(*names: str) -> list[Option]:
     """Those of `OPTIONS` for a command that relays in another way."""
     return [option for option in OPTIONS if option.names[0] in names]
 
@@ -124,20 +96,19 @@ def run(
         engine: moves the bytes.
         log: told of each step.
         values: of `OPTIONS`.
-        metrics: of `open_metrics`.
+        metrics: of `exporter.open_port`.
         refresh: what SIGHUP does.
         server: what is to be stopped when it is not the engine alone.
         more: metrics beside the engine's.
     """
     service.raise_descriptor_limit()
-    if metrics is not None:
-        metrics.serve(lambda: families(engine) + more(), log)
     return service.run(
         server or engine,
         log,
         shutdown_timeout_s=values.shutdown_timeout,
+        metrics=metrics,
+        collect=lambda: families(engine) + more(),
         on_hangup=refresh,
-        on_stop=None if metrics is None else metrics.close,
     )
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from kojuto.common.prometheus import Family
+    from kojuto.common.server.exporter import Port
     from kojuto.common.server.logs import Logger
 
     class Servable(Protocol):
@@ -90,8 +92,9 @@ def run(
     log: Logger,
     *,
     shutdown_timeout_s: float,
+    metrics: Port | None = None,
+    collect: Callable[[], list[Family]] = list,
     on_hangup: Callable[[], None] | None = None,
-    on_stop: Callable[[], None] | None = None,
     finish: Callable[[], None] | None = None,
 ) -> int:
     """Serve until a signal ends it.
@@ -104,23 +107,21 @@ def run(
         server: what serves, already accepting.
         log: told of each step.
         shutdown_timeout_s: how long open connections may go on.
+        metrics: of `exporter.open_port`; SIGTERM leaves it to a next generation at once.
+        collect: what it answers.
         on_hangup: what SIGHUP does; nothing when left out.
-        on_stop: what SIGTERM does beside stopping the server: what a next generation waits for.
         finish: done at the very end, when a SIGTERM that is repeated cannot interrupt it yet.
 
     Returns:
         The exit status: 0 after SIGTERM, 130 after SIGINT.
     """
     hold_signals()
+    if metrics is not None:
+        metrics.serve(collect, log)
     notify("READY=1")
     status = 0
     try:
-        while True:
-            number = signal.sigwait(WATCHED)
-            if number != signal.SIGHUP:
-                break
-            if on_hangup is not None:
-                on_hangup()
+        number = _end_signal(on_hangup)
         notify("STOPPING=1")
         if number == signal.SIGINT:
             status = INTERRUPTED
@@ -128,8 +129,8 @@ def run(
         else:
             log.info("Go shutdown", timeout=shutdown_timeout_s)
             server.stop()
-            if on_stop is not None:
-                on_stop()
+            if metrics is not None:
+                metrics.close()
             if _drain(server, shutdown_timeout_s):
                 log.info("Complete shutdown")
                 return status
@@ -143,6 +144,14 @@ def run(
             pass  # told again meanwhile, which is no reason to end by a signal now
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
     return status
+
+
+def _end_signal(on_hangup: Callable[[], None] | None) -> int:
+    """Wait for a signal that ends the server; a SIGHUP before it only calls `on_hangup`."""
+    while (number := signal.sigwait(WATCHED)) == signal.SIGHUP:
+        if on_hangup is not None:
+            on_hangup()
+    return number
 
 
 def _drain(server: Servable, timeout_s: float) -> bool:

@@ -7,7 +7,7 @@ import sys
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.server import listen, service
+from kojuto.common.server import listen, options, service
 from kojuto.errors import UsageError
 
 TYPE_CHECKING = False
@@ -96,13 +96,7 @@ COMMAND = Command(
             default="90s",
             help="how long a client may refuse to take an answer",
         ),
-        Option(
-            "--shutdown-timeout",
-            metavar="TIME",
-            read=units.timed("0", "365d"),
-            default="10s",
-            help="how long open requests may go on after SIGTERM",
-        ),
+        options.shutdown_timeout("10s", "requests", group=None),
         Option(
             "--timeout",
             metavar="TIME",
@@ -124,12 +118,7 @@ COMMAND = Command(
             default="30",
             help="remove files of the access log after so many days; 0 keeps them",
         ),
-        Option(
-            "--metrics-listen",
-            metavar="ADDRESS",
-            read=listen.address,
-            help="answer /metrics (Prometheus) and /live on this address",
-        ),
+        options.metrics_listen(group=None),
         Option(
             "--stale-if-error",
             metavar="TIME",
@@ -299,13 +288,13 @@ def _settings(values: Values, endpoint: Endpoint) -> Settings:
 
 def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import HttpServer, Membership
-    from kojuto.common.server import exporter
+    from kojuto.common.server import exporter, front
     from kojuto.common.server.logs import Logger
     from kojuto.tools.consul_service_has_ip.server import Answerer, families
 
     endpoint = _find_endpoint(values)
     settings = _settings(values, endpoint)
-    metrics = exporter.Port(values.metrics_listen) if values.metrics_listen else None
+    metrics = exporter.open_port(values)
     sockets = listen.sockets((values.listen, values.port))
     log = Logger()
     access_log: AccessLog | None = None
@@ -331,18 +320,16 @@ def _work(values: Values, _: list[str]) -> int:
             threads=THREADS,
             access_log=None if access_log is None else access_log.take,
         )
-        for sock in sockets:
-            log.info("Start listen", listener=listen.name_of(sock), consul=endpoint.name)
-            sock.close()
-        if metrics is not None:
-            metrics.serve(lambda: families(server, table, watches), log)
-        return service.run(
+        return front.run(
             server,
+            sockets,
             log,
-            shutdown_timeout_s=values.shutdown_timeout,
+            values,
+            metrics=metrics,
+            collect=lambda: families(server, table, watches),
             on_hangup=settings.token.again,
-            on_stop=None if metrics is None else metrics.close,
             finish=None if access_log is None else access_log.close,
+            consul=endpoint.name,
         )
     finally:
         if access_log is not None:

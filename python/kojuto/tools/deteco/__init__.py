@@ -6,7 +6,12 @@ import sys
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.server import listen
+from kojuto.common.server.options import (
+    listen_at,
+    max_connections,
+    metrics_listen,
+    shutdown_timeout,
+)
 from kojuto.errors import UsageError
 from kojuto.tools.deteco.options import CONF, FRESHNESS
 
@@ -31,13 +36,7 @@ COMMAND = Command(
     "its paths.",
     [
         Option(*CONF.names, metavar="FILE", help=CONF.help),
-        Option(
-            "--listen",
-            metavar="ADDRESS",
-            read=listen.address,
-            default="127.0.0.1:8080",
-            help="where to accept when neither Server::Starter nor systemd hands a socket down",
-        ),
+        listen_at("127.0.0.1:8080"),
         FRESHNESS,
         Option(
             "--auth-endpoint",
@@ -85,29 +84,9 @@ COMMAND = Command(
             help="for a client to take more of an answer",
             group="Connections",
         ),
-        Option(
-            "--max-connections",
-            metavar="N",
-            read=units.integer(0, 10_000_000),
-            default="0",
-            help="accept no more at a time, the rest wait in the queue; 0 for no limit",
-            group="Connections",
-        ),
-        Option(
-            "--shutdown-timeout",
-            metavar="TIME",
-            read=units.timed("0", "365d"),
-            default="30s",
-            help="how long requests may go on after SIGTERM; a second SIGTERM ends them",
-            group="Connections",
-        ),
-        Option(
-            "--metrics-listen",
-            metavar="ADDRESS",
-            read=listen.address,
-            help="answer /metrics (Prometheus) and /live on this address",
-            group="Connections",
-        ),
+        max_connections(),
+        shutdown_timeout("30s", "requests"),
+        metrics_listen(),
     ],
     usage="--conf FILE [options] [{check | jwtgen | keygen} …]",
     positional="COMMAND …",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import cli
 from kojuto.common.prometheus import Family
-from kojuto.common.server import exporter, listen, service
+from kojuto.common.server import exporter, front, listen, service
 from kojuto.errors import KojutoError
 from kojuto.tools.deteco.gate import State
 
@@ -94,7 +94,7 @@ def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
     from kojuto._native import HttpServer
 
     service.bring(*service.TOKENS)
-    metrics = exporter.Port(values.metrics_listen) if values.metrics_listen else None
+    metrics = exporter.open_port(values)
     sockets = listen.sockets(values.listen)
     service.hold_signals()
     service.raise_descriptor_limit()
@@ -109,17 +109,15 @@ def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
         max_header_bytes=MAX_HEADER_BYTES,
         max_connections=values.max_connections,
     )
-    for sock in sockets:
-        log.info("Start listen", listener=listen.name_of(sock), services=len(keeper.state.by_name))
-        sock.close()
-    if metrics is not None:
-        metrics.serve(lambda: families(server, keeper.state), log)
-    return service.run(
+    return front.run(
         server,
+        sockets,
         log,
-        shutdown_timeout_s=values.shutdown_timeout,
+        values,
+        metrics=metrics,
+        collect=lambda: families(server, keeper.state),
         on_hangup=lambda: keeper.reload(server),
-        on_stop=None if metrics is None else metrics.close,
+        services=len(keeper.state.by_name),
     )
 
 

@@ -7,7 +7,7 @@ from time import monotonic
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.server import listen, relay, service
+from kojuto.common.server import exporter, listen, relay, service
 from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
@@ -284,7 +284,7 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto.tools.motarei.containers import Finder
 
     service.bring("docker", "docker.utils", "requests.exceptions")
-    metrics = relay.open_metrics(values)
+    metrics = exporter.open_port(values)
     inherited = listen.inherited()
     log = Logger()
     try:

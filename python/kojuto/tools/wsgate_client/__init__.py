@@ -7,7 +7,7 @@ import sys
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.server import listen, relay, service
+from kojuto.common.server import exporter, listen, options, relay, service
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from kojuto.tools.wsgate_client.backend import Trust
     from kojuto.tools.wsgate_client.gateways import Gateways
     from kojuto.tools.wsgate_client.tokens import Renewed
-
-_SHUTDOWN = Option(
-    "--shutdown-timeout",
-    metavar="TIME",
-    read=units.timed("0", "365d"),
-    default="1h",
-    help="how long open connections may go on after SIGTERM; a second SIGTERM ends them",
-    group="Connections",
-)
 
 COMMAND = Command(
     "wsgate-client",
@@ -122,11 +113,9 @@ COMMAND = Command(
             help="check no certificate: whoever is in between reads tokens and traffic",
             group="TLS",
         ),
-        *relay.options(
-            "--idle-timeout", "--half-close-timeout", "--busy-poll", "--max-connections"
-        ),
-        _SHUTDOWN,
-        *relay.options("--metrics-listen"),
+        *relay.pick("--idle-timeout", "--half-close-timeout", "--busy-poll", "--max-connections"),
+        options.shutdown_timeout("1h"),
+        options.metrics_listen(),
     ],
     positional="[stdio URL]",
     epilog="""
@@ -294,7 +283,7 @@ def _work(values: Values, positional: list[str]) -> int:
         wanted = read_map(values.map)
         if not wanted:
             raise KojutoError(f"--map {values.map}: there is no line in it")
-        metrics = relay.open_metrics(values)
+        metrics = exporter.open_port(values)
         engine = Relay(log.writer, **relay.tunnel_options(values))
         gateways = Gateways(
             engine, log, values, listen.inherited(), headers=headers, token=token, trust=trust

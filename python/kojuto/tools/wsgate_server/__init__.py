@@ -7,7 +7,7 @@ import sys
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.gateway import mapfile
-from kojuto.common.server import listen, relay, service
+from kojuto.common.server import exporter, listen, options, relay, service
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
@@ -26,13 +26,7 @@ COMMAND = Command(
     "Answers WebSocket requests for /proxy/NAME by a connection to the address that the map file "
     "gives that name. wsgate-client is the other end.",
     [
-        Option(
-            "--listen",
-            metavar="ADDRESS",
-            read=listen.address,
-            default="127.0.0.1:8086",
-            help="where to accept when neither Server::Starter nor systemd hands a socket down",
-        ),
+        options.listen_at("127.0.0.1:8086"),
         Option(
             "--map",
             metavar="FILE",
@@ -71,13 +65,7 @@ COMMAND = Command(
             default="30s",
             help="silence after which the client is sent a ping; 0 for never",
         ),
-        Option(
-            "--dump-tcp",
-            metavar="LEVEL",
-            read=units.integer(0, 2),
-            default="0",
-            help="log what passes in hexadecimal: 0 nothing, 1 client to upstream, 2 both ways",
-        ),
+        options.dump_tcp(),
         Option(
             "--public-key",
             metavar="FILE",
@@ -115,7 +103,7 @@ COMMAND = Command(
             help="let web pages of this origin (https://example.com) open tunnels; * for all",
             group="Who may come",
         ),
-        *relay.options(
+        *relay.pick(
             "--idle-timeout",
             "--half-close-timeout",
             "--busy-poll",
@@ -192,7 +180,7 @@ def _work(values: Values, _: list[str]) -> int:
     try:
         service.hold_signals()
         identity = _identity(values, log)
-        metrics = relay.open_metrics(values)
+        metrics = exporter.open_port(values)
         sockets = listen.sockets(values.listen)
         if not identity.checks:
             log.warn("Nobody is checked: there is neither --public-key nor --iap-audience")

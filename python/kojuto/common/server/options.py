@@ -1,0 +1,67 @@
+"""The options that several servers have, each said once."""
+
+from __future__ import annotations
+
+from kojuto.common import units
+from kojuto.common.cli import Option
+from kojuto.common.server import listen
+
+GROUP = "Connections"
+
+
+def listen_at(default: str) -> Option:
+    """``--listen`` of a server with one address."""
+    return Option(
+        "--listen",
+        metavar="ADDRESS",
+        read=listen.address,
+        default=default,
+        help="where to accept when neither Server::Starter nor systemd hands a socket down",
+    )
+
+
+def max_connections() -> Option:
+    """``--max-connections``."""
+    return Option(
+        "--max-connections",
+        metavar="N",
+        read=units.integer(0, 10_000_000),
+        default="0",
+        help="accept no more than so many at a time, the rest wait in the queue; 0 for no limit",
+        group=GROUP,
+    )
+
+
+def shutdown_timeout(default: str, what: str = "connections", group: str | None = GROUP) -> Option:
+    """``--shutdown-timeout``; `what` is open then."""
+    return Option(
+        "--shutdown-timeout",
+        metavar="TIME",
+        read=units.timed("0", "365d"),
+        default=default,
+        help=f"how long open {what} may go on after SIGTERM; a second SIGTERM ends them",
+        group=group,
+    )
+
+
+def metrics_listen(group: str | None = GROUP) -> Option:
+    """``--metrics-listen``, for `kojuto.common.server.exporter`."""
+    return Option(
+        "--metrics-listen",
+        metavar="ADDRESS",
+        read=listen.address,
+        help="answer /metrics (Prometheus) and /live on this address",
+        group=group,
+    )
+
+
+def dump_tcp(group: str | None = None) -> Option:
+    """``--dump-tcp``, the level of `kojuto._native.Dump`."""
+    return Option(
+        "--dump-tcp",
+        metavar="LEVEL",
+        read=units.integer(0, 2),
+        default="0",
+        help="log what passes in hexadecimal: 0 nothing, 1 client to upstream, 2 both ways",
+        group=group,
+    )
