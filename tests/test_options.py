@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import kojuto
 from kojuto import __main__, commands
 from kojuto.common import helptext, parser
 from kojuto.errors import UsageError
@@ -52,6 +56,19 @@ def test_every_command_is_here() -> None:
     names = {"kojuto", "kojuto demo", "deteco jwtgen", "deteco keygen", "deteco check", "myps grep"}
     assert names | {"myps kill", "myps top", "no-excl-open doctor"} < EVERY.keys()
     assert len(OPTIONS) > 250
+
+
+def test_no_help_is_written_twice() -> None:
+    """An option that several commands have stands once, and each of them takes it from there."""
+    helps: Counter[str] = Counter()
+    for file in Path(str(kojuto.__file__)).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "help":
+                helps[ast.unparse(node.value)] += isinstance(
+                    node.value, ast.Constant | ast.JoinedStr
+                )
+    assert helps.total() > 200
+    assert [text for text, count in helps.items() if count > 1] == []
 
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.common import cli, units
+from kojuto.common import cli
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.plugin import follow, metrics
 from kojuto.common.plugin.follow import FollowOptions, Log, Totals
@@ -24,20 +24,14 @@ COMMAND = Command(
     [
         Option("--log-file", metavar="FILE", required=True, help="the log whose growth matters"),
         Option("--base-log-file", metavar="FILE", required=True, help="the log to compare it with"),
-        Option("--key-prefix", metavar="NAME", required=True, help="the part of the metric names"),
+        follow.KEY_PREFIX,
         Option("--pattern", metavar="REGEX", help="count only lines of --log-file that match this"),
         Option(
             "--exclude", metavar="REGEX", help="count only lines of --log-file that do not match"
         ),
         Option("--base-pattern", metavar="REGEX", help="--pattern for --base-log-file"),
         Option("--base-exclude", metavar="REGEX", help="--exclude for --base-log-file"),
-        Option(
-            "--max-read-size",
-            metavar="SIZE",
-            read=units.sized("1B"),
-            default="500MB",
-            help="skip to the end when more was added",
-        ),
+        follow.MAX_READ_SIZE,
         *metrics.OPTIONS,
         *follow.OPTIONS,
     ],

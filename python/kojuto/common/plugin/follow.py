@@ -43,6 +43,18 @@ OPTIONS = (
     ),
 )
 
+KEY_PREFIX = Option(
+    "--key-prefix", metavar="NAME", required=True, help="the part of the metric names"
+)
+MAX_READ_SIZE = Option(
+    "--max-read-size",
+    metavar="SIZE",
+    read=units.sized("1B"),
+    default="500MB",
+    help="skip to the end when more was added",
+    group="Following",
+)
+
 MAX_BUCKETS = 100
 
 

@@ -48,7 +48,7 @@ COMMAND = Command(
     "the rate and ratio of each status class.",
     [
         Option("--logfile", metavar="FILE[,FILE…]", required=True, help="access logs to follow"),
-        Option("--key-prefix", metavar="NAME", required=True, help="the part of the metric names"),
+        follow.KEY_PREFIX,
         Option(
             "--format",
             metavar="FORMAT",
