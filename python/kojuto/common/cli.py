@@ -10,7 +10,7 @@ import os
 import sys
 
 from kojuto.common import parser, streams
-from kojuto.common.command import Command, Option, Values
+from kojuto.common.command import TEXTFILE, Command, Option, Values, check_textfile
 from kojuto.common.streams import complain, must_be_open, one_line
 from kojuto.errors import DONE, FAILED, INTERRUPTED, USAGE, describe
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 __all__ = [
-    "DONE", "FAILED", "INTERRUPTED", "USAGE", "Command", "Option", "Values", "complain",
+    "DONE", "FAILED", "INTERRUPTED", "TEXTFILE", "USAGE", "Command", "Option", "Values",
+    "check_textfile", "complain",
     "describe", "end", "memory_words", "must_be_open", "one_line", "run",
 ]  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kojuto.errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -132,3 +134,39 @@ class Command:
         self.stop_at_positional = stop_at_positional
         self.passes_over = passes_over
         self.commands = commands or {}
+
+
+# -- an option of all commands whose figures Prometheus may get ---------------------------------
+
+
+def textfile(text: str) -> str:
+    """A file for node_exporter's textfile collector.
+
+    Raises:
+        ValueError: node_exporter would not read it.
+    """
+    if not text.endswith(".prom") or text.endswith("/.prom") or text == ".prom":
+        raise ValueError("node_exporter reads only *.prom (write DIRECTORY/NAME.prom)")
+    return text
+
+
+TEXTFILE = Option(
+    "--textfile",
+    metavar="FILE",
+    read=textfile,
+    help="replace FILE.prom by the metrics, for node_exporter's textfile collector, and print "
+    "nothing",
+)
+
+
+def check_textfile(values: Values) -> None:
+    """Refuse another form than Prometheus' for a textfile, before anything is read.
+
+    Raises:
+        UsageError: it was asked for.
+    """
+    if values.textfile is not None and "output" in values.given and values.output != "prometheus":
+        raise UsageError(
+            f"--textfile cannot go with --output {values.output}",
+            "node_exporter reads the form of --output prometheus; leave --output out",
+        )

@@ -74,7 +74,7 @@ def graphs(prefix: str) -> list[Graph]:
 
 
 def _work(values: Values, _: list[str]) -> int:
-    metrics.check(values)
+    cli.check_textfile(values)
     prefix = values.key_prefix
     if metrics.meta_requested():
         metrics.print_meta(graphs(prefix))

@@ -11,7 +11,6 @@ from kojuto.common.plugin.metrics import (
     OPTIONS,
     Graph,
     Metrics,
-    check,
     key_name,
     meta_requested,
     print_meta,
@@ -87,7 +86,7 @@ Examples:
 
 
 def _work(values: Values, _: list[str]) -> int:
-    check(values)
+    cli.check_textfile(values)
     hosts = _keys(values)
     if meta_requested():
         print_meta(_graphs(values))

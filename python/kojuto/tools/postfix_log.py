@@ -310,7 +310,7 @@ def _count_on(
 
 
 def _work(values: Values, _: list[str]) -> int:
-    metrics.check(values)
+    cli.check_textfile(values)
     if metrics.meta_requested():
         metrics.print_meta(_graphs(values))
         return cli.DONE

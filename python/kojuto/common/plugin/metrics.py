@@ -9,29 +9,16 @@ from __future__ import annotations
 import os
 import sys
 
-from kojuto.common.cli import Option
-from kojuto.errors import UsageError
+from kojuto.common.cli import TEXTFILE, Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, TextIO
 
-    from kojuto.common.cli import Values
     from kojuto.common.prometheus import Family
 
     Kinds = Mapping[str, tuple[str, str, int]]
-
-
-def textfile(text: str) -> str:
-    """A file for node_exporter's textfile collector.
-
-    Raises:
-        ValueError: node_exporter would not read it.
-    """
-    if not text.endswith(".prom") or text.endswith("/.prom") or text == ".prom":
-        raise ValueError("node_exporter reads only *.prom (write DIRECTORY/NAME.prom)")
-    return text
 
 
 FORMS_HELP = "prometheus (text exposition format 0.0.4), openmetrics (1.0.0)"
@@ -41,13 +28,6 @@ OUTPUT = Option(
     default="mackerel",
     choices=("mackerel", "prometheus", "openmetrics", "json"),
     help=f"how to print: mackerel, {FORMS_HELP} or json",
-)
-TEXTFILE = Option(
-    "--textfile",
-    metavar="FILE",
-    read=textfile,
-    help="replace FILE.prom by the metrics, for node_exporter's textfile collector, and print "
-    "nothing",
 )
 OPTIONS = (OUTPUT, TEXTFILE)
 
@@ -107,19 +87,6 @@ def print_meta(graphs: Sequence[Graph], out: TextIO | None = None) -> None:
     }
     print("# mackerel-agent-plugin", file=out)
     print(dumps({"graphs": definition}, ensure_ascii=False), file=out)
-
-
-def check(values: Values) -> None:
-    """Refuse another form than Prometheus' for a textfile, before anything is read.
-
-    Raises:
-        UsageError: it was asked for.
-    """
-    if values.textfile is not None and "output" in values.given and values.output != "prometheus":
-        raise UsageError(
-            f"--textfile cannot go with --output {values.output}",
-            "node_exporter reads the form of --output prometheus; leave --output out",
-        )
 
 
 class Metrics:

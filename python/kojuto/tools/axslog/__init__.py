@@ -167,7 +167,7 @@ class AccessOptions:
 def _work(values: Values, _: list[str]) -> int:
     if values.format == "regex" and values.regex is None:
         raise UsageError("--format regex needs --regex PATTERN")
-    metrics.check(values)
+    cli.check_textfile(values)
     prefix = values.key_prefix
     if metrics.meta_requested():
         from kojuto.tools.axslog.graphs import graphs

@@ -7,7 +7,6 @@ import sys
 
 from kojuto.common import cli, streams
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.plugin import metrics
 from kojuto.common.units import integer
 from kojuto.errors import UsageError
 from kojuto.tools.percentile import printing, reading
@@ -60,7 +59,7 @@ COMMAND = Command(
         Option("--output", metavar="FORM", default="text",
                choices=("text", "json", "prometheus", "openmetrics"),
                help="how to print: text, json, prometheus or openmetrics"),
-        metrics.TEXTFILE,
+        cli.TEXTFILE,
         Option("--plot", help="draw a histogram below the figures"),
         Option("--strict", help="fail at the first line that is no number and name it"),
         Option("--key", metavar="KEY", group="Fields",
@@ -117,7 +116,7 @@ def _check(values: Values) -> None:
         for name in ("key", "strict"):
             if name in values.given:
                 clash(f"--{name}", "cannot go with --merge", "a sketch has no lines to read")
-    metrics.check(values)
+    cli.check_textfile(values)
     if values.plot and values.textfile is not None:
         clash("--plot", "cannot go with --textfile", "a plot is text")
     if values.plot and values.output != "text":

@@ -12,7 +12,6 @@ from kojuto.common.plugin.metrics import (
     OPTIONS,
     Graph,
     Metrics,
-    check,
     key_name,
     meta_requested,
     print_meta,
@@ -357,7 +356,7 @@ def _graphs(values: Values) -> list[Graph]:
 
 
 def _work(values: Values, _: list[str]) -> int:
-    check(values)
+    cli.check_textfile(values)
     if meta_requested():
         print_meta(_graphs(values))
         return cli.DONE
