@@ -13,6 +13,8 @@ use crate::sys::socket::{self as sys, QUEUE};
 
 /// How long accepting rests when there are no descriptors, or too many connections.
 const PAUSE_MS: u64 = 20;
+/// Accepts in a row before the connections get their turn.
+const BATCH: usize = 32;
 
 impl Worker {
     pub(super) fn watch(&self, at: usize, listener: &Listener) {
@@ -30,6 +32,17 @@ impl Worker {
         }
         if let Some(listener) = self.listeners[at].take() {
             self.epoll.remove(listener.fd());
+        }
+    }
+
+    /// Accepts what waits, a batch at most. Those who were accepted and still lack a descriptor for
+    /// their upstream come first: else clients could take every descriptor there is and none of them
+    /// be served.
+    pub(super) fn accept_some(&mut self, at: usize) {
+        if self.shared.starving.load(Relaxed) > 0 {
+            self.rest();
+        } else {
+            self.accept(at, BATCH);
         }
     }
 
@@ -74,9 +87,13 @@ impl Worker {
     pub(super) fn pause(&mut self, why: &str) {
         self.tools.pipes.clear();
         self.shared.pausing(why);
-        if self.stopping {
-            return;
+        if !self.stopping {
+            self.rest();
         }
+    }
+
+    /// Looks away from the listeners for a moment.
+    fn rest(&mut self) {
         if self.paused_until.replace(self.now_ms + PAUSE_MS).is_none() {
             for listener in self.listeners.iter().flatten() {
                 self.epoll.remove(listener.fd());
@@ -84,18 +101,61 @@ impl Worker {
         }
     }
 
-    /// Those who were accepted and still lack a descriptor for their upstream come first: else
-    /// clients could take every descriptor there is and none of them be served.
     pub(super) fn resume(&mut self) {
-        if self.shared.starving.load(Relaxed) > 0 {
-            self.paused_until = Some(self.now_ms + PAUSE_MS);
-            return;
-        }
         self.paused_until = None;
         for (at, listener) in self.listeners.iter().enumerate() {
             if let Some(listener) = listener {
                 self.watch(at, listener);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::thread;
+    use std::time::Duration;
+
+    use kojuto_core::net::balance::Balance;
+
+    use crate::log::Log;
+    use crate::relay::{HeaderIn, Options, Pool, Relay};
+
+    /// A relay to a server that answers each connection with one byte, and where it listens.
+    fn relay(threads: usize) -> (Relay, TcpListener) {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pool = Arc::new(Pool::new(Balance::LeastConn, 0, String::new()));
+        pool.replace(&[server.local_addr().unwrap()]);
+        thread::spawn(move || {
+            for stream in server.incoming() {
+                stream.unwrap().write_all(b"x").unwrap();
+            }
+        });
+        let (log, _thread) = Log::start(2, false).unwrap();
+        log.close();
+        let relay = Relay::start(Options { threads, ..Options::default() }, log, None).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        relay.listen(listener.as_raw_fd(), "test", &pool, HeaderIn::Off).unwrap();
+        (relay, listener)
+    }
+
+    #[test]
+    fn no_thread_accepts_while_a_client_lacks_a_descriptor() {
+        for threads in [1, 2] {
+            let (relay, listener) = relay(threads);
+            relay.shared.starving.fetch_add(1, Relaxed);
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            thread::sleep(Duration::from_millis(150));
+            assert_eq!(relay.stats().accepted.load(Relaxed), 0, "{threads} threads");
+            relay.shared.starving.fetch_sub(1, Relaxed);
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            client.read_exact(&mut [0]).unwrap();
         }
     }
 }

@@ -84,6 +84,7 @@ impl Relay {
             paused: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
             polling,
+            pipes: Arc::default(),
         });
         let mut relay =
             Relay { shared, wakes: Vec::new(), threads: Vec::new(), listeners: Mutex::default() };

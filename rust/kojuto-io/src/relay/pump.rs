@@ -7,12 +7,14 @@
 mod pipes;
 
 use std::io;
+use std::sync::Arc;
 
 use crate::error::no_such_call;
 
 use super::endpoint::Side;
 use super::near;
-use pipes::{PIPE_BYTES, Pipe, Pipes};
+pub(super) use pipes::Pipes;
+use pipes::{PIPE_BYTES, Pipe};
 
 /// What is read at a time.
 const COPY_BYTES: usize = 256 << 10;
@@ -37,13 +39,13 @@ pub(super) type Tap<'a> = Option<&'a mut dyn FnMut(&[u8])>;
 /// What a worker lends to each pump.
 pub(super) struct Tools {
     pub(super) buffer: Box<[u8]>,
-    pub(super) pipes: Pipes,
+    pub(super) pipes: Arc<Pipes>,
 }
 
 impl Tools {
-    pub(super) fn new() -> Tools {
+    pub(super) fn new(pipes: Arc<Pipes>) -> Tools {
         let buffer = vec![0; COPY_BYTES + FRAME_HEADER_BYTES];
-        Tools { buffer: buffer.into_boxed_slice(), pipes: Pipes::default() }
+        Tools { buffer: buffer.into_boxed_slice(), pipes }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::busy_poll::Polling;
 use super::listener::Listener;
 use super::options::Options;
+use super::pump::Pipes;
 use super::stats::Stats;
 use super::tap::Tap;
 use super::tunnel::Adopted;
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     /// Connections that wait for a descriptor to reach their upstream with.
     pub(super) starving: AtomicUsize,
     pub(super) polling: Polling,
+    pub(super) pipes: Arc<Pipes>,
 }
 
 impl Shared {

@@ -21,8 +21,6 @@ use crate::sys::socket::{self as sys, Epoll, Wake};
 const EVENTS: usize = 256;
 /// How long a worker sleeps before it looks for bytes that no event tells of.
 const MOMENT: Duration = Duration::from_micros(200);
-/// Accepts in a row before the connections get their turn.
-const BATCH: usize = 32;
 
 const WAKE_TOKEN: u64 = u64::MAX;
 pub(super) const LISTENER_TOKEN: u64 = 1 << 63;
@@ -60,6 +58,7 @@ impl Worker {
         index: usize,
     ) -> std::io::Result<Worker> {
         let epoll = Epoll::new()?;
+        let tools = Tools::new(Arc::clone(&shared.pipes));
         epoll.add_wake(wake.fd(), WAKE_TOKEN)?;
         Ok(Worker {
             shared,
@@ -70,7 +69,7 @@ impl Worker {
             connections: Slab::new(),
             timers: Timers::default(),
             young: Young::default(),
-            tools: Tools::new(),
+            tools,
             again: VecDeque::new(),
             patients: Vec::new(),
             epoch: Instant::now(),
@@ -96,7 +95,7 @@ impl Worker {
                 if token == WAKE_TOKEN {
                     self.obey();
                 } else if token & LISTENER_TOKEN != 0 {
-                    self.accept((token & !LISTENER_TOKEN) as usize, BATCH);
+                    self.accept_some((token & !LISTENER_TOKEN) as usize);
                 } else {
                     self.ready(token, mask);
                 }

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::sys::socket as sys;
 
 /// What a pipe should hold; the usual limit of an unprivileged process (pipe(7)).
 pub(in crate::relay) const PIPE_BYTES: usize = 1 << 20;
-/// The most idle pipes a worker keeps.
-const KEEP: usize = 32;
+/// The most idle pipes a relay keeps.
+const KEEP: usize = 64;
 
 pub(in crate::relay) struct Pipe {
     pub(in crate::relay) read: OwnedFd,
@@ -25,29 +26,36 @@ impl Pipe {
     }
 }
 
+/// The idle pipes of all workers of a relay, so that one which lacks descriptors gets them all back.
 #[derive(Default)]
 pub(in crate::relay) struct Pipes {
-    free: Vec<Pipe>,
+    free: Mutex<Vec<Pipe>>,
 }
 
 impl Pipes {
     /// An empty pipe; None when the system has no descriptor left, so that the caller copies.
-    pub(in crate::relay) fn take(&mut self) -> Option<Pipe> {
-        self.free.pop().or_else(|| {
+    pub(in crate::relay) fn take(&self) -> Option<Pipe> {
+        let kept = self.free().pop();
+        kept.or_else(|| {
             let (read, write) = sys::pipe(PIPE_BYTES as i32).ok()?;
             Some(Pipe { read, write })
         })
     }
 
     /// Takes back a pipe that is empty.
-    pub(in crate::relay) fn give(&mut self, pipe: Pipe) {
-        if self.free.len() < KEEP {
-            self.free.push(pipe);
+    pub(in crate::relay) fn give(&self, pipe: Pipe) {
+        let mut free = self.free();
+        if free.len() < KEEP {
+            free.push(pipe);
         }
     }
 
     /// Lets go of the idle ones: somebody needs descriptors more than we need speed.
-    pub(in crate::relay) fn clear(&mut self) {
-        self.free.clear();
+    pub(in crate::relay) fn clear(&self) {
+        self.free().clear();
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<Pipe>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -83,7 +83,7 @@ fn the_pump_does_not_know_which_kind_an_endpoint_is() {
     other.readable = true;
     let (mut tcp, mut peer) = socket();
     let (mut up, mut down) = (Pump::default(), Pump::default());
-    let mut tools = Tools::new();
+    let mut tools = Tools::new(Arc::default());
     let sent = body.clone();
     let mut writer = peer.try_clone().unwrap();
     let sender = std::thread::spawn(move || {
@@ -128,7 +128,7 @@ fn a_stream_that_fills_the_buffer_is_spliced_and_small_messages_are_copied_again
     let (mut from, mut source) = socket();
     let (mut to, mut sink) = socket();
     let mut pump = Pump::default();
-    let mut tools = Tools::new();
+    let mut tools = Tools::new(Arc::default());
     let mut buffer = vec![0; 1 << 20];
     let mut round = |pump: &mut Pump, bytes: &[u8]| {
         source.write_all(bytes).unwrap();
@@ -174,7 +174,7 @@ struct Stream {
 impl Stream {
     fn new() -> Stream {
         let ((from, source), (to, sink)) = (connection(), connection());
-        Stream { from, source, to, sink, pump: Pump::default(), tools: Tools::new() }
+        Stream { from, source, to, sink, pump: Pump::default(), tools: Tools::new(Arc::default()) }
     }
 
     /// Sends bytes through, as they come.
