@@ -800,8 +800,8 @@ class Relay:
     def cut(self, pool: int, upstream: tuple[str, int]) -> None:
         """End the connections to one upstream (IP address, port) of a pool with resets."""
 
-    def listen(self, fd: int, name: str, pool: int, *, header_in: str = "off") -> int:
-        """Accept on a copy of the listening socket `fd` and return the listener's number.
+    def listen(self, fd: int, name: str, pool: int, *, header_in: str = "off") -> None:
+        """Accept on a copy of the listening socket `fd`.
 
         Args:
             fd: stays the caller's.
@@ -809,9 +809,6 @@ class Relay:
             pool: where its connections go.
             header_in: ``off``, ``optional`` or ``require``: whether clients send a PROXY header.
         """
-
-    def unlisten(self, listener: int) -> None:
-        """Stop accepting on one socket; its connections go on."""
 
     def adopt(
         self,

@@ -12,8 +12,8 @@ use kojuto_core::net::balance::Balance;
 use kojuto_io::Error;
 use kojuto_io::log::Log;
 use kojuto_io::relay::{
-    self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Listener, Options,
-    Party, Pool, Remote, Stream, Tap,
+    self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Options, Party,
+    Pool, Remote, Stream, Tap,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -124,7 +124,6 @@ impl From<FieldArgument> for Field {
 struct Relay {
     engine: relay::Relay,
     pools: Mutex<Vec<Arc<Pool>>>,
-    listeners: Mutex<Vec<Option<Arc<Listener>>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -189,7 +188,7 @@ impl Relay {
         };
         let tap = dump.map(|dump| -> Arc<dyn Tap> { Arc::<relay::Dump>::clone(&dump.dump) });
         let engine = relay::Relay::start(options, Arc::clone(&log.log), tap).map_err(to_py)?;
-        Ok(Relay { engine, pools: Mutex::default(), listeners: Mutex::default() })
+        Ok(Relay { engine, pools: Mutex::default() })
     }
 
     #[pyo3(signature = (balancing, *, max_fails = 1, host = ""))]
@@ -220,7 +219,7 @@ impl Relay {
     }
 
     #[pyo3(signature = (fd, name, pool, *, header_in = "off"))]
-    fn listen(&self, fd: RawFd, name: &str, pool: usize, header_in: &str) -> PyResult<usize> {
+    fn listen(&self, fd: RawFd, name: &str, pool: usize, header_in: &str) -> PyResult<()> {
         let header_in = match header_in {
             "off" => HeaderIn::Off,
             "optional" => HeaderIn::Optional,
@@ -228,17 +227,7 @@ impl Relay {
             other => return Err(PyValueError::new_err(format!("header_in={other}"))),
         };
         let pool = self.pool(pool)?;
-        let listener = self.engine.listen(fd, name, &pool, header_in).map_err(to_py)?;
-        let mut listeners = lock(&self.listeners);
-        listeners.push(Some(listener));
-        Ok(listeners.len() - 1)
-    }
-
-    fn unlisten(&self, listener: usize) {
-        let found = lock(&self.listeners).get_mut(listener).and_then(Option::take);
-        if let Some(listener) = found {
-            self.engine.unlisten(&listener);
-        }
+        self.engine.listen(fd, name, &pool, header_in).map_err(to_py)
     }
 
     #[pyo3(signature = (
@@ -293,12 +282,10 @@ impl Relay {
     }
 
     fn stop(&self) {
-        lock(&self.listeners).clear();
         self.engine.stop();
     }
 
     fn abort(&self) {
-        lock(&self.listeners).clear();
         self.engine.abort();
     }
 

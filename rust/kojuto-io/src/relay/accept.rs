@@ -25,14 +25,15 @@ impl Worker {
         }
     }
 
-    /// Takes what the kernel has already accepted for us, then lets go of the socket.
-    pub(super) fn unlisten(&mut self, at: usize) {
-        if self.paused_until.is_none() {
-            self.accept(at, QUEUE);
+    /// Takes what the kernel has already accepted for us, then lets go of the sockets.
+    pub(super) fn unlisten(&mut self) {
+        for at in 0..self.listeners.len() {
+            if self.paused_until.is_none() {
+                self.accept(at, QUEUE);
+            }
+            self.epoll.remove(self.listeners[at].fd());
         }
-        if let Some(listener) = self.listeners[at].take() {
-            self.epoll.remove(listener.fd());
-        }
+        self.listeners.clear();
     }
 
     /// Accepts what waits, a batch at most. Those who were accepted and still lack a descriptor for
@@ -48,7 +49,7 @@ impl Worker {
 
     /// Accepts at most `most` connections, none when there is no place for it.
     pub(super) fn accept(&mut self, at: usize, most: usize) {
-        let Some(listener) = self.listeners[at].clone() else { return };
+        let Some(listener) = self.listeners.get(at).cloned() else { return };
         for _ in 0..most {
             if self.paused_until.is_some() {
                 return;
@@ -95,7 +96,7 @@ impl Worker {
     /// Looks away from the listeners for a moment.
     fn rest(&mut self) {
         if self.paused_until.replace(self.now_ms + PAUSE_MS).is_none() {
-            for listener in self.listeners.iter().flatten() {
+            for listener in &self.listeners {
                 self.epoll.remove(listener.fd());
             }
         }
@@ -104,9 +105,7 @@ impl Worker {
     pub(super) fn resume(&mut self) {
         self.paused_until = None;
         for (at, listener) in self.listeners.iter().enumerate() {
-            if let Some(listener) = listener {
-                self.watch(at, listener);
-            }
+            self.watch(at, listener);
         }
     }
 }

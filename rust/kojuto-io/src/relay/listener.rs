@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::options::HeaderIn;
 use super::upstream::Pool;
@@ -20,10 +19,9 @@ pub(super) struct Route {
 }
 
 /// A listening socket and where its connections go.
-pub struct Listener {
+pub(super) struct Listener {
     socket: OwnedFd,
     pub(super) route: Arc<Route>,
-    closed: AtomicBool,
 }
 
 impl Listener {
@@ -47,7 +45,7 @@ impl Listener {
         match make() {
             Ok(socket) => {
                 let route = Arc::new(Route { name, pool, header_in });
-                Ok(Listener { socket, route, closed: AtomicBool::new(false) })
+                Ok(Listener { socket, route })
             }
             Err(source) => Err(Error::Io { what: name, source }),
         }
@@ -55,13 +53,5 @@ impl Listener {
 
     pub(super) fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
-    }
-
-    pub(super) fn close(&self) {
-        self.closed.store(true, Relaxed);
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
     }
 }

@@ -36,7 +36,6 @@ use std::time::Duration;
 
 pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Tcp};
-pub use listener::Listener;
 pub use opening::HEADER_BYTES;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
@@ -49,6 +48,7 @@ use crate::log::Log;
 use crate::sys::socket::Wake;
 use crate::{Cancel, Error, Result};
 use busy_poll::Polling;
+use listener::Listener;
 use shared::{Command, Shared};
 use worker::Worker;
 
@@ -57,7 +57,6 @@ pub struct Relay {
     shared: Arc<Shared>,
     wakes: Vec<Arc<Wake>>,
     threads: Vec<JoinHandle<()>>,
-    listeners: Mutex<Vec<Arc<Listener>>>,
 }
 
 impl Relay {
@@ -86,8 +85,7 @@ impl Relay {
             polling,
             pipes: Arc::default(),
         });
-        let mut relay =
-            Relay { shared, wakes: Vec::new(), threads: Vec::new(), listeners: Mutex::default() };
+        let mut relay = Relay { shared, wakes: Vec::new(), threads: Vec::new() };
         for index in 0..threads {
             relay.add_worker(index).map_err(Error::on("starting the relay"))?;
         }
@@ -132,19 +130,11 @@ impl Relay {
         name: &str,
         pool: &Arc<Pool>,
         header_in: HeaderIn,
-    ) -> Result<Arc<Listener>> {
+    ) -> Result<()> {
         let listener = Listener::new(fd, name.to_owned(), Arc::clone(pool), header_in)?;
         let listener = Arc::new(listener);
-        lock(&self.listeners).push(Arc::clone(&listener));
         self.tell_all(|| Command::Listen(Arc::clone(&listener)));
-        Ok(listener)
-    }
-
-    /// Stops accepting on one socket; its connections go on.
-    pub fn unlisten(&self, listener: &Arc<Listener>) {
-        listener.close();
-        lock(&self.listeners).retain(|known| !Arc::ptr_eq(known, listener));
-        self.tell_all(|| Command::Unlisten);
+        Ok(())
     }
 
     /// Takes over a connection that was made elsewhere; the threads take turns.
@@ -174,7 +164,6 @@ impl Relay {
 
     /// Stops accepting; the threads end with their last connection.
     pub fn stop(&self) {
-        lock(&self.listeners).clear();
         self.tell_all(|| Command::Stop);
     }
 

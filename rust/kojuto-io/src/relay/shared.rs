@@ -19,8 +19,6 @@ pub(super) enum Command {
     Listen(Arc<Listener>),
     /// Take over a connection.
     Adopt(Box<Adopted>),
-    /// Let go of the listeners that are marked closed.
-    Unlisten,
     /// End the connections to an upstream.
     Cut(Arc<Pool>, SocketAddr),
     /// Accept nothing more and end with the last connection.

@@ -31,7 +31,7 @@ pub(super) struct Worker {
     pub(super) epoll: Epoll,
     wake: Arc<Wake>,
     index: usize,
-    pub(super) listeners: Vec<Option<Arc<Listener>>>,
+    pub(super) listeners: Vec<Arc<Listener>>,
     pub(super) connections: Slab<Connection>,
     pub(super) timers: Timers,
     pub(super) young: Young,
@@ -158,20 +158,11 @@ impl Worker {
                     if self.paused_until.is_none() {
                         self.watch(at, &listener);
                     }
-                    self.listeners.push(Some(listener));
+                    self.listeners.push(listener);
                 }
                 Command::Adopt(adopted) => self.adopt(*adopted),
-                Command::Unlisten => {
-                    for at in 0..self.listeners.len() {
-                        if self.listeners[at].as_ref().is_some_and(|l| l.is_closed()) {
-                            self.unlisten(at);
-                        }
-                    }
-                }
                 Command::Stop => {
-                    for at in 0..self.listeners.len() {
-                        self.unlisten(at);
-                    }
+                    self.unlisten();
                     self.paused_until = None;
                     self.stopping = true;
                     for slot in self.connections.slots() {
