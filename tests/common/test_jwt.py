@@ -47,6 +47,51 @@ def test_an_rsa_key_checks_its_three_algorithms(size: int) -> None:
     assert jwt.verify(token, with_pss, now=NOW, freshness_s=None) == P
 
 
+def test_the_kind_of_an_error_says_what_is_wrong() -> None:
+    """Callers decide by it, not by the words."""
+    header, payload, signature = good().split(".")
+    kinds: dict[str, type[TokenError]] = {
+        f"{header}.{payload}": jwt.FormError,
+        f"{header}.{payload}.": jwt.FormError,
+        f"{b64('[]')}.{payload}.{signature}": jwt.FormError,
+        signed({"alg": "ES256"}, P): jwt.NoKeyError,
+        signed(H, P, key=rsa_key(number=1)): jwt.SignatureError,
+        signed(H, {**P, "exp": int(NOW)}): jwt.ClaimError,
+    }
+    for token, kind in kinds.items():
+        with pytest.raises(TokenError) as caught:
+            check(token)
+        assert type(caught.value) is kind, token
+    for claim, value in {
+        "exp": NOW - 1, "iat": NOW + 99, "nbf": NOW + 99, "aud": 1, "sub": "", "nonce": "x",
+    }.items():  # fmt: skip
+        with pytest.raises(jwt.ClaimError) as wrong:
+            check(signed(H, {**P, claim: value}))
+        assert wrong.value.claim == claim
+    with pytest.raises(jwt.ClaimError) as wrong:
+        check(good(), require={"iss": "x"})
+    assert wrong.value.claim == "iss"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([], jwt.NoTokenError),
+        ([""], jwt.NoTokenError),
+        (["Basic dTpw"], jwt.NoTokenError),
+        (["Bearer"], jwt.FormError),
+        (["Bearer "], jwt.FormError),
+        (["Bearer a.b.c"] * 2, jwt.FormError),
+    ],
+)
+def test_only_a_request_that_brings_none_has_no_token(
+    values: list[str], kind: type[TokenError]
+) -> None:
+    with pytest.raises(TokenError) as caught:
+        jwt.bearer(values)
+    assert type(caught.value) is kind
+
+
 # -- forms (the names are those of the list of attacks) -----------------------------------------
 
 

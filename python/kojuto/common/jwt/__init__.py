@@ -16,7 +16,11 @@ from kojuto.common.jwt.signing import sign
 from kojuto.common.jwt.verifying import (
     IAT_LEEWAY_S,
     MAX_TOKEN_CHARS,
+    ClaimError,
+    FormError,
     NoKeyError,
+    NoTokenError,
+    SignatureError,
     TokenError,
     bearer,
     signed_payload,
@@ -26,7 +30,7 @@ from kojuto.common.jwt.verifying import (
 
 __all__ = [
     "IAT_LEEWAY_S", "MAX_KEY_FILE_BYTES", "MAX_RSA_BITS", "MAX_TOKEN_CHARS", "MIN_RSA_BITS",
-    "RSA_PSS", "Key", "NoKeyError", "PrivateKey", "TokenError", "bearer", "load_private_key",
-    "load_public_keys", "public_key", "read_key_file", "sign", "signed_payload",
-    "unverified_subject", "verify",
+    "RSA_PSS", "ClaimError", "FormError", "Key", "NoKeyError", "NoTokenError", "PrivateKey",
+    "SignatureError", "TokenError", "bearer", "load_private_key", "load_public_keys", "public_key",
+    "read_key_file", "sign", "signed_payload", "unverified_subject", "verify",
 ]  # fmt: skip

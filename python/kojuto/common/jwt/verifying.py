@@ -44,8 +44,33 @@ class TokenError(Exception):
         self.reason = reason
 
 
+class NoTokenError(TokenError):
+    """The request has no token: neither a bad one nor a good one (RFC 6750, 3.1)."""
+
+
+class FormError(TokenError):
+    """The token, or the header that carries it, is not of the one form that is read."""
+
+
 class NoKeyError(TokenError):
     """No key fits the token: in a set that is renewed, a newer one may."""
+
+
+class SignatureError(TokenError):
+    """The form is right, but none of the keys that fit has signed it."""
+
+
+class ClaimError(TokenError):
+    """The signature is right, a claim is not.
+
+    Args:
+        claim: its name.
+        reason: as of a `TokenError`.
+    """
+
+    def __init__(self, claim: str, reason: str) -> None:
+        super().__init__(reason)
+        self.claim = claim
 
 
 def bearer(values: Sequence[str]) -> str:
@@ -55,17 +80,18 @@ def bearer(values: Sequence[str]) -> str:
         values: one for each such header.
 
     Raises:
-        TokenError: there is not exactly one of the form ``Bearer TOKEN``.
+        NoTokenError: there is none, or its scheme is another one.
+        FormError: there is not exactly one of the form ``Bearer TOKEN``.
     """
     if not values:
-        raise TokenError("no Authorization header")
+        raise NoTokenError("no Authorization header")
     if len(values) > 1:
-        raise TokenError("more than one Authorization header")
-    scheme, blank, token = values[0].partition(" ")
-    if scheme.lower() != "bearer" or not blank:
-        raise TokenError("the Authorization header is no Bearer token")
+        raise FormError("more than one Authorization header")
+    scheme, _, token = values[0].partition(" ")
+    if scheme.lower() != "bearer":
+        raise NoTokenError("the Authorization header is no Bearer token")
     if not token:
-        raise TokenError("the Bearer token is empty")
+        raise FormError("the Bearer token is empty")
     return token
 
 
@@ -106,9 +132,9 @@ def verify(
         held = claims.get(name)
         if name == "aud" and isinstance(held, list):
             if not any(one in allowed for one in held):
-                raise TokenError("the claim aud is not the required one")
+                raise ClaimError(name, "the claim aud is not the required one")
         elif not isinstance(held, str) or held not in allowed:
-            raise TokenError(f"the claim {name} is not the required one")
+            raise ClaimError(name, f"the claim {name} is not the required one")
     return claims
 
 
@@ -135,7 +161,7 @@ def signed_payload(token: str, keys: Sequence[Key]) -> bytes:
         except (PyJWTError, ValueError, TypeError):
             continue
         return payload
-    raise TokenError("the signature is wrong")
+    raise SignatureError("the signature is wrong")
 
 
 def unverified_subject(token: str) -> str:
@@ -148,32 +174,32 @@ def unverified_subject(token: str) -> str:
     _check_names(claims)
     subject = claims.get("sub")
     if not isinstance(subject, str):
-        raise TokenError("the claim sub is missing")
+        raise ClaimError("sub", "the claim sub is missing")
     return subject
 
 
 def _parts(token: str) -> tuple[dict[str, Any], bytes]:
     """Header and payload of a token in compact form (RFC 7515, 7.1)."""
     if len(token) > MAX_TOKEN_CHARS:
-        raise TokenError(f"{len(token)} characters are over the limit of {MAX_TOKEN_CHARS}")
+        raise FormError(f"{len(token)} characters are over the limit of {MAX_TOKEN_CHARS}")
     segments = token.split(".")
     if len(segments) != 3:
-        raise TokenError("not three segments")
+        raise FormError("not three segments")
     header_bytes, payload, signature = map(_decode, segments)
     if not signature:
-        raise TokenError("no signature")
+        raise FormError("no signature")
     header = _object(header_bytes, "header")
     for member, what in _REFUSED_MEMBERS.items():
         if member in header:
-            raise TokenError(f"the header asks for {what} ({member})")
+            raise FormError(f"the header asks for {what} ({member})")
     if not isinstance(header.get("alg"), str):
-        raise TokenError("the header names no algorithm")
+        raise FormError("the header names no algorithm")
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.lower().removeprefix("application/") != "jwt":
-        raise TokenError("the header's typ is not JWT")
+        raise FormError("the header's typ is not JWT")
     kid = header.get("kid", "")
     if not isinstance(kid, str) or len(kid) > 256:
-        raise TokenError("the header's kid is no short text")
+        raise FormError("the header's kid is no short text")
     return header, payload
 
 
@@ -182,10 +208,10 @@ def _decode(segment: str) -> bytes:
     from base64 import urlsafe_b64decode, urlsafe_b64encode
 
     if not _SEGMENT.issuperset(segment) or len(segment) % 4 == 1:
-        raise TokenError("a segment is no base64url")
+        raise FormError("a segment is no base64url")
     data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     if urlsafe_b64encode(data).rstrip(b"=").decode() != segment:
-        raise TokenError("a segment's last character has bits too many")
+        raise FormError("a segment's last character has bits too many")
     return data
 
 
@@ -196,19 +222,19 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise TokenError(f"a member of the {what} is there twice")
+            raise FormError(f"a member of the {what} is there twice")
         return found
 
     def constant(_: str) -> float:
-        raise TokenError(f"a number of the {what} is not finite")
+        raise FormError(f"a number of the {what} is not finite")
 
     try:
         value = loads(data.decode(), object_pairs_hook=members, parse_constant=constant)
         dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise TokenError(f"the {what} cannot be read as JSON") from None
+        raise FormError(f"the {what} cannot be read as JSON") from None
     if not isinstance(value, dict):
-        raise TokenError(f"the {what} must be a JSON object")
+        raise FormError(f"the {what} must be a JSON object")
     return value
 
 
@@ -218,9 +244,9 @@ def _date(claims: Mapping[str, Any], name: str) -> float | None:
         return None
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TokenError(f"the claim {name} is no number")
+        raise ClaimError(name, f"the claim {name} is no number")
     if not -MAX_DATE <= value <= MAX_DATE:
-        raise TokenError(f"the claim {name} is no date")
+        raise ClaimError(name, f"the claim {name} is no date")
     return float(value)
 
 
@@ -230,27 +256,28 @@ def _check_times(
     expires, issued = _date(claims, "exp"), _date(claims, "iat")
     begins = _date(claims, "nbf")
     if expires is None or issued is None:
-        raise TokenError(f"the claim {'exp' if expires is None else 'iat'} is missing")
+        name = "exp" if expires is None else "iat"
+        raise ClaimError(name, f"the claim {name} is missing")
     if now >= expires + leeway_s:
-        raise TokenError("the token has expired")
+        raise ClaimError("exp", "the token has expired")
     if issued > now + max(IAT_LEEWAY_S, leeway_s):
-        raise TokenError("the token was issued in the future")
+        raise ClaimError("iat", "the token was issued in the future")
     if freshness_s is not None and now - issued > freshness_s + leeway_s:
-        raise TokenError("the token is not fresh enough")
+        raise ClaimError("iat", "the token is not fresh enough")
     if begins is not None and now < begins - leeway_s:
-        raise TokenError("the token is not valid yet")
+        raise ClaimError("nbf", "the token is not valid yet")
 
 
 def _check_names(claims: Mapping[str, Any]) -> None:
     for name in ("sub", "iss", "jti"):
         if name in claims and not _is_name(claims[name]):
-            raise TokenError(f"the claim {name} is no short printable text")
+            raise ClaimError(name, f"the claim {name} is no short printable text")
     audience = claims.get("aud", "none")
     names = audience if isinstance(audience, list) else [audience]
     if not names or not all(map(_is_name, names)):
-        raise TokenError("the claim aud is neither a text nor a list of texts")
+        raise ClaimError("aud", "the claim aud is neither a text nor a list of texts")
     if "nonce" in claims:
-        raise TokenError("a nonce marks an id token of a log-in")
+        raise ClaimError("nonce", "a nonce marks an id token of a log-in")
 
 
 def _is_name(value: object) -> bool:

@@ -85,7 +85,7 @@ def _signer(token: str, service: Service) -> str:
     """Which key has signed the token.
 
     Raises:
-        TokenError: none.
+        SignatureError: none.
     """
     jwt.signed_payload(token, service.keys)
     for key in service.keys:
@@ -94,7 +94,7 @@ def _signer(token: str, service: Service) -> str:
         except jwt.TokenError:
             continue
         return f"right by {key.title}"
-    raise jwt.TokenError("the signature is wrong")
+    raise jwt.SignatureError("the signature is wrong")
 
 
 def _say(step: str, text: str) -> None:

@@ -83,11 +83,11 @@ class State:
         """The service that a token claims to be of.
 
         Raises:
-            TokenError: there is none of that name.
+            TokenError: there is none of that name, or the token's form is wrong.
         """
         found = self.by_name.get(jwt.unverified_subject(token))
         if found is None:
-            raise jwt.TokenError("the claim sub names no service")
+            raise jwt.ClaimError("sub", "the claim sub names no service")
         return found
 
     def verify(self, token: str, service: Service, now: float) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from http import HTTPStatus
 from kojuto.common.gateway import deflate, httphead
 from kojuto.common.gateway.acceptor import Acceptor
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
+from kojuto.common.jwt import NoKeyError, TokenError
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
 from kojuto.tools.wsgate_server import request as requests
 from kojuto.tools.wsgate_server.dial import Dialer, words
-from kojuto.tools.wsgate_server.identity import NoKeyError, TokenError, UnavailableError
+from kojuto.tools.wsgate_server.identity import UnavailableError
 from kojuto.tools.wsgate_server.request import Refused
 
 TYPE_CHECKING = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from kojuto.common import jwt
-from kojuto.common.jwt import NoKeyError, TokenError
 from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
@@ -115,8 +114,10 @@ class Identity:
 
     def _iap_user(self, headers: Headers, source: KeySource) -> str:
         values = headers.get_all("X-Goog-IAP-JWT-Assertion")
-        if len(values) != 1:
-            raise TokenError(f"{len(values) or 'no'} X-Goog-IAP-JWT-Assertion headers")
+        if not values:
+            raise jwt.NoTokenError("no X-Goog-IAP-JWT-Assertion headers")
+        if len(values) > 1:
+            raise jwt.FormError(f"{len(values)} X-Goog-IAP-JWT-Assertion headers")
         if not source.keys:
             raise UnavailableError
         claims = jwt.verify(
@@ -129,7 +130,7 @@ class Identity:
         )
         email = claims.get("email", claims.get("sub", ""))
         if not isinstance(email, str) or not email.isprintable():
-            raise TokenError("the claim email is no printable text")
+            raise jwt.ClaimError("email", "the claim email is no printable text")
         return email
 
     def renew(self) -> bool:
@@ -162,6 +163,3 @@ class Identity:
         if not self._failing:
             self._log.warn("Keys cannot be had, the last ones are kept", error=str(error))
         self._failing = True
-
-
-__all__ = ["Identity", "NoKeyError", "TokenError", "UnavailableError"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kojuto.common.gateway import httphead
+from kojuto.common.jwt import NoTokenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from websockets.server import ServerProtocol
 
     from kojuto.common.gateway.httphead import Head
-    from kojuto.tools.wsgate_server.identity import TokenError
+    from kojuto.common.jwt import TokenError
 
 MAX_LINE_BYTES = 8190
 MAX_HEADERS = 128
@@ -73,9 +74,9 @@ def is_head(head: Head) -> bool:
 
 
 def challenge(error: TokenError) -> dict[str, str]:
-    """RFC 6750, section 3."""
-    missing = error.reason.startswith("no ")
-    return {"WWW-Authenticate": "Bearer" if missing else 'Bearer error="invalid_token"'}
+    """RFC 6750, 3.1: no error code for a request that has no token at all."""
+    bare = isinstance(error, NoTokenError)
+    return {"WWW-Authenticate": "Bearer" if bare else 'Bearer error="invalid_token"'}
 
 
 def ends_by_close(request: Request) -> bool:
