@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+from contextlib import closing
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto.tools.motarei.containers import Container, Details, fraction_ns
+from kojuto.errors import KojutoError
+from kojuto.tools.motarei.containers import Container, Details, Finder, fraction_ns
+from tests.machine import free_port
+from tests.peers.certificates import authority, signed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def row(*ports: tuple[str, int, int, str], status: str = "Up 1 second", **more: Any) -> Any:
@@ -83,3 +92,44 @@ def test_a_container_says_which_signals_stop_it() -> None:
     assert Details({"Config": {"StopSignal": "SIGQUIT"}}).stop_signals == {3, 9, 15}
     assert Details({"Config": {"StopSignal": "28"}}).stop_signals == {9, 15, 28}
     assert Details({"Config": None}).stop_signals == {9, 15}
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, host: str) -> KojutoError:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(KojutoError, match="Docker does not answer") as caught:
+        Finder([], "127.0.0.1").running()
+    return caught.value
+
+
+def test_certificates_are_looked_at_only_when_tls_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not because an address has the letters; nor for an engine that speaks no TLS at all."""
+    monkeypatch.delenv("DOCKER_CERT_PATH", raising=False)
+    monkeypatch.delenv("DOCKER_TLS_VERIFY", raising=False)
+    engine, certificates = "is the engine running, and is DOCKER_HOST right?", "DOCKER_CERT_PATH"
+    assert refused(monkeypatch, f"tcp://127.0.0.1:{free_port()}/tls").hint == engine
+    authority(tmp_path)
+    signed(tmp_path, "cert", by=tmp_path / "ca")
+    (tmp_path / "cert-key.pem").rename(tmp_path / "key.pem")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    for answer, hint in (b"HTTP/1.1 400 Bad Request\r\n\r\n", engine), (b"", certificates):
+        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+            port = listener.getsockname()[1]
+            thread = Thread(target=_answer_once, args=(listener, answer))
+            thread.start()
+            error = refused(monkeypatch, f"tcp://127.0.0.1:{port}")
+            thread.join()
+        assert hint in str(error.hint), error
+    (tmp_path / "key.pem").unlink()
+    assert certificates in str(refused(monkeypatch, "tcp://127.0.0.1:1").hint)
+
+
+def _answer_once(listener: socket.socket, answer: bytes) -> None:
+    """Read what a client begins with, answer, close."""
+    conn, _ = listener.accept()
+    with conn:
+        record = conn.recv(5, socket.MSG_WAITALL)
+        conn.recv(int.from_bytes(record[3:5], "big"), socket.MSG_WAITALL)
+        conn.sendall(answer)

@@ -26,6 +26,8 @@ HOPE_S = 300.0
 CREATED_HOPE_S = 10.0
 """The same for one that was created and does not run yet."""
 ANY = {"0.0.0.0": "", "::": "::1", "": ""}  # noqa: S104
+NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
+"""OpenSSL's codes for an engine that does not speak TLS at all."""
 
 
 class Container:
@@ -291,8 +293,13 @@ def _is_new(row: dict[str, Any]) -> bool:
 
 
 def _hint(error: Exception) -> str:
-    text = f"{error} {_reason(error)}".lower()
-    if "certificate" in text or "tls" in text:
+    import ssl
+
+    from docker.errors import TLSParameterError
+
+    chain = _chain(error)
+    no_tls = any(isinstance(one, ssl.SSLError) and one.reason in NO_TLS for one in chain)
+    if any(isinstance(one, (ssl.SSLError, TLSParameterError)) for one in chain) and not no_tls:
         return (
             "DOCKER_CERT_PATH needs ca.pem (who signed the engine's certificate), cert.pem and "
             "key.pem (signed by whom the engine trusts)"
@@ -302,12 +309,24 @@ def _hint(error: Exception) -> str:
 
 def _reason(error: Exception) -> str:
     """The innermost words of an exception chain, in one line."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        if not isinstance(inner, Exception):
-            break
-        error = inner
-    text = str(getattr(error, "strerror", None) or error or type(error).__name__)
-    if "EOF occurred" in text:
+    import ssl
+
+    inner = _chain(error)[-1]
+    if isinstance(inner, ssl.SSLEOFError):
         # The engine may hang up before its alert is read (TLS 1.3, RFC 8446, 4.4.2.4).
         return "the engine ended the TLS handshake, as for a certificate it does not trust"
+    text = str(getattr(inner, "strerror", None) or inner or type(inner).__name__)
     return " ".join(text.split())
+
+
+def _chain(error: Exception) -> list[Exception]:
+    """An exception, the one that it was made of, and so on to the first.
+
+    Of some that requests and urllib3 wrap, only the argument tells.
+    """
+    chain: list[Exception] = []
+    inner: object = error
+    while isinstance(inner, Exception) and inner not in chain:
+        chain.append(inner)
+        inner = inner.__cause__ or inner.__context__ or next(iter(inner.args), None)
+    return chain
