@@ -1,4 +1,4 @@
-"""The exit statuses, the few exceptions that become one, and the words of a system error."""
+"""The exit statuses, the few exceptions that become one, and the words of any error."""
 
 from __future__ import annotations
 
@@ -29,9 +29,21 @@ class UsageError(KojutoError):
     exit_status = USAGE
 
 
+class ThreadError(OSError):
+    """The system gives no thread (EAGAIN of pthread_create(3))."""
+
+
+def words(error: BaseException) -> str:
+    """Why it failed, without where: the system's words, else its own, else its kind."""
+    system = getattr(error, "strerror", None)
+    if isinstance(error, TimeoutError) and not system:
+        return "timed out"
+    return system or str(error) or type(error).__name__
+
+
 def describe(error: OSError) -> str:
-    """An `OSError` in one line: the file or address, then the system's words."""
-    text = error.strerror or str(error) or type(error).__name__
+    """An `OSError` in one line: the file or address, then its words."""
+    text = words(error)
     if error.filename is None:
         return text
     name = error.filename

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -186,7 +187,7 @@ def test_a_port_that_comes_free_when_no_thread_is_to_be_had_is_one_line(
     def bind(*_: object) -> socket.socket:
         sock = next(sockets)
         if sock is None:
-            raise listen.TakenError("taken")
+            raise listen.TakenError("127.0.0.1:1", OSError(errno.EADDRINUSE, "taken"))
         return sock
 
     def serve(sock: socket.socket, *_: object) -> None:

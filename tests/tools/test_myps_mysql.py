@@ -15,7 +15,7 @@ import pymysql
 import pytest
 
 from kojuto.tools.myps.connect import MypsConnection
-from kojuto.tools.myps.kill import KILLED, PASSED_OVER, kill_same
+from kojuto.tools.myps.kill import Outcome, kill_same
 from kojuto.tools.myps.processes import Server, version_numbers
 from tests.conftest import run
 from tests.peers.mariadb import Server as MariaDB
@@ -150,12 +150,12 @@ def test_the_same_statement_dies(query_only: bool, as_mysql: Server, server: Mar
     with threads(server, ("SELECT SLEEP(600), 'a''b\\\\c%'", {"user": "app"})) as (thread,):
         victim = listed(as_mysql, thread.id)
         assert (victim.statement is not None) == as_mysql.events
-        assert kill_same(as_mysql, victim, query_only=query_only) == KILLED
+        assert kill_same(as_mysql, victim, query_only=query_only) is Outcome.KILLED
         thread.join(10)
         assert not thread.is_alive()
         assert thread.alive() == query_only
         if not query_only:
-            assert kill_same(as_mysql, victim, query_only=False) == PASSED_OVER
+            assert kill_same(as_mysql, victim, query_only=False) is Outcome.PASSED_OVER
 
 
 @pytest.mark.parametrize("query_only", [True, False], ids=["query", "connection"])
@@ -170,8 +170,8 @@ def test_another_statement_lives(query_only: bool, as_mysql: Server, server: Mar
         again.start()
         while not listed(as_mysql, thread.id).info:
             pass
-        assert kill_same(as_mysql, victim, query_only=query_only) == PASSED_OVER
-        assert kill_same(as_mysql, asleep, query_only=query_only) == PASSED_OVER
+        assert kill_same(as_mysql, victim, query_only=query_only) is Outcome.PASSED_OVER
+        assert kill_same(as_mysql, asleep, query_only=query_only) is Outcome.PASSED_OVER
         again.join(10)
         assert thread.rows == ((0, "innocent"),)
 
@@ -187,6 +187,6 @@ def test_the_same_text_again_is_another_event(as_mysql: Server, server: MariaDB)
         again.start()
         while listed(as_mysql, thread.id).info != sql:
             pass
-        assert kill_same(as_mysql, victim, query_only=False) == PASSED_OVER
+        assert kill_same(as_mysql, victim, query_only=False) is Outcome.PASSED_OVER
         again.join(10)
         assert thread.rows == ((0, "same"),)

@@ -17,7 +17,7 @@ import pymysql
 import pytest
 
 from kojuto.tools.myps.connect import MypsConnection
-from kojuto.tools.myps.kill import PASSED_OVER, kill_same
+from kojuto.tools.myps.kill import Outcome, kill_same
 from kojuto.tools.myps.processes import Server
 from tests.peers.mariadb import Server as MariaDB
 from tests.peers.mariadb import mariadb
@@ -116,7 +116,7 @@ def test_only_the_statement_that_was_listed_ever_dies(query_only: bool, server: 
             time.sleep(0.0005)  # lets the client's thread go on
             continue
         time.sleep(rng.choice([0, 0, 0.0002, 0.001]))
-        if kill_same(own, listed[0], query_only=query_only) != PASSED_OVER:
+        if kill_same(own, listed[0], query_only=query_only) is not Outcome.PASSED_OVER:
             hit.add(numbered(listed[0]))
         else:
             passed += 1

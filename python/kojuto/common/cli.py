@@ -100,7 +100,7 @@ def _report(prog: str, error: BaseException, memory_hint: str | None = None) -> 
         import traceback
 
         streams.say("".join(traceback.format_exception(error)))
-    status, message, hint = failures.words(error, memory_hint)
+    status, message, hint = failures.explain(error, memory_hint)
     complain(prog, f"error: {message}", hint)
     return _end(status)
 

@@ -6,7 +6,7 @@ import errno
 import sys
 
 from kojuto.common import streams
-from kojuto.errors import FAILED, KojutoError, describe
+from kojuto.errors import FAILED, KojutoError, ThreadError, describe
 
 MORE_MEMORY = "raise the limit of memory (ulimit -v, MemoryMax=, --memory) or give it less at once"
 MORE_THREADS = (
@@ -16,7 +16,7 @@ DISTRIBUTIONS = {"google": "google-auth", "jwt": "pyjwt"}
 """Packages that are not installed under the name they are imported by."""
 
 
-def words(error: BaseException, memory_hint: str | None) -> tuple[int, str, str | None]:
+def explain(error: BaseException, memory_hint: str | None) -> tuple[int, str, str | None]:
     """The exit status, the message and the hint for an error that ends a command.
 
     Args:
@@ -25,30 +25,32 @@ def words(error: BaseException, memory_hint: str | None) -> tuple[int, str, str 
     """
     if isinstance(error, KojutoError):
         return error.exit_status, str(error), error.hint
-    if isinstance(error, MemoryError) or _is_memory(error):
+    kind = _kind(error)
+    if issubclass(kind, MemoryError):
         return FAILED, "out of memory", memory_hint or MORE_MEMORY
     if isinstance(error, OSError):
         return FAILED, *_system(error)
+    if kind is ThreadError:
+        return FAILED, "no thread can be started", MORE_THREADS
     if isinstance(error, ImportError):
         return FAILED, *_missing(error)
-    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return FAILED, "no thread can be started", MORE_THREADS
     if isinstance(error, ValueError):
         return FAILED, str(error), None
     hint = "run again with KOJUTO_DEBUG=1 and report what it shows"
     return FAILED, f"unexpected {type(error).__name__}: {error}", hint
 
 
-def _is_memory(error: BaseException) -> bool:
+def _kind(error: BaseException) -> type[BaseException]:
+    """What it is treated as: some errors of Python and dlopen(3) say what ran out only in words."""
     if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
+        return MemoryError if error.errno == errno.ENOMEM else type(error)
     text = str(error)
+    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+        return ThreadError
     if isinstance(error, LookupError) and text.startswith("unknown encoding"):
-        return True  # all are in the standard library: the module could not be loaded
-    # dlopen(3) has no number for it, only words.
-    return isinstance(error, ImportError) and (
-        "failed to map segment" in text or "annot allocate memory" in text
-    )
+        return MemoryError  # all are in the standard library: the module could not be loaded
+    unmapped = "failed to map segment" in text or "annot allocate memory" in text
+    return MemoryError if isinstance(error, ImportError) and unmapped else type(error)
 
 
 def _system(error: OSError) -> tuple[str, str | None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 
 PATIENCE_S = 3.0
 """How long a line may wait in all for somebody who stands still at the other end of stderr."""
@@ -125,7 +125,7 @@ def hand_over(text: str) -> None:
     except BrokenPipeError as error:
         give_up(1)
         raise KojutoError(
-            f"standard output: {error.strerror}", "what reads it must run until it has read all"
+            f"standard output: {words(error)}", "what reads it must run until it has read all"
         ) from None
 
 

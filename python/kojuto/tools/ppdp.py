@@ -7,7 +7,7 @@ import sys
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import exporter, listen, options, relay, service
-from kojuto.errors import KojutoError, UsageError
+from kojuto.errors import KojutoError, UsageError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Refresher:
             self._known = relay.resolve(self._host, self._port)
         except OSError as error:
             raise KojutoError(
-                f"--upstream {self._host}: {error.strerror}",
+                f"--upstream {self._host}: {words(error)}",
                 "the name must resolve at the start; later failures keep the last addresses",
             ) from None
         engine.set_upstreams(self.pool, self._known)
@@ -186,7 +186,7 @@ class Refresher:
                     self._log.warn(
                         "Failed to refresh upstreams, the last ones are kept",
                         host=self._host,
-                        error=error.strerror,
+                        error=words(error),
                     )
                 failing = True
                 found = self._known

@@ -6,6 +6,7 @@ import errno
 import socket
 
 from kojuto.common.server import listen
+from kojuto.errors import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,6 +136,6 @@ class Acceptor:
         from time import monotonic
 
         if monotonic() - self._short_at > TOLD_S:
-            self._log.warn("Accepting pauses", error=error.strerror)
+            self._log.warn("Accepting pauses", error=words(error))
         self._short = True
         self._short_at = monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kojuto.common.jwt import Key, public_key
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class KeySource:
             with open(self.where, "rb") as file:
                 return self._bounded(file.read(MAX_BYTES + 1))
         except OSError as error:
-            raise KojutoError(f"{self.where}: {error.strerror}") from None
+            raise KojutoError(f"{self.where}: {words(error)}") from None
 
     def _fetch(self) -> bytes:
         from http.client import HTTPException

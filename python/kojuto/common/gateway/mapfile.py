@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read(
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise KojutoError(f"--map {path}: {error.strerror}") from None
+        raise KojutoError(f"--map {path}: {words(error)}") from None
     if len(data) > MAX_BYTES:
         raise KojutoError(f"--map {path}: over {MAX_BYTES} bytes")
     found: dict[Left, Right] = {}

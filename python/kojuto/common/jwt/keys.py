@@ -6,7 +6,7 @@ The key fixes the algorithms, never the token (RFC 8725, section 3.1). Sources: 
 
 from __future__ import annotations
 
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read_key_file(path: str) -> bytes:
         with open(path, "rb") as file:
             pem = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
-        raise KojutoError(f"{path}: {error.strerror}") from None
+        raise KojutoError(f"{path}: {words(error)}") from None
     if len(pem) > MAX_KEY_FILE_BYTES:
         raise KojutoError(f"{path}: over {MAX_KEY_FILE_BYTES} bytes, which is no key file")
     return pem

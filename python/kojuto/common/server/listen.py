@@ -5,11 +5,12 @@ Sources: p5-Server-Starter, ``SERVER_STARTER_PORT``; sd_listen_fds(3).
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
 from kojuto.common.server import near
-from kojuto.errors import KojutoError, UsageError
+from kojuto.errors import KojutoError, UsageError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,14 +21,27 @@ BACKLOG = 4096
 
 FIRST_SYSTEMD_FD = 3
 
-IN_USE = 98
-"""EADDRINUSE."""
 
 ANY = ("", "0.0.0.0", "::")  # noqa: S104
 """All addresses of both families, as Go's listeners have it."""
 
 
-class TakenError(KojutoError):
+class BindError(KojutoError):
+    """An address cannot be listened on.
+
+    Args:
+        address: as the user writes it.
+        error: what the system said.
+        hint: as of a `KojutoError`.
+    """
+
+    def __init__(self, address: str, error: OSError, hint: str | None = None) -> None:
+        super().__init__(f"cannot listen on {address}: {words(error)}", hint)
+        self.address = address
+        self.number = error.errno
+
+
+class TakenError(BindError):
     """Another process listens on an address."""
 
 
@@ -113,7 +127,7 @@ def _adopt(fd: int, source: str) -> socket.socket | None:
         sock = socket.socket(fileno=fd)
     except OSError as error:
         raise KojutoError(
-            f"{source}: descriptor {fd} is no socket: {error.strerror}",
+            f"{source}: descriptor {fd} is no socket: {words(error)}",
             "the process that started this one must leave the descriptor open",
         ) from None
     os.set_inheritable(fd, False)
@@ -138,7 +152,7 @@ def bind(host: str, port: int) -> socket.socket:
 
     Raises:
         TakenError: another process has the address.
-        KojutoError: naming the address.
+        BindError: for another reason.
     """
     address = address_text(host or "*", port)
     try:
@@ -154,11 +168,10 @@ def bind(host: str, port: int) -> socket.socket:
         hint = None
         if isinstance(error, PermissionError):
             hint = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-        text = f"cannot listen on {address}: {error.strerror}"
-        if error.errno == IN_USE:
+        if error.errno == errno.EADDRINUSE:
             hint = "another process listens there; 'ss -ltnp' shows which"
-            raise TakenError(text, hint) from None
-        raise KojutoError(text, hint) from None
+            raise TakenError(address, error, hint) from None
+        raise BindError(address, error, hint) from None
 
 
 def _bind_all(port: int) -> socket.socket:
@@ -167,7 +180,7 @@ def _bind_all(port: int) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         return _listen(sock, ("::", port))
     except OSError as error:
-        if error.errno not in (97, 99):  # no IPv6 on this machine
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # no IPv6 on this machine
             raise
         return _listen(socket.socket(socket.AF_INET, socket.SOCK_STREAM), ("0.0.0.0", port))  # noqa: S104
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ class AccessLog:
         try:
             os.makedirs(self._directory, exist_ok=True)
             if not os.access(self._directory, os.W_OK | os.X_OK):
-                raise PermissionError(13, os.strerror(13))
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise KojutoError(
-                f"{self._directory}: {error.strerror}", "the access log is written there"
+                f"{self._directory}: {words(error)}", "the access log is written there"
             ) from None
         self._reader, self._writer = os.pipe()
         self._thread = Thread(target=self._run, name="access-log-files", daemon=True)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from io import BufferedReader, RawIOBase
 
+from kojuto.errors import words
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,8 +242,8 @@ class Channel(HTTPConnection):
             ) from None
         except (OSError, HTTPException, ValueError) as error:
             self.close()
-            text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise ConsulError(settings.token.hide(f"Consul at {name}: {text}")) from None
+            text = f"Consul at {name}: {words(error)}"
+            raise ConsulError(settings.token.hide(text)) from None
 
     def _exchange(self, target: str) -> Answer:
         settings = self._settings

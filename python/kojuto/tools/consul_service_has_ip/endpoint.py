@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Token:
                 self._text = self._read(self.path)
             except (OSError, ValueError) as error:
                 raise KojutoError(
-                    f"{self.path}: {getattr(error, 'strerror', None) or error}",
+                    f"{self.path}: {words(error)}",
                     "it has to hold the Consul token, in one line",
                 ) from None
 
@@ -185,7 +185,7 @@ def tls_context(ca_file: str | None) -> SSLContext:
         if certificate:
             context.load_cert_chain(certificate, get("CONSUL_CLIENT_KEY") or None)
     except OSError as error:  # ssl.SSLError is one
-        raise KojutoError(f"{at_work}: {error.strerror or error}", "it has to be PEM") from None
+        raise KojutoError(f"{at_work}: {words(error)}", "it has to be PEM") from None
     if get("CONSUL_HTTP_SSL_VERIFY", "").lower() in ("0", "false", "f"):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

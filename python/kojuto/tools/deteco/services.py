@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def load(path: str) -> list[Service]:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise KojutoError(f"{path}: {error.strerror}") from None
+        raise KojutoError(f"{path}: {words(error)}") from None
     if len(data) > MAX_FILE_BYTES:
         raise KojutoError(f"{path}: over the limit of {MAX_FILE_BYTES} bytes")
     try:

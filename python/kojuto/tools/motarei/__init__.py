@@ -160,7 +160,7 @@ class Switch:
             pending: a newer one is about to follow.
 
         Raises:
-            KojutoError: a port of the newest container cannot be bound.
+            listen.BindError: a port of the newest container cannot be bound.
         """
         if ready:
             self._served_at = monotonic()
@@ -225,7 +225,7 @@ class Switch:
     def follow(self) -> None:
         """Look at events and lists for ever."""
         failing = False
-        told: str | None = None
+        told: tuple[str, int | None] | None = None
         while True:
             pending = False
             try:
@@ -244,10 +244,11 @@ class Switch:
                 try:
                     self.update(ready, pending)
                     told = None
-                except KojutoError as error:
-                    if str(error) != told:
+                except listen.BindError as error:
+                    why = (error.address, error.number)
+                    if why != told:
                         self._log.error("A port cannot be opened", error=str(error))
-                    told = str(error)
+                    told = why
             wait_s = self._cut_drained()
             self.changed.wait(min(wait_s, PROBE_S if pending else TICK_S))
             self.changed.clear()

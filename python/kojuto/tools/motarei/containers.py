@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -315,8 +315,7 @@ def _reason(error: Exception) -> str:
     if isinstance(inner, ssl.SSLEOFError):
         # The engine may hang up before its alert is read (TLS 1.3, RFC 8446, 4.4.2.4).
         return "the engine ended the TLS handshake, as for a certificate it does not trust"
-    text = str(getattr(inner, "strerror", None) or inner or type(inner).__name__)
-    return " ".join(text.split())
+    return " ".join(words(inner).split())
 
 
 def _chain(error: Exception) -> list[Exception]:

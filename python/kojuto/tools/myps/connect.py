@@ -163,7 +163,7 @@ class Target:
             )
         except (pymysql.err.MySQLError, OSError, RuntimeError) as error:
             raise KojutoError(
-                f"{self.user}@{self.address}: {words(error)}", _hint(error, self)
+                f"{self.user}@{self.address}: {server_words(error)}", _hint(error, self)
             ) from error
 
 
@@ -236,8 +236,8 @@ def _login() -> str:
         raise KojutoError(who, "give --mysql-user NAME") from None
 
 
-def words(error: BaseException) -> str:
-    """A failure in the server's or the system's words."""
+def server_words(error: BaseException) -> str:
+    """A failure in the server's words with its number, or in the error's own, in one line."""
     if isinstance(error, pymysql.err.MySQLError) and len(error.args) >= 2:
         return one_line(f"{error.args[1]} ({error.args[0]})")
     return one_line(str(error))

@@ -9,7 +9,7 @@ import pymysql
 
 from kojuto.common import cli
 from kojuto.errors import KojutoError
-from kojuto.tools.myps.connect import Target, words
+from kojuto.tools.myps.connect import Target, server_words
 from kojuto.tools.myps.processes import Server
 from kojuto.tools.myps.show import show
 
@@ -24,7 +24,7 @@ def grep(values: Values) -> int:
         with closing(target.connect()) as connection:
             found = Server(connection, values.debug).match(values)
     except pymysql.err.MySQLError as error:
-        raise KojutoError(f"{target.address}: {words(error)}") from error
+        raise KojutoError(f"{target.address}: {server_words(error)}") from error
     for process in found:
         show(process, "ID", full=values.full)
     return cli.DONE if found else cli.FAILED

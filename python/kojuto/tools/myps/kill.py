@@ -8,14 +8,15 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import pymysql
 
 from kojuto.common import cli
 from kojuto.common.cli import complain
-from kojuto.errors import KojutoError, UsageError
-from kojuto.tools.myps.connect import GONE, Target, code, words
+from kojuto.errors import KojutoError, UsageError, words
+from kojuto.tools.myps.connect import GONE, Target, code, server_words
 from kojuto.tools.myps.processes import Server
 from kojuto.tools.myps.show import MAGENTA, RESET, colour, line, show
 
@@ -30,12 +31,17 @@ QUESTION = "Are you sure you want to kill threads? [y/N]:"
 NO_SUCH_THREAD, NOT_OWNER, NO_SUCH_QUERY = 1094, 1095, 1957
 
 
-KILLED = "killed"
-STATEMENT_ONLY = "statement only"
-PASSED_OVER = "passed over"
+class Outcome(Enum):
+    """What became of one that was to be killed."""
+
+    PASSED_OVER = 0
+    """It is gone, or had moved on."""
+    STATEMENT_ONLY = 1
+    """Its statement was ended, but its connection had moved on before it could be."""
+    KILLED = 2
 
 
-def kill_same(server: Server, process: Process, *, query_only: bool) -> str:
+def kill_same(server: Server, process: Process, *, query_only: bool) -> Outcome:
     """Kill a thread if it still runs the statement it was listed with.
 
     MariaDB compares the query id itself while it holds its lock, so that ``KILL QUERY ID`` hits
@@ -46,10 +52,6 @@ def kill_same(server: Server, process: Process, *, query_only: bool) -> str:
     connection at once, so some microseconds are left between the last two.
 
     Elsewhere the check and the kill travel in one packet.
-
-    Returns:
-        `KILLED`; `STATEMENT_ONLY` when the statement was ended but its connection had moved on
-        before it could be; `PASSED_OVER` when the thread is gone or had moved on.
 
     Raises:
         pymysql.err.MySQLError: the server refused.
@@ -64,12 +66,12 @@ def kill_same(server: Server, process: Process, *, query_only: bool) -> str:
             _check_and_kill(server, process, "QUERY" if query_only else "CONNECTION")
     except pymysql.err.MySQLError as error:
         if code(error) in (NO_SUCH_THREAD, NO_SUCH_QUERY):
-            return PASSED_OVER
+            return Outcome.PASSED_OVER
         raise
-    return KILLED
+    return Outcome.KILLED
 
 
-def _kill_connection_of(server: Server, process: Process) -> str:
+def _kill_connection_of(server: Server, process: Process) -> Outcome:
     """One block: running it still? the statement, again the statement, the connection."""
     number, thread = process.statement, process.id
     busy = "1"
@@ -86,8 +88,7 @@ def _kill_connection_of(server: Server, process: Process) -> str:
     except pymysql.err.MySQLError as error:
         if code(error) not in (NO_SUCH_THREAD, NO_SUCH_QUERY):
             raise
-    hit = int(server.query("SELECT @myps_hit")[0][0])
-    return (PASSED_OVER, STATEMENT_ONLY, KILLED)[hit]
+    return Outcome(int(server.query("SELECT @myps_hit")[0][0]))
 
 
 def _check_and_kill(server: Server, process: Process, kind: str) -> None:
@@ -155,7 +156,7 @@ class Reports:
             report()
         except OSError as error:
             count, first = self._failed.get(where, (0, ""))
-            self._failed[where] = count + 1, first or (error.strerror or str(error))
+            self._failed[where] = count + 1, first or words(error)
             if not count and self.values.interval is not None:
                 complain("myps", f"warning: {where}: {self._failed[where][1]}; killing goes on")
 
@@ -167,8 +168,8 @@ class Reports:
         """
         if self._failed:
             told = [
-                f"{where}: {words}: {count} of {self.killed} kills could not be reported"
-                for where, (count, words) in self._failed.items()
+                f"{where}: {first}: {count} of {self.killed} kills could not be reported"
+                for where, (count, first) in self._failed.items()
             ]
             raise KojutoError("; ".join(told), "all were killed: myps grep shows who is left")
 
@@ -242,14 +243,14 @@ class Killer:
         except pymysql.err.MySQLError as error:
             if code(error) == NOT_OWNER:
                 raise KojutoError(
-                    f"{process.id}: {words(error)}",
+                    f"{process.id}: {server_words(error)}",
                     "the user needs CONNECTION ADMIN, CONNECTION_ADMIN or SUPER",
                 ) from error
             raise
-        if outcome == PASSED_OVER:
+        if outcome is Outcome.PASSED_OVER:
             complain("myps", f"passed over {process.id}: gone, or on to another statement")
             return False
-        if outcome == STATEMENT_ONLY:
+        if outcome is Outcome.STATEMENT_ONLY:
             complain("myps", f"{process.id}: only its statement, the connection had moved on")
         self.reports.killed_one(process)
         return True
@@ -273,7 +274,7 @@ class Killer:
         except OSError as error:
             if self.values.dry_run:  # a mere list
                 raise
-            text = f"standard output: {error.strerror}, nothing was killed"
+            text = f"standard output: {words(error)}, nothing was killed"
             raise KojutoError(text, "--yes kills without a list") from None
 
     def watch(self) -> int:
@@ -296,7 +297,9 @@ class Killer:
                     raise
                 self.close()
                 if not down:
-                    complain("myps", f"warning: {self.target.address}: {words(cause or error)}")
+                    complain(
+                        "myps", f"warning: {self.target.address}: {server_words(cause or error)}"
+                    )
                     complain("myps", "warning: trying again every interval")
                 down = True
             left = values.interval if end is None else min(values.interval, end - time.monotonic())
@@ -359,6 +362,6 @@ def kill(values: Values) -> int:
         killer.reports.close()
         return status
     except pymysql.err.MySQLError as error:
-        raise KojutoError(f"{killer.target.address}: {words(error)}") from error
+        raise KojutoError(f"{killer.target.address}: {server_words(error)}") from error
     finally:
         killer.close()

@@ -10,7 +10,7 @@ import os
 import stat
 import struct
 
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class OptionFiles:
         try:
             names = sorted(os.listdir(target), key=os.fsencode)
         except OSError as error:
-            raise OptionFileError(f"{where}: {target}: {error.strerror}") from None
+            raise OptionFileError(f"{where}: {target}: {words(error)}") from None
         for name in names:
             if name.endswith(".cnf"):
                 self._read(os.path.join(target, name), depth + 1, required=False)
@@ -155,7 +155,7 @@ class OptionFiles:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             if required:
-                raise OptionFileError(f"{path}: {error.strerror}") from None
+                raise OptionFileError(f"{path}: {words(error)}") from None
             return None
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):  # which no file object takes

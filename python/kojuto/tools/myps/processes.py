@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 
 from kojuto.errors import KojutoError
-from kojuto.tools.myps.connect import log, words
+from kojuto.tools.myps.connect import code, log, server_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ class Server:
         try:
             rows = self.query(consumer)
         except pymysql.err.MySQLError as error:
-            if error.args[0] not in DENIED_OR_MISSING:
+            if code(error) not in DENIED_OR_MISSING:
                 raise
             return
         self.events = (
@@ -113,7 +113,7 @@ class Server:
         try:
             self.query(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
         except pymysql.err.MySQLError as error:
-            if error.args[0] not in DENIED_OR_MISSING:
+            if code(error) not in DENIED_OR_MISSING:
                 raise
             return False
         return True
@@ -170,9 +170,10 @@ class Server:
         try:
             return self.processes(" AND ".join(clauses), arguments)
         except pymysql.err.MySQLError as error:
-            if error.args[0] in DENIED_OR_MISSING:
+            if code(error) in DENIED_OR_MISSING:
                 raise KojutoError(
-                    f"the process list may not be read: {words(error)}", "GRANT PROCESS ON *.* …"
+                    f"the process list may not be read: {server_words(error)}",
+                    "GRANT PROCESS ON *.* …",
                 ) from error
             raise
 

@@ -26,8 +26,8 @@ from rich.text import Text
 
 from kojuto.common import cli
 from kojuto.errors import KojutoError
-from kojuto.tools.myps.connect import Target, words
-from kojuto.tools.myps.kill import PASSED_OVER, STATEMENT_ONLY, kill_same
+from kojuto.tools.myps.connect import Target, server_words
+from kojuto.tools.myps.kill import Outcome, kill_same
 from kojuto.tools.myps.processes import Server
 from kojuto.tools.myps.show import escape
 
@@ -306,7 +306,7 @@ class _Screen:
     def lost(self, error: Exception) -> None:
         """Let go of a connection that failed."""
         self.close()
-        self.view.told = f"{words(error)}; trying again"
+        self.view.told = f"{server_words(error)}; trying again"
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""
@@ -324,12 +324,12 @@ class _Screen:
         try:
             outcome = kill_same(self.server, kill.process, query_only=kill.query_only)
         except (pymysql.err.MySQLError, OSError) as error:
-            self.view.told = f"{number}: {words(error)}"
+            self.view.told = f"{number}: {server_words(error)}"
             return
         self.view.told = f"KILLED {number}"
-        if outcome == PASSED_OVER:
+        if outcome is Outcome.PASSED_OVER:
             self.view.told = f"{number} is gone or on to another statement: passed over"
-        elif outcome == STATEMENT_ONLY:
+        elif outcome is Outcome.STATEMENT_ONLY:
             self.view.told = f"{number}: its statement only, the connection had moved on"
 
     def run(self, console: Console) -> None:

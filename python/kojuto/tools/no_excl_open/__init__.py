@@ -11,7 +11,7 @@ import sys
 import kojuto
 from kojuto.common import cli, streams
 from kojuto.common.cli import Command, Option, Values
-from kojuto.errors import KojutoError, UsageError
+from kojuto.errors import KojutoError, UsageError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _work(values: Values, positional: list[str]) -> int:
         # In this process's place: signals and the exit status need no passing on.
         os.execve(program, positional, environment)  # noqa: S606
     except OSError as problem:
-        error = KojutoError(f"{program}: {problem.strerror}")
+        error = KojutoError(f"{program}: {words(problem)}")
         error.exit_status = NOT_EXECUTABLE
         raise error from problem
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from time import CLOCK_BOOTTIME, clock_gettime, time
@@ -367,7 +368,7 @@ def _work(values: Values, _: list[str]) -> int:
         run.memory()
         run.more()
     except (FileNotFoundError, ProcessLookupError) as error:
-        if not (error.filename or "").startswith("/proc/") and error.errno != 3:
+        if not (error.filename or "").startswith("/proc/") and error.errno != errno.ESRCH:
             raise
         raise KojutoError(f"process {run.root.pid} ended meanwhile") from None
     output_first(

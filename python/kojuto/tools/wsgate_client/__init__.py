@@ -8,7 +8,7 @@ import sys
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import exporter, listen, options, relay, service
-from kojuto.errors import KojutoError, UsageError
+from kojuto.errors import KojutoError, UsageError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,9 +182,10 @@ def _header_file(text: str) -> list[str]:
             why = f"{size} bytes, above the limit of {MAX_HEADER_FILE_BYTES}"
             raise KojutoError(f"--headers {text}: {why}")
         return data.decode().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "no UTF-8"
-        raise KojutoError(f"--headers {text}: {why}") from None
+    except OSError as error:
+        raise KojutoError(f"--headers {text}: {words(error)}") from None
+    except UnicodeDecodeError:
+        raise KojutoError(f"--headers {text}: it is not UTF-8") from None
 
 
 def _check(values: Values, headers: Sequence[tuple[str, str]]) -> None:

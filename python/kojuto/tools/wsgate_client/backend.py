@@ -9,7 +9,7 @@ from kojuto.common.gateway import httphead
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import read_key_file
 from kojuto.common.server import listen, near
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 from kojuto.tools.wsgate_client.errors import OpenError, RetryableError
 
 TYPE_CHECKING = False
@@ -172,7 +172,7 @@ class Opener:
         try:
             sock = _connect(host, port, deadline)
         except OSError as error:
-            raise RetryableError(f"{title}: {_words(error)}") from None
+            raise RetryableError(f"{title}: {words(error)}") from None
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if proxy is None:
@@ -183,7 +183,7 @@ class Opener:
             head = _read_head(sock, b"", deadline, title)
         except OSError as error:
             sock.close()
-            raise OpenError(f"{title}: {_words(error)}") from None
+            raise OpenError(f"{title}: {words(error)}") from None
         except BaseException:
             sock.close()
             raise
@@ -208,7 +208,7 @@ class Opener:
                 timeout_s=_left(deadline),
             )
         except (OSError, ValueError) as error:
-            raise OpenError(f"TLS with {name}: {_words(error)}") from None
+            raise OpenError(f"TLS with {name}: {words(error)}") from None
 
     # -- the upgrade --------------------------------------------------------------------------
 
@@ -251,7 +251,7 @@ class Opener:
             stream.sendall(begin)
             head = _read_head(stream, rest, deadline, title)
         except OSError as error:
-            raise OpenError(f"{title}: {_words(error)}") from None
+            raise OpenError(f"{title}: {words(error)}") from None
         accept(protocol, head, title)
         return head.rest, ends_by_close(protocol)
 
@@ -324,12 +324,6 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise OpenError("not open within --connect-timeout")
     return left
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, TimeoutError) and not error.strerror:
-        return "timed out"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _status_text(status: int) -> str:

@@ -9,6 +9,7 @@ import time
 
 from kojuto.common.gateway import deflate
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
+from kojuto.errors import words
 from kojuto.tools.wsgate_client.backend import accept, ends_by_close
 from kojuto.tools.wsgate_client.errors import OpenError
 
@@ -46,9 +47,10 @@ def open_compressed(loop: deflate.Loop, opener: Opener, timeout_s: float) -> soc
     except TooLate:
         upgrading.cancel()
         raise OpenError("not open within --connect-timeout") from None
-    except (OSError, EOFError) as error:
-        text = getattr(error, "strerror", None) or type(error).__name__
-        raise OpenError(f"{opener.address.text}: {text}") from None
+    except OSError as error:
+        raise OpenError(f"{opener.address.text}: {words(error)}") from None
+    except EOFError:
+        raise OpenError(f"{opener.address.text}: it ended the connection unasked") from None
     closes = ends_by_close(protocol)
     ours, theirs = socket.socketpair()
 

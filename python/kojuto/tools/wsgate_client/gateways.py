@@ -9,7 +9,7 @@ from kojuto.common.gateway import deflate, mapfile
 from kojuto.common.gateway.acceptor import Acceptor
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 from kojuto.tools.wsgate_client.backend import Address, Opener
 from kojuto.tools.wsgate_client.errors import OpenError
 
@@ -214,7 +214,7 @@ class Gateways:
         except (OpenError, KojutoError) as error:
             self._fail(line, remote, str(error))
         except OSError as error:
-            self._fail(line, remote, error.strerror or str(error))
+            self._fail(line, remote, words(error))
         except Exception as error:
             self._fail(line, remote, f"unexpected {type(error).__name__}")
         finally:

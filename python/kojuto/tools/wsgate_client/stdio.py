@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from kojuto.common.cli import must_be_open
 from kojuto.common.server import relay
-from kojuto.errors import KojutoError, UsageError
+from kojuto.errors import KojutoError, UsageError, words
 from kojuto.tools.wsgate_client.backend import Address, Opener
 from kojuto.tools.wsgate_client.errors import OpenError
 
@@ -85,7 +85,7 @@ def _send(sock: socket.socket, problems: list[str]) -> None:
             except OSError:  # noqa: PERF203
                 return  # the other direction tells
     except OSError as error:
-        problems.append(f"standard input: {error.strerror}")
+        problems.append(f"standard input: {words(error)}")
         sock.shutdown(socket.SHUT_RDWR)
         return
     with suppress(OSError):
@@ -101,7 +101,7 @@ def _receive(sock: socket.socket) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise KojutoError(f"standard output: {error.strerror}") from None
+        raise KojutoError(f"standard output: {words(error)}") from None
 
 
 def _read(sock: socket.socket) -> bytes:

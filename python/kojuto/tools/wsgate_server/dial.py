@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 
@@ -44,7 +45,7 @@ class Dialer:
         try:
             found = await asyncio.wait_for(self._resolve(target), self._timeout_s)
         except asyncio.TimeoutError:
-            raise TimeoutError(110, "the name was not resolved in time") from None
+            raise TimeoutError(errno.ETIMEDOUT, "the name was not resolved in time") from None
         problem: OSError = OSError(0, "no address")
         for index, (family, kind, number, _, address) in enumerate(found):
             sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, number)
@@ -55,10 +56,11 @@ class Dialer:
                 await asyncio.wait_for(self._loop.sock_connect(sock, address), left)
             except asyncio.TimeoutError:
                 sock.close()
-                problem = TimeoutError(110, "Connection timed out")
+                problem = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
             except OSError as error:
                 sock.close()
-                problem = error
+                # asyncio puts words of its own in the place of the system's.
+                problem = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
             except BaseException:
                 sock.close()
                 raise
@@ -94,12 +96,5 @@ class Dialer:
             try:
                 Thread(target=look_up, name="resolve", daemon=True).start()
             except RuntimeError:
-                answer(OSError(11, "no thread to resolve the name"))
+                answer(OSError(errno.EAGAIN, "no thread to resolve the name"))
         return await asyncio.shield(pending)
-
-
-def words(error: OSError) -> str:
-    """The system's words; asyncio puts its own in their place."""
-    if isinstance(error, socket.gaierror) or not error.errno:
-        return error.strerror or str(error)
-    return os.strerror(error.errno)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import socket
 from contextlib import suppress
@@ -14,8 +15,9 @@ from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import NoKeyError, TokenError
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
+from kojuto.errors import words
 from kojuto.tools.wsgate_server import request as requests
-from kojuto.tools.wsgate_server.dial import Dialer, words
+from kojuto.tools.wsgate_server.dial import Dialer
 from kojuto.tools.wsgate_server.identity import UnavailableError
 from kojuto.tools.wsgate_server.request import Refused
 
@@ -151,7 +153,7 @@ class Gate:
         try:
             await self._converse(conn, listener, remote)
         except OSError as error:
-            self._log.debug("Client gone", remote_addr=remote, error=error.strerror)
+            self._log.debug("Client gone", remote_addr=remote, error=words(error))
         finally:
             conn.close()
 
@@ -282,7 +284,7 @@ class Gate:
         try:
             await asyncio.wait_for(self._loop.sock_sendall(conn, data), within)
         except asyncio.TimeoutError:
-            raise TimeoutError(110, "the answer was not taken in time") from None
+            raise TimeoutError(errno.ETIMEDOUT, "the answer was not taken in time") from None
 
     async def _refuse(
         self, conn: socket.socket, protocol: ServerProtocol, refused: Refused, *, head: bool
