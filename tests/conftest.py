@@ -100,6 +100,22 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.fixture
+def preload(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """Build a C program of ``tests/programs`` that changes what the C library does; answers the
+    environment in which a command has it.
+    """
+
+    def build(name: str) -> dict[str, str]:
+        shim = tmp_path / f"{name}.so"
+        source = ROOT / "tests/programs" / f"{name}.c"
+        command = [need_program("cc"), "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"]
+        subprocess.run(command, check=True)
+        return {"LD_PRELOAD": str(shim)}
+
+    return build
+
+
 def read_metrics(output: bytes) -> dict[str, str]:
     """The lines of a metric plugin as name to value, their shape checked."""
     metrics = {}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kojuto.commands import COMMANDS
-from tests.conftest import ROOT, need_program, run, script
+from tests.conftest import run, script
 from tests.jobs import PLUGINS, SERVERS, Job
 from tests.peers.servers import LOOPBACK
 
@@ -225,11 +225,11 @@ def test_a_directory_as_standard_input_is_the_interpreters(jobs: Jobs) -> None:
         assert done.stdout == b""
 
 
-def test_a_panic_of_the_core_is_one_line(tmp_path: Path) -> None:
+def test_a_panic_of_the_core_is_one_line(
+    tmp_path: Path, preload: Callable[[str], dict[str, str]]
+) -> None:
     """A real one, of a clock that tells what no clock may."""
-    source, shim = ROOT / "tests/programs/clock_out_of_order.c", tmp_path / "clock.so"
-    build = [need_program("cc"), "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"]
-    subprocess.run(build, check=True)
+    clock = preload("clock_out_of_order")
     message = "unexpected PanicException: called `Result::unwrap()` on an `Err` value"
     for command in (
         ("percentile",),
@@ -237,7 +237,7 @@ def test_a_panic_of_the_core_is_one_line(tmp_path: Path) -> None:
         ("sabo", "--max-bandwidth", "1M", "--work-dir", str(tmp_path)),
     ):
         for debug in ("", "0", "1"):
-            env = dict(os.environ, LD_PRELOAD=str(shim), KOJUTO_DEBUG=debug)
+            env = {**os.environ, **clock, "KOJUTO_DEBUG": debug}
             done = run(*command, stdin=b"5\n", env=env)
             told = done.stderr.decode()
             assert done.returncode == 1, told

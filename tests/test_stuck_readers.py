@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import ROOT, need_program
 from tests.streams import pattern, processes_end, start, wait_for_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["processes_end"]
@@ -36,7 +35,13 @@ class Stuck:
     """A command whose standard output is one of `KINDS`, and nobody reads there."""
 
     def __init__(
-        self, kind: str, folder: Path, source: str, data: bytes, *command: str, shim: Path | None
+        self,
+        kind: str,
+        folder: Path,
+        source: str,
+        data: bytes,
+        *command: str,
+        env: Mapping[str, str],
     ) -> None:
         self.name = f"{kind} from {source}"
         self.reader, output = _ends(kind, folder / f"fifo-{source}")
@@ -52,9 +57,7 @@ class Stuck:
             path.write_bytes(data)
             self.left, self.feeder, self.put = os.open(path, os.O_RDONLY), -1, len(data)
             into = self.left
-        env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
-        if shim is not None:
-            env["LD_PRELOAD"] = str(shim)
+        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **env}
         self.process = start(*command, stdin=into, stdout=output, stderr=subprocess.PIPE, env=env)
         os.close(output)
 
@@ -104,20 +107,18 @@ def _ends(kind: str, fifo: Path) -> tuple[int, int]:
 
 
 @pytest.fixture
-def shim(tmp_path: Path) -> Path:
-    source, made = ROOT / "tests/programs/signal_before_write.c", tmp_path / "signal.so"
-    build = [need_program("cc"), "-shared", "-fPIC", "-o", str(made), str(source)]
-    subprocess.run(build, check=True)
-    return made
+def shim(preload: Callable[[str], dict[str, str]]) -> dict[str, str]:
+    """The environment of a command that gets SIGTERM right before a call that blocks."""
+    return preload("signal_before_write")
 
 
 @contextlib.contextmanager
 def stuck(
-    folder: Path, sources: tuple[str, ...], *command: str, shim: Path | None
+    folder: Path, sources: tuple[str, ...], *command: str, env: Mapping[str, str]
 ) -> Iterator[list[Stuck]]:
     """One command for each kind of output and each kind of input, all at once."""
     data = pattern(3_000_000)
-    made = [Stuck(kind, folder, source, data, *command, shim=shim)
+    made = [Stuck(kind, folder, source, data, *command, env=env)
             for kind in KINDS for source in sources]  # fmt: skip
     try:
         yield made
@@ -146,7 +147,7 @@ def sabo(folder: Path) -> tuple[str, ...]:
 
 
 def test_sabo_ends_at_a_random_moment(tmp_path: Path) -> None:
-    with stuck(tmp_path, ("pipe", "file"), *sabo(tmp_path), shim=None) as all_of_them:
+    with stuck(tmp_path, ("pipe", "file"), *sabo(tmp_path), env={}) as all_of_them:
         began = time.monotonic()
         for one in all_of_them:
             wait_for_handler(one.process.pid, signal.SIGTERM)
@@ -157,19 +158,21 @@ def test_sabo_ends_at_a_random_moment(tmp_path: Path) -> None:
 
 
 def test_sabo_ends_when_the_signal_falls_right_before_a_call_that_blocks(
-    tmp_path: Path, shim: Path
+    tmp_path: Path, shim: dict[str, str]
 ) -> None:
-    with stuck(tmp_path, ("pipe", "file"), *sabo(tmp_path), shim=shim) as all_of_them:
+    with stuck(tmp_path, ("pipe", "file"), *sabo(tmp_path), env=shim) as all_of_them:
         began = time.monotonic()
         for one in all_of_them:
             check_sabo(one, began)
 
 
 @pytest.mark.parametrize("preloaded", [False, True], ids=["any moment", "before the call"])
-def test_relaxlogs_ends_after_its_stop_timeout(preloaded: bool, tmp_path: Path, shim: Path) -> None:
+def test_relaxlogs_ends_after_its_stop_timeout(
+    preloaded: bool, tmp_path: Path, shim: dict[str, str]
+) -> None:
     command = ("relaxlogs", "--stop-timeout", "500ms")
-    way = shim if preloaded else None
-    with stuck(tmp_path, ("pipe", "file"), *command, shim=way) as all_of_them:
+    env = shim if preloaded else {}
+    with stuck(tmp_path, ("pipe", "file"), *command, env=env) as all_of_them:
         for one in all_of_them:
             if not preloaded:
                 wait_for_handler(one.process.pid, signal.SIGTERM)

@@ -6,25 +6,24 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.conftest import ROOT, need_program, script
+from tests.conftest import script
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
-def test_a_state_is_durable_before_it_takes_its_name_and_its_name_then(tmp_path: Path) -> None:
+def test_a_state_is_durable_before_it_takes_its_name_and_its_name_then(
+    tmp_path: Path, preload: Callable[[str], dict[str, str]]
+) -> None:
     """rename(2) alone may leave an empty file behind; so the content first, then the directory."""
-    source, shim = ROOT / "tests/programs/count_sync.c", tmp_path / "count.so"
-    subprocess.run(
-        [need_program("cc"), "-shared", "-fPIC", "-o", str(shim), str(source)], check=True
-    )
     log, counts = tmp_path / "log", tmp_path / "counts"
     log.write_text("one\n")
     (tmp_path / "base").write_text("one\n")
     counts.write_text("")
     env = {
         **os.environ,
-        "LD_PRELOAD": str(shim),
+        **preload("count_sync"),
         "SYNC_LOG": str(counts),
         "MACKEREL_PLUGIN_WORKDIR": str(tmp_path),
     }

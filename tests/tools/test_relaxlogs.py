@@ -15,11 +15,12 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import ROOT, need_program, run, script, wait_until
+from tests.conftest import need_program, run, script, wait_until
 from tests.disks import fill, small_disk
 from tests.streams import feed, pattern, processes_end, spawn, start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["processes_end"]
@@ -546,15 +547,15 @@ def test_an_unfinished_line_at_sigterm_is_finished_by_the_successor(logs: Path) 
         (logs / "current").unlink()
 
 
-def test_lines_are_made_durable_when_asked_and_at_the_end(logs: Path, tmp_path: Path) -> None:
+def test_lines_are_made_durable_when_asked_and_at_the_end(
+    logs: Path, tmp_path: Path, preload: Callable[[str], dict[str, str]]
+) -> None:
     """Without --fsync at the end alone (file, then directory); with it, while it runs too."""
-    source, shim = ROOT / "tests/programs/count_sync.c", tmp_path / "count.so"
-    build = [need_program("cc"), "-shared", "-fPIC", "-o", str(shim), str(source)]
-    subprocess.run(build, check=True)
+    env = preload("count_sync")
     for more, while_running in [([], False), (["--fsync=50ms"], True), (["--fsync"], True)]:
         counts = tmp_path / f"counts{'-'.join(more)}"
         counts.write_text("")
-        running = Running(logs, *more, env={"LD_PRELOAD": str(shim), "SYNC_LOG": str(counts)})
+        running = Running(logs, *more, env={**env, "SYNC_LOG": str(counts)})
         running.write(b"one\n")
         wait_until(lambda: content(logs).endswith(b"one\n"))
         if while_running:
