@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import random
+import select
+import socket
 import subprocess
 import threading
 import time
+import tty
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
@@ -34,6 +38,43 @@ def wait_for_handler(pid: int, number: int) -> None:
         return any(int(mask, 16) & bit for mask in masks)
 
     wait_until(there, what=f"process {pid} handles signal {number}")
+
+
+KINDS = ("pipe", "fifo", "socket", "tty")
+"""What a standard stream may be, a file left out."""
+
+
+def ends(kind: str, fifo: Path) -> tuple[int, int]:
+    """The reader's end and the writer's of one of `KINDS`; `fifo` is where that kind is made."""
+    if kind == "pipe":
+        return os.pipe()
+    if kind == "fifo":
+        os.mkfifo(fifo)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        return reader, os.open(fifo, os.O_WRONLY)
+    if kind == "tty":
+        reader, writer = pty.openpty()
+        tty.setraw(writer)
+        return reader, writer
+    near, far = socket.socketpair()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    return near.detach(), far.detach()
+
+
+def full_ends(kind: str, fifo: Path) -> tuple[int, int]:
+    """As `ends`, and the writer's takes nothing more, for nobody reads."""
+    reader, writer = ends(kind, fifo)
+    os.set_blocking(writer, False)
+    waiting = select.poll()
+    waiting.register(writer, select.POLLOUT)
+    # What a terminal took goes on to its reader's end a moment later, and leaves room.
+    while waiting.poll(100):
+        for size in (4096, 1):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(writer, b"x" * size)
+    os.set_blocking(writer, True)
+    return reader, writer
 
 
 _started: list[subprocess.Popen[bytes]] = []

@@ -23,6 +23,7 @@ from kojuto.commands import COMMANDS
 from tests.conftest import run, script
 from tests.jobs import PLUGINS, SERVERS, Job
 from tests.peers.servers import LOOPBACK
+from tests.streams import full_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,20 +137,9 @@ def test_a_wrong_call_is_2_whatever_becomes_of_the_message(name: str) -> None:
     assert "--no-such-option" in clean(done.stderr)
 
 
-def full_pipe() -> tuple[int, int]:
-    """A pipe that takes nothing more, for nobody reads it."""
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(write, b"x" * 4096)
-    os.set_blocking(write, True)
-    return read, write
-
-
-def test_a_stuck_reader_of_standard_error_is_left() -> None:
+def test_a_stuck_reader_of_standard_error_is_left(tmp_path: Path) -> None:
     """All at once: each waits a few seconds for somebody to read, and ends as it would have."""
-    read, write = full_pipe()
+    read, write = full_ends("pipe", tmp_path)
     commands = {name: [script(name), "--no-such-option"] for name in COMMANDS}
     running = {n: subprocess.Popen(command, stderr=write) for n, command in commands.items()}
     os.close(write)
@@ -302,8 +292,8 @@ def test_no_connection_becomes_a_standard_stream(
     assert server.end() == 0
 
 
-def test_a_stuck_reader_of_a_log_is_left_at_the_end(jobs: Jobs) -> None:
-    read, write = full_pipe()
+def test_a_stuck_reader_of_a_log_is_left_at_the_end(jobs: Jobs, tmp_path: Path) -> None:
+    read, write = full_ends("pipe", tmp_path)
     servers = [Running(jobs.make(name), stderr=write) for name in SERVERS]
     try:
         for server in servers:

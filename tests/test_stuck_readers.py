@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import pty
 import random
 import signal
-import socket
 import subprocess
 import time
-import tty
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.streams import pattern, processes_end, start, wait_for_handler
+from tests.streams import KINDS, ends, pattern, processes_end, start, wait_for_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["processes_end"]
 
-KINDS = ("pipe", "fifo", "socket", "tty")
 LAST_BYTES_S = 5.0
 """So long what sabo has read waits for its reader."""
 SLACK_S = 8.0
@@ -44,7 +40,7 @@ class Stuck:
         env: Mapping[str, str],
     ) -> None:
         self.name = f"{kind} from {source}"
-        self.reader, output = _ends(kind, folder / f"fifo-{source}")
+        self.reader, output = ends(kind, folder / f"fifo-{source}")
         into: int
         if source == "pipe":
             self.left, self.feeder = os.pipe()
@@ -88,22 +84,6 @@ class Stuck:
         for descriptor in (self.reader, self.left, self.feeder):
             if descriptor >= 0:
                 os.close(descriptor)
-
-
-def _ends(kind: str, fifo: Path) -> tuple[int, int]:
-    if kind == "pipe":
-        return os.pipe()
-    if kind == "fifo":
-        os.mkfifo(fifo)
-        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-        return reader, os.open(fifo, os.O_WRONLY)
-    if kind == "tty":
-        reader, output = pty.openpty()
-        tty.setraw(output)
-        return reader, output
-    near, far = socket.socketpair()
-    far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-    return near.detach(), far.detach()
 
 
 @pytest.fixture

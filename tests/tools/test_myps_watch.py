@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from tests.conftest import script, wait_until
 from tests.peers.mariadb import Server, mariadb
 from tests.peers.myps import ids, myps, no_settings_of_ours, shop, threads
+from tests.streams import KINDS, full_ends, wait_for_handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +34,13 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def watching(server: Server, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def watching(
+    server: Server, *arguments: str, stdout: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[bytes]]:
     where = ["--mysql-socket", server.socket, "--mysql-user", "root"]
     process = subprocess.Popen(
         [script("myps"), "kill", *where, "--yes", *arguments],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
     )
     try:
@@ -116,3 +120,128 @@ def test_a_watch_lives_through_a_restart_of_the_server() -> None:
     assert out.count(b"KILLED:") == 3
     assert err.count(b"trying again every interval") == 2
     assert err.count(b": back") == 2
+
+
+WATCHED = ("SELECT SLEEP(600), 'watched'", {"user": "app1"})
+WATCH = ("--info", "%watched%", "--interval", "100ms")
+NOBODY_READS = b"standard output: nobody reads it: "
+
+
+@contextlib.contextmanager
+def stuck(kind: str, folder: Path) -> Iterator[tuple[int, int]]:
+    """The reader's and the writer's end of a stream that takes nothing more."""
+    ends = full_ends(kind, folder / "fifo")
+    try:
+        yield ends
+    finally:
+        for descriptor in ends:
+            os.close(descriptor)
+
+
+def end(process: subprocess.Popen[bytes], within_s: float = 10) -> tuple[int, bytes]:
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=within_s)
+    return process.returncode, told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reader_who_stands_still_holds_up_neither_a_kill_nor_the_end(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    with (
+        stuck(kind, tmp_path) as (_, writer),
+        watching(server, *WATCH, stdout=writer) as process,
+    ):
+        for _ in range(3):
+            with threads(server, WATCHED) as (thread,):
+                thread.join(20)
+                assert thread.error in (1317, 2013)
+        status, told = end(process)
+    assert status == 1
+    assert NOBODY_READS + b"3 of 3 kills could not be reported" in told
+
+
+def read_lines(reader: int, count: int) -> bytes:
+    """What comes after what `full_ends` left, up to so many ends of lines."""
+    came = b""
+    os.set_blocking(reader, False)
+
+    def more() -> bool:
+        nonlocal came
+        with contextlib.suppress(BlockingIOError):
+            came += os.read(reader, 1 << 16)
+        return came.count(b"\n") == count
+
+    wait_until(more)
+    return came.lstrip(b"x")
+
+
+def test_a_reader_who_goes_on_gets_every_kill(server: Server, tmp_path: Path) -> None:
+    with (
+        stuck("pipe", tmp_path) as (reader, writer),
+        watching(server, *WATCH, stdout=writer) as process,
+    ):
+        for _ in range(3):
+            with threads(server, WATCHED) as (thread,):
+                thread.join(20)
+        assert len(ids(read_lines(reader, 3), "KILLED")) == 3
+        assert end(process) == (0, b"")
+
+
+def test_all_are_killed_before_a_reader_who_stands_still_has_the_list(
+    server: Server, tmp_path: Path
+) -> None:
+    with (
+        stuck("pipe", tmp_path) as (reader, writer),
+        threads(server, WATCHED, WATCHED) as found,
+        watching(server, "--info", "%watched%", stdout=writer) as process,
+    ):
+        wait_until(lambda: not any(thread.is_alive() for thread in found))
+        assert process.poll() is None
+        assert len(ids(read_lines(reader, 2), "KILLED")) == 2
+        assert process.communicate(timeout=10)[1] == b""
+        assert process.returncode == 0
+
+
+def test_a_dry_run_that_nobody_reads_ends_too(server: Server, tmp_path: Path) -> None:
+    with (
+        stuck("pipe", tmp_path) as (_, writer),
+        threads(server, WATCHED),
+        watching(server, *WATCH, "--dry-run", stdout=writer) as process,
+    ):
+        wait_for_handler(process.pid, signal.SIGTERM)
+        status, told = end(process)
+    assert status == 1
+    assert b" threads could not be listed" in told
+
+
+def test_a_watch_keeps_no_more_than_it_may_for_a_reader(server: Server, tmp_path: Path) -> None:
+    # The server's list shows 64 KiB of a statement; sixteen are kept, and one more.
+    long = (f"SELECT SLEEP(600), 'watched', '{'x' * 70_000}'", {"user": "app1"})
+    with (
+        stuck("pipe", tmp_path) as (_, writer),
+        watching(server, *WATCH, "--full", stdout=writer) as process,
+    ):
+        with threads(server, *[long] * 20) as found:
+            for thread in found:
+                thread.join(20)
+        status, told = end(process)
+    assert status == 1
+    warned, last, _ = told.splitlines()
+    assert warned == b"myps: warning: standard output: nobody reads it; killing goes on"
+    assert NOBODY_READS + b"20 of 20 kills could not be reported" in last
+
+
+def test_a_fifo_as_log_whose_reader_stands_still(server: Server, tmp_path: Path) -> None:
+    log = tmp_path / "fifo"
+    with (
+        stuck("fifo", tmp_path),
+        watching(server, *WATCH, "--log", str(log)) as process,
+    ):
+        for _ in range(2):
+            with threads(server, WATCHED) as (thread,):
+                thread.join(20)
+                assert not thread.is_alive()
+        status, told = end(process)
+    assert status == 1
+    assert b"fifo: Resource temporarily unavailable: 2 of 2 kills could not be reported" in told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -15,18 +14,17 @@ import pymysql
 
 from kojuto.common import cli
 from kojuto.common.cli import complain
+from kojuto.common.streams import PATIENCE_S
 from kojuto.errors import KojutoError, UsageError, words
 from kojuto.tools.myps.connect import GONE, Target, code, server_words
 from kojuto.tools.myps.processes import Server
-from kojuto.tools.myps.show import MAGENTA, RESET, colour, line, show
+from kojuto.tools.myps.reports import LOOK_AGAIN_S, STOP, Reports, open_log
+from kojuto.tools.myps.show import MAGENTA, RESET, colour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kojuto.common.cli import Values
     from kojuto.tools.myps.processes import Process
 
-STOP = {signal.SIGTERM}
 QUESTION = "Are you sure you want to kill threads? [y/N]:"
 NO_SUCH_THREAD, NOT_OWNER, NO_SUCH_QUERY = 1094, 1095, 1957
 
@@ -117,61 +115,6 @@ def _check_and_kill(server: Server, process: Process, kind: str) -> None:
         cursor.execute(sql, arguments)
         while cursor.nextset():
             pass
-
-
-class Reports:
-    """What is told of the kills, on standard output and in the log.
-
-    A report that fails stops no kill, and is no trouble of the server: it is counted here, and the
-    end of the command says so.
-
-    Args:
-        values: the command line.
-        server: its address, for the log.
-    """
-
-    def __init__(self, values: Values, server: str) -> None:
-        self.values = values
-        self.server = server
-        self.killed = 0
-        self._failed: dict[str, tuple[int, str]] = {}
-
-    def killed_one(self, process: Process) -> None:
-        """Tell of a kill wherever it can be told."""
-        self.killed += 1
-        if self.values.log is not None:
-            log = self.values.log
-            self._try(log, lambda: _append(log, self._entry(process)))
-        self._try("standard output", lambda: show(process, "KILLED", full=self.values.full))
-
-    def _entry(self, process: Process) -> bytes:
-        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        kind = "QUERY" if self.values.query_only else "CONNECTION"
-        text = line(process, "KILLED", full=True, coloured=False)
-        entry = f"time:{now}\tkind:{kind}\tserver:{self.server}\t{text}\n"
-        return entry.encode("utf-8", "replace")
-
-    def _try(self, where: str, report: Callable[[], None]) -> None:
-        try:
-            report()
-        except OSError as error:
-            count, first = self._failed.get(where, (0, ""))
-            self._failed[where] = count + 1, first or words(error)
-            if not count and self.values.interval is not None:
-                complain("myps", f"warning: {where}: {self._failed[where][1]}; killing goes on")
-
-    def close(self) -> None:
-        """The last word on them.
-
-        Raises:
-            KojutoError: some could not be told.
-        """
-        if self._failed:
-            told = [
-                f"{where}: {first}: {count} of {self.killed} kills could not be reported"
-                for where, (count, first) in self._failed.items()
-            ]
-            raise KojutoError("; ".join(told), "all were killed: myps grep shows who is left")
 
 
 class Killer:
@@ -270,7 +213,7 @@ class Killer:
     def _list(self, victims: list[Process]) -> None:
         try:
             for process in victims:
-                show(process, "ID", full=self.values.full)
+                self.reports.listed(process)
         except OSError as error:
             if self.values.dry_run:  # a mere list
                 raise
@@ -282,7 +225,7 @@ class Killer:
         values = self.values
         # The signal waits until it is asked for. A handler that sets an event which its own thread
         # is about to wait for would stand still on that event's lock.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
         end = None if values.run_time is None else time.monotonic() + values.run_time
         down = False
         while True:
@@ -304,31 +247,20 @@ class Killer:
                 down = True
             left = values.interval if end is None else min(values.interval, end - time.monotonic())
             last = end is not None and time.monotonic() + left >= end
-            if signal.sigtimedwait(STOP, max(left, 0)) is not None or last:
+            if self._stopped(max(left, 0)) or last:
                 return cli.DONE
 
-
-def _append(path: str, entry: bytes) -> None:
-    """Append a line; where the disk is full in the middle of it, what was written of it goes.
-
-    Raises:
-        OSError: it could not be written whole.
-    """
-    descriptor = _open_log(path)
-    try:
-        written = os.write(descriptor, entry)
-        if written < len(entry):
-            end = os.lseek(descriptor, 0, os.SEEK_CUR)
-            if os.fstat(descriptor).st_size == end:  # nobody has added to it since
-                with suppress(OSError):
-                    os.ftruncate(descriptor, end - written)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    finally:
-        os.close(descriptor)
-
-
-def _open_log(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _stopped(self, within_s: float) -> bool:
+        """Wait for SIGTERM; what waits for its reader goes on meanwhile."""
+        end = time.monotonic() + within_s
+        while True:
+            self.reports.hand_over()
+            left = max(end - time.monotonic(), 0)
+            wait = min(left, LOOK_AGAIN_S) if self.reports.waiting else left
+            if signal.sigtimedwait({STOP}, wait) is not None:
+                return True
+            if wait == left:
+                return False
 
 
 def _confirmed() -> bool:
@@ -356,12 +288,17 @@ def kill(values: Values) -> int:
         raise UsageError("--interval needs --yes or --dry-run", "nobody is there to be asked")
     killer = Killer(values)
     if values.log is not None:  # find out now, not after the first kill
-        os.close(_open_log(values.log))
+        os.close(open_log(values.log))
     try:
         status = killer.watch() if values.interval is not None else killer.once()
-        killer.reports.close()
-        return status
-    except pymysql.err.MySQLError as error:
-        raise KojutoError(f"{killer.target.address}: {server_words(error)}") from error
+    except BaseException as error:
+        told = killer.reports.last_words(PATIENCE_S)
+        if told:
+            complain("myps", f"warning: {told}")
+        if isinstance(error, pymysql.err.MySQLError):
+            raise KojutoError(f"{killer.target.address}: {server_words(error)}") from error
+        raise
     finally:
         killer.close()
+    killer.reports.close()
+    return status

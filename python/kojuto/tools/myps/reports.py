@@ -1,0 +1,229 @@
+"""What ``myps kill`` tells of its kills: on standard output and in its log."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kojuto.common.cli import complain
+from kojuto.common.streams import PATIENCE_S
+from kojuto.errors import KojutoError
+from kojuto.tools.myps.show import colour, line
+
+if TYPE_CHECKING:
+    from kojuto.common.cli import Values
+    from kojuto.tools.myps.processes import Process
+
+STOP = signal.SIGTERM
+STANDARD_OUTPUT = "standard output"
+NOBODY_READS = "nobody reads it"
+MOST_WAITING_BYTES = 1 << 20
+"""So much of a watch waits for a reader who stands still."""
+LOOK_AGAIN_S = 0.1
+
+
+class Output:
+    """Standard output for lines that hold up neither a kill nor the end.
+
+    What nobody takes yet waits here. A pipe or a socket that is ready takes `select.PIPE_BUF`
+    bytes at once (pipe(7)); a terminal may take less, and is opened once more, not to wait.
+
+    Attributes:
+        waiting: the lines that are not written whole, the first one what is left of it.
+        waiting_bytes: their size.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[bytes] = deque()
+        self.waiting_bytes = 0
+        self._descriptor: int | None = None
+
+    def put(self, text: str) -> None:
+        """Add a line, without its newline."""
+        encoded = f"{text}\n".encode(sys.stdout.encoding, sys.stdout.errors or "strict")
+        self.waiting.append(encoded)
+        self.waiting_bytes += len(encoded)
+
+    def hand_over(self, within_s: float | None = 0) -> None:
+        """Write what is taken within a time.
+
+        Args:
+            within_s: the time; None for however long it takes. A SIGTERM that is held back ends it.
+
+        Raises:
+            OSError: standard output failed; the line it failed with is gone, the others wait.
+        """
+        end = None if within_s is None else time.monotonic() + within_s
+        while self.waiting:
+            left = LOOK_AGAIN_S if end is None else max(end - time.monotonic(), 0)
+            if STOP in signal.sigpending():
+                left = 0
+            if not self._take(min(left, LOOK_AGAIN_S)) and not left:
+                return
+
+    def _take(self, within_s: float) -> bool:
+        """Write one piece, if it is taken within a time."""
+        descriptor = self._opened()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        if not poll.poll(within_s * 1000):
+            return False
+        first = self.waiting.popleft()
+        self.waiting_bytes -= len(first)
+        written = 0
+        try:
+            written = os.write(descriptor, first[: select.PIPE_BUF])
+        except BlockingIOError:  # a terminal with room for half of a line's end
+            time.sleep(within_s)
+        if written < len(first):
+            self.waiting.appendleft(first[written:])
+            self.waiting_bytes += len(first) - written
+        return written > 0
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = 1
+            with suppress(OSError):  # it is no terminal, or somebody else's
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                self._descriptor = os.open(os.ttyname(1), flags)
+        return self._descriptor
+
+
+class Reports:
+    """What is told of the kills, on standard output and in the log.
+
+    A report that fails stops no kill, and is no trouble of the server: it is counted here, and the
+    end of the command says so.
+
+    Args:
+        values: the command line.
+        server: its address, for the log.
+    """
+
+    def __init__(self, values: Values, server: str) -> None:
+        self.values = values
+        self.server = server
+        self._count = 0
+        self._output = Output()
+        self._failed: dict[str, tuple[int, str]] = {}
+
+    def killed_one(self, process: Process) -> None:
+        """Tell of a kill wherever it can be told."""
+        if self.values.log is not None:
+            log = self.values.log
+            try:
+                _append(log, self._entry(process))
+            except OSError as error:
+                self._lost(log, error.strerror or str(error))
+        self._put(process, "KILLED")
+        self.hand_over()
+
+    def listed(self, process: Process) -> None:
+        """Show a thread; but for a watch, once its reader takes it.
+
+        Raises:
+            OSError: standard output failed.
+        """
+        self._put(process, "ID")
+        self._output.hand_over(0 if self._watches else None)
+
+    def hand_over(self, within_s: float | None = 0) -> None:
+        """Write what waits for its reader; what is not taken within the time still waits."""
+        while True:
+            try:
+                self._output.hand_over(within_s)
+                return
+            except OSError as error:  # noqa: PERF203 (the line is gone)
+                self._lost(STANDARD_OUTPUT, error.strerror or str(error))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits for its reader."""
+        return bool(self._output.waiting)
+
+    @property
+    def _watches(self) -> bool:
+        return self.values.interval is not None
+
+    def _put(self, process: Process, label: str) -> None:
+        self._count += 1
+        if self._watches and self._output.waiting_bytes > MOST_WAITING_BYTES:
+            self._lost(STANDARD_OUTPUT, NOBODY_READS)
+        else:
+            coloured = colour(sys.stdout)
+            self._output.put(line(process, label, full=self.values.full, coloured=coloured))
+
+    def _lost(self, where: str, words: str) -> None:
+        so_far, first = self._failed.get(where, (0, words))
+        self._failed[where] = so_far + 1, first
+        if not so_far and self._watches:
+            doing = "listing" if self.values.dry_run else "killing"
+            complain("myps", f"warning: {where}: {first}; {doing} goes on")
+
+    def _entry(self, process: Process) -> bytes:
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        kind = "QUERY" if self.values.query_only else "CONNECTION"
+        text = line(process, "KILLED", full=True, coloured=False)
+        entry = f"time:{now}\tkind:{kind}\tserver:{self.server}\t{text}\n"
+        return entry.encode("utf-8", "replace")
+
+    def last_words(self, within_s: float | None) -> str:
+        """Give the reader this time for what waits, and name what could not be told."""
+        self.hand_over(within_s)
+        left = len(self._output.waiting)
+        if left:
+            so_far, first = self._failed.get(STANDARD_OUTPUT, (0, NOBODY_READS))
+            self._failed[STANDARD_OUTPUT] = so_far + left, first
+        what = (
+            "threads could not be listed" if self.values.dry_run else "kills could not be reported"
+        )
+        return "; ".join(
+            f"{where}: {words}: {count} of {self._count} {what}"
+            for where, (count, words) in self._failed.items()
+        )
+
+    def close(self) -> None:
+        """The end: whoever reads has a few seconds after a watch, else all the time he needs.
+
+        Raises:
+            KojutoError: some could not be told.
+        """
+        told = self.last_words(PATIENCE_S if self._watches else None)
+        if told:
+            hint = None if self.values.dry_run else "all were killed: myps grep shows who is left"
+            raise KojutoError(told, hint)
+
+
+def _append(path: str, entry: bytes) -> None:
+    """Append a line; where the disk is full in the middle of it, what was written of it goes.
+
+    Raises:
+        OSError: it could not be written whole.
+    """
+    descriptor = open_log(path, os.O_NONBLOCK)  # whoever reads a FIFO may stand still
+    try:
+        written = os.write(descriptor, entry)
+        if written < len(entry):
+            with suppress(OSError):
+                end = os.lseek(descriptor, 0, os.SEEK_CUR)
+                if os.fstat(descriptor).st_size == end:  # nobody has added to it since
+                    os.ftruncate(descriptor, end - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)
+
+
+def open_log(path: str, how: int = 0) -> int:
+    """Open the log to append to it, in a way of open(2) more.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    return os.open(path, how | os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
