@@ -30,7 +30,6 @@ TOO_LONG_YET = {
     "kojuto-io/src/follow/plan.rs": 503,
     "kojuto-io/src/relay/dump.rs": 453,
     "kojuto-io/src/relay/opening.rs": 421,
-    "kojuto-io/src/relay/pump.rs": 441,
     "kojuto-io/src/sys/socket.rs": 455,
 }
 """Files over the bound with the lines they may have; a list that only gets shorter."""

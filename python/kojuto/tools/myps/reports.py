@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kojuto.common.cli import complain
 from kojuto.common.streams import PATIENCE_S
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 from kojuto.tools.myps.show import colour, line
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Reports:
             try:
                 _append(log, self._entry(process))
             except OSError as error:
-                self._lost(log, error.strerror or str(error))
+                self._lost(log, words(error))
         self._put(process, "KILLED")
         self.hand_over()
 
@@ -141,7 +141,7 @@ class Reports:
                 self._output.hand_over(within_s)
                 return
             except OSError as error:  # noqa: PERF203 (the line is gone)
-                self._lost(STANDARD_OUTPUT, error.strerror or str(error))
+                self._lost(STANDARD_OUTPUT, words(error))
 
     @property
     def waiting(self) -> bool:

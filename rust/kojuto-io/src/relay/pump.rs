@@ -5,16 +5,15 @@
 //! does not take stays in one buffer or one pipe, and nothing more is read until it is gone.
 
 mod pipes;
+mod splicing;
 
 use std::io;
 use std::sync::Arc;
 
-use crate::error::no_such_call;
-
 use super::endpoint::Side;
 use super::near;
+use pipes::Pipe;
 pub(super) use pipes::Pipes;
-use pipes::{PIPE_BYTES, Pipe};
 
 /// What is read at a time.
 const COPY_BYTES: usize = 256 << 10;
@@ -365,58 +364,8 @@ impl Pump {
         }
     }
 
-    /// The source and how much it may give, when both sides can do without copying.
-    fn open_pipe(&mut self, from: &mut Side, to: &Side, tools: &mut Tools) -> Option<(i32, usize)> {
-        to.end.splice_sink()?;
-        let source = from.end.splice_source()?;
-        if self.pipe.is_none() {
-            self.pipe = tools.pipes.take();
-        }
-        self.pipe.as_ref().map(|_| source)
-    }
-
-    /// One splice into the empty pipe and, as far as the sink takes it, out of it.
-    fn splice(
-        &mut self,
-        source: i32,
-        limit: usize,
-        from: &mut Side,
-        to: &mut Side,
-    ) -> Result<(), Turn> {
-        let Some(pipe) = &self.pipe else { return Ok(()) };
-        let count = match pipe.fill(source, PIPE_BYTES.min(limit)) {
-            Ok(0) => {
-                self.splicing = false; // the next read says what kind of end this is
-                return Ok(());
-            }
-            Ok(count) => count,
-            Err(error) if no_such_call(&error) => {
-                self.splicing = false; // copying serves too
-                return Ok(());
-            }
-            Err(error) => return self.source_refused(error, from),
-        };
-        from.end.spliced_out(count);
-        self.streak = if count < SMALL { self.streak + 1 } else { 0 };
-        if self.streak >= SMALL_IN_A_ROW {
-            self.streak = 0;
-            self.splicing = false;
-        }
-        self.in_pipe = count;
-        self.drain(to).map_err(Turn::SinkFailed)
-    }
-
     fn source_refused(&mut self, error: io::Error, from: &mut Side) -> Result<(), Turn> {
         refused(error, &mut from.readable).map_err(Turn::SourceFailed)
-    }
-
-    /// An idle direction holds no pipe.
-    fn give_back(&mut self, tools: &mut Tools) {
-        if self.in_pipe == 0
-            && let Some(pipe) = self.pipe.take()
-        {
-            tools.pipes.give(pipe);
-        }
     }
 
     /// Drops what is held, at the end of the connection; a pipe with bytes in it is closed.
