@@ -28,8 +28,6 @@ TOO_LONG_YET = {
     "kojuto-core/src/mysql/mod.rs": 478,
     "kojuto-core/src/scan/json.rs": 582,
     "kojuto-io/src/follow/plan.rs": 503,
-    "kojuto-io/src/relay/dump.rs": 453,
-    "kojuto-io/src/relay/opening.rs": 421,
     "kojuto-io/src/sys/socket.rs": 455,
 }
 """Files over the bound with the lines they may have; a list that only gets shorter."""
@@ -38,8 +36,6 @@ TOO_LONG_FUNCTIONS_YET = {
     "kojuto-io/src/follow/plan.rs: find_rotated": 105,
     "kojuto-io/src/follow/run.rs: round": 73,
     "kojuto-io/src/follow/siblings.rs: list": 69,
-    "kojuto-io/src/relay/connection.rs: pump": 68,
-    "kojuto-io/src/relay/pump.rs: turn": 68,
     "kojuto-io/src/rotate/mod.rs: new": 69,
 }
 """The same for functions, by file and name."""

@@ -83,33 +83,14 @@ impl Connection {
         let before = (self.up.moved(), self.down.moved());
         let id = self.id;
         let tap = tap.filter(|_| self.tapped);
-        let mut see = |bytes: &[u8]| {
-            if let Some(tap) = tap {
-                tap.bytes(id, Direction::ToUpstream, bytes);
-            }
-        };
-        let wanted = tap.is_some_and(|tap| tap.wants(Direction::ToUpstream));
-        let up = self.up.turn(
-            &mut self.client,
-            upstream,
-            tools,
-            if wanted { Some(&mut see) } else { None },
-        );
+        let mut see = seen(tap, id, Direction::ToUpstream);
+        let up = self.up.turn(&mut self.client, upstream, tools, see.as_mut().map(|see| see as _));
         if tunnels {
             forsake((&mut self.client, &mut self.down), (upstream, &mut self.up), tools);
         }
-        let mut see = |bytes: &[u8]| {
-            if let Some(tap) = tap {
-                tap.bytes(id, Direction::ToClient, bytes);
-            }
-        };
-        let wanted = tap.is_some_and(|tap| tap.wants(Direction::ToClient));
-        let down = self.down.turn(
-            upstream,
-            &mut self.client,
-            tools,
-            if wanted { Some(&mut see) } else { None },
-        );
+        let mut see = seen(tap, id, Direction::ToClient);
+        let down =
+            self.down.turn(upstream, &mut self.client, tools, see.as_mut().map(|see| see as _));
         let moved = (self.up.moved() - before.0, self.down.moved() - before.1);
         if moved.0 > 0 {
             self.down.rest();
@@ -189,6 +170,12 @@ impl Connection {
             None => line,
         }
     }
+}
+
+/// Hands the bytes of a direction to the tap, if it wants them.
+fn seen(tap: Option<&dyn Tap>, id: u64, direction: Direction) -> Option<impl FnMut(&[u8])> {
+    let tap = tap.filter(|tap| tap.wants(direction))?;
+    Some(move |bytes: &[u8]| tap.bytes(id, direction, bytes))
 }
 
 /// Gives nothing more to a peer that has left; each comes with the direction that leads to it.

@@ -11,6 +11,7 @@ mod care;
 mod connection;
 mod dump;
 mod endpoint;
+mod header;
 mod listener;
 mod near;
 mod opening;
@@ -36,7 +37,7 @@ use std::time::Duration;
 
 pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Tcp};
-pub use opening::HEADER_BYTES;
+pub use header::HEADER_BYTES;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
 pub use stats::{CONNECT_BOUNDS_US, Stats};

@@ -178,26 +178,7 @@ impl Pump {
                 }
             }
             if self.source_ended {
-                if to.ended && to.end.finishes_on_drop() {
-                    self.done = true; // the last direction: closing the socket says it all
-                    break Turn::Done;
-                }
-                match to.end.finish() {
-                    Ok(()) => {
-                        self.done = true;
-                        break Turn::Done;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        to.writable = false;
-                        break Turn::Waiting;
-                    }
-                    // The sink is gone already; its other direction tells why.
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                        self.done = true;
-                        break Turn::Done;
-                    }
-                    Err(error) => break Turn::SinkFailed(error),
-                }
+                break self.end(to);
             }
             if !from.readable {
                 break Turn::Waiting;
@@ -222,6 +203,26 @@ impl Pump {
             self.patient = true;
         }
         turn
+    }
+
+    /// Passes the end of the source on.
+    fn end(&mut self, to: &mut Side) -> Turn {
+        // The last direction: closing the socket says it all.
+        if !(to.ended && to.end.finishes_on_drop())
+            && let Err(error) = to.end.finish()
+        {
+            match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    to.writable = false;
+                    return Turn::Waiting;
+                }
+                // The sink is gone already; its other direction tells why.
+                io::ErrorKind::NotConnected => {}
+                _ => return Turn::SinkFailed(error),
+            }
+        }
+        self.done = true;
+        Turn::Done
     }
 
     /// Reads and drops what there is.
