@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import errno
+import re
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 SOURCE = ROOT / "python"
 FOREIGN = {
     "kojuto/common/failures.py: _kind": "codecs, threads and dlopen(3) have nothing else",
-    "kojuto/common/failures.py: _system": "of the native module's threads",
-    "kojuto/tools/percentile/reading.py: merge": "of sketches that do not fit",
 }
 """Where words of others become a kind, and why."""
 TEXTS = {"strerror", "reason", "message"}
@@ -188,3 +187,32 @@ def test_numbers_of_system_errors_have_their_names() -> None:
 def _makes_a_system_error(function: ast.expr) -> bool:
     kind = getattr(builtins, ast.unparse(function), None)
     return isinstance(kind, type) and issubclass(kind, OSError)
+
+
+# -- the Rust part ----------------------------------------------------------------------------
+
+RUST = sorted((ROOT / "rust").glob("kojuto-*/src/**/*.rs"))
+MADE = re.compile(r"\bnew_err\b|\bPyErr::(?:new|from_type)\b|\bcreate_exception!")
+LOOKED_INTO = re.compile(
+    r"(?:to_string\(\)|format!\([^;]*\))\s*\.\s*(?:contains|starts_with|ends_with|find|split\w*)\("
+)
+"""A text that was just made is looked into."""
+
+
+def rust_code(path: Path) -> str:
+    """A file without its tests and comments."""
+    code = path.read_text().partition("#[cfg(test)]")[0]
+    return re.sub(r"//[^\n]*", "", code)
+
+
+def test_exceptions_are_made_in_one_file() -> None:
+    """How an error looks in Python is decided in `errors.rs`, not where it happens."""
+    made = {path.name for path in RUST if MADE.search(rust_code(path))}
+    assert made == {"errors.rs"}
+
+
+def test_nothing_is_decided_on_the_text_of_an_error_in_rust() -> None:
+    files = [path for path in RUST if not path.stem.endswith("tests")]
+    assert [path.name for path in files if LOOKED_INTO.search(rust_code(path))] == []
+    assert [path.name for path in files if "(os error" in rust_code(path)] == ["error.rs"]
+    assert LOOKED_INTO.search('if error.to_string().contains("tls") {')

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kojuto.common.failures import MORE_THREADS
 from tests import sandbox
 from tests.conftest import need_program, read_metrics
 from tests.jobs import PLUGINS, SERVERS, Job
@@ -74,8 +75,10 @@ def test_several_logs_without_threads(threads: int, jobs: Jobs) -> None:
 @every_server
 def test_a_server_without_threads_says_so(name: str, jobs: Jobs) -> None:
     job = jobs.make(name)
-    error = one_line(job, job.run(preexec_fn=sandbox.no_threads()))
+    done = job.run(preexec_fn=sandbox.no_threads())
+    error = one_line(job, done)
     assert "no thread can be started" in error or "starting " in error
+    assert f"hint: {MORE_THREADS}" in clean(done.stderr)
 
 
 @as_root

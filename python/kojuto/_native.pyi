@@ -333,7 +333,8 @@ class Numbers:
         """Add a sketch file; the first one sets the accuracy when none was given.
 
         Raises:
-            ValueError: it is damaged, no sketch, or of another accuracy.
+            kojuto.errors.AccuracyError: it is of another accuracy.
+            ValueError: it is damaged, or no sketch.
         """
 
 # -- Postfix logs -------------------------------------------------------------------------------
@@ -751,7 +752,8 @@ class Relay:
         dump: sees all bytes; without one, large transfers are spliced.
 
     Raises:
-        OSError: the system gives no thread or descriptor.
+        kojuto.errors.ThreadError: the system gives no thread.
+        OSError: it gives no descriptor.
         ValueError: an argument is none of its values.
     """
 
@@ -1017,7 +1019,8 @@ class HttpServer:
             8 MiB wait; what comes then is dropped and counted.
 
     Raises:
-        OSError: a descriptor is not open, or the system gives no thread.
+        kojuto.errors.ThreadError: the system gives no thread.
+        OSError: a descriptor is not open.
     """
 
     def __new__(

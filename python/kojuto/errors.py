@@ -29,6 +29,10 @@ class UsageError(KojutoError):
     exit_status = USAGE
 
 
+class AccuracyError(ValueError):
+    """A sketch has another accuracy than those that it was to be merged with."""
+
+
 class ThreadError(OSError):
     """The system gives no thread (EAGAIN of pthread_create(3))."""
 

@@ -669,6 +669,7 @@ def test_sketches_that_do_not_fit_or_are_damaged_are_named(tmp_path: Path) -> No
         done = run("percentile", "--merge", fine, other)
         assert (done.returncode, done.stdout) == (1, b"")
         assert f"{other}: {words}" in done.stderr.decode()
+        assert ("with the same --accuracy" in done.stderr.decode()) is (other == coarse)
 
 
 def test_a_sketch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

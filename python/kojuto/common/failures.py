@@ -57,10 +57,7 @@ def _system(error: OSError) -> tuple[str, str | None]:
     if error.filename is None and _is_output(error.errno):
         text = f"standard output: {describe(error)}"
         return text, "it must be open" if error.errno == errno.EBADF else None
-    text = describe(error)
-    if error.errno == errno.EAGAIN and text.startswith("starting "):
-        return text, MORE_THREADS
-    return text, None
+    return describe(error), MORE_THREADS if isinstance(error, ThreadError) else None
 
 
 def _is_output(number: int | None) -> bool:

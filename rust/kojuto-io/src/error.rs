@@ -17,6 +17,16 @@ pub(crate) fn no_such_call(error: &io::Error) -> bool {
     )
 }
 
+/// The system's words of an error without Rust's `(os error N)` behind them.
+pub fn words(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(code) = error.raw_os_error() {
+        let shown = text.trim_end_matches(&format!(" (os error {code})")).len();
+        text.truncate(shown);
+    }
+    text
+}
+
 /// What can go wrong on a file or socket.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -24,6 +34,13 @@ pub enum Error {
     /// A system call failed on the named file, address or stream.
     Io {
         /// The file, address or stream as the user knows it.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gives no thread (EAGAIN of pthread_create(3)).
+    NoThread {
+        /// What was to be started, as for [`Error::Io`].
         what: String,
         /// What the system said.
         source: io::Error,
@@ -46,12 +63,34 @@ impl Error {
     pub fn on(what: &str) -> impl FnOnce(io::Error) -> Error + '_ {
         move |source| Error::Io { what: what.to_owned(), source }
     }
+
+    /// Wraps an error of what starts threads: [`Error::NoThread`] when it is for want of them.
+    pub fn starting(what: &str) -> impl FnOnce(io::Error) -> Error + '_ {
+        move |source| {
+            let what = format!("starting {what}");
+            match source.raw_os_error() {
+                Some(libc::EAGAIN) => Error::NoThread { what, source },
+                _ => Error::Io { what, source },
+            }
+        }
+    }
+
+    /// The number of the system's error that it is, or that fits it best.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Error::Io { source, .. } | Error::NoThread { source, .. } => source.raw_os_error(),
+            Error::Busy(_) => Some(libc::EWOULDBLOCK),
+            Error::Core(_) | Error::Cancelled => None,
+        }
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { what, source } => write!(f, "{what}: {source}"),
+            Error::Io { what, source } | Error::NoThread { what, source } => {
+                write!(f, "{what}: {source}")
+            }
             Error::Busy(path) => write!(f, "{}: locked by another process", path.display()),
             Error::Core(error) => error.fmt(f),
             Error::Cancelled => f.write_str("cancelled"),
@@ -62,7 +101,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Io { source, .. } => Some(source),
+            Error::Io { source, .. } | Error::NoThread { source, .. } => Some(source),
             Error::Core(error) => Some(error),
             _ => None,
         }
@@ -72,5 +111,28 @@ impl std::error::Error for Error {
 impl From<kojuto_core::Error> for Error {
     fn from(error: kojuto_core::Error) -> Self {
         Error::Core(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_an_error_have_no_number() {
+        let full = io::Error::from_raw_os_error(libc::ENOSPC);
+        assert_eq!(words(&full), "No space left on device");
+        assert_eq!(words(&io::Error::other("in (os error 28) words")), "in (os error 28) words");
+    }
+
+    #[test]
+    fn only_a_lack_of_threads_is_one() {
+        let failed = |code| Error::starting("the log")(io::Error::from_raw_os_error(code));
+        assert!(matches!(failed(libc::EAGAIN), Error::NoThread { .. }));
+        assert!(matches!(failed(libc::EMFILE), Error::Io { .. }));
+        assert!(failed(libc::EAGAIN).to_string().starts_with("starting the log: "));
+        assert_eq!(failed(libc::EMFILE).code(), Some(libc::EMFILE));
+        assert_eq!(Error::Busy(PathBuf::new()).code(), Some(libc::EWOULDBLOCK));
+        assert_eq!(Error::Cancelled.code(), None);
     }
 }

@@ -11,11 +11,10 @@ use kojuto_core::net::uri_path::Allowed;
 use kojuto_io::auth::{Gate, Rule, Service, Tokens, membership};
 use kojuto_io::http::{self, Entry, LogSink, Options, Quick, Reply, Slow};
 use kojuto_io::log::Log;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
-use crate::errors::to_py;
+use crate::errors::{refused, to_py};
 use crate::http_message::{Content, Headers, HttpRequest, reply};
 use crate::job;
 use crate::membership::Membership;
@@ -78,7 +77,7 @@ type Rules = Vec<(String, Vec<String>)>;
 fn service(id: String, rules: Rules) -> PyResult<Service> {
     let read = |(path, methods): (String, Vec<String>)| match Allowed::new(&path) {
         Ok(path) => Ok(Rule { path, methods }),
-        Err(error) => Err(PyValueError::new_err(format!("service {id}: path {error}"))),
+        Err(error) => Err(refused(format!("service {id}: path {error}"))),
     };
     let rules = rules.into_iter().map(read).collect::<PyResult<_>>()?;
     Ok(Service { id, rules })
@@ -111,7 +110,7 @@ impl TokenGate {
         let stats = after.map_or_else(Arc::default, |old| Arc::clone(&old.0.stats));
         let tokens = Tokens::new(cache_size, prune_size);
         let gate = Gate::new(endpoint, services, tokens, stats, Arc::clone(&log.log));
-        Ok(TokenGate(Arc::new(gate.map_err(PyValueError::new_err)?)))
+        Ok(TokenGate(Arc::new(gate.map_err(refused)?)))
     }
 
     fn admit(&self, token: &str, service: usize, not_before_s: f64, not_after_s: f64, now_s: f64) {

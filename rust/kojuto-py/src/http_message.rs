@@ -1,9 +1,10 @@
 //! A request and an answer as Python has them.
 
 use kojuto_io::http::{self, Reply};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+
+use crate::errors::to_py;
 
 /// A whole request.
 #[pyclass(module = "kojuto._native", frozen)]
@@ -74,5 +75,5 @@ pub(crate) fn given(reply: &Reply) -> Given {
 }
 
 pub(crate) fn reply(status: u16, headers: &Headers, body: Content) -> PyResult<Reply> {
-    Reply::new(status, headers, Vec::from(body)).map_err(PyValueError::new_err)
+    Reply::new(status, headers, Vec::from(body)).map_err(to_py)
 }

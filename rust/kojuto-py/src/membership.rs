@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use kojuto_core::membership::{AddressHeader, Asked, Client, Members, read};
 use kojuto_io::Error;
 use kojuto_io::auth::membership::{self, Outcome, problem};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::to_py;
+use crate::errors::{refused, to_py};
 use crate::http_message::{Given, HttpRequest, given};
 use crate::job::seconds;
 
@@ -37,7 +36,7 @@ impl Membership {
         let header = known
             .into_iter()
             .find(|known| known.name().eq_ignore_ascii_case(header))
-            .ok_or_else(|| PyValueError::new_err(format!("header={header}")))?;
+            .ok_or_else(|| refused(format!("header={header}")))?;
         let client = Client { trusted: trusted.map_err(Error::from).map_err(to_py)?, header };
         let table = membership::Membership::new(client, seconds(stale_limit_s));
         Ok(Membership(Arc::new(table)))
@@ -47,8 +46,8 @@ impl Membership {
     fn key(service: &str, query: &str) -> PyResult<String> {
         match read(&format!("/has/{service}/::"), query) {
             Asked::Question(question) => Ok(question.key),
-            Asked::Wrong(why) => Err(PyValueError::new_err(why)),
-            _ => Err(PyValueError::new_err("no name of a service: letters, digits, - and _")),
+            Asked::Wrong(why) => Err(refused(why)),
+            _ => Err(refused("no name of a service: letters, digits, - and _")),
         }
     }
 

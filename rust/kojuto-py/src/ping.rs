@@ -6,9 +6,9 @@ use std::time::Duration;
 use kojuto_core::stats::quantile;
 use kojuto_io::ping::{self, Outcome, Plan};
 use kojuto_io::sys::resolve::{self, Want};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::errors::refused;
 use crate::job;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -28,7 +28,7 @@ fn resolve_hosts(
         0 => Want::Either,
         4 => Want::V4,
         6 => Want::V6,
-        other => return Err(PyValueError::new_err(format!("family {other}: not 0, 4 or 6"))),
+        other => return Err(refused(format!("family {other}: not 0, 4 or 6"))),
     };
     let found = py.detach(|| resolve::resolve_all(&names, want));
     Ok(found
@@ -52,11 +52,10 @@ fn ping_hosts(
 ) -> PyResult<Vec<PingOutcome>> {
     let targets = addresses
         .iter()
-        .map(|text| text.parse().map_err(|_| PyValueError::new_err(format!("{text}: no address"))))
+        .map(|text| text.parse().map_err(|_| refused(format!("{text}: no address"))))
         .collect::<PyResult<Vec<_>>>()?;
     let time = |name: &str, ms: f64| {
-        Duration::try_from_secs_f64(ms / 1e3)
-            .map_err(|_| PyValueError::new_err(format!("{name} {ms}: no time")))
+        Duration::try_from_secs_f64(ms / 1e3).map_err(|_| refused(format!("{name} {ms}: no time")))
     };
     let plan = Plan {
         count,

@@ -15,11 +15,10 @@ use kojuto_io::relay::{
     self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Options, Party,
     Pool, Remote, Stream, Tap,
 };
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::to_py;
+use crate::errors::{refused, to_py};
 use crate::job;
 use crate::tls::TlsStream;
 
@@ -42,7 +41,7 @@ impl LogWriter {
     #[pyo3(signature = (*, verbose = false))]
     fn new(verbose: bool) -> PyResult<Self> {
         let (log, thread) =
-            Log::start(2, verbose).map_err(|error| to_py(Error::on("starting the log")(error)))?;
+            Log::start(2, verbose).map_err(|error| to_py(Error::starting("the log")(error)))?;
         Ok(LogWriter { log, thread: Mutex::new(Some(thread)) })
     }
 
@@ -132,12 +131,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn seconds(value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
-        .map_err(|_| PyValueError::new_err(format!("{value} is no number of seconds")))
+        .map_err(|_| refused(format!("{value} is no number of seconds")))
 }
 
 fn address((ip, port): (String, u16)) -> PyResult<SocketAddr> {
-    let ip: IpAddr =
-        ip.parse().map_err(|_| PyValueError::new_err(format!("{ip} is no IP address")))?;
+    let ip: IpAddr = ip.parse().map_err(|_| refused(format!("{ip} is no IP address")))?;
     Ok(SocketAddr::new(ip, port))
 }
 
@@ -179,7 +177,7 @@ impl Relay {
                 "off" => HeaderOut::Off,
                 "v1" => HeaderOut::V1,
                 "v2" => HeaderOut::V2,
-                other => return Err(PyValueError::new_err(format!("header_out={other}"))),
+                other => return Err(refused(format!("header_out={other}"))),
             },
             max_connections,
             max_attempts,
@@ -194,7 +192,7 @@ impl Relay {
     #[pyo3(signature = (balancing, *, max_fails = 1, host = ""))]
     fn add_pool(&self, balancing: &str, max_fails: u32, host: &str) -> PyResult<usize> {
         let rule = Balance::from_name(balancing)
-            .ok_or_else(|| PyValueError::new_err(format!("balancing={balancing}")))?;
+            .ok_or_else(|| refused(format!("balancing={balancing}")))?;
         let mut pools = lock(&self.pools);
         pools.push(Arc::new(Pool::new(rule, max_fails, host.to_owned())));
         Ok(pools.len() - 1)
@@ -224,7 +222,7 @@ impl Relay {
             "off" => HeaderIn::Off,
             "optional" => HeaderIn::Optional,
             "require" => HeaderIn::Require,
-            other => return Err(PyValueError::new_err(format!("header_in={other}"))),
+            other => return Err(refused(format!("header_in={other}"))),
         };
         let pool = self.pool(pool)?;
         self.engine.listen(fd, name, &pool, header_in).map_err(to_py)
@@ -254,12 +252,12 @@ impl Relay {
         let websocket = match websocket {
             "client" => Party::Client,
             "upstream" => Party::Upstream,
-            other => return Err(PyValueError::new_err(format!("websocket={other}"))),
+            other => return Err(refused(format!("websocket={other}"))),
         };
         let ping_interval = seconds(ping_interval_s)?;
         let upstream = match upstream.cast::<TlsStream>() {
             Ok(_) if websocket == Party::Client => {
-                return Err(PyValueError::new_err("only a WebSocket upstream can speak TLS"));
+                return Err(refused("only a WebSocket upstream can speak TLS"));
             }
             Ok(stream) => Stream::Tls(stream.get().take(upstream.py())?),
             Err(_) => Stream::Socket(upstream.extract()?),
@@ -336,6 +334,6 @@ impl Relay {
 impl Relay {
     fn pool(&self, at: usize) -> PyResult<Arc<Pool>> {
         let found = lock(&self.pools).get(at).map(Arc::clone);
-        found.ok_or_else(|| PyValueError::new_err(format!("there is no pool {at}")))
+        found.ok_or_else(|| refused(format!("there is no pool {at}")))
     }
 }

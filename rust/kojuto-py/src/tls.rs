@@ -4,10 +4,10 @@ use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kojuto_io::tls::{Identity, TlsOptions, TlsStream as Stream};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::errors::refused;
 use crate::job;
 
 /// The most that one `recv` answers.
@@ -70,7 +70,7 @@ impl TlsStream {
 }
 
 fn gone() -> PyErr {
-    PyValueError::new_err("the TLS connection was handed over")
+    refused("the TLS connection was handed over")
 }
 
 impl TlsStream {

@@ -8,7 +8,7 @@ from time import monotonic
 
 from kojuto.common import cli, streams
 from kojuto.common.units import format_size
-from kojuto.errors import KojutoError
+from kojuto.errors import AccuracyError, KojutoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,10 +156,11 @@ def merge(numbers: Numbers, names: list[str]) -> None:
                 raise OSError(error.errno, error.strerror, _title(name)) from None
         try:
             numbers.merge(data)
+        except AccuracyError as error:
+            hint = "write all sketches with the same --accuracy"
+            raise KojutoError(f"{_title(name)}: {error}", hint) from None
         except ValueError as error:
             hint = "sketches are written by --sketch"
-            if "accuracy" in str(error):
-                hint = "write all sketches with the same --accuracy"
             raise KojutoError(f"{_title(name)}: {error}", hint) from None
 
 

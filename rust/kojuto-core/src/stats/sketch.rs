@@ -135,15 +135,11 @@ impl Sketch {
     /// Adds all that another sketch has counted; the outcome is the sketch of both inputs.
     ///
     /// # Errors
-    /// [`Error::Argument`] when the accuracies differ or a count would overflow; nothing is added
-    /// then.
+    /// [`Error::Accuracy`] when the accuracies differ, [`Error::Argument`] when a count would
+    /// overflow; nothing is added then.
     pub fn merge(&mut self, other: &Sketch) -> Result<(), Error> {
         if self.accuracy != other.accuracy {
-            return Err(Error::Argument(format!(
-                "its accuracy is {} %, not {} %",
-                other.accuracy * 100.0,
-                self.accuracy * 100.0
-            )));
+            return Err(Error::Accuracy { theirs: other.accuracy, ours: self.accuracy });
         }
         let count = self.count.checked_add(other.count);
         self.count = count.ok_or_else(|| Error::Argument("more numbers than 2^64".to_owned()))?;

@@ -69,7 +69,7 @@ impl Server {
                 .collect();
             Acceptor::start(&shared, workers?, sockets, told)
         };
-        begin().map_err(Error::on("starting the server"))?;
+        begin().map_err(Error::starting("the server"))?;
         Ok(server)
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kojuto_core::net::icmp::{self, Echo, Family, Mark};
 
-use crate::{Cancel, Error, Result};
+use crate::{Cancel, Error, Result, words};
 use socket::{Event, IcmpSocket};
 
 /// The longest wait between two looks for a pending signal.
@@ -191,7 +191,7 @@ impl Run<'_> {
         let host = &mut self.hosts[index];
         match result {
             Ok(()) => host.phase = Phase::Waiting { seq, sent, sent_ns, stamped: false },
-            Err(error) => host.finish(None, &system_words(&error), self.plan, sent),
+            Err(error) => host.finish(None, &words(&error).to_lowercase(), self.plan, sent),
         }
     }
 
@@ -333,11 +333,6 @@ fn random() -> Result<u64> {
     let mut bytes = [0u8; 8];
     crate::sys::random::fill(&mut bytes).map_err(Error::on("getrandom"))?;
     Ok(u64::from_be_bytes(bytes))
-}
-
-fn system_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::remote::Remote;
 use super::tap::{Direction, Tap};
 use super::tunnel::{Field, Tunnel};
 use super::upstream::Upstream;
+pub(super) use crate::error::words;
 use crate::log::Log;
 
 /// What a connection waits for.
@@ -197,13 +198,4 @@ fn forsake(
 
 pub(super) fn failed(side: &str, error: &io::Error) -> String {
     format!("{side}: {}", words(error))
-}
-
-/// The system's words without Rust's `(os error N)` behind them.
-pub(super) fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
 }

@@ -80,7 +80,7 @@ impl Dump {
                 crate::sys::socket::block_signals();
                 worker.run();
             })
-            .map_err(Error::on("starting the dump"))?;
+            .map_err(Error::starting("the dump"))?;
         Ok((dump, thread))
     }
 

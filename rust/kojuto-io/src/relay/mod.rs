@@ -88,7 +88,7 @@ impl Relay {
         });
         let mut relay = Relay { shared, wakes: Vec::new(), threads: Vec::new() };
         for index in 0..threads {
-            relay.add_worker(index).map_err(Error::on("starting the relay"))?;
+            relay.add_worker(index).map_err(Error::starting("the relay"))?;
         }
         Ok(relay)
     }
