@@ -225,7 +225,11 @@ def test_the_header_that_carries_the_token(gate: Deteco) -> None:
         f"Bearer {token}, Bearer x", f"Bearer{token}", token, f"Bearer {token}\x00",
     ):  # fmt: skip
         assert status(f"Authorization: {value}")[0] in (400, 401), value
+    for value in ("", f"Basic {b64(token)}", f"Token {token}", token, f"Bearer{token}"):
+        assert b"www-authenticate: Bearer\r\n" in status(f"Authorization: {value}")[1], value
     header = f"Authorization: Bearer {token}"
+    assert b'www-authenticate: Bearer error="invalid_token"' in status("Authorization: Bearer")[1]
+    assert b'www-authenticate: Bearer error="invalid_token"' in status(header, header)[1]
     assert status(header, header)[0] == 401
     assert status(f"X-Forwarded-Authorization: Bearer {token}", f"Cookie: t={token}")[0] == 401
     assert gate.raw(

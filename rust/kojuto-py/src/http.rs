@@ -110,7 +110,7 @@ impl TokenGate {
         let stats = after.map_or_else(Arc::default, |old| Arc::clone(&old.0.stats));
         let tokens = Tokens::new(cache_size, prune_size);
         let gate = Gate::new(endpoint, services, tokens, stats, Arc::clone(&log.log));
-        Ok(TokenGate(Arc::new(gate.map_err(refused)?)))
+        Ok(TokenGate(Arc::new(gate.map_err(to_py)?)))
     }
 
     fn admit(&self, token: &str, service: usize, not_before_s: f64, not_after_s: f64, now_s: f64) {

@@ -13,6 +13,7 @@ use hyper::{Method, StatusCode};
 use kojuto_core::net::uri_path::{self, Allowed, Refusal};
 
 use super::tokens::{Found, Tokens};
+use crate::Error;
 use crate::http::{Quick, Reply};
 use crate::log::{Log, unix_time_s};
 
@@ -120,7 +121,7 @@ impl Texts {
         Texts {
             ok: Reply::text(StatusCode::OK, "OK\n"),
             not_found: Reply::text(StatusCode::NOT_FOUND, "Not found\n"),
-            // RFC 6750, 3.1: no error code when the request has no token at all.
+            // RFC 6750, 3.1: no error code when the request has no Bearer token at all.
             no_token: challenge("Bearer"),
             bad_token: challenge("Bearer error=\"invalid_token\""),
             forbidden: text(StatusCode::FORBIDDEN, "Forbidden\n"),
@@ -134,23 +135,25 @@ impl Gate {
     /// A gate without known tokens.
     ///
     /// # Errors
-    /// The name of a service is no value of a header.
+    /// [`Error::Core`]: the name of a service is no value of a header.
     pub fn new(
         endpoint: &str,
         services: Vec<Service>,
         tokens: Tokens,
         stats: Arc<GateStats>,
         log: Arc<Log>,
-    ) -> Result<Gate, String> {
+    ) -> crate::Result<Gate> {
         let answered = services.into_iter().map(|service| {
-            let user = HeaderValue::from_bytes(service.id.as_bytes())
-                .map_err(|_| format!("{:?} cannot be the value of a header", service.id))?;
+            let user = HeaderValue::from_bytes(service.id.as_bytes()).map_err(|_| {
+                let why = format!("{:?} cannot be the value of a header", service.id);
+                Error::Core(kojuto_core::Error::Argument(why))
+            })?;
             let reply = Reply::text(StatusCode::OK, "OK\n").with(USER, user);
             Ok((service, reply))
         });
         Ok(Gate {
             endpoint: endpoint.to_owned(),
-            services: answered.collect::<Result<_, String>>()?,
+            services: answered.collect::<crate::Result<_>>()?,
             tokens,
             stats,
             log,
@@ -229,11 +232,11 @@ impl Gate {
     fn of_token(&self, head: &Parts) -> Option<Reply> {
         let token = match token_of(&head.headers) {
             Ok(token) => token,
-            Err(None) => {
-                self.refuse("no Authorization header", &head.headers);
-                return Some(self.texts.no_token.clone());
+            Err(why) => {
+                let refused = self.refuse(why.words(), &head.headers);
+                let bare = matches!(why, NoToken::Missing | NoToken::OtherScheme);
+                return Some(if bare { self.texts.no_token.clone() } else { refused });
             }
-            Err(Some(why)) => return Some(self.refuse(why, &head.headers)),
         };
         let Some(found) = self.tokens.find(token, unix_time_s()) else {
             // What is known has been looked at; only now the form is worth the time.
@@ -265,6 +268,32 @@ impl Quick for Gate {
     }
 }
 
+/// Why a request has no token that could be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoToken {
+    /// There is no Authorization header.
+    Missing,
+    /// Its scheme is not Bearer.
+    OtherScheme,
+    /// It has the scheme and nothing behind it.
+    Cut,
+    /// There is more than one.
+    Repeated,
+    /// The token is over [`TOKEN_BYTES`].
+    TooLong,
+}
+
+impl NoToken {
+    fn words(self) -> &'static str {
+        match self {
+            NoToken::Missing => "no Authorization header",
+            NoToken::OtherScheme | NoToken::Cut => "the Authorization header is no Bearer token",
+            NoToken::Repeated => "more than one Authorization header",
+            NoToken::TooLong => "the token is over 16384 characters",
+        }
+    }
+}
+
 /// The one value of a header.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
@@ -277,20 +306,20 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750, 2.1).
 ///
 /// # Errors
-/// Why there is none; `None` when there is no such header at all.
-fn token_of(headers: &HeaderMap) -> Result<&[u8], Option<&'static str>> {
+/// Why there is none.
+fn token_of(headers: &HeaderMap) -> Result<&[u8], NoToken> {
     if !headers.contains_key(AUTHORIZATION) {
-        return Err(None);
+        return Err(NoToken::Missing);
     }
-    let value = single(headers, &AUTHORIZATION)
-        .ok_or(Some("more than one Authorization header"))?
-        .as_bytes();
-    match value.split_at_checked(7) {
-        Some((_, token)) if token.len() > TOKEN_BYTES => {
-            Err(Some("the token is over 16384 characters"))
-        }
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(token),
-        _ => Err(Some("the Authorization header is no Bearer token")),
+    let value = single(headers, &AUTHORIZATION).ok_or(NoToken::Repeated)?.as_bytes();
+    let scheme = value.split(|&byte| byte == b' ').next().unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(NoToken::OtherScheme);
+    }
+    match value.get(scheme.len() + 1..) {
+        Some(token) if token.len() > TOKEN_BYTES => Err(NoToken::TooLong),
+        Some(token) => Ok(token),
+        None => Err(NoToken::Cut),
     }
 }
 
@@ -375,7 +404,21 @@ mod tests {
             |length: usize| headers(&[(AUTHORIZATION, &format!("Bearer {}", "t".repeat(length)))]);
         assert_eq!(token_of(&token(TOKEN_BYTES)), Ok("t".repeat(16_384).as_bytes()));
         let over = token(TOKEN_BYTES + 1);
-        assert_eq!(token_of(&over), Err(Some("the token is over 16384 characters")));
+        assert_eq!(token_of(&over), Err(NoToken::TooLong));
+    }
+
+    #[test]
+    fn another_scheme_is_no_token_and_a_scheme_alone_is_a_cut_one() {
+        let why = |value: &str| token_of(&headers(&[(AUTHORIZATION, value)])).map(<[u8]>::len);
+        for value in ["", "Basic dTpw", "Bearera.b.c", "a.b.c", " Bearer x"] {
+            assert_eq!(why(value), Err(NoToken::OtherScheme), "{value:?}");
+        }
+        assert_eq!(why("Bearer"), Err(NoToken::Cut));
+        assert_eq!((why("bearer "), why("BEARER a.b.c")), (Ok(0), Ok(5)));
+        assert_eq!(token_of(&HeaderMap::new()), Err(NoToken::Missing));
+        let mut twice = headers(&[(AUTHORIZATION, "Bearer x")]);
+        twice.append(AUTHORIZATION, HeaderValue::from_static("Bearer x"));
+        assert_eq!(token_of(&twice), Err(NoToken::Repeated));
     }
 
     #[test]
