@@ -876,8 +876,6 @@ class Relay:
 
 # -- HTTP ---------------------------------------------------------------------------------------
 
-_Prepared: TypeAlias = tuple[int, Sequence[tuple[str, str]], str | bytes, float | None]
-
 @final
 class HttpRequest:
     """A whole request, as `HttpServer` hands it to Python."""
@@ -900,34 +898,6 @@ class HttpRequest:
 
     def header(self, name: str) -> list[str]:
         """The values of a header, one for each time it was sent; bytes as Latin-1."""
-
-    def headers(self) -> list[tuple[str, str]]:
-        """All headers, names in lower case."""
-
-@final
-class HttpAnswers:
-    """Answers to ``GET`` and ``HEAD`` that need no Python, by the exact request target.
-
-    Each is (status, headers, body, seconds until it is not given any more or None); then, as for
-    a target that is not in the table, the server's ``answer`` is asked. Each call takes effect
-    for all its entries at once. May be changed from any thread while a server uses it.
-
-    Raises:
-        ValueError: a status or header is none.
-    """
-
-    def __new__(cls) -> HttpAnswers: ...
-    def replace(self, answers: Mapping[str, _Prepared]) -> None:
-        """Put these in the place of all others."""
-
-    def extend(self, answers: Mapping[str, _Prepared]) -> None:
-        """Add these, or put them in the place of those with the same target."""
-
-    def remove(self, targets: Sequence[str]) -> None:
-        """Take these out, as far as they are there."""
-
-    def __len__(self) -> int:
-        """Answers in the table; those whose time is over are dropped."""
 
 @final
 class TokenGate:
@@ -1029,7 +999,7 @@ class HttpServer:
         sockets: Sequence[int],
         answer: Callable[[HttpRequest], tuple[int, Sequence[tuple[str, str]], str | bytes]],
         *,
-        at_hand: HttpAnswers | TokenGate | Membership | None = None,
+        at_hand: TokenGate | Membership | None = None,
         header_timeout_s: float = 10.0,
         idle_timeout_s: float = 75.0,
         write_timeout_s: float = 30.0,
@@ -1041,7 +1011,7 @@ class HttpServer:
         queue: int = 1024,
         access_log: Callable[[bytes], object] | None = None,
     ) -> HttpServer: ...
-    def set_at_hand(self, at_hand: HttpAnswers | TokenGate | Membership | None) -> None:
+    def set_at_hand(self, at_hand: TokenGate | Membership | None) -> None:
         """Put other answers at hand; each request sees the old ones or the new ones."""
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto._native import HttpAnswers, HttpRequest, HttpServer, LogWriter
+from kojuto._native import HttpRequest, HttpServer, LogWriter, TokenGate
 from tests.conftest import wait_until
 from tests.peers.servers import LOOPBACK, Most, hammer, read_all
 
@@ -25,14 +25,22 @@ Answer = tuple[int, "Sequence[tuple[str, str]]", "str | bytes"]
 
 held = threading.Event()
 """Answers to /held wait for it."""
+TOKEN = "e30.e30.c2ln"
+"""What has the form of a token (RFC 7515, 7.1)."""
+WRONG: dict[str, tuple[Answer, str]] = {
+    "/status": ((99, [], ""), "no status"),
+    "/name": ((200, [("a b", "c")], ""), "no name of a header"),
+    "/value": ((200, [("a", "b\nc: d")], ""), "value is none"),
+}
+"""Targets with what `echo` answers to them, which is no answer, and what is wrong with it."""
 
 
 def echo(request: HttpRequest) -> Answer:
     """Says what it was asked."""
     if request.target == "/fail":
         raise RuntimeError("as it was told")
-    if request.target == "/wrong":
-        return 99, [], ""
+    if request.target in WRONG:
+        return WRONG[request.target][0]
     if request.target.startswith("/held"):
         assert held.wait(20)
     if request.target.startswith("/slow"):
@@ -44,13 +52,22 @@ def echo(request: HttpRequest) -> Answer:
 
 
 class Front:
-    """A server in this process."""
+    """A server in this process; with a token gate at hand, if its endpoint is given."""
 
-    def __init__(self, answer: Callable[[HttpRequest], Answer] = echo, **options: Any) -> None:
+    def __init__(
+        self,
+        answer: Callable[[HttpRequest], Answer] = echo,
+        *,
+        gate: str = "",
+        **options: Any,
+    ) -> None:
         socks = [socket.create_server((LOOPBACK, 0), backlog=1024) for _ in range(2)]
         self.ports = [int(sock.getsockname()[1]) for sock in socks]
         self.port = self.ports[0]
         self.log = LogWriter()
+        if gate:
+            self.gate = TokenGate(self.log, gate, [("service", [("/", [])])])
+            options["at_hand"] = self.gate
         self.server = HttpServer(self.log, [sock.fileno() for sock in socks], answer, **options)
         for sock in socks:
             sock.close()
@@ -90,6 +107,11 @@ def get(target: str, *headers: str, close: bool = True, method: str = "GET") -> 
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+def ask_gate(target: str, **options: Any) -> bytes:
+    """A request that the gate leaves to Python until it knows the token."""
+    return get(target, f"Authorization: Bearer {TOKEN}", "X-Original-URI: /", **options)
+
+
 def one_answer(conn: socket.socket) -> tuple[int, bytes]:
     """Status and body of the next answer of a connection."""
     data = b""
@@ -118,50 +140,51 @@ def test_python_is_asked_and_its_answer_sent(start: Callable[..., Front]) -> Non
 
 
 def test_an_answer_that_fails_is_500_and_the_connection_lives(
-    start: Callable[..., Front],
+    start: Callable[..., Front], capfd: pytest.CaptureFixture[str]
 ) -> None:
     front = start()
     with front.connect() as conn:
-        for target in ("/fail", "/wrong"):
+        for target in ("/fail", *WRONG):
             conn.sendall(get(target, close=False))
             assert one_answer(conn) == (500, b"internal error\n")
         conn.sendall(get("/fine", close=False))
         assert one_answer(conn)[0] == 200
-    assert front.server.stats()["5xx"] == 2
+    assert front.server.stats()["5xx"] == 1 + len(WRONG)
+    said = ""
+
+    def all_told() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return all(why in said for why in ("as it was told", *(why for _, why in WRONG.values())))
+
+    wait_until(all_told, what=lambda: f"the reasons in {said}")
 
 
 def test_answers_at_hand_need_no_python_and_change_at_once(start: Callable[..., Front]) -> None:
-    answers = HttpAnswers()
-    answers.extend({"/x?q=1": (404, [("X-Kind", "table")], "none", None)})
-    front = start(at_hand=answers)
+    front = start(gate="/auth")
+    admit = front.gate.admit
     with front.connect() as conn:
-        conn.sendall(get("/x?q=1", close=False))
-        assert one_answer(conn) == (404, b"none")
-        conn.sendall(get("/x", close=False))
-        assert one_answer(conn)[1].startswith(b"GET /x ")
-        answers.replace({"/x": (200, [], b"now", 0.2), "/y": (200, [], b"y", None)})
-        conn.sendall(get("/x", close=False))
-        assert one_answer(conn) == (200, b"now")
-        time.sleep(0.25)
-        assert len(answers) == 1
-        conn.sendall(get("/x", close=False))
-        assert one_answer(conn)[1].startswith(b"GET /x ")
-        conn.sendall(get("/y", method="POST", close=False))
-        assert one_answer(conn)[1].startswith(b"POST /y ")
-        answers.remove(["/y"])
-        conn.sendall(get("/y", close=False))
-        assert one_answer(conn)[1].startswith(b"GET /y ")
-        answers.extend({"/z": (200, [], b"z", None)})
+        conn.sendall(get("/live", close=False))
+        assert one_answer(conn) == (200, b"OK\n")
+        conn.sendall(get("/nowhere", close=False))
+        assert one_answer(conn)[0] == 404
+        conn.sendall(ask_gate("/auth", close=False))
+        assert one_answer(conn)[1].startswith(b"GET /auth ")
+        now_s = time.time()
+        admit(TOKEN, 0, now_s - 60, now_s + 60, now_s)
+        conn.sendall(ask_gate("/auth", close=False))
+        assert one_answer(conn) == (200, b"OK\n")
+        conn.sendall(ask_gate("/auth", close=False, method="POST"))
+        assert one_answer(conn)[0] == 405
+        admit(TOKEN, 0, now_s - 60, now_s + 0.001, now_s)
+        wait_until(lambda: time.time() > now_s + 0.001)
+        conn.sendall(ask_gate("/auth", close=False))
+        assert one_answer(conn)[1].startswith(b"GET /auth ")
+        assert front.server.stats()["quick"] == 4
         front.server.set_at_hand(None)
-        conn.sendall(get("/z", close=False))
-        assert one_answer(conn)[1].startswith(b"GET /z ")
-    assert front.server.stats()["quick"] == 2
-    with pytest.raises(ValueError, match="no status"):
-        answers.extend({"/": (42, [], "", None)})
-    with pytest.raises(ValueError, match="no name of a header"):
-        answers.extend({"/": (200, [("a b", "c")], "", None)})
-    with pytest.raises(ValueError, match="value is none"):
-        answers.extend({"/": (200, [("a", "b\nc: d")], "", None)})
+        conn.sendall(get("/live", close=False))
+        assert one_answer(conn)[1].startswith(b"GET /live ")
+    assert front.server.stats()["quick"] == 4
 
 
 @pytest.mark.parametrize(
@@ -238,13 +261,11 @@ def test_a_slow_answer_is_no_time_out(start: Callable[..., Front]) -> None:
 
 def test_a_flood_of_questions_is_bounded(start: Callable[..., Front]) -> None:
     """One thread, one place in the queue: the third of three is refused, the others answered."""
-    answers = HttpAnswers()
-    answers.extend({"/quick": (200, [], b"q", None)})
-    front = start(threads=1, queue=1, at_hand=answers)
+    front = start(threads=1, queue=1, gate="/held")
     conns = [front.connect() for _ in range(8)]
     for at, conn in enumerate(conns):
-        conn.sendall(get(f"/held{at}"))
-    assert front.ask(get("/quick")).endswith(b"q")
+        conn.sendall(ask_gate(f"/held?{at}"))
+    assert front.ask(get("/live")).endswith(b"OK\n")
     held.set()
     said = [read_all(conn) for conn in conns]
     for conn in conns:
@@ -427,18 +448,12 @@ def test_the_access_log_gets_whole_lines_that_nobody_can_forge(
 
 def test_an_access_log_that_stands_still_holds_nobody_up(start: Callable[..., Front]) -> None:
     go_on = threading.Event()
-    front = start(access_log=lambda _: go_on.wait(20), at_hand=_table())
+    front = start(access_log=lambda _: go_on.wait(20), gate="/slow")
     try:
         for _ in range(50):
-            assert front.ask(get("/t")).startswith(b"HTTP/1.1 200 ")
+            assert front.ask(get("/live")).startswith(b"HTTP/1.1 200 ")
     finally:
         go_on.set()
-
-
-def _table() -> HttpAnswers:
-    answers = HttpAnswers()
-    answers.extend({"/t": (200, [], "t", None)})
-    return answers
 
 
 def test_a_unix_socket_serves_too(tmp_path: Path) -> None:
@@ -460,20 +475,20 @@ def test_a_unix_socket_serves_too(tmp_path: Path) -> None:
 def test_pipelined_requests_and_a_half_closed_client_are_answered(
     start: Callable[..., Front],
 ) -> None:
-    front = start(at_hand=_table())
+    front = start(gate="/slow")
     with front.connect() as conn:
-        conn.sendall(get("/t", close=False) * 3 + get("/slow", close=False))
+        conn.sendall(get("/live", close=False) * 3 + ask_gate("/slow", close=False))
         conn.shutdown(socket.SHUT_WR)
         assert read_all(conn).count(b"HTTP/1.1 200 OK") == 4
 
 
 def test_many_connections_at_once(start: Callable[..., Front]) -> None:
-    front = start(at_hand=_table(), workers=2)
+    front = start(gate="/slow", workers=2)
     conns = [front.connect() for _ in range(300)]
     for conn in conns:
-        conn.sendall(get("/t", close=False))
+        conn.sendall(get("/live", close=False))
     for conn in conns:
-        assert one_answer(conn) == (200, b"t")
+        assert one_answer(conn) == (200, b"OK\n")
     assert front.server.stats()["open"] == 300
     for conn in conns:
         conn.close()

@@ -1,15 +1,13 @@
 //! Wrappers of `kojuto_io::http`.
 
-use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use kojuto_core::net::uri_path::Allowed;
 use kojuto_io::auth::{Gate, Rule, Service, Tokens, membership};
-use kojuto_io::http::{self, Entry, LogSink, Options, Quick, Reply, Slow};
+use kojuto_io::http::{self, LogSink, Options, Quick, Reply, Slow};
 use kojuto_io::log::Log;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -22,50 +20,8 @@ use crate::relay::LogWriter;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<HttpRequest>()?;
-    module.add_class::<HttpAnswers>()?;
     module.add_class::<TokenGate>()?;
     module.add_class::<HttpServer>()
-}
-
-/// Prepared answers.
-#[pyclass(module = "kojuto._native", frozen)]
-struct HttpAnswers(Arc<http::Answers>);
-
-type Prepared = HashMap<String, (u16, Headers, Content, Option<f64>)>;
-
-fn entries(answers: Prepared) -> PyResult<HashMap<String, Entry>> {
-    let now = Instant::now();
-    let made = answers.into_iter().map(|(target, (status, headers, body, life_s))| {
-        let until = life_s.map(|life_s| now + job::seconds(life_s));
-        Ok((target, Entry { reply: reply(status, &headers, body)?, until }))
-    });
-    made.collect()
-}
-
-#[pymethods]
-impl HttpAnswers {
-    #[new]
-    fn new() -> Self {
-        HttpAnswers(Arc::default())
-    }
-
-    fn replace(&self, answers: Prepared) -> PyResult<()> {
-        self.0.replace(entries(answers)?);
-        Ok(())
-    }
-
-    fn extend(&self, answers: Prepared) -> PyResult<()> {
-        self.0.extend(entries(answers)?);
-        Ok(())
-    }
-
-    fn remove(&self, targets: Vec<String>) {
-        self.0.remove(&targets);
-    }
-
-    fn __len__(&self) -> usize {
-        self.0.count()
-    }
 }
 
 /// The decisions of a token gate.
@@ -210,7 +166,6 @@ struct HttpServer(http::Server);
 /// What can answer without Python.
 #[derive(FromPyObject)]
 enum AtHand<'py> {
-    Answers(PyRef<'py, HttpAnswers>),
     Gate(PyRef<'py, TokenGate>),
     Membership(PyRef<'py, Membership>),
 }
@@ -218,7 +173,6 @@ enum AtHand<'py> {
 impl AtHand<'_> {
     fn quick(&self) -> Arc<dyn Quick> {
         match self {
-            AtHand::Answers(answers) => Arc::<http::Answers>::clone(&answers.0),
             AtHand::Gate(gate) => Arc::<Gate>::clone(&gate.0),
             AtHand::Membership(table) => Arc::<membership::Membership>::clone(&table.0),
         }

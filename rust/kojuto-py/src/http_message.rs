@@ -35,11 +35,6 @@ impl HttpRequest {
     fn header(&self, name: &str) -> Vec<String> {
         self.0.head.headers.get_all(name).iter().map(|value| latin1(value.as_bytes())).collect()
     }
-
-    fn headers(&self) -> Vec<(String, String)> {
-        let headers = self.0.head.headers.iter();
-        headers.map(|(name, value)| (name.as_str().to_owned(), latin1(value.as_bytes()))).collect()
-    }
 }
 
 fn latin1(bytes: &[u8]) -> String {

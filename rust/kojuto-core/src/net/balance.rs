@@ -31,11 +31,6 @@ impl Balance {
             _ => return None,
         })
     }
-
-    /// Whether the choice depends on the key.
-    pub fn hashes(self) -> bool {
-        matches!(self, Balance::IpHash | Balance::RemoteHash | Balance::Fixed)
-    }
 }
 
 /// Chooses among `members` (each its name in bytes and its number of open connections).

@@ -8,7 +8,6 @@
 
 mod accept;
 mod access_log;
-mod answers;
 mod connection;
 mod message;
 mod options;
@@ -18,7 +17,6 @@ mod shared;
 mod worker;
 
 pub use access_log::LogSink;
-pub use answers::{Answers, Entry};
 pub use message::{Quick, Reply, Request, Slow};
 pub use options::{Options, Stats};
 pub use server::Server;
