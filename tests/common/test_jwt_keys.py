@@ -115,3 +115,9 @@ def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * (1 << 20) + b"x")
     with pytest.raises(KojutoError, match="over 1048576 bytes"):
         jwt.read_key_file(str(tmp_path / "large"))
+
+
+def test_a_private_key_is_shown_without_its_secret() -> None:
+    key = jwt.load_private_key(private_pem(ec_key(ec.SECP384R1)), "k")
+    assert repr(key) == "PrivateKey(ES384)"
+    assert not hasattr(key, "__dict__")  # nothing shows its fields either

@@ -1,8 +1,9 @@
-"""Limits of the small shared parts: units, log fields, options."""
+"""Limits of the small shared parts: units, log fields, options, words of errors."""
 
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kojuto.common import failures, streams
+from kojuto.common.server import service
 from kojuto.common.units import format_size
 from kojuto.errors import UsageError
 from kojuto.tools import percentile, pinging, sabo
@@ -88,3 +91,71 @@ def test_a_thousand_hosts_are_pinged_and_no_more() -> None:
 def test_what_consul_says_is_taken_within_bounds() -> None:
     asked = ["0", "59", "60", "61", "9" * 30, "-1", "1.5", "", None]
     assert [consul._retry_after(text) for text in asked] == [0, 59, 60, 60, 60, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("line", "columns", "shown"),
+    [
+        ("plain", 3, "pla"),
+        ("plain", 9, "plain"),
+        ("漢字x", 5, "漢字x"),
+        ("漢字x", 4, "漢字"),
+        ("漢字x", 3, "漢"),
+        ("漢字x", 1, ""),
+        ("Ｗide", 3, "Ｗi"),
+        ("ｶﾅ", 2, "ｶﾅ"),  # halfwidth katakana, one each
+        ("e\u0301a\u0300!", 2, "e\u0301a\u0300"),
+        ("é" * 5, 4, "é" * 4),
+    ],
+)
+def test_a_line_of_progress_is_cut_by_the_columns_that_it_takes(
+    line: str, columns: int, shown: str
+) -> None:
+    assert streams._cut(line, columns) == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "hint"),
+    [
+        (
+            ImportError("no _ssl", name="ssl"),
+            "this Python has no ssl: no _ssl",
+            "take a Python that was built with it",
+        ),
+        (
+            ImportError("cannot import name 'x'", name="kojuto.common.x"),
+            "the installation is broken: cannot import name 'x'",
+            "pip install --force-reinstall kojuto",
+        ),
+        (
+            ImportError("gone", name="google.auth.transport"),
+            "the package google-auth is missing or broken: gone",
+            "pip install google-auth",
+        ),
+        (
+            ImportError("gone", name="pymysql"),
+            "the package pymysql is missing or broken: gone",
+            "pip install pymysql",
+        ),
+        (
+            ImportError("what"),
+            "the installation is broken: what",
+            "pip install --force-reinstall kojuto",
+        ),
+    ],
+    ids=["standard", "own", "renamed", "other", "nameless"],
+)
+def test_a_module_that_cannot_be_imported_is_named_with_what_brings_it(
+    error: ImportError, text: str, hint: str
+) -> None:
+    assert failures.words(error, None) == (1, text, hint)
+
+
+def test_a_server_may_open_as_many_files_as_the_hard_limit_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+        service.raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -77,6 +77,8 @@ class Acceptor:
             self._stopping = True
         self._wake.send(b"s")
         self._thread.join()
+        for used in (self._selector, self._pause, self._woken, self._wake):
+            used.close()
 
     def _run(self) -> None:
         from contextlib import suppress

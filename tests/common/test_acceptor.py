@@ -1,0 +1,62 @@
+"""The acceptor of the gateways: a connection that cannot be handled, and a shortage."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kojuto.common.gateway.acceptor import Acceptor
+from tests.conftest import wait_until
+from tests.peers.servers import LOOPBACK, read_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Log:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, dict[str, Any]]] = []
+
+    def error(self, message: str, **fields: Any) -> None:
+        self.said.append((message, fields))
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def acceptor(log: Log) -> Iterator[Acceptor]:
+    made = Acceptor(log, lambda: True)  # type: ignore[arg-type]
+    yield made
+    made.stop()
+
+
+def test_a_handler_that_fails_costs_its_connection_and_nobody_elses(
+    acceptor: Acceptor, log: Log
+) -> None:
+    handled = threading.Event()
+    listener = socket.create_server((LOOPBACK, 0))
+    port = listener.getsockname()[1]
+
+    def handle(connection: socket.socket, peer: str) -> None:
+        if not log.said:
+            raise KeyError(peer)
+        connection.close()
+        handled.set()
+
+    acceptor.add(listener, handle)
+    with socket.create_connection((LOOPBACK, port), timeout=20) as conn:
+        peer = "{}:{}".format(*conn.getsockname())
+        assert read_all(conn) == b""
+    wait_until(lambda: log.said, what="the line of the log")
+    assert log.said == [("A connection is refused", {"error": f"KeyError: '{peer}'"})]
+    with socket.create_connection((LOOPBACK, port), timeout=20) as conn:
+        assert read_all(conn) == b""
+    assert handled.wait(20)
