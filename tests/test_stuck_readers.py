@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.streams import KINDS, ends, pattern, processes_end, start, wait_for_handler
+from kojuto.commands import COMMANDS
+from tests.jobs import PLUGINS, Jobs
+from tests.streams import KINDS, ends, full_ends, pattern, processes_end, start, wait_for_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -163,3 +165,52 @@ def test_relaxlogs_ends_after_its_stop_timeout(
             assert took_s < SLACK_S, one.name
             assert status == 1, (one.name, told)
             assert "bytes of lines could not be written before the end" in told, told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_signal_ends_every_command_that_nobody_reads(kind: str, tmp_path: Path) -> None:
+    """Neither its output nor its errors; and what a plugin has not told stays to be told."""
+    with contextlib.ExitStack() as stack:
+        running = [Unread(name, kind, tmp_path / name, stack) for name in COMMANDS]
+        for one in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a few have nothing to say
+                one.process.wait(random.uniform(0, 0.5))
+            one.process.terminate()
+        began = time.monotonic()
+        for one in running:
+            one.process.wait(ENDS_WITHIN_S + SLACK_S)
+            assert time.monotonic() - began < ENDS_WITHIN_S + SLACK_S, one.job.name
+        for one in running:
+            if one.job.name in PLUGINS[:3]:
+                assert one.process.returncode == -signal.SIGTERM
+                assert one.positions() == one.before
+
+
+ENDS_WITHIN_S = 5.0
+
+
+class Unread:
+    """A command whose standard output and error are of one kind and full."""
+
+    def __init__(self, name: str, kind: str, folder: Path, stack: contextlib.ExitStack) -> None:
+        folder.mkdir()
+        self.jobs = Jobs(folder)
+        stack.callback(self.jobs.upstream.close)
+        self.job = self.jobs.make(name)
+        self.before = self.positions()
+        reader, writer = full_ends(kind, folder / "fifo")
+        stack.callback(os.close, reader)
+        # What it reads stays open, so that no end of its input ends it.
+        into, feeder = os.pipe()
+        stack.callback(os.close, feeder)
+        os.write(feeder, self.job.stdin or b"")
+        self.process = self.job.start(stdin=into, stdout=writer, stderr=writer)
+        stack.callback(self.process.wait)
+        stack.callback(self.process.kill)
+        os.close(into)
+        os.close(writer)
+
+    def positions(self) -> dict[str, bytes]:
+        """How far the logs have been read; locks and what is staged beside them do not count."""
+        files = (path for path in self.jobs.state.iterdir() if path.suffix not in (".lock", ".new"))
+        return {path.name: path.read_bytes() for path in files}

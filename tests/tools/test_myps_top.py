@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +20,12 @@ from kojuto.tools.myps.top import View, age_style, split_keys
 from tests.conftest import need_program, run, script, wait_until
 from tests.peers.mariadb import Server, mariadb
 from tests.peers.myps import threads
+from tests.streams import full_ends, processes_end, start, wait_for_handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["processes_end"]
 
 
 def process(number: int, **fields: object) -> Process:
@@ -319,6 +323,22 @@ def test_it_lives_through_a_restart_and_ends_tidily_on_a_signal(tmp_path: Path) 
             terminal.close()
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_terminal_that_stands_still_holds_up_no_end(
+    number: signal.Signals, status: int, server: Server, tmp_path: Path
+) -> None:
+    reader, terminal = full_ends("tty", tmp_path / "none")
+    before = termios.tcgetattr(terminal)
+    options = ["--mysql-socket", server.socket, "--mysql-user", "root", "--refresh", "100ms"]
+    running = start("myps", "top", *options, stdin=terminal, stdout=terminal)
+    wait_for_handler(running.pid, signal.SIGTERM)
+    running.send_signal(number)
+    assert running.wait(10) == status
+    assert termios.tcgetattr(terminal) == before
+    os.close(reader)
+    os.close(terminal)
+
+
 def cmdline(entry: Path) -> bytes:
     try:
         return (entry / "cmdline").read_bytes()
@@ -365,6 +385,7 @@ def test_whatever_happens_the_terminal_is_as_before(tmp_path: Path) -> None:
     program.write_text(
         """
 import sys
+import termios
 from kojuto.common import cli
 from kojuto.tools.myps import top
 

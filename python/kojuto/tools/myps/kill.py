@@ -17,8 +17,9 @@ from kojuto.common.cli import complain
 from kojuto.common.streams import PATIENCE_S
 from kojuto.errors import KojutoError, UsageError, words
 from kojuto.tools.myps.connect import GONE, Target, code, server_words
+from kojuto.tools.myps.output import LOOK_AGAIN_S, STOP
 from kojuto.tools.myps.processes import Server
-from kojuto.tools.myps.reports import LOOK_AGAIN_S, STOP, Reports, open_log
+from kojuto.tools.myps.reports import Reports, open_log
 from kojuto.tools.myps.show import MAGENTA, RESET, colour
 
 if TYPE_CHECKING:

@@ -4,96 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-import select
-import signal
 import sys
 import time
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kojuto.common.cli import complain
 from kojuto.common.streams import PATIENCE_S
 from kojuto.errors import KojutoError, words
+from kojuto.tools.myps.output import Output
 from kojuto.tools.myps.show import colour, line
 
 if TYPE_CHECKING:
     from kojuto.common.cli import Values
     from kojuto.tools.myps.processes import Process
 
-STOP = signal.SIGTERM
 STANDARD_OUTPUT = "standard output"
 NOBODY_READS = "nobody reads it"
 MOST_WAITING_BYTES = 1 << 20
 """So much of a watch waits for a reader who stands still."""
-LOOK_AGAIN_S = 0.1
-
-
-class Output:
-    """Standard output for lines that hold up neither a kill nor the end.
-
-    What nobody takes yet waits here. A pipe or a socket that is ready takes `select.PIPE_BUF`
-    bytes at once (pipe(7)); a terminal may take less, and is opened once more, not to wait.
-
-    Attributes:
-        waiting: the lines that are not written whole, the first one what is left of it.
-        waiting_bytes: their size.
-    """
-
-    def __init__(self) -> None:
-        self.waiting: deque[bytes] = deque()
-        self.waiting_bytes = 0
-        self._descriptor: int | None = None
-
-    def put(self, text: str) -> None:
-        """Add a line, without its newline."""
-        encoded = f"{text}\n".encode(sys.stdout.encoding, sys.stdout.errors or "strict")
-        self.waiting.append(encoded)
-        self.waiting_bytes += len(encoded)
-
-    def hand_over(self, within_s: float | None = 0) -> None:
-        """Write what is taken within a time.
-
-        Args:
-            within_s: the time; None for however long it takes. A SIGTERM that is held back ends it.
-
-        Raises:
-            OSError: standard output failed; the line it failed with is gone, the others wait.
-        """
-        end = None if within_s is None else time.monotonic() + within_s
-        while self.waiting:
-            left = LOOK_AGAIN_S if end is None else max(end - time.monotonic(), 0)
-            if STOP in signal.sigpending():
-                left = 0
-            if not self._take(min(left, LOOK_AGAIN_S)) and not left:
-                return
-
-    def _take(self, within_s: float) -> bool:
-        """Write one piece, if it is taken within a time."""
-        descriptor = self._opened()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLOUT)
-        if not poll.poll(within_s * 1000):
-            return False
-        first = self.waiting.popleft()
-        self.waiting_bytes -= len(first)
-        written = 0
-        try:
-            written = os.write(descriptor, first[: select.PIPE_BUF])
-        except BlockingIOError:  # a terminal with room for half of a line's end
-            time.sleep(within_s)
-        if written < len(first):
-            self.waiting.appendleft(first[written:])
-            self.waiting_bytes += len(first) - written
-        return written > 0
-
-    def _opened(self) -> int:
-        if self._descriptor is None:
-            self._descriptor = 1
-            with suppress(OSError):  # it is no terminal, or somebody else's
-                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-                self._descriptor = os.open(os.ttyname(1), flags)
-        return self._descriptor
 
 
 class Reports:
@@ -158,7 +87,8 @@ class Reports:
             self._lost(STANDARD_OUTPUT, NOBODY_READS)
         else:
             coloured = colour(sys.stdout)
-            self._output.put(line(process, label, full=self.values.full, coloured=coloured))
+            text = line(process, label, full=self.values.full, coloured=coloured)
+            self._output.put(f"{text}\n")
 
     def _lost(self, where: str, words: str) -> None:
         so_far, first = self._failed.get(where, (0, words))

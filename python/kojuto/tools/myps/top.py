@@ -9,14 +9,11 @@ from __future__ import annotations
 import codecs
 import os
 import select
-import signal
 import sys
-import termios
 import time
-import tty
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pymysql
 from rich.console import Console, ConsoleDimensions, Group
@@ -30,9 +27,10 @@ from kojuto.tools.myps.connect import Target, server_words
 from kojuto.tools.myps.kill import Outcome, kill_same
 from kojuto.tools.myps.processes import Server
 from kojuto.tools.myps.show import escape
+from kojuto.tools.myps.terminal import Ended, Screen, keys_at_once, left_as_found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import IO
 
     from kojuto.common.cli import Values
     from kojuto.tools.myps.processes import Process
@@ -45,7 +43,6 @@ KEYS = {
 }  # fmt: skip
 HELP = "t u d c s n sort  r reverse  / filter  a all  ↑↓ choose  K statement  X connection  q quit"
 SLOW_S, VERY_SLOW_S = 10, 60
-LEAVE = b"\x1b[?1049l\x1b[?25h"
 FRAME_LINES = 4  # the two lines above the table, its head, and the line below
 
 
@@ -263,25 +260,6 @@ def split_keys(text: str) -> list[str]:
     return keys
 
 
-@contextmanager
-def _keys_at_once(descriptor: int) -> Iterator[None]:
-    """The terminal hands over each key as it is typed; all is as before at the end."""
-    before = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-
-
-class _Terminated(Exception):  # noqa: N818
-    pass
-
-
-def _terminated(*_: object) -> None:
-    raise _Terminated
-
-
 class _Screen:
     """Keys, server and view together."""
 
@@ -361,17 +339,6 @@ class _Screen:
                         following = 0.0
 
 
-@contextmanager
-def _left_as_found() -> Iterator[None]:
-    """Leave the alternate screen, with the cursor on, even where `Live` could not."""
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            os.write(1, LEAVE)
-        raise
-
-
 def top(values: Values) -> int:
     """Show the live view.
 
@@ -381,11 +348,11 @@ def top(values: Values) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise KojutoError("top needs a terminal", "myps grep prints a list anywhere")
     screen = _Screen(values)
-    signal.signal(signal.SIGTERM, _terminated)
+    terminal = Screen()
     try:
-        with _keys_at_once(0), _left_as_found():
-            screen.run(Console())
-    except _Terminated:
+        with keys_at_once(0), left_as_found(terminal):
+            screen.run(Console(file=cast("IO[str]", terminal)))
+    except Ended:
         return cli.DONE
     finally:
         screen.close()
