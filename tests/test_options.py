@@ -71,6 +71,29 @@ def test_no_help_is_written_twice() -> None:
     assert [text for text, count in helps.items() if count > 1] == []
 
 
+SAME_NAME = {
+    "--by", "--ca-file", "--dry-run", "--format", "--idle-timeout", "--interval", "--key",
+    "--key-prefix", "--listen", "--logfile", "--max-age", "--output", "--pattern",
+    "--private-key", "--private-key-user", "--ptime-key", "--status-key", "--threads",
+    "--timeout", "--trusted-proxies", "--verbose", "--wait", "--write-timeout",
+}  # fmt: skip
+"""Options of one name that are different things: another meaning, default or range."""
+
+
+def test_an_option_that_several_commands_have_is_written_once() -> None:
+    places: dict[str, list[str]] = {}
+    for file in Path(str(kojuto.__file__)).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Option":
+                for name in node.args:
+                    if isinstance(name, ast.Constant) and str(name.value).startswith("--"):
+                        places.setdefault(str(name.value), []).append(f"{file.name}:{node.lineno}")
+    assert len(places) > 100
+    several = {name: where for name, where in places.items() if len(where) > 1}
+    assert {name: where for name, where in several.items() if name not in SAME_NAME} == {}
+    assert several.keys() >= SAME_NAME
+
+
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_a_default_is_what_one_would_type(command: Command, option: Option) -> None:
     """What ``--help`` shows as the default, typed, is what holds without the option."""

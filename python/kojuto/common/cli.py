@@ -10,7 +10,7 @@ import os
 import sys
 
 from kojuto.common import parser, streams
-from kojuto.common.command import TEXTFILE, Command, Option, Values, check_textfile
+from kojuto.common.command import TEXTFILE, Command, Option, Values, check_textfile, max_groups
 from kojuto.common.streams import complain, must_be_open, one_line
 from kojuto.errors import DONE, FAILED, INTERRUPTED, USAGE, describe
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DONE", "FAILED", "INTERRUPTED", "TEXTFILE", "USAGE", "Command", "Option", "Values",
     "check_textfile", "complain",
-    "describe", "end", "memory_words", "must_be_open", "one_line", "run",
+    "describe", "end", "max_groups", "memory_words", "must_be_open", "one_line", "run",
 ]  # fmt: skip
 
 memory_words: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kojuto.common.units import integer
 from kojuto.errors import UsageError
 
 TYPE_CHECKING = False
@@ -136,7 +137,19 @@ class Command:
         self.commands = commands or {}
 
 
-# -- an option of all commands whose figures Prometheus may get ---------------------------------
+# -- options of commands that share nothing else ------------------------------------------------
+
+
+def max_groups(what: str, *, most: int, default: str, group: str) -> Option:
+    """``--max-groups`` of a command that pools the groups beyond them; `what` is kept apart."""
+    return Option(
+        "--max-groups",
+        metavar="N",
+        read=integer(1, most),
+        default=default,
+        help=f"{what}; the rest is pooled as 'other'",
+        group=group,
+    )
 
 
 def textfile(text: str) -> str:

@@ -31,7 +31,7 @@ COMMAND = Command(
         ),
         Option("--base-pattern", metavar="REGEX", help="--pattern for --base-log-file"),
         Option("--base-exclude", metavar="REGEX", help="--exclude for --base-log-file"),
-        follow.MAX_READ_SIZE,
+        follow.max_read_size(),
         *metrics.OPTIONS,
         *follow.OPTIONS,
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.common import cli, units
+from kojuto.common import cli
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.plugin import follow, metrics
 from kojuto.common.plugin.follow import FollowOptions, Log, Totals
@@ -87,19 +87,17 @@ COMMAND = Command(
             group="What is counted",
             help="also count each whole status code (2.0.0, 4.7.1)",
         ),
-        Option(
-            "--max-groups",
-            metavar="N",
-            read=units.integer(1, 1000),
+        cli.max_groups(
+            "the most relays and the most status codes to print",
+            most=1000,
             default="10",
             group="What is counted",
-            help="the most relays and the most status codes to print; the rest is pooled as other",
         ),
         follow.buckets_option(
             "the deliveries for Prometheus in a histogram of each delay too",
             group="What is counted",
         ),
-        follow.MAX_READ_SIZE,
+        follow.max_read_size(),
         metrics.VERBOSE,
         *follow.OPTIONS,
     ],

@@ -34,15 +34,7 @@ COMMAND = Command(
     "Relays TCP connections to the addresses of a name: balanced, with half-closed connections "
     "kept whole, PROXY protocol in and out, and a dump of what passes.",
     [
-        Option(
-            "-l",
-            "--listen",
-            metavar="ADDRESS",
-            read=listen.address,
-            default=("0.0.0.0:3000",),
-            repeat=True,
-            help="where to accept when neither Server::Starter nor systemd hands sockets down",
-        ),
+        options.listen_at("0.0.0.0:3000", "-l", several=True),
         Option(
             "--upstream",
             metavar="HOST:PORT",
@@ -58,13 +50,7 @@ COMMAND = Command(
             help="how an address is chosen: leastconn (fewest connections), iphash (by the "
             "client's address), remotehash (by its address and port), fixed (always the same)",
         ),
-        Option(
-            "--proxy-connect-timeout",
-            metavar="TIME",
-            read=units.timed("1ms", "1h"),
-            default="60s",
-            help="for each attempt to reach an upstream",
-        ),
+        relay.connect_timeout("an upstream"),
         Option(
             "--max-connect-retry",
             metavar="N",

@@ -46,16 +46,25 @@ OPTIONS = (
 KEY_PREFIX = Option(
     "--key-prefix", metavar="NAME", required=True, help="the part of the metric names"
 )
-MAX_READ_SIZE = Option(
-    "--max-read-size",
-    metavar="SIZE",
-    read=units.sized("1B"),
-    default="500MB",
-    help="skip to the end when more was added",
-    group="Following",
-)
 
 MAX_BUCKETS = 100
+
+
+def max_read_size(default: str | None = "500MB", absent: str = "") -> Option:
+    """``--max-read-size``.
+
+    Args:
+        default: its default; without one 0 may be typed for what holds when it is left out.
+        absent: what that is, for the help.
+    """
+    return Option(
+        "--max-read-size",
+        metavar="SIZE",
+        read=units.sized("1B", zero=default is None),
+        default=default,
+        help=f"skip to the end when more was added{absent}",
+        group="Following" if default else None,
+    )
 
 
 def buckets_option(what: str, *, group: str) -> Option:

@@ -9,14 +9,17 @@ from kojuto.common.server import listen
 GROUP = "Connections"
 
 
-def listen_at(default: str) -> Option:
-    """``--listen`` of a server with one address."""
+def listen_at(default: str, *short: str, several: bool = False) -> Option:
+    """``--listen`` of a server with one address, or with `several`; `short` is a name beside it."""
+    sockets = "sockets" if several else "a socket"
     return Option(
+        *short,
         "--listen",
         metavar="ADDRESS",
         read=listen.address,
-        default=default,
-        help="where to accept when neither Server::Starter nor systemd hands a socket down",
+        default=(default,) if several else default,
+        repeat=several,
+        help=f"where to accept when neither Server::Starter nor systemd hands {sockets} down",
     )
 
 
@@ -51,6 +54,18 @@ def metrics_listen(group: str | None = GROUP) -> Option:
         metavar="ADDRESS",
         read=listen.address,
         help="answer /metrics (Prometheus) and /live on this address",
+        group=group,
+    )
+
+
+def jwt_freshness(text: str, group: str | None = None) -> Option:
+    """``--jwt-freshness``, for `kojuto.common.jwt.verify`; `text` is its help."""
+    return Option(
+        "--jwt-freshness",
+        metavar="TIME",
+        read=units.timed("1s", "36500d"),
+        default="1h",
+        help=text,
         group=group,
     )
 

@@ -56,6 +56,17 @@ OPTIONS = [
 ]
 
 
+def connect_timeout(peer: str) -> Option:
+    """``--proxy-connect-timeout``, which `engine_options` reads; `peer` is who is connected to."""
+    return Option(
+        "--proxy-connect-timeout",
+        metavar="TIME",
+        read=units.timed("1ms", "1h"),
+        default="60s",
+        help=f"for each attempt to reach {peer}",
+    )
+
+
 def tunnel_options(values: Values) -> dict[str, Any]:
     """The arguments of `kojuto._native.Relay` of a command whose connections are handed to it."""
     return {
@@ -66,7 +77,7 @@ def tunnel_options(values: Values) -> dict[str, Any]:
 
 
 def engine_options(values: Values) -> dict[str, Any]:
-    """The arguments of `kojuto._native.Relay` that come from `OPTIONS`."""
+    """The arguments of `kojuto._native.Relay` from `OPTIONS` and `connect_timeout`."""
     return {
         **tunnel_options(values),
         "connect_timeout_s": values.proxy_connect_timeout,

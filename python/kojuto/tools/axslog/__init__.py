@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.common import cli, units
+from kojuto.common import cli
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.plugin import follow, metrics
 from kojuto.common.plugin.follow import FollowOptions, Log
@@ -68,13 +68,7 @@ COMMAND = Command(
         Option("--filter", metavar="TEXT", help="count only lines with this text"),
         Option("--invert-filter", help="count only lines without the text of --filter"),
         Option("--skip-until-json", help="skip to the first { of each line"),
-        Option(
-            "--max-read-size",
-            metavar="SIZE",
-            read=units.sized("1B", zero=True),
-            help="skip to the end when more was added; 0, or left out: 1GB for ltsv and auto, "
-            "500MB for the others",
-        ),
+        follow.max_read_size(None, "; 0, or left out: 1GB for ltsv and auto, 500MB for the others"),
         *metrics.OPTIONS,
         Option(
             "--percentiles",
@@ -94,12 +88,10 @@ COMMAND = Command(
             help="print a set of metrics for each value of this key too",
             group="Going further",
         ),
-        Option(
-            "--max-groups",
-            metavar="N",
-            read=units.integer(1, 10_000),
+        cli.max_groups(
+            "values of --by to keep apart, the largest",
+            most=10_000,
             default="20",
-            help="values of --by to keep apart, the largest; the rest is pooled as 'other'",
             group="Going further",
         ),
         metrics.VERBOSE,

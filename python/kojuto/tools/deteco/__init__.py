@@ -13,7 +13,7 @@ from kojuto.common.server.options import (
     shutdown_timeout,
 )
 from kojuto.errors import UsageError
-from kojuto.tools.deteco.options import CONF, FRESHNESS
+from kojuto.tools.deteco.options import FRESHNESS, conf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ COMMAND = Command(
     "service, one of its keys must have signed it, and the request's path must lie under one of "
     "its paths.",
     [
-        Option(*CONF.names, metavar="FILE", help=CONF.help),
+        conf(required=False),
         listen_at("127.0.0.1:8080"),
         FRESHNESS,
         Option(

@@ -8,7 +8,7 @@ from kojuto.common import cli, jwt, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import UsageError
 from kojuto.tools.deteco.gate import State
-from kojuto.tools.deteco.options import CONF, FRESHNESS
+from kojuto.tools.deteco.options import FRESHNESS, conf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ COMMAND = Command(
     "Explains what deteco answers to a token, method and URI: exit status 0 when it would allow "
     "the request, 1 when it would not.",
     [
-        CONF,
+        conf(required=True),
         FRESHNESS,
         Option(
             "--at",

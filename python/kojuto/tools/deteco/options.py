@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from kojuto.common import units
 from kojuto.common.cli import Option
+from kojuto.common.server.options import jwt_freshness
 
-CONF = Option(
-    "--conf", metavar="FILE", help="services, their paths and public keys (TOML)", required=True
-)
-FRESHNESS = Option(
-    "--jwt-freshness",
-    metavar="TIME",
-    read=units.timed("1s", "36500d"),
-    default="1h",
-    help="refuse tokens that were issued longer ago",
-)
+
+def conf(*, required: bool) -> Option:
+    """``--conf``; the server asks for it itself, since the other commands need none."""
+    return Option(
+        "--conf",
+        metavar="FILE",
+        help="services, their paths and public keys (TOML)",
+        required=required,
+    )
+
+
+FRESHNESS = jwt_freshness("refuse tokens that were issued longer ago")

@@ -69,13 +69,7 @@ COMMAND = Command(
             repeat=True,
             help="accept on another port than the container's private one",
         ),
-        Option(
-            "--proxy-connect-timeout",
-            metavar="TIME",
-            read=units.timed("1ms", "1h"),
-            default="60s",
-            help="for each attempt to reach a container",
-        ),
+        relay.connect_timeout("a container"),
         Option(
             "--proxy-connect-ip",
             metavar="IP",

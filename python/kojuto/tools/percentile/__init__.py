@@ -7,7 +7,6 @@ import sys
 
 from kojuto.common import cli, streams
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.units import integer
 from kojuto.errors import UsageError
 from kojuto.tools.percentile import printing, reading
 
@@ -69,8 +68,8 @@ COMMAND = Command(
         Option("--format", metavar="FORM", default="auto", choices=("auto", "ltsv", "json"),
                group="Fields", help="how the lines of --key are written: ltsv, json, or auto, by "
                "each file's first line"),
-        Option("--max-groups", metavar="N", default="1000", read=integer(1, 1_000_000),
-               group="Fields", help="keep so many groups apart; the rest is pooled as 'other'"),
+        cli.max_groups("keep so many groups apart", most=1_000_000, default="1000",
+                       group="Fields"),
         Option("--sketch", metavar="FILE", group="Many hosts",
                help="keep a small sketch instead of all numbers and write it to FILE ('-': to "
                "standard output, without figures)"),

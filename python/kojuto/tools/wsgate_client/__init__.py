@@ -7,6 +7,7 @@ import sys
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.gateway import options as gateway
 from kojuto.common.server import exporter, listen, options, relay, service
 from kojuto.errors import KojutoError, UsageError, words
 
@@ -25,12 +26,7 @@ COMMAND = Command(
     "map file names. 'wsgate-client stdio URL' does so for its standard input and output, as a "
     "ProxyCommand of ssh.",
     [
-        Option(
-            "--map",
-            metavar="FILE",
-            help="lines of host:port,https://HOST/proxy/NAME; comment lines begin with #; SIGHUP "
-            "reads it again",
-        ),
+        gateway.map_file("host:port,https://HOST/proxy/NAME"),
         Option(
             "--connect-timeout",
             metavar="TIME",
@@ -38,17 +34,8 @@ COMMAND = Command(
             default="60s",
             help="for the connection to a backend, its TLS and its answer together",
         ),
-        Option(
-            "--enable-compression",
-            help="offer permessage-deflate (RFC 7692); such tunnels are slower",
-        ),
-        Option(
-            "--ping-interval",
-            metavar="TIME",
-            read=units.timed("1ms", "24h", zero=True),
-            default="30s",
-            help="silence after which the backend is sent a ping; 0 for never",
-        ),
+        gateway.compression("offer"),
+        gateway.ping_interval("backend"),
         Option(
             "-H",
             "--headers",

@@ -7,6 +7,7 @@ import sys
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.gateway import mapfile
+from kojuto.common.gateway import options as gateway
 from kojuto.common.server import exporter, listen, options, relay, service
 from kojuto.errors import KojutoError, UsageError
 
@@ -27,12 +28,7 @@ COMMAND = Command(
     "gives that name. wsgate-client is the other end.",
     [
         options.listen_at("127.0.0.1:8086"),
-        Option(
-            "--map",
-            metavar="FILE",
-            required=True,
-            help="lines of name,host:port; comment lines begin with #; SIGHUP reads it again",
-        ),
+        gateway.map_file("name,host:port", required=True),
         Option(
             "--handshake-timeout",
             metavar="TIME",
@@ -54,17 +50,8 @@ COMMAND = Command(
             default="10s",
             help="how long a client may take to accept the answer to its request",
         ),
-        Option(
-            "--enable-compression",
-            help="agree to permessage-deflate (RFC 7692); such tunnels are slower",
-        ),
-        Option(
-            "--ping-interval",
-            metavar="TIME",
-            read=units.timed("1ms", "24h", zero=True),
-            default="30s",
-            help="silence after which the client is sent a ping; 0 for never",
-        ),
+        gateway.compression("agree to"),
+        gateway.ping_interval("client"),
         options.dump_tcp(),
         Option(
             "--public-key",
@@ -73,14 +60,7 @@ COMMAND = Command(
             "Ed25519; SIGHUP reads them again",
             group="Who may come",
         ),
-        Option(
-            "--jwt-freshness",
-            metavar="TIME",
-            read=units.timed("1s", "36500d"),
-            default="1h",
-            help="how long ago a token may have been issued",
-            group="Who may come",
-        ),
+        options.jwt_freshness("how long ago a token may have been issued", group="Who may come"),
         Option(
             "--iap-audience",
             metavar="AUDIENCE",
