@@ -177,6 +177,29 @@ def number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
     return read
 
 
+def percentiles(text: str, *, zero: bool = True) -> list[tuple[str, float]]:
+    """Each percentile of ``99.9,99,50`` as it was written, and as a number.
+
+    Args:
+        text: what the user wrote.
+        zero: whether 0 is one.
+
+    Raises:
+        ValueError: a part is none.
+    """
+    found = []
+    for part in map(str.strip, text.split(",")):
+        try:
+            value = float(part)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 100 or not (value or zero) or not part.isascii() or "_" in part:
+            expected = "numbers from 0 to 100" if zero else "numbers above 0 and up to 100"
+            raise ValueError(f"'{part}' is no percentile (write {expected}: 99.9,99,50)")
+        found.append((part, value))
+    return found
+
+
 def _with(value: object, unit: str) -> str:
     return f"{value} {unit}" if unit else f"{value}"
 

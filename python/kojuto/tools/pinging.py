@@ -15,7 +15,7 @@ from kojuto.common.plugin.metrics import (
     meta_requested,
     print_meta,
 )
-from kojuto.common.units import integer, number
+from kojuto.common.units import integer, percentiles
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
@@ -38,8 +38,7 @@ FAMILIES = {
 
 
 def _percentiles(text: str) -> list[float]:
-    read = number(0, 100)
-    return [read(part.strip()) for part in text.split(",")]
+    return [percent for _, percent in percentiles(text)]
 
 
 def _host(text: str) -> tuple[str, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.common import cli
+from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.plugin import follow, metrics
 from kojuto.common.plugin.follow import FollowOptions, Log
@@ -29,14 +29,7 @@ def percentile_set(text: str) -> list[tuple[str, float]]:
         ValueError: one of them is no number above 0 and up to 100.
     """
     wanted: dict[float, str] = {}
-    for part in text.split(","):
-        label = part.strip()
-        try:
-            percent = float(label)
-        except ValueError:
-            percent = 0.0
-        if not 0 < percent <= 100 or not label.isascii() or "_" in label:
-            raise ValueError(f"{label!r} is no percentile (a number above 0 and up to 100)")
+    for label, percent in units.percentiles(text, zero=False):
         # As the originals do: first a fraction of one, then times the count.
         wanted.setdefault(percent / 100, label)
     return [(label, fraction) for fraction, label in wanted.items()]

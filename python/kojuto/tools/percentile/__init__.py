@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from kojuto.common import cli, streams
+from kojuto.common import cli, streams, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import UsageError
 from kojuto.tools.percentile import printing, reading
@@ -21,16 +21,7 @@ MEMORY_HINT = "--sketch FILE keeps a sketch of a few MiB instead of every number
 
 def _percentiles(text: str) -> list[tuple[str, float]]:
     """Each percentile as it was written, and as a fraction."""
-    found = []
-    for part in map(str.strip, text.split(",")):
-        try:
-            value = float(part)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value <= 100 or not part.isascii() or "_" in part:
-            which = f"'{part}' is" if part != text else "this is"
-            raise ValueError(f"{which} no percentile (write numbers from 0 to 100: 99.9,99,50)")
-        found.append((part, value / 100))
+    found = [(label, percent / 100) for label, percent in units.percentiles(text)]
     if len(found) > MAX_PERCENTILES:
         raise ValueError(f"more than {MAX_PERCENTILES} percentiles")
     return found
