@@ -148,7 +148,7 @@ def test_a_line_of_progress_is_cut_by_the_columns_that_it_takes(
 def test_a_module_that_cannot_be_imported_is_named_with_what_brings_it(
     error: ImportError, text: str, hint: str
 ) -> None:
-    assert failures.words(error, None) == (1, text, hint)
+    assert failures.explain(error, None) == (1, text, hint)
 
 
 def test_a_server_may_open_as_many_files_as_the_hard_limit_allows() -> None:
