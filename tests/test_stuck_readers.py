@@ -25,6 +25,7 @@ __all__ = ["processes_end"]
 
 LAST_BYTES_S = 5.0
 """So long what sabo has read waits for its reader."""
+ROUNDS = int(os.environ.get("KOJUTO_STUCK_ROUNDS", "1"))
 SLACK_S = 8.0
 """For the start of the next step on a machine that is busy."""
 
@@ -56,6 +57,7 @@ class Stuck:
             self.left, self.feeder, self.put = os.open(path, os.O_RDONLY), -1, len(data)
             into = self.left
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **env}
+        self.read = 0
         self.process = start(*command, stdin=into, stdout=output, stderr=subprocess.PIPE, env=env)
         os.close(output)
 
@@ -64,14 +66,20 @@ class Stuck:
         _, told = self.process.communicate(timeout=LAST_BYTES_S + SLACK_S)
         return self.process.returncode, time.monotonic() - began, told.decode()
 
-    def came(self) -> int:
-        """The bytes that stand at the reader's."""
+    def sip(self, most: int = 1 << 16) -> bool:
+        """Read a little, as a slow reader does; False when there is nothing."""
         os.set_blocking(self.reader, False)
         count = 0
         with contextlib.suppress(BlockingIOError, OSError):  # a terminal's end is EIO
-            while data := os.read(self.reader, 1 << 16):
-                count += len(data)
-        return count
+            count = len(os.read(self.reader, most))
+        self.read += count
+        return count > 0
+
+    def came(self) -> int:
+        """The bytes that came to the reader."""
+        while self.sip():
+            pass
+        return self.read
 
     def unread(self) -> int:
         """The bytes that the command left in its input."""
@@ -110,9 +118,9 @@ def stuck(
             one.close()
 
 
-def check_sabo(one: Stuck, began: float) -> None:
+def check_sabo(one: Stuck, began: float, number: int = signal.SIGTERM) -> None:
     status, took_s, told = one.end(began)
-    assert status == 143, (one.name, told)
+    assert status == 128 + number, (one.name, told)
     assert took_s < LAST_BYTES_S + SLACK_S, one.name
     lost = 0
     if told:
@@ -128,15 +136,31 @@ def sabo(folder: Path) -> tuple[str, ...]:
     return ("sabo", "--max-bandwidth", "7M", "--work-dir", str(folder))
 
 
-def test_sabo_ends_at_a_random_moment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slow", [False, True], ids=["stuck", "slow"])
+@pytest.mark.parametrize("round_", range(ROUNDS))
+def test_sabo_ends_at_a_random_moment(round_: int, slow: bool, tmp_path: Path) -> None:
+    """Whether its reader stands still or takes a little now and then.
+
+    KOJUTO_STUCK_ROUNDS=25 makes a soak of it: eight signals a round and kind of reader.
+    """
+    number = random.choice((signal.SIGTERM, signal.SIGINT))
     with stuck(tmp_path, ("pipe", "file"), *sabo(tmp_path), env={}) as all_of_them:
+        for one in all_of_them:
+            wait_for_handler(one.process.pid, signal.SIGTERM)  # ^C has Python's own before
         began = time.monotonic()
+        moments = [(random.random() * (0.5 if slow else 0.05), one) for one in all_of_them]
+        while any(one.process.poll() is None for one in all_of_them):
+            since = time.monotonic() - began
+            assert since < LAST_BYTES_S + SLACK_S
+            for moment, one in list(moments):
+                if since >= moment:
+                    one.process.send_signal(number)
+                    moments.remove((moment, one))
+            for one in all_of_them if slow else ():
+                one.sip(random.randrange(1, 5000))
+            time.sleep(0.002)
         for one in all_of_them:
-            wait_for_handler(one.process.pid, signal.SIGTERM)
-            time.sleep(random.random() * 0.01)
-            one.process.terminate()
-        for one in all_of_them:
-            check_sabo(one, began)
+            check_sabo(one, began, number)
 
 
 def test_sabo_ends_when_the_signal_falls_right_before_a_call_that_blocks(
