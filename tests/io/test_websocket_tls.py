@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import hashlib
-import ipaddress
 import socket
 import ssl
 import struct
@@ -14,14 +12,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from kojuto._native import LogWriter, Relay, TlsStream
 from tests.conftest import need_program, wait_until
-from tests.keys import private_pem
+from tests.peers.certificates import authority as authority_in
+from tests.peers.certificates import signed
 from tests.peers.servers import LOOPBACK, echo, free_port, read_all, read_exactly
 from tests.peers.tunnels import CLOSE, answer_upgrade, read_frame, tunnel, websocket_server
 from tests.streams import pattern
@@ -34,62 +29,19 @@ if TYPE_CHECKING:
 
     from tests.peers.servers import Stage
 
-DAY = dt.timedelta(days=1)
-
 
 class Authority:
-    """A CA of our own."""
+    """A CA of our own and the servers that it signs."""
 
     def __init__(self, folder: Path, name: str = "tests") -> None:
         self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"CA of {name}")])
-        self.certificate = (
-            self._builder(self.name, self.key.public_key())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self.key, hashes.SHA256())
-        )
+        self._stem = authority_in(folder, name)
         self.path = folder / f"{name}.pem"
-        self.path.write_bytes(self.pem)
+        self.pem = self.path.read_bytes()
 
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def _builder(
-        self, subject: x509.Name, key: Any, since: int = -2, until: int = 30
-    ) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.timezone.utc)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + since * DAY)
-            .not_valid_after(now + until * DAY)
-        )
-
-    def server(
-        self, host: str = "localhost", *, since: int = -2, until: int = 30
-    ) -> tuple[Path, Path]:
+    def server(self, host: str = "localhost", **validity: int) -> tuple[Path, Path]:
         """(certificate, key) of a server, as files."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        try:
-            name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
-        except ValueError:
-            name = x509.DNSName(host)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        certificate = (
-            self._builder(subject, key.public_key(), since, until)
-            .add_extension(x509.SubjectAlternativeName([name]), critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
-        stem = self.folder / f"{host}{since}{until}"
-        chain, private = stem.with_suffix(".crt"), stem.with_suffix(".key")
-        chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        private.write_bytes(private_pem(key))
-        return chain, private
+        return signed(self.folder, f"server-{host}", host, by=self._stem, **validity)
 
     def context(self, host: str = "localhost", **validity: int) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
 import threading
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import websockets.sync.server
 
 from tests.conftest import script
 from tests.keys import private_key, private_pem
+from tests.peers.certificates import self_signed
 from tests.peers.servers import LOOPBACK, Program, free_port
 
 if TYPE_CHECKING:
@@ -176,10 +176,10 @@ def opens(conn: socket.socket) -> bool:
         return False
 
 
-def tls(folder: Path, *names: str) -> tuple[Any, Path]:
+def tls(folder: Path, *hosts: str) -> tuple[Any, Path]:
     import ssl
 
-    cert, key = certificate(folder, *names)
+    cert, key = self_signed(folder, hosts[0], *hosts)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     return context, cert
@@ -196,21 +196,6 @@ def account(token_uri: str) -> dict[str, str]:
         "private_key": private_pem(private_key("rsa")).decode(),
         "token_uri": token_uri,
     }
-
-
-def certificate(folder: Path, *names: str) -> tuple[Path, Path]:
-    """A self-signed certificate and its key, for these names: ``DNS:x`` or ``IP:x``."""
-    cert, key = folder / f"{names[0][4:]}.pem", folder / f"{names[0][4:]}.key"
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-days", "2", "-subj", "/CN=kojuto test", "-addext",
-            f"subjectAltName={','.join(names)}", "-addext", "basicConstraints=critical,CA:false",
-            "-keyout", str(key), "-out", str(cert),
-        ],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
 
 
 def metrics(port: int) -> dict[str, str]:

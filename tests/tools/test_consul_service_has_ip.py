@@ -7,7 +7,6 @@ import ipaddress
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from kojuto._native import Membership
 from tests.conftest import need_program, run, script, wait_until
+from tests.peers.certificates import self_signed
 from tests.peers.consul import SECRET, Checker, Consul, get, instance
 from tests.peers.servers import LOOPBACK, free_port, read_all
 
@@ -354,35 +354,21 @@ def test_an_http_proxy_on_the_way(stage: Stage, consul: Consul) -> None:
 
 
 def test_an_https_consul_is_verified(stage: Stage) -> None:
-    openssl, path = need_program("openssl"), stage.folder / "consul.pem"
-    subject = ["-subj", "/CN=server.dc1.consul", "-addext"]
-    subject += ["subjectAltName=DNS:server.dc1.consul,IP:127.0.0.1"]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command: list[str | Path] = [
-        openssl,
-        "req",
-        "-x509",
-        *key,
-        "-keyout",
-        path,
-        "-out",
-        f"{path}.crt",
-        *subject,
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    path.write_bytes(path.read_bytes() + (stage.folder / "consul.pem.crt").read_bytes())
+    cert, key = self_signed(stage.folder, "consul", "server.dc1.consul", LOOPBACK)
+    path = stage.folder / "both.pem"
+    path.write_bytes(key.read_bytes() + cert.read_bytes())
     consul = Consul(path)
     stage.later(consul.stop)
     consul.set("web", instance("10.0.0.1"))
     strange = checker(stage, consul)
     assert "certificate verify failed" in strange.get("/has/web/10.0.0.1").message
-    known = checker(stage, consul, "--ca-file", f"{path}.crt")
+    known = checker(stage, consul, "--ca-file", str(cert))
     assert known.status("/has/web/10.0.0.1") == 200
     wait_until(lambda: consul.waits("web"))
     consul.set("web", instance("10.0.0.2"))
     wait_until(lambda: known.status("/has/web/10.0.0.1") == 404)
     assert known.end() == 0
-    other = {"CONSUL_CACERT": f"{path}.crt", "CONSUL_TLS_SERVER_NAME": "other.consul"}
+    other = {"CONSUL_CACERT": str(cert), "CONSUL_TLS_SERVER_NAME": "other.consul"}
     refused = checker(stage, consul, env=other).get("/has/web/10.0.0.2")
     assert "Hostname mismatch" in refused.message
     # Through a proxy's tunnel the name in the URL is the one that is verified.
@@ -398,7 +384,7 @@ def test_an_https_consul_is_verified(stage: Stage) -> None:
             back.join()
 
     proxy = f"http://me:secret@{LOOPBACK}:{stage.peer(tunnel).port}"
-    environment = {"https_proxy": proxy, "no_proxy": "", "CONSUL_CACERT": f"{path}.crt"}
+    environment = {"https_proxy": proxy, "no_proxy": "", "CONSUL_CACERT": str(cert)}
     options = ["--consul-api-endpoint", "https://server.dc1.consul:8501"]
     far = checker(stage, consul, *options, env=environment)
     assert far.status("/has/web/10.0.0.2") == 200

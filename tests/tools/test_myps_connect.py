@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import run, script, wait_until
+from tests.peers.certificates import authority, signed
 from tests.peers.mariadb import Server, mariadb
 from tests.peers.myps import ids, no_settings_of_ours, shop, threads
 
@@ -117,27 +118,10 @@ def test_no_server_is_one_clear_line() -> None:
     assert "is the server running there?" in hint
 
 
-def certificates(folder: Path) -> None:
-    """ca.pem, other.pem (another authority), cert.pem and key.pem for localhost."""
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=folder)
-
-    for name in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key",
-                "-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={name}")  # fmt: skip
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "csr.pem",
-            "-subj", "/CN=localhost")  # fmt: skip
-    (folder / "ext").write_text("subjectAltName=DNS:localhost")
-    openssl("x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key",
-            "-CAcreateserial", "-out", "cert.pem", "-days", "2", "-extfile", "ext")  # fmt: skip
-
-
 def test_tls_by_every_mode(tmp_path: Path, server: Server) -> None:
-    certificates(tmp_path)
-    with mariadb(
-        ssl_ca=tmp_path / "ca.pem", ssl_cert=tmp_path / "cert.pem", ssl_key=tmp_path / "key.pem"
-    ) as secure:
+    authority(tmp_path, "other")
+    cert, key = signed(tmp_path, "cert", "localhost", by=authority(tmp_path))
+    with mariadb(ssl_ca=tmp_path / "ca.pem", ssl_cert=cert, ssl_key=key) as secure:
         secure.execute("CREATE USER tls@'%' IDENTIFIED BY 'pw' REQUIRE SSL")
         secure.execute("GRANT PROCESS ON *.* TO tls@'%'")
         secure.execute("SET GLOBAL event_scheduler = ON")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import need_program, run, wait_until
+from tests.peers.certificates import self_signed
 from tests.peers.servers import Ppdp, Program, accepts, echo, free_port, read_all, read_exactly
 
 if TYPE_CHECKING:
@@ -170,12 +171,7 @@ class MariaDb:
              "--auth-root-authentication-method=normal", "--user=root", "--skip-test-db"],
             check=True, capture_output=True, timeout=110,
         )  # fmt: skip
-        key, cert = folder / "key.pem", folder / "cert.pem"
-        subprocess.run(
-            [need_program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout",
-             key, "-out", cert, "-days", "2", "-subj", "/CN=db.test"],
-            check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
+        cert, key = self_signed(folder, "db", "db.test")
         self.port = free_port()
         self.server = Program(
             [need_program("mariadbd"), "--no-defaults", f"--datadir={data}", "--user=root",

@@ -248,7 +248,7 @@ def test_compression_is_offered_and_used(stage: Stage, secure: bool) -> None:
     options: dict[str, Any] = {"compression": "deflate"}
     trust: list[str] = []
     if secure:
-        options["ssl"], cert = tls(stage.folder, f"IP:{LOOPBACK}")
+        options["ssl"], cert = tls(stage.folder, LOOPBACK)
         trust = ["--ca-file", str(cert)]
     peer = backend(stage, **options)
     local = client(stage, peer.url("https" if secure else "http"), "--enable-compression", *trust)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import run
-from tests.peers.gates import Backend, backend, certificate, client, opens, round_trip, tls
+from tests.peers.certificates import self_signed
+from tests.peers.gates import Backend, backend, client, opens, round_trip, tls
 from tests.peers.servers import LOOPBACK
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def test_certificates_are_checked(stage: Stage) -> None:
-    context, cert = tls(stage.folder, f"IP:{LOOPBACK}", "DNS:gate.test")
-    wrong, wrong_cert = tls(stage.folder, "DNS:other.test")
+    context, cert = tls(stage.folder, LOOPBACK, "gate.test")
+    wrong, wrong_cert = tls(stage.folder, "other.test")
     good, bad = backend(stage, ssl=context), backend(stage, ssl=wrong)
 
     def works(peer: Backend, *options: str) -> bool:
@@ -55,8 +56,8 @@ def test_certificates_are_checked(stage: Stage) -> None:
 
 @pytest.mark.parametrize("packed", [[], ["--enable-compression"]])
 def test_a_backend_that_asks_for_a_certificate(stage: Stage, packed: list[str]) -> None:
-    context, cert = tls(stage.folder, f"IP:{LOOPBACK}")
-    ours, key = certificate(stage.folder, "DNS:client.test")
+    context, cert = tls(stage.folder, LOOPBACK)
+    ours, key = self_signed(stage.folder, "client", "client.test")
     context.load_verify_locations(ours)
     context.verify_mode = ssl.CERT_REQUIRED
     peer = backend(stage, ssl=context)
@@ -72,7 +73,7 @@ def test_a_backend_that_asks_for_a_certificate(stage: Stage, packed: list[str]) 
     unknown = client(stage, peer.url("https"), *trust)
     with unknown.connect() as conn:
         assert not opens(conn)
-    other, other_key = certificate(stage.folder, "DNS:other.test")
+    other, other_key = self_signed(stage.folder, "other", "other.test")
     wrongs: list[list[str | Path]] = [
         ["--cert", ours],
         ["--cert", ours, "--key", other_key],
@@ -141,7 +142,7 @@ NO_PROXIES = dict.fromkeys(
 
 @pytest.mark.parametrize("packed", [[], ["--enable-compression"]])
 def test_proxies_of_the_environment(stage: Stage, packed: list[str]) -> None:
-    context, cert = tls(stage.folder, "DNS:gate.test")
+    context, cert = tls(stage.folder, "gate.test")
     secure, plain = backend(stage, ssl=context), backend(stage)
     proxy = ForwardProxy(stage, password="hidden-secret")
     through = f"http://user:hidden-secret@{proxy.address}"

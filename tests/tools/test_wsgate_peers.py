@@ -21,7 +21,8 @@ import pytest
 from tests.conftest import need_program, script, wait_until
 from tests.io.test_listen import Load, has_done
 from tests.keys import private_key, private_pem, public_pem, token
-from tests.peers.gates import certificate, client, round_trip, server
+from tests.peers.certificates import self_signed
+from tests.peers.gates import client, round_trip, server
 from tests.peers.mariadb import mariadb
 from tests.peers.servers import LOOPBACK, echo, free_port, read_all
 
@@ -47,7 +48,7 @@ def nginx(stage: Stage, gate: Server) -> tuple[str, list[str]]:
     """A reverse proxy with TLS before the server."""
     program = need_program("nginx")
     port = free_port()
-    cert, key = certificate(stage.folder, "DNS:localhost")
+    cert, key = self_signed(stage.folder, "localhost", "localhost")
     folder = stage.folder / "nginx"
     folder.mkdir()
     (folder / "nginx.conf").write_text(
