@@ -3,109 +3,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::Duration;
 
-use kojuto_io::follow::{Follower, LineSink, Options, Report};
-use kojuto_io::{Error, Never, Result};
+use kojuto_io::follow::{Follower, LineSink, Options};
+use kojuto_io::{Error, Never};
 
-struct Place {
-    _keep: tempfile::TempDir,
-    dir: PathBuf,
-    log: PathBuf,
-    state: PathBuf,
-    options: Options,
-}
+mod place;
 
-#[derive(Default)]
-struct Lines(Vec<u8>);
-
-impl LineSink for Lines {
-    fn block(&mut self, lines: &[u8]) {
-        assert_eq!(lines.last(), Some(&b'\n'));
-        self.0.extend_from_slice(lines);
-    }
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
-}
-
-impl Place {
-    fn new() -> Place {
-        let keep = tempfile::tempdir().unwrap();
-        let dir = keep.path().join("log");
-        fs::create_dir(&dir).unwrap();
-        let log = dir.join("access.log");
-        let state = keep.path().join("state");
-        Place { _keep: keep, dir, log, state, options: Options::default() }
-    }
-
-    fn try_run(&self, now: Duration, commit: bool) -> Result<(String, Report)> {
-        let mut sink = Lines::default();
-        let mut follower = Follower::open(&self.log, &self.state, None, self.options.clone())?;
-        let report = follower.run(now, &mut sink, &Never)?;
-        if commit {
-            follower.commit()?;
-        }
-        assert_eq!(report.bytes, sink.0.len() as u64);
-        Ok((String::from_utf8_lossy(&sink.0).into_owned(), report))
-    }
-
-    fn run(&self) -> (String, Report) {
-        self.try_run(now(), true).unwrap()
-    }
-
-    fn lines(&self) -> String {
-        self.run().0
-    }
-
-    fn append(&self, text: &str) -> File {
-        let mut file = OpenOptions::new().append(true).create(true).open(&self.log).unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        file
-    }
-
-    fn rename(&self, to: &str) -> PathBuf {
-        let to = self.dir.join(to);
-        fs::rename(&self.log, &to).unwrap();
-        to
-    }
-
-    fn copytruncate(&self, to: &str) {
-        fs::copy(&self.log, self.dir.join(to)).unwrap();
-        OpenOptions::new().write(true).open(&self.log).unwrap().set_len(0).unwrap();
-    }
-
-    fn compress(&self, name: &str, ending: &str) {
-        let path = self.dir.join(name);
-        let content = fs::read(&path).unwrap();
-        let packed = match ending {
-            "gz" => {
-                // Two members, as some rotators append.
-                let half = content.len() / 2;
-                [gzip(&content[..half]), gzip(&content[half..])].concat()
-            }
-            _ => zstd::encode_all(&content[..], 1).unwrap(),
-        };
-        let modified = fs::metadata(&path).unwrap().modified().unwrap();
-        let mut file = File::create(self.dir.join(format!("{name}.{ending}"))).unwrap();
-        file.write_all(&packed).unwrap();
-        file.set_times(fs::FileTimes::new().set_modified(modified)).unwrap();
-        fs::remove_file(path).unwrap();
-    }
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// Lines long enough that a file is known by its first ones.
-fn numbered(range: std::ops::Range<u32>) -> String {
-    range.map(|n| format!("{n:06} GET /somewhere HTTP/1.1 200 0.001 some more text\n")).collect()
-}
+use place::{Lines, Place, now, numbered};
 
 #[test]
 fn a_first_run_reads_all_and_a_too_large_log_starts_at_its_end() {

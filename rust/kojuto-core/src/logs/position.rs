@@ -4,13 +4,16 @@
 //! the Go tools pass over the other keys, and a file without them is taken over as it is.
 
 mod carried;
+mod reader;
 
 use std::fmt::Write as _;
 
 pub use self::carried::{Carried, MAX_CARRIED, MAX_CARRIED_NAME_BYTES};
 
+use self::reader::Reader;
 use crate::Error;
-use crate::scan::number::parse_f64;
+use crate::scan::json::unescape;
+use crate::scan::json_line;
 
 /// The most a position file can reasonably hold.
 pub const MAX_POSITION_BYTES: usize = 1 << 20;
@@ -21,7 +24,11 @@ pub const WINDOW_BYTES: usize = 1024;
 /// How many rotated files that may still grow are remembered.
 pub const MAX_LINGERING: usize = 16;
 
-const MAX_DEPTH: usize = 8;
+/// How many files that were read are remembered.
+pub const MAX_KNOWN: usize = 500;
+
+/// The longest path of a log that is remembered, in bytes.
+const MAX_PATH_BYTES: usize = 4096;
 
 /// Length and hash of some bytes of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +88,38 @@ pub struct Rotated {
     pub inode: u64,
 }
 
+/// The content of a file that was read, or that is to be passed over; it is known by this when it
+/// comes again under another name or inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Its first bytes. Of none: it could not be read, and that has been said.
+    pub head: Print,
+    /// Its inode number, which copying and compressing change.
+    pub inode: u64,
+    /// How far it was read.
+    pub pos: u64,
+    /// The hash of the bytes before `pos`, at most [`WINDOW_BYTES`]; `None` for a file that was not
+    /// read, such as one that was there before the first run.
+    pub tail: Option<u64>,
+}
+
+impl Known {
+    /// The print of the bytes before `pos`.
+    pub fn tail_print(&self) -> Option<Print> {
+        let len = self.pos.min(WINDOW_BYTES as u64) as u32;
+        self.tail.map(|hash| Print { len, hash })
+    }
+}
+
+/// Which log it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// The absolute path as it was given; what is not UTF-8 in it is replaced.
+    pub given: String,
+    /// The file that this led to, without symbolic links.
+    pub target: String,
+}
+
 /// What a position file holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Position {
@@ -91,6 +130,13 @@ pub struct Position {
     /// The newest rotated file at that time; `Some(None)` when there was none, `None` when the
     /// position file does not say.
     pub newest_rotated: Option<Option<Rotated>>,
+    /// The log; `None` when the position file does not say.
+    pub paths: Option<Paths>,
+    /// When the live log had last changed, in nanoseconds of its file system's clock since the
+    /// epoch: the run was later.
+    pub changed: Option<u64>,
+    /// The files that need not be read, oldest first; `None` when the position file does not say.
+    pub known: Option<Vec<Known>>,
     /// Rotated files that may still grow, oldest first.
     pub lingering: Vec<Lingering>,
     /// Numbers for the next run.
@@ -111,21 +157,21 @@ impl Position {
             Some(None) => out.push_str(r#","rotated":null"#),
             None => {}
         }
-        if !self.lingering.is_empty() {
-            out.push_str(r#","lingering":["#);
-            for (index, Lingering { mark, since }) in self.lingering.iter().enumerate() {
-                let comma = if index == 0 { "" } else { "," };
-                let Mark { pos, inode, dev, .. } = mark;
-                let _ = write!(
-                    out,
-                    r#"{comma}{{"pos":{pos},"since":{since},"inode":{inode},"dev":{dev}"#
-                );
-                write_fingerprint(&mut out, mark);
-                out.push('}');
-            }
-            out.push(']');
+        write_lingering(&mut out, &self.lingering);
+        if let Some(changed) = self.changed {
+            let _ = write!(out, r#","changed":{changed}"#);
+        }
+        if let Some(known) = &self.known {
+            write_known(&mut out, known);
         }
         let mut out = out.into_bytes();
+        if let Some(Paths { given, target }) = &self.paths {
+            for (key, path) in [("log", given), ("target", target)] {
+                out.extend_from_slice(format!(r#","{key}":""#).as_bytes());
+                json_line::escape(path.as_bytes(), &mut out);
+                out.push(b'"');
+            }
+        }
         self.carried.write(&mut out);
         out.push(b'}');
         String::from_utf8(out).expect("names are text, and escaping keeps it so")
@@ -165,110 +211,35 @@ fn write_fingerprint(out: &mut String, mark: &Mark) {
     }
 }
 
+fn write_lingering(out: &mut String, lingering: &[Lingering]) {
+    for (index, Lingering { mark, since }) in lingering.iter().enumerate() {
+        let before = if index == 0 { r#","lingering":["# } else { "," };
+        let Mark { pos, inode, dev, .. } = mark;
+        let _ = write!(out, r#"{before}{{"pos":{pos},"since":{since},"inode":{inode},"dev":{dev}"#);
+        write_fingerprint(out, mark);
+        out.push('}');
+    }
+    out.push_str(if lingering.is_empty() { "" } else { "]" });
+}
+
+fn write_known(out: &mut String, known: &[Known]) {
+    out.push_str(r#","known":["#);
+    for (index, Known { head: Print { len, hash }, inode, pos, tail }) in known.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let _ = write!(out, r#"{comma}[{len},"{hash:016x}",{inode},{pos}"#);
+        let _ = match tail {
+            Some(hash) => write!(out, r#","{hash:016x}"]"#),
+            None => write!(out, "]"),
+        };
+    }
+    out.push(']');
+}
+
 fn write_print(out: &mut String, key: &str, print: &Print) {
     let _ = write!(out, r#","{key}":[{},"{:016x}"]"#, print.len, print.hash);
 }
 
-/// A reader of just enough JSON: what it does not know it checks and passes over.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn wrong(&self, expected: &str) -> Error {
-        Error::Malformed(format!("expected {expected} at byte {}", self.at))
-    }
-
-    fn blanks(&mut self) {
-        while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn peek(&mut self) -> Option<u8> {
-        self.blanks();
-        self.bytes.get(self.at).copied()
-    }
-
-    fn take(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn want(&mut self, byte: u8) -> Result<(), Error> {
-        match self.take(byte) {
-            true => Ok(()),
-            false => Err(self.wrong(&format!("{:?}", char::from(byte)))),
-        }
-    }
-
-    /// The text of a string without its quotes, escapes left as they are.
-    fn string(&mut self) -> Result<&'a [u8], Error> {
-        self.want(b'"')?;
-        let start = self.at;
-        loop {
-            match self.bytes.get(self.at) {
-                Some(b'"') => break,
-                Some(b'\\') => self.at += 2,
-                Some(0..0x20) | None => return Err(self.wrong("the end of a string")),
-                Some(_) => self.at += 1,
-            }
-        }
-        self.at += 1;
-        Ok(&self.bytes[start..self.at - 1])
-    }
-
-    /// A number, `true`, `false` or `null`, as text.
-    fn word(&mut self) -> Result<&'a [u8], Error> {
-        self.blanks();
-        let start = self.at;
-        while self
-            .bytes
-            .get(self.at)
-            .is_some_and(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b))
-        {
-            self.at += 1;
-        }
-        match start == self.at {
-            true => Err(self.wrong("a value")),
-            false => Ok(&self.bytes[start..self.at]),
-        }
-    }
-
-    fn integer(&mut self) -> Result<u64, Error> {
-        let start = self.at;
-        let word = self.word()?;
-        let exact = std::str::from_utf8(word).ok().and_then(|text| text.parse::<u64>().ok());
-        // Other programs may have written a whole number as a float.
-        let value = exact.or_else(|| {
-            let value = parse_f64(word)?;
-            ((0.0..9e15).contains(&value) && value.fract() == 0.0).then_some(value as u64)
-        });
-        value.ok_or_else(|| {
-            self.at = start;
-            self.wrong("a whole number that is not negative")
-        })
-    }
-
-    fn float(&mut self) -> Result<f64, Error> {
-        let start = self.at;
-        let value = parse_f64(self.word()?);
-        value.ok_or_else(|| {
-            self.at = start;
-            self.wrong("a number")
-        })
-    }
-
-    fn truth(&mut self) -> Result<bool, Error> {
-        match self.word()? {
-            b"true" => Ok(true),
-            b"false" | b"null" => Ok(false),
-            _ => Err(self.wrong("true or false before")),
-        }
-    }
-
+impl Reader<'_> {
     fn print(&mut self) -> Result<Option<Print>, Error> {
         if self.is_null()? {
             return Ok(None);
@@ -306,41 +277,51 @@ impl<'a> Reader<'a> {
             return Err(self.wrong("a fingerprint of fewer bytes before"));
         }
         self.want(b',')?;
-        let text = std::str::from_utf8(self.string()?).ok();
-        let hash = text.and_then(|text| u64::from_str_radix(text, 16).ok());
-        let hash = hash.ok_or_else(|| self.wrong("a hexadecimal hash before"))?;
+        let hash = self.hash()?;
         Ok(Print { len: len as u32, hash })
     }
 
-    /// Calls `member` with each key of an object; it answers whether it has read the value.
-    fn object(
-        &mut self,
-        mut member: impl FnMut(&mut Self, &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
-        self.want(b'{')?;
-        if self.take(b'}') {
-            return Ok(());
-        }
-        loop {
-            let key = self.string()?;
-            self.want(b':')?;
-            if !member(self, key)? {
-                self.pass_over(0)?;
-            }
-            if !self.take(b',') {
-                return self.want(b'}');
-            }
-        }
+    fn hash(&mut self) -> Result<u64, Error> {
+        let text = std::str::from_utf8(self.string()?).ok();
+        let hash = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+        hash.ok_or_else(|| self.wrong("a hexadecimal hash before"))
+    }
+
+    fn known(&mut self) -> Result<Vec<Known>, Error> {
+        let mut all = Vec::new();
+        self.array(|reader| {
+            let head = reader.print_members()?;
+            reader.want(b',')?;
+            let inode = reader.integer()?;
+            reader.want(b',')?;
+            let pos = reader.integer()?;
+            let tail = if reader.take(b',') { Some(reader.hash()?) } else { None };
+            reader.want(b']')?;
+            all.push(Known { head, inode, pos, tail });
+            Ok(())
+        })?;
+        all.drain(..all.len().saturating_sub(MAX_KNOWN));
+        Ok(all)
+    }
+
+    fn path(&mut self) -> Result<Option<String>, Error> {
+        let text = unescape(self.string()?).into_owned();
+        Ok(String::from_utf8(text).ok().filter(|path| path.len() <= MAX_PATH_BYTES))
     }
 
     fn position(&mut self) -> Result<Position, Error> {
         let mut position = Position::default();
         let mut seen = false;
+        let (mut given, mut target) = (None, None);
         self.object(|reader, key| {
             match key {
                 b"time" => position.time = reader.float()?,
                 b"rotated" => position.newest_rotated = Some(reader.rotated()?),
                 b"lingering" => position.lingering = reader.lingering()?,
+                b"changed" => position.changed = Some(reader.integer()?),
+                b"known" => position.known = Some(reader.known()?),
+                b"log" => given = reader.path()?,
+                b"target" => target = reader.path()?,
                 b"carried" => position.carried = Carried::read(reader)?,
                 _ => {
                     seen |= key == b"pos";
@@ -349,6 +330,7 @@ impl<'a> Reader<'a> {
             }
             Ok(true)
         })?;
+        position.paths = given.zip(target).map(|(given, target)| Paths { given, target });
         match seen {
             true => Ok(position),
             false => Err(Error::Malformed("it has no \"pos\"".to_owned())),
@@ -371,53 +353,20 @@ impl<'a> Reader<'a> {
 
     fn lingering(&mut self) -> Result<Vec<Lingering>, Error> {
         let mut all = Vec::new();
-        self.want(b'[')?;
-        if self.take(b']') {
-            return Ok(all);
-        }
-        loop {
+        self.array(|reader| {
             let mut one = Lingering::default();
-            self.object(|reader, key| {
+            reader.object(|reader, key| {
                 if key == b"since" {
                     one.since = reader.float()?;
                     return Ok(true);
                 }
                 reader.mark_member(key, &mut one.mark)
             })?;
-            if all.len() < MAX_LINGERING {
-                all.push(one);
-            }
-            if !self.take(b',') {
-                self.want(b']')?;
-                return Ok(all);
-            }
-        }
-    }
-
-    fn pass_over(&mut self, depth: usize) -> Result<(), Error> {
-        if depth > MAX_DEPTH {
-            return Err(self.wrong("less nesting"));
-        }
-        let (open, close) = match self.peek() {
-            Some(b'"') => return self.string().map(|_| ()),
-            Some(b'{') => (b'{', b'}'),
-            Some(b'[') => (b'[', b']'),
-            _ => return self.word().map(|_| ()),
-        };
-        self.want(open)?;
-        if self.take(close) {
-            return Ok(());
-        }
-        loop {
-            if open == b'{' {
-                self.string()?;
-                self.want(b':')?;
-            }
-            self.pass_over(depth + 1)?;
-            if !self.take(b',') {
-                return self.want(close);
-            }
-        }
+            all.push(one);
+            Ok(())
+        })?;
+        all.truncate(MAX_LINGERING);
+        Ok(all)
     }
 }
 
@@ -475,8 +424,8 @@ mod tests {
             let text = format!(r#"{{"pos":1,"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
             Position::decode(text.as_bytes())
         };
-        assert!(nested(MAX_DEPTH + 1).is_ok());
-        assert!(nested(MAX_DEPTH + 2).is_err());
+        assert!(nested(reader::MAX_DEPTH + 1).is_ok());
+        assert!(nested(reader::MAX_DEPTH + 2).is_err());
         let lingering = (0..=MAX_LINGERING as u64).map(|pos| {
             let mark = Mark { pos, ..Mark::default() };
             Lingering { mark, since: 1.0 }
@@ -486,12 +435,32 @@ mod tests {
         assert_eq!(read.lingering, position.lingering[..MAX_LINGERING]);
     }
 
+    #[test]
+    fn the_most_that_is_known_is_bounded_and_small() {
+        let one = |n: u64| Known {
+            head: Print { len: 1024, hash: u64::MAX },
+            inode: u64::MAX,
+            pos: u64::MAX - n,
+            tail: Some(u64::MAX),
+        };
+        let known: Vec<_> = (0..=MAX_KNOWN as u64).map(one).collect();
+        let text = Position { known: Some(known.clone()), ..Position::default() }.encode();
+        assert!(text.len() < 50 * 1024, "{}", text.len());
+        let read = Position::decode(text.as_bytes()).unwrap();
+        assert_eq!(read.known.unwrap(), known[1..], "the oldest is left out");
+    }
+
     fn any_print() -> impl Strategy<Value = Print> {
         (0..=WINDOW_BYTES as u32, any::<u64>()).prop_map(|(len, hash)| Print { len, hash })
     }
 
     fn any_rotated() -> impl Strategy<Value = Rotated> {
         (any_print(), any::<u64>()).prop_map(|(head, inode)| Rotated { head, inode })
+    }
+
+    fn any_known() -> impl Strategy<Value = Known> {
+        let ids = (any::<u64>(), any::<u64>(), proptest::option::of(any::<u64>()));
+        (any_print(), ids).prop_map(|(head, (inode, pos, tail))| Known { head, inode, pos, tail })
     }
 
     fn any_mark() -> impl Strategy<Value = Mark> {
@@ -508,13 +477,18 @@ mod tests {
             mark in any_mark(), time in 0f64..1e11,
             newest_rotated in proptest::option::of(proptest::option::of(any_rotated())),
             lingering in proptest::collection::vec((any_mark(), 0f64..1e11), 0..MAX_LINGERING),
+            changed in proptest::option::of(any::<u64>()),
+            known in proptest::option::of(proptest::collection::vec(any_known(), 0..9)),
+            paths in proptest::option::of((".{0,60}", ".{0,60}")),
             numbers in proptest::collection::vec((".{0,60}", any::<f64>()), 0..20),
         ) {
             let mut carried = Carried::default();
             carried.renew(numbers);
             let lingering =
                 lingering.into_iter().map(|(mark, since)| Lingering { mark, since }).collect();
-            let position = Position { mark, time, newest_rotated, lingering, carried };
+            let paths = paths.map(|(given, target)| Paths { given, target });
+            let position =
+                Position { mark, time, newest_rotated, paths, changed, known, lingering, carried };
             prop_assert_eq!(Position::decode(position.encode().as_bytes()).unwrap(), position);
         }
 

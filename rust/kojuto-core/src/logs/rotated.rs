@@ -36,6 +36,13 @@ pub struct RotatedName {
     pub plain_len: usize,
 }
 
+impl RotatedName {
+    /// Whether the name says no more than that the file is an old one: `.old`, `.bak`.
+    pub fn is_word(&self) -> bool {
+        self.stamp == Stamp::Word
+    }
+}
+
 const ENDINGS: [(&[u8], Packing); 9] = [
     (b".gz", Packing::Readable),
     (b".zst", Packing::Readable),

@@ -9,6 +9,44 @@
 //! while nothing is printed; then print, and flush; then commit. A run that is killed between the
 //! last two has printed lines that the next one prints again: once more, never less.
 //!
+//! # Which lines are new
+//!
+//! What a file is called proves nothing: copies have the names of rotated files, and rotated files
+//! those of other logs. So this is decided by what the position remembers.
+//!
+//! - The *mark*: how far the live log was read, its inode, device and birth, a print of its first KiB
+//!   and one of the KiB before that place.
+//! - The log's path as it was given and as it was resolved. A position of another path that does not
+//!   lead to the same file either is none: the run is a first one.
+//! - *known*: of the last 500 files that were read, or that were there before the first run, the print
+//!   of the first KiB, how far they were read and the print of the KiB before that place.
+//! - *changed*: when the live log had last changed, by the clock of its file system.
+//! - *lingering*: renamed files that a writer still has.
+//!
+//! A run reads the file of the mark on (found by its inode, else by its content: the longest that
+//! has the prints, for a shorter one is a copy that was made earlier), then the files that came
+//! *between*, then the live one. A file came between if
+//!
+//! - it *belongs*: it is in a directory of the log or an archive and has a rotated form of its name
+//!   (`kojuto_core::logs::rotated`),
+//! - it was *not there*: it was not born before *changed*. Without a birth, and when the clock has
+//!   been set back, this contradicts nothing. A position of the Go tools has only a time: then the
+//!   file must have been written to since,
+//! - it was not *read before*: it does not begin as a known file does and then either end before the
+//!   remembered place or have the remembered bytes there. A constant first line alone proves nothing,
+//!   and of a file with fewer than 64 bytes the content alone does not either, and
+//! - it is no *copy* of another one that this run reads; of a file and its copies the longest counts.
+//!
+//! What cannot be read or unpacked is named once, passed over and known from then on. The files are
+//! ordered by their names where these agree with the times, else by the times; what counts does not
+//! depend on that, but for a line that copytruncate cut in two. Before a run counts, the directories
+//! are listed once more: a new copy that was not read has the run begin anew.
+//!
+//! A log that was changed in place goes on where it was read to if it still has the bytes before that
+//! place: there, though its beginning is another (a hole), or elsewhere and only once (its beginning
+//! was cut off). When it begins as before but ends earlier, and nothing has the rest, it was cut off
+//! behind what is left.
+//!
 //! # What cannot be known
 //!
 //! - `copytruncate` loses what is written between the copy and the truncation; no reader sees it.
@@ -23,8 +61,13 @@
 //! - A truncated log that grows again to exactly the same first KiB, and the same KiB before the
 //!   position, is taken for unchanged.
 
+mod between;
+mod finder;
+mod identity;
+mod known;
 mod many;
 mod plan;
+mod previous;
 mod run;
 mod siblings;
 mod source;
@@ -34,11 +77,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kojuto_core::logs::lines::{Cutter, Overlong};
-use kojuto_core::logs::position::Position;
+use kojuto_core::logs::position::{Paths, Position};
 use kojuto_core::scan::newlines;
 
 pub use self::many::{Followed, How, Scan, Task, follow_all};
 use self::run::Run;
+use self::source::Source;
 use crate::state::{self, Found, Lock, Staged};
 use crate::{Cancel, Result};
 
@@ -104,6 +148,7 @@ pub struct Follower {
     log: PathBuf,
     position_file: PathBuf,
     options: Options,
+    paths: Paths,
     before: Option<Position>,
     after: Option<Position>,
     staged: Option<Staged>,
@@ -126,11 +171,18 @@ impl Follower {
     ) -> Result<Follower> {
         let lock = Lock::try_acquire(position_file)?;
         let mut notes = Vec::new();
-        let before = read_position(position_file, legacy_position_file, &mut notes);
+        let mut before = read_position(position_file, legacy_position_file, &mut notes);
+        let paths = paths(log);
+        if let Some(other) = before.as_ref().and_then(|before| another_log(before, &paths, log)) {
+            let log = log.display();
+            notes.push(format!("{log}: the last run read {other}; starting as for a new log"));
+            before = None;
+        }
         Ok(Follower {
             log: log.to_owned(),
             position_file: position_file.to_owned(),
             options,
+            paths,
             before,
             after: None,
             staged: None,
@@ -174,7 +226,7 @@ impl Follower {
         }
         run.report.overlong = run.cutter.overlong().clone();
         let report = run.report;
-        self.after = position;
+        self.after = position.map(|after| Position { paths: Some(self.paths.clone()), ..after });
         Ok(report)
     }
 
@@ -208,6 +260,22 @@ impl Follower {
         }
         self.staged.take().map_or(Ok(()), Staged::rename)
     }
+}
+
+fn paths(log: &Path) -> Paths {
+    let given = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
+    let target = std::fs::canonicalize(log).unwrap_or_else(|_| given.clone());
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    Paths { given: text(given), target: text(target) }
+}
+
+/// The path of the log that the position is about, when it is another one than `log`: under another
+/// path, which does not lead to the same file either.
+fn another_log<'a>(before: &'a Position, paths: &Paths, log: &Path) -> Option<&'a str> {
+    let was = before.paths.as_ref()?;
+    let same_path = was.given == paths.given || was.target == paths.target;
+    let same_file = || Source::open(log).is_ok_and(|live| live.identity.fits(&before.mark));
+    (!same_path && !same_file()).then_some(&was.given)
 }
 
 fn read_position(path: &Path, legacy: Option<&Path>, notes: &mut Vec<String>) -> Option<Position> {

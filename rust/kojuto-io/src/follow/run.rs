@@ -6,9 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use kojuto_core::logs::lines::Cutter;
-use kojuto_core::logs::position::{Lingering, MAX_LINGERING, Mark, Position, Rotated};
+use kojuto_core::logs::position::{Known, Lingering, MAX_KNOWN, MAX_LINGERING, Mark, Position};
 
-use super::plan::{self, Link, Origin, Plan};
+use super::finder;
+use super::identity::Identity;
+use super::plan::{Link, Origin, Plan};
 use super::source::Source;
 use super::{LineSink, Options, Report, writers};
 use crate::{Cancel, Error, Result};
@@ -33,81 +35,106 @@ pub(super) struct Run<'a> {
     pub(super) report: Report,
 }
 
+/// What the files before the live log gave.
+struct Links {
+    /// What to remember of each, the oldest first.
+    read: Vec<Known>,
+    /// Where an unfinished line began that goes on in the next file, and how many files had been
+    /// read before that.
+    carried: Option<(Mark, usize)>,
+    /// The live log goes on where the last of them ends.
+    in_stream: bool,
+}
+
 impl Run<'_> {
     /// Reads everything that is there. Answers the new position, and whether the log was renamed
     /// while it was read.
     pub(super) fn round(&mut self, before: Option<&Position>) -> Result<(Position, bool)> {
-        let mut plan = plan::make(self.log, &self.options.archive_dirs, before)?;
+        let archives = &self.options.archive_dirs;
+        let mut plan = finder::make(self.log, archives, before, self.time)?;
         self.report.notes.append(&mut plan.notes);
         let mut after = Position { time: self.time, ..before.cloned().unwrap_or_default() };
         after.lingering = Vec::new();
-        if plan.newest_rotated.is_some() {
-            after.newest_rotated = plan.newest_rotated;
-        }
+        remember(&mut after, plan.there.take());
+        remember(&mut after, (!plan.passed.is_empty()).then(|| std::mem::take(&mut plan.passed)));
         if self.is_too_much(&mut plan)? {
-            plan.links.clear();
-            if let Some(live) = &mut plan.live {
-                after.mark = self.skip_to_end(live)?;
-                let moved = !self.is_still(live)?;
+            let links = plan.links.drain(..);
+            let passed = links.filter_map(|link| link.source.known_unread().ok()).collect();
+            remember(&mut after, Some(passed));
+            if let Some(mut live) = plan.live {
+                after.changed = Some(live.identity.changed);
+                after.mark = self.skip_to_end(&mut live)?;
+                let moved = !self.is_still(&live)?;
                 return Ok((after, moved));
             }
         }
-        let seen = plan.seen();
-        let Plan { links, live, skip, join, lingering, .. } = plan;
-        // Where an unfinished line began that goes on in the next file.
-        let mut carried: Option<(Mark, Option<Rotated>)> = None;
-        let mut in_stream = false;
-        for (index, link) in links.into_iter().enumerate() {
-            let joined = join && index >= lingering;
-            if !in_stream {
+        let listed = plan.listed();
+        let Links { mut read, carried, in_stream } = self.read_links(&mut plan, &mut after)?;
+        let Some(mut live) = plan.live else {
+            remember(&mut after, Some(read));
+            return Ok((after, false));
+        };
+        if !in_stream {
+            self.cutter.restart(live.before(), plan.skip);
+        }
+        self.read_to_end(&mut live)?;
+        self.check_unchanged(&live)?;
+        match carried {
+            Some((mark, first)) if self.cutter.pending() as u64 > live.pos() => {
+                // The next run finds the copy again, by its content, and those after it.
+                let Identity { inode, dev, born, .. } = live.identity;
+                after.mark = Mark { inode, dev, born, ..mark };
+                read.truncate(first);
+                after.known = before.and_then(|before| before.known.clone());
+                after.newest_rotated = before.and_then(|before| before.newest_rotated);
+            }
+            _ => self.end_in(&live, &mut after),
+        }
+        if !read.is_empty() {
+            remember(&mut after, Some(read));
+        }
+        let moved = !self.is_still(&live)?;
+        if let Some(listed) = listed
+            && !moved
+            && finder::has_appeared(self.log, archives, &listed, &after, &live)?
+        {
+            return Err(self.truncated_meanwhile());
+        }
+        Ok((after, moved))
+    }
+
+    /// Has the position be where the last whole line of the live log ends.
+    fn end_in(&self, live: &Source, after: &mut Position) {
+        let pos = live.pos() - self.cutter.pending() as u64;
+        after.mark = live.mark(pos, self.cutter.before(), self.cutter.is_skipping());
+        after.changed = Some(live.identity.changed);
+    }
+
+    /// Reads what comes before the live log.
+    fn read_links(&mut self, plan: &mut Plan, after: &mut Position) -> Result<Links> {
+        let mut all = Links { read: Vec::new(), carried: None, in_stream: false };
+        for (index, link) in plan.links.drain(..).enumerate() {
+            let joined = plan.join && index >= plan.lingering;
+            if !all.in_stream {
                 self.cutter.restart(link.source.before(), link.skip);
             }
             if joined {
-                in_stream = true;
-                let older = link.older.unwrap_or_default();
-                let mark = self.read_joined(link)?.map(|mark| (mark, older));
-                if self.cutter.pending() == 0 {
-                    carried = None;
-                } else {
-                    carried = mark.or(carried);
-                }
+                all.in_stream = true;
+                let (known, mark) = self.read_joined(link)?;
+                let mark = mark.map(|mark| (mark, all.read.len()));
+                all.read.extend(known);
+                let is_whole = self.cutter.pending() == 0;
+                all.carried = if is_whole { None } else { mark.or(all.carried) };
             } else {
-                let (mark, grows) = self.read_link(link)?;
+                let (known, mark, grows) = self.read_link(link)?;
+                all.read.extend(known);
                 after.lingering.extend(grows);
                 after.mark = mark;
             }
         }
         let excess = after.lingering.len().saturating_sub(MAX_LINGERING);
         after.lingering.drain(..excess);
-        let Some(mut live) = live else { return Ok((after, false)) };
-        if !in_stream {
-            self.cutter.restart(live.before(), skip);
-        }
-        self.read_to_end(&mut live)?;
-        self.check_unchanged(&live)?;
-        let pending = self.cutter.pending() as u64;
-        match carried {
-            Some((mark, older)) if pending > live.pos() => {
-                // The next run finds the copy again, by its content.
-                after.mark = Mark {
-                    inode: live.identity.inode,
-                    dev: live.identity.dev,
-                    born: live.identity.born,
-                    ..mark
-                };
-                after.newest_rotated = Some(older);
-            }
-            _ => {
-                let skipping = self.cutter.is_skipping();
-                after.mark = live.mark(live.pos() - pending, self.cutter.before(), skipping);
-            }
-        }
-        let moved = !self.is_still(&live)?;
-        let archives = &self.options.archive_dirs;
-        if !moved && !seen.is_still_newest(self.log, archives) {
-            return Err(self.truncated_meanwhile());
-        }
-        Ok((after, moved))
+        Ok(all)
     }
 
     fn truncated_meanwhile(&self) -> Error {
@@ -118,25 +145,27 @@ impl Run<'_> {
 
     /// Whether the file is still the one under the log's name, or there is none.
     fn is_still(&self, live: &Source) -> Result<bool> {
-        match plan::is_still(self.log, &live.identity) {
+        match finder::is_still(self.log, &live.identity) {
             Ok(false) if !self.log.exists() => Ok(true),
             other => other.map_err(Error::on_path(self.log)),
         }
     }
 
-    /// Reads a copy that copytruncate made; answers the place of its unfinished last line, if that
-    /// began in it.
-    fn read_joined(&mut self, link: Link) -> Result<Option<Mark>> {
+    /// Reads a copy that copytruncate made; answers what to remember of it, and the place of its
+    /// unfinished last line, if that began in it.
+    fn read_joined(&mut self, link: Link) -> Result<(Option<Known>, Option<Mark>)> {
         let mut source = link.source;
         self.read_packed(&mut source)?;
         let pending = self.cutter.pending() as u64;
         let began_here = pending > 0 && pending <= source.pos();
         let before = self.cutter.before();
-        Ok(began_here.then(|| source.mark(source.pos() - pending, before, false)))
+        let mark = began_here.then(|| source.mark(source.pos() - pending, before, false));
+        Ok((source.known(), mark))
     }
 
-    /// Reads a rotated file to its end. Answers where that is, and what to watch if it may grow.
-    fn read_link(&mut self, link: Link) -> Result<(Mark, Option<Lingering>)> {
+    /// Reads a rotated file to its end. Answers what to remember of it, where its end is, and what to
+    /// watch if it may grow.
+    fn read_link(&mut self, link: Link) -> Result<(Option<Known>, Mark, Option<Lingering>)> {
         let Link { mut source, origin, lingering_since, .. } = link;
         let since = lingering_since.unwrap_or(self.time).min(self.time);
         let age = self.time - since;
@@ -158,7 +187,7 @@ impl Run<'_> {
             source.mark(source.pos(), self.cutter.before(), true)
         };
         let grows = Lingering { mark: mark.clone(), since };
-        Ok((mark, may_grow(writers, age).then_some(grows)))
+        Ok((source.known(), mark, may_grow(writers, age).then_some(grows)))
     }
 
     /// Reads to the end; where a compressed file is damaged, that is its end, with a note.
@@ -251,6 +280,16 @@ impl Run<'_> {
         ));
         Ok(live.mark(pos, live.before(), end.is_none()))
     }
+}
+
+/// Adds to what the next run is to know, the newest last.
+fn remember(after: &mut Position, more: Option<Vec<Known>>) {
+    let Some(more) = more else { return };
+    let known = after.known.get_or_insert_default();
+    known.retain(|old| !more.iter().any(|new| (new.inode, new.head) == (old.inode, old.head)));
+    known.extend(more);
+    known.drain(..known.len().saturating_sub(MAX_KNOWN));
+    after.newest_rotated = None;
 }
 
 /// The place after the last line feed before `size`, or `None` when the last line is longer than

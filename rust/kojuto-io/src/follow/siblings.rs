@@ -1,18 +1,21 @@
 //! The files around a log, and those of them that rotation made.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use kojuto_core::logs::position::{Mark, Print, Rotated, WINDOW_BYTES};
+use kojuto_core::logs::position::{Mark, Print};
 use kojuto_core::logs::rotated::{self, Packing, RotatedName};
 
+use super::identity::Identity;
+pub(super) use super::source::STRONG_BYTES;
 use super::source::Source;
 
-/// Fewer bytes than this are too few to know a file by.
-pub(super) const STRONG_BYTES: u32 = 64;
+/// So many of the newest rotated files are looked into for a content.
+pub(super) const MOST_LOOKED_INTO: usize = 1000;
 
 /// A regular file as a listing showed it.
 #[derive(Debug, Clone)]
@@ -20,14 +23,15 @@ pub(super) struct Entry {
     pub(super) path: PathBuf,
     pub(super) inode: u64,
     pub(super) dev: u64,
+    pub(super) born: Option<u64>,
     pub(super) mtime_s: i64,
     pub(super) size: u64,
     /// The name promises a compressed file.
     pub(super) packed: bool,
+    /// The name is one that people give to copies.
+    pub(super) says_copy: bool,
     /// The plan has a use for it already.
     pub(super) taken: bool,
-    /// The inode number it was remembered by, when it was found again by other means.
-    pub(super) known_as: Option<u64>,
 }
 
 impl Entry {
@@ -95,49 +99,12 @@ pub(super) fn list(log: &Path, directories: &[PathBuf], notes: &mut Vec<String>)
     let mut siblings = Siblings::default();
     let mut named: Vec<(RotatedName, Entry)> = Vec::new();
     for directory in directories {
-        let entries = match fs::read_dir(directory) {
-            Ok(entries) => entries,
+        match fs::read_dir(directory) {
+            Ok(entries) => named.extend(rotated_of(&names, entries, &mut siblings.all)),
             Err(error) => {
                 notes.push(format!("{}: cannot be searched: {error}", directory.display()));
-                continue;
             }
-        };
-        let mut here: Vec<(RotatedName, Vec<u8>, Entry)> = Vec::new();
-        // While a compressor works, and when it keeps its input, both files are there: the plain
-        // one is whole.
-        let mut plain: Vec<Vec<u8>> = Vec::new();
-        for entry in entries.flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            if !meta.is_file() {
-                continue;
-            }
-            let name = entry.file_name();
-            let entry = Entry {
-                path: entry.path(),
-                inode: meta.ino(),
-                dev: meta.dev(),
-                mtime_s: meta.mtime(),
-                size: meta.len(),
-                packed: false,
-                taken: false,
-                known_as: None,
-            };
-            let parsed = names.iter().find_map(|log| rotated::parse(log, name.as_bytes()));
-            if parsed.as_ref().is_some_and(|parsed| parsed.packing == Packing::None) {
-                plain.push(name.as_bytes().to_vec());
-            }
-            if let Some(parsed) = parsed {
-                let packed = parsed.packing == Packing::Readable;
-                let entry = Entry { packed, ..entry.clone() };
-                here.push((parsed, name.as_bytes().to_vec(), entry));
-            }
-            siblings.all.push(entry);
         }
-        here.retain(|(parsed, name, _)| {
-            parsed.packing == Packing::None
-                || !plain.iter().any(|plain| plain[..] == name[..parsed.plain_len])
-        });
-        named.extend(here.into_iter().map(|(parsed, _, entry)| (parsed, entry)));
     }
     siblings.unreadable = named
         .iter()
@@ -148,44 +115,57 @@ pub(super) fn list(log: &Path, directories: &[PathBuf], notes: &mut Vec<String>)
     let times: Vec<(RotatedName, i64)> =
         named.iter().map(|(name, entry)| (name.clone(), entry.mtime_s)).collect();
     let order = rotated::order(&times);
-    let ordered = order.into_iter().map(|index| named[index].1.clone());
-    siblings.rotated = ordered.filter(|entry| !is_packed_emptiness(entry)).collect();
+    siblings.rotated = order.into_iter().map(|index| named[index].1.clone()).collect();
     siblings
 }
 
-/// A compressed empty file has some bytes (and the name of its origin) all the same.
-fn is_packed_emptiness(entry: &Entry) -> bool {
-    entry.packed
-        && entry.size < 512
-        && matches!(entry.open(), Ok(Some(source)) if source.first_bytes(1).is_ok_and(|b| b.is_empty()))
-}
-
-/// What to remember of a rotated file; `None` when it cannot be read.
-pub(super) fn remember(entry: &Entry) -> Option<Rotated> {
-    let source = entry.open().ok()??;
-    let head = Print::of(&source.first_bytes(WINDOW_BYTES).ok()?);
-    (head.len > 0).then_some(Rotated { head, inode: entry.inode })
-}
-
-/// Finds a remembered file among the rotated ones.
-pub(super) fn find(rotated: &[Entry], known: &Rotated) -> Option<usize> {
-    let length = known.head.len as usize;
-    // Of a small file all is known, so that one which only begins like it is not taken for it;
-    // under the same inode it may have grown.
-    let matches = |entry: &&Entry, may_grow: bool| {
-        let Ok(Some(source)) = entry.open() else { return false };
-        let whole = length < WINDOW_BYTES && !may_grow;
-        let Ok(bytes) = source.first_bytes(length + usize::from(whole)) else { return false };
-        bytes.len() >= length
-            && Print::of(&bytes[..length]) == known.head
-            && (!whole || bytes.len() == length)
-    };
-    let by_other_means = rotated.iter().rposition(|entry| entry.known_as == Some(known.inode));
-    if by_other_means.is_some() {
-        return by_other_means;
+/// The rotated files of one directory; all files go to `all`.
+fn rotated_of(
+    logs: &[Vec<u8>],
+    entries: fs::ReadDir,
+    all: &mut Vec<Entry>,
+) -> Vec<(RotatedName, Entry)> {
+    let mut here: Vec<(RotatedName, Vec<u8>, Entry)> = Vec::new();
+    // While a compressor works, and when it keeps its input, both files are there: the plain one
+    // is whole.
+    let mut plain: HashSet<Vec<u8>> = HashSet::new();
+    for entry in entries.flatten() {
+        let Ok(meta) = entry.metadata() else { continue };
+        if !meta.is_file() {
+            continue;
+        }
+        let name = entry.file_name().as_bytes().to_vec();
+        let Identity { inode, dev, born, .. } = Identity::of(&meta);
+        let (mtime_s, size) = (meta.mtime(), meta.len());
+        let (packed, says_copy, taken) = (false, false, false);
+        let path = entry.path();
+        let mut entry = Entry { path, inode, dev, born, mtime_s, size, packed, says_copy, taken };
+        all.push(entry.clone());
+        let Some(parsed) = logs.iter().find_map(|log| rotated::parse(log, &name)) else { continue };
+        match parsed.packing {
+            Packing::None => _ = plain.insert(name.clone()),
+            Packing::Readable => entry.packed = true,
+            Packing::Unreadable => {}
+        }
+        entry.says_copy = parsed.is_word();
+        here.push((parsed, name, entry));
     }
-    let strong = known.head.len >= STRONG_BYTES;
-    let by_inode =
-        rotated.iter().rposition(|entry| entry.inode == known.inode && matches(&entry, strong));
-    by_inode.or_else(|| rotated.iter().rposition(|entry| matches(&entry, false)))
+    here.retain(|(parsed, name, _)| {
+        parsed.packing == Packing::None || !plain.contains(&name[..parsed.plain_len])
+    });
+    here.into_iter().map(|(parsed, _, entry)| (parsed, entry)).collect()
+}
+
+/// Finds a small file among the rotated ones, of which all is known: one that only begins like it
+/// is another.
+pub(super) fn find_small(rotated: &[Entry], head: &Print, inode: u64) -> Option<usize> {
+    let length = head.len as usize;
+    let matches = |entry: &Entry| {
+        let Ok(Some(source)) = entry.open() else { return false };
+        source.first_bytes(length + 1).is_ok_and(|bytes| Print::of(&bytes) == *head)
+    };
+    let of_inode = |entry: &Entry| entry.inode == inode && matches(entry);
+    let newest = &rotated[rotated.len().saturating_sub(MOST_LOOKED_INTO)..];
+    let found = newest.iter().rposition(of_inode).or_else(|| newest.iter().rposition(matches));
+    found.map(|index| rotated.len() - newest.len() + index)
 }

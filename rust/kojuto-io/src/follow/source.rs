@@ -3,40 +3,19 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use flate2::bufread::MultiGzDecoder;
-use kojuto_core::logs::position::{Mark, Print, WINDOW_BYTES};
+use kojuto_core::logs::position::{Known, Mark, Print, WINDOW_BYTES};
+
+use super::identity::Identity;
 
 /// The largest window a Zstandard file may ask for: 2^27 bytes, what the zstd program accepts.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
-/// What tells one file from all others on this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) inode: u64,
-    pub(super) dev: u64,
-    pub(super) born: Option<u64>,
-}
-
-impl Identity {
-    pub(super) fn of(meta: &std::fs::Metadata) -> Identity {
-        let born = meta.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        Identity { inode: meta.ino(), dev: meta.dev(), born: born.map(|b| b.as_nanos() as u64) }
-    }
-
-    /// Whether the mark was made in this file, going by what the file system says. An unknown
-    /// birth contradicts nothing.
-    pub(super) fn fits(&self, mark: &Mark) -> bool {
-        let same_birth = match (self.born, mark.born) {
-            (Some(a), Some(b)) => a == b,
-            _ => true,
-        };
-        (self.inode, self.dev) == (mark.inode, mark.dev) && same_birth
-    }
-}
+/// Fewer bytes than this are too few to know a file by.
+pub(super) const STRONG_BYTES: u32 = 64;
 
 enum Form {
     Plain(File),
@@ -55,6 +34,8 @@ pub(super) struct Source {
     head: Vec<u8>,
     /// The bytes just before the place where reading began.
     before: Vec<u8>,
+    /// The bytes just before `pos`.
+    last: Vec<u8>,
 }
 
 /// What became of the question whether a mark was made in some file.
@@ -88,6 +69,7 @@ impl Source {
             pos: 0,
             head: Vec::new(),
             before: Vec::new(),
+            last: Vec::new(),
         })
     }
 
@@ -148,6 +130,9 @@ impl Source {
             let wanted = (WINDOW_BYTES - self.head.len()).min(count);
             self.head.extend_from_slice(&buffer[..wanted]);
         }
+        self.last.extend_from_slice(&buffer[count.saturating_sub(WINDOW_BYTES)..count]);
+        let excess = self.last.len().saturating_sub(WINDOW_BYTES);
+        self.last.drain(..excess);
         self.pos += count as u64;
         Ok(count)
     }
@@ -191,6 +176,11 @@ impl Source {
         Ok(Print::of(&head) == print)
     }
 
+    /// Whether it can be read and begins so.
+    pub(super) fn starts_as(&self, head: Print) -> bool {
+        self.first_bytes(head.len as usize).is_ok_and(|bytes| Print::of(&bytes) == head)
+    }
+
     /// The first `length` bytes of the content, or all there are, without moving.
     pub(super) fn first_bytes(&self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
@@ -225,23 +215,88 @@ impl Source {
                 return Ok(false);
             }
             file.seek(SeekFrom::Start(pos))?;
+            self.last.clone_from(&before);
             (self.head, self.before, self.pos) = (head, before, pos);
             return Ok(true);
         }
         let mut buffer = vec![0u8; 64 * 1024];
-        let mut before = Vec::new();
         while self.pos < pos {
             let wanted = buffer.len().min((pos - self.pos) as usize);
-            let count = retried(|| self.read(&mut buffer[..wanted]))?;
-            if count == 0 {
+            if retried(|| self.read(&mut buffer[..wanted]))? == 0 {
                 return Ok(false);
             }
-            before.extend_from_slice(&buffer[count.saturating_sub(WINDOW_BYTES)..count]);
-            let excess = before.len().saturating_sub(WINDOW_BYTES);
-            before.drain(..excess);
         }
-        self.before = before;
+        self.before.clone_from(&self.last);
         Ok(true)
+    }
+
+    /// The bytes before `pos` of the content, a KiB of them, without moving; `None` when the
+    /// content ends before.
+    pub(super) fn bytes_before(&self, pos: u64) -> io::Result<Option<Vec<u8>>> {
+        if let Form::Plain(file) = &self.form {
+            let mut bytes = vec![0; WINDOW_BYTES.min(pos as usize)];
+            let start = pos - bytes.len() as u64;
+            let count = read_at_most(file, &mut bytes, start)?;
+            return Ok((count == bytes.len()).then_some(bytes));
+        }
+        let mut other = Source::open_any(&self.path)?;
+        Ok(other.move_to(pos)?.then_some(other.before))
+    }
+
+    /// How long the content is.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        if self.is_plain() {
+            return self.size();
+        }
+        let mut other = Source::open_any(&self.path)?;
+        other.move_to(u64::MAX)?;
+        Ok(other.pos)
+    }
+
+    /// Moves to the mark if this same file has the bytes before it still, whatever its beginning
+    /// has become: a hole, say.
+    pub(super) fn seek_tail(&mut self, mark: &Mark) -> io::Result<bool> {
+        let Some(tail) = mark.tail.filter(|tail| tail.len >= STRONG_BYTES) else {
+            return Ok(false);
+        };
+        let is_same = self.identity.fits(mark) && self.identity.born.is_some();
+        if !is_same || self.size()? < mark.pos || !self.move_to(mark.pos)? {
+            return Ok(false);
+        }
+        let near = &self.before[self.before.len().saturating_sub(tail.len as usize)..];
+        Ok(Print::of(near) == tail && near.iter().any(|&byte| byte != 0))
+    }
+
+    /// The place where the bytes before the mark stand in a plain file, when they stand at one
+    /// place only and are a whole line at least: what comes before was read, wherever it stood.
+    pub(super) fn find_tail(&self, mark: &Mark) -> io::Result<Option<u64>> {
+        let Some(tail) = mark.tail.filter(|tail| tail.len >= STRONG_BYTES && !mark.skip) else {
+            return Ok(None);
+        };
+        let Form::Plain(file) = &self.form else { return Ok(None) };
+        let length = tail.len as usize;
+        let mut found = None;
+        let mut buffer = vec![0u8; 1 << 18];
+        let mut start = 0;
+        loop {
+            let count = read_at_most(file, &mut buffer, start)?;
+            let ends = (length..=count).filter(|&end| buffer[end - 1] == b'\n');
+            for end in ends.filter(|&end| Print::of(&buffer[end - length..end]) == tail) {
+                // Of a line that is not whole, the rest may be like that of many.
+                if !buffer[end - length..end - 1].contains(&b'\n') {
+                    continue;
+                }
+                let place = start + end as u64;
+                if found.is_some_and(|found| found != place) {
+                    return Ok(None);
+                }
+                found = Some(place);
+            }
+            if count < buffer.len() {
+                return Ok(found);
+            }
+            start += (count - length) as u64;
+        }
     }
 
     /// Size on disk now.
@@ -284,6 +339,21 @@ impl Source {
             tail: Some(Print::of(&before[before.len() - known..])),
             skip,
         }
+    }
+
+    /// What is to be remembered of the file, as far as it has been read, if anything was.
+    pub(super) fn known(&self) -> Option<Known> {
+        let (head, tail) = (Print::of(&self.head), Print::of(&self.last));
+        let known =
+            Known { head, inode: self.identity.inode, pos: self.pos, tail: Some(tail.hash) };
+        (head.len > 0).then_some(known)
+    }
+
+    /// What is to be remembered of a file that is passed over.
+    pub(super) fn known_unread(&self) -> io::Result<Known> {
+        let head = Print::of(&self.first_bytes(WINDOW_BYTES)?);
+        let (inode, pos) = (self.identity.inode, u64::from(head.len));
+        Ok(Known { head, inode, pos, tail: None })
     }
 
     /// Whether the file still begins as it did when its beginning was read.

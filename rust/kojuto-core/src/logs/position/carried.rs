@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Reader;
+use super::reader::Reader;
 use crate::Error;
 use crate::scan::json::unescape;
 use crate::scan::json_line;
