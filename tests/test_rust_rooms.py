@@ -23,14 +23,10 @@ if TYPE_CHECKING:
 
 CRATES = {name: ROOT / "rust" / name / "src" for name in ("kojuto-core", "kojuto-io", "kojuto-py")}
 TOO_LONG_YET = {
-    "kojuto-core/src/access.rs": 454,
-    "kojuto-core/src/mysql/mod.rs": 478,
-    "kojuto-core/src/scan/json.rs": 582,
     "kojuto-io/src/sys/socket.rs": 455,
 }
 """Files over the bound with the lines they may have; a list that only gets shorter."""
 TOO_LONG_FUNCTIONS_YET = {
-    "kojuto-core/src/mysql/mod.rs: answer": 62,
     "kojuto-io/src/rotate/mod.rs: new": 69,
 }
 """The same for functions, by file and name."""

@@ -1,8 +1,14 @@
 //! Access-log statistics: latencies and status classes of the lines of a log.
 
+mod options;
+mod tally;
+
 use std::collections::HashMap;
 
 use memchr::memmem::Finder;
+
+pub use self::options::{Format, Options, TimeList};
+pub use self::tally::Tally;
 
 use crate::Error;
 use crate::scan::bad_lines::BadLines;
@@ -11,165 +17,7 @@ use crate::scan::fields::{Keys, Rows, Values};
 use crate::scan::json::{self, Prefix, unescape};
 use crate::scan::ltsv;
 use crate::scan::number::{parse_f64, parse_i64, parse_short};
-use crate::scan::select;
 use crate::stats::group_name::{self, GroupName};
-use crate::stats::latencies::Latencies;
-
-/// How a log's lines are written.
-#[derive(Debug, Clone)]
-pub enum Format {
-    /// Labeled tab-separated values; with [`Prefix::Skip`] what stands before the first `{` of a
-    /// line does not count.
-    Ltsv(Prefix),
-    /// One JSON object a line.
-    Json(Prefix),
-    /// The common or combined log format of Apache and nginx, with the time taken as an optional
-    /// last field.
-    Combined,
-    /// Named groups of a regular expression; see [`Format::regex`].
-    Regex(Box<regex::bytes::Regex>),
-    /// Whichever of LTSV, JSON and combined most lines at the beginning of a block look like.
-    Auto(Prefix),
-}
-
-/// How many lines of a block are looked at to tell its format.
-const DETECT_LINES: usize = 32;
-
-impl Format {
-    /// A format of lines that match a regular expression (of the `regex` crate, on bytes, without
-    /// Unicode classes); its named groups are the fields.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] with what is wrong in the expression.
-    pub fn regex(pattern: &str) -> Result<Format, Error> {
-        Ok(Format::Regex(Box::new(select::regex(pattern)?)))
-    }
-
-    /// Its name on the command line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Format::Ltsv(_) => "ltsv",
-            Format::Json(_) => "json",
-            Format::Combined => "combined",
-            Format::Regex(_) => "regex",
-            Format::Auto(_) => "auto",
-        }
-    }
-
-    /// Which of the formats a block of lines is in.
-    fn detect(block: &[u8], prefix: Prefix) -> Format {
-        let mut votes = [0usize; 3];
-        for line in block.split(|&b| b == b'\n').filter(|line| !line.is_empty()).take(DETECT_LINES)
-        {
-            let text = match prefix {
-                Prefix::Refuse => line.trim_ascii_start(),
-                Prefix::Skip => &line[memchr::memchr(b'{', line).unwrap_or(0)..],
-            };
-            if text.first() == Some(&b'{') {
-                votes[1] += 1;
-            } else if combined::is_combined(line) {
-                votes[2] += 1;
-            } else if line.split(|&b| b == b'\t').all(|field| field.contains(&b':')) {
-                votes[0] += 1;
-            }
-        }
-        match votes {
-            [ltsv, json, combined] if json >= ltsv && json >= combined && json > 0 => {
-                Format::Json(prefix)
-            }
-            [ltsv, _, combined] if combined > ltsv => Format::Combined,
-            _ => Format::Ltsv(prefix),
-        }
-    }
-}
-
-/// What to do with a time that is a list, as nginx's `$upstream_response_time` is after several
-/// upstreams were asked: `0.1, 0.2 : 0.3`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeList {
-    /// It is no number: the line is bad.
-    Refuse,
-    /// Their sum: how long the client waited for all of them.
-    Sum,
-    /// The last one: the upstream that answered.
-    Last,
-    /// The longest one.
-    Max,
-}
-
-/// What to read from a log.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How the lines are written.
-    pub format: Format,
-    /// The key of the time taken.
-    pub ptime_key: String,
-    /// The keys of the status; the first listed that has a value wins.
-    pub status_keys: Vec<String>,
-    /// The key whose values part the lines into groups.
-    pub by: Option<String>,
-    /// How many groups are kept apart.
-    pub max_groups: usize,
-    /// Only lines that contain this text; or with `true` only those that do not.
-    pub filter: Option<(Vec<u8>, bool)>,
-    /// What a time is multiplied with to give seconds.
-    pub time_scale: f64,
-    /// What to do with a list of times.
-    pub time_list: TimeList,
-}
-
-/// The figures of a log or of one group of its lines.
-#[derive(Debug, Clone, Default)]
-pub struct Tally {
-    /// The time taken by each line that has one.
-    pub latencies: Latencies,
-    /// Lines with a status of 1xx, 2xx, 3xx, 4xx but 499, 499, 5xx, and any other.
-    pub classes: [u64; 7],
-}
-
-/// The class of each status below 600: a table, since what comes next no processor can guess.
-const CLASS: [u8; 600] = {
-    let mut table = [6; 600];
-    let mut status = 100;
-    while status < 600 {
-        table[status] = match status {
-            499 => 4,
-            500.. => 5,
-            _ => (status / 100 - 1) as u8,
-        };
-        status += 1;
-    }
-    table
-};
-
-impl Tally {
-    /// How many lines were counted.
-    pub fn total(&self) -> u64 {
-        self.classes.iter().sum()
-    }
-
-    #[inline(always)]
-    fn count(&mut self, status: i64) {
-        let class = usize::try_from(status).ok().and_then(|status| CLASS.get(status));
-        let class = usize::from(class.copied().unwrap_or(6));
-        self.classes[class] += 1;
-    }
-
-    fn add(&mut self, status: i64, latency: Option<f64>) {
-        self.count(status);
-        if let Some(latency) = latency {
-            self.latencies.add(latency);
-        }
-    }
-
-    /// Adds the figures of another part of the same log or of another log.
-    pub fn merge(&mut self, other: Tally) {
-        self.latencies.merge(other.latencies);
-        for (count, more) in self.classes.iter_mut().zip(other.classes) {
-            *count += more;
-        }
-    }
-}
 
 /// Why a line could not be counted, as indexes of [`BadLines`].
 pub const REASONS: [&str; 5] = [

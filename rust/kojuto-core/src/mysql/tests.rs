@@ -1,5 +1,8 @@
 //! Packets of real clients, statements, several results.
 
+use super::answers::{DEPRECATE_EOF, MAX_STATEMENT_BYTES, MAX_STATEMENTS};
+use super::commands::{MAX_OPEN_BYTES, MAX_PENDING, QUERY_ATTRIBUTES};
+use super::wire::{lenenc, skip_attributes};
 use super::*;
 
 fn bytes(hex: &str) -> Vec<u8> {

@@ -10,10 +10,16 @@
 //! 64 bytes at a time, bit masks tell quotes, backslashes and brackets apart (Langdale and Lemire,
 //! "Parsing gigabytes of JSON per second", 2019); a line is not split into a map and not copied.
 
-use std::borrow::Cow;
+mod escapes;
+mod members;
+mod strings;
 
+pub use self::escapes::unescape;
+
+use self::members::{find_slowly, slashed_string, value_at, wanted};
+use self::strings::{Before, Strings};
 use crate::scan::fields::{Keys, Line, Names, Rows};
-use crate::scan::simd::{Level, Masks, Places, STRIPE_BYTES, any_of, dispatch, find_any, stripes};
+use crate::scan::simd::{Level, Masks, Places, STRIPE_BYTES, any_of, dispatch, stripes};
 
 /// What stands before the object of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,99 +194,6 @@ fn full_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
     }
 }
 
-/// What one chunk leaves to the next about strings.
-#[derive(Default)]
-struct Strings {
-    /// All ones while a string goes on.
-    open: u64,
-    /// Bit 0 when the first byte is escaped.
-    escaped: u64,
-    /// Bit 0 when the first byte stands behind an opening quote.
-    begun: u64,
-}
-
-impl Strings {
-    /// Which bytes are escaped by a backslash.
-    #[inline(always)]
-    fn escaped(&mut self, backslashes: u64) -> u64 {
-        if backslashes | self.escaped == 0 {
-            return 0;
-        }
-        let (escaped, next) = find_escaped(backslashes, self.escaped);
-        self.escaped = next;
-        escaped
-    }
-
-    /// Which bytes are in a string, the opening quote included. A string ends with its line.
-    #[inline(always)]
-    fn inside<M: Masks>(&mut self, masks: M, quotes: u64, newlines: u64) -> u64 {
-        let mut inside = masks.prefix_xor(quotes) ^ self.open;
-        let mut torn = newlines & inside;
-        while torn != 0 {
-            let newline = torn & torn.wrapping_neg();
-            inside ^= !(newline | (newline - 1));
-            torn = newlines & inside & !(newline | (newline - 1));
-        }
-        // The newline of a torn string is the last bit at most: it must not open the next chunk.
-        self.open = (((inside & !newlines) as i64) >> 63) as u64;
-        inside & !newlines
-    }
-
-    /// Which bytes stand behind one of the opening quotes.
-    #[inline(always)]
-    fn beginnings(&mut self, opening: u64) -> u64 {
-        let beginnings = opening << 1 | self.begun;
-        self.begun = opening >> 63;
-        beginnings
-    }
-}
-
-/// Finds the text before the object of each line, for [`Prefix::Skip`].
-struct Before {
-    /// Whether the next byte stands before the object of its line.
-    active: bool,
-}
-
-impl Before {
-    /// Which bytes stand before the object of their line.
-    #[inline(always)]
-    fn text(&mut self, bytes: &[u8; 64], newlines: u64, brackets: u64) -> u64 {
-        let mut opening = brackets;
-        let mut text = 0u64;
-        let mut left = !0u64;
-        loop {
-            if self.active {
-                opening &= left;
-                // Other brackets begin no object.
-                while opening != 0 && bytes[opening.trailing_zeros() as usize] != b'{' {
-                    opening &= opening - 1;
-                }
-                let brace = opening & opening.wrapping_neg();
-                let newline = newlines & left;
-                let newline = newline & newline.wrapping_neg();
-                if brace == 0 || newline != 0 && newline < brace {
-                    // No object up to the end of the line or of the chunk.
-                    text |= left & (newline | newline.wrapping_sub(1));
-                    if newline == 0 {
-                        return text;
-                    }
-                    left &= !(newline | (newline - 1));
-                    continue;
-                }
-                text |= left & (brace - 1);
-                self.active = false;
-            }
-            let newline = newlines & left;
-            if newline == 0 {
-                return text;
-            }
-            let newline = newline & newline.wrapping_neg();
-            left = !(newline | (newline - 1));
-            self.active = true;
-        }
-    }
-}
-
 /// Looks at the places that were found, in their order.
 struct Reader<'a, 'k> {
     block: &'a [u8],
@@ -395,192 +308,10 @@ impl<'a, 'k> Reader<'a, 'k> {
     }
 }
 
-/// Which bytes are escaped by a backslash: (mask, bit 0 for the first byte of the next chunk).
-#[inline(always)]
-fn find_escaped(backslashes: u64, escaped_first: u64) -> (u64, u64) {
-    const EVEN: u64 = 0x5555_5555_5555_5555;
-    let backslashes = backslashes & !escaped_first;
-    let follows = backslashes << 1 | escaped_first;
-    let odd_starts = backslashes & !EVEN & !follows;
-    let (sequences, overflow) = odd_starts.overflowing_add(backslashes);
-    ((EVEN ^ (sequences << 1)) & follows, u64::from(overflow))
-}
-
-/// The wanted key whose name begins at `at` (behind its quote), and where its value begins.
-#[inline(always)]
-fn wanted(block: &[u8], names: &Names<'_>, at: usize) -> Option<(usize, usize)> {
-    let (index, end) = names.at(block, at)?;
-    Some((index, behind_colon(block, end)?))
-}
-
-/// Where the value begins, when a colon comes next.
-#[inline(always)]
-fn behind_colon(block: &[u8], from: usize) -> Option<usize> {
-    if let Some(&[b':', next]) = block.get(from..).and_then(<[u8]>::first_chunk::<2>)
-        && next > b' '
-    {
-        return Some(from + 1);
-    }
-    let colon = skip_blanks(block, from);
-    let value = skip_blanks(block, colon + 1);
-    (block.get(colon) == Some(&b':') && value < block.len()).then_some(value)
-}
-
-#[inline(always)]
-fn skip_blanks(block: &[u8], mut at: usize) -> usize {
-    while matches!(block.get(at), Some(b' ' | b'\t' | b'\r')) {
-        at += 1;
-    }
-    at
-}
-
-/// The text of the value that begins at `at`: a string's inside, or a number or word; empty for
-/// `null`, an object, an array, or a string that does not end on its line.
-#[inline(always)]
-fn value_at(block: &[u8], at: usize) -> &[u8] {
-    if block.get(at) == Some(&b'"') {
-        return match string_end(block, at + 1) {
-            Some(end) => &block[at + 1..end],
-            None => &[],
-        };
-    }
-    let rest = block.get(at..).unwrap_or_default();
-    if matches!(rest.first(), Some(b'{' | b'[') | None) {
-        return &[];
-    }
-    let end = find_any::<b',', b'}', b'\n'>(block, at);
-    let mut text = &block[at..end];
-    while let Some((b' ' | b'\t' | b'\r', before)) = text.split_last() {
-        text = before;
-    }
-    if text == b"null" { &[] } else { text }
-}
-
-/// The closing quote of the string whose inside begins at `from`.
-#[inline(always)]
-fn string_end(block: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    loop {
-        at = find_any::<b'"', b'\\', b'\n'>(block, at);
-        match block.get(at)? {
-            b'"' => return Some(at),
-            b'\\' if block.get(at + 1) != Some(&b'\n') => at += 2,
-            _ => return None,
-        }
-    }
-}
-
-/// Of the string with a backslash at `at`: where it ends, and whether it is the name of a member.
-#[cold]
-fn slashed_string(block: &[u8], at: usize) -> (usize, bool) {
-    match string_end(block, at) {
-        Some(end) => (end, behind_colon(block, end + 1).is_some()),
-        None => (at + block[at..].iter().position(|&b| b == b'\n').unwrap_or(0), false),
-    }
-}
-
-/// Reads a line whose names have escapes, from its beginning, byte by byte.
-#[cold]
-fn find_slowly<'a>(block: &'a [u8], keys: &Keys, line: &mut Line<'a>) {
-    let start = line.start;
-    line.restart();
-    let mut depth = 0usize;
-    let mut at = start;
-    // The caller has seen that the object may begin where the first brace stands.
-    while block[at] != b'{' {
-        at += 1;
-    }
-    loop {
-        match block.get(at) {
-            None | Some(b'\n') => return,
-            Some(b'{' | b'[') => depth += 1,
-            Some(b'}' | b']') if depth <= 1 => return,
-            Some(b'}' | b']') => depth -= 1,
-            Some(b'"') => {
-                let Some(end) = string_end(block, at + 1) else { return };
-                if depth == 1
-                    && let Some(value) = behind_colon(block, end + 1)
-                {
-                    let name = unescape(&block[at + 1..end]);
-                    if let Some(key) = keys.list().iter().position(|key| *key.name == *name) {
-                        line.keep(key, value_at(block, value));
-                        if line.found & keys.stop() == keys.stop() {
-                            return;
-                        }
-                    }
-                }
-                at = end;
-            }
-            Some(_) => {}
-        }
-        at += 1;
-    }
-}
-
-/// Resolves the escapes of a string's inside (RFC 8259, section 7); borrows when there are none.
-///
-/// An escape that is none stays as it stands; a surrogate without its other half becomes U+FFFD.
-pub fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
-    let Some(first) = text.iter().position(|&b| b == b'\\') else { return Cow::Borrowed(text) };
-    let mut out = text[..first].to_vec();
-    let mut rest = &text[first..];
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte != b'\\' {
-            out.push(byte);
-            rest = after;
-            continue;
-        }
-        let plain = match after.first() {
-            Some(b'"') => b'"',
-            Some(b'\\') => b'\\',
-            Some(b'/') => b'/',
-            Some(b'b') => 8,
-            Some(b'f') => 12,
-            Some(b'n') => b'\n',
-            Some(b'r') => b'\r',
-            Some(b't') => b'\t',
-            Some(b'u') => {
-                let (character, used) = unicode_escape(rest);
-                if used > 0 {
-                    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                    rest = &rest[used..];
-                    continue;
-                }
-                out.push(b'\\');
-                rest = after;
-                continue;
-            }
-            _ => {
-                out.push(b'\\');
-                rest = after;
-                continue;
-            }
-        };
-        out.push(plain);
-        rest = &after[1..];
-    }
-    Cow::Owned(out)
-}
-
-/// The character of a `\uXXXX` or a surrogate pair at the beginning of `text`, and its length.
-fn unicode_escape(text: &[u8]) -> (char, usize) {
-    let unit = |at: usize| -> Option<u32> {
-        let escape = text.get(at..at + 6)?;
-        let digits = escape.strip_prefix(b"\\u")?;
-        digits.iter().try_fold(0, |value, &b| Some(value * 16 + (b as char).to_digit(16)?))
-    };
-    match (unit(0), unit(6)) {
-        (Some(high @ 0xd800..=0xdbff), Some(low @ 0xdc00..=0xdfff)) => {
-            let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-            (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
-        }
-        (Some(code), _) => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
-        (None, _) => ('\0', 0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::scan::fields::Values;
     use proptest::prelude::*;
