@@ -6,6 +6,7 @@ import ast
 import importlib
 import os
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,12 @@ import kojuto
 from kojuto import __main__, commands
 from kojuto.common import helptext, parser
 from kojuto.errors import UsageError
+from kojuto.tools import percentile, sabo
 from tests.conftest import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kojuto.common.cli import Command, Option
 
 
@@ -184,7 +188,6 @@ def test_the_list_of_commands_fits_too() -> None:
 def test_the_progress_of_a_pipe_is_cut_to_the_terminal_and_ends_with_100_percent() -> None:
     import pty
     import struct
-    import subprocess
     from fcntl import ioctl
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -222,3 +225,24 @@ def test_the_progress_of_a_pipe_is_cut_to_the_terminal_and_ends_with_100_percent
         assert all(len(line) < columns for line in lines)
         assert ", 100 %, " in lines[-1]
         assert ", 100 %, " not in "".join(lines[:-2])
+
+
+@pytest.mark.parametrize(
+    ("read", "inside", "outside", "message"),
+    [
+        (percentile._percentiles, "50," * 999 + "50", "50," * 1000 + "50", "more than 1000 perc"),
+        (sabo.bandwidth, "1000", "999", "below the minimum of 1K bytes a second"),
+        (
+            sabo.bandwidth,
+            "1000T",
+            "1000000000000001",
+            "above the maximum of 1P bytes",
+        ),
+    ],
+)
+def test_an_options_value_has_its_bounds(
+    read: Callable[[str], object], inside: str, outside: str, message: str
+) -> None:
+    read(inside)
+    with pytest.raises(ValueError, match=message):
+        read(outside)

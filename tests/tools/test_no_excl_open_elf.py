@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kojuto.tools.no_excl_open import elf
 from kojuto.tools.no_excl_open.elf import why_not_preloadable
 
 if TYPE_CHECKING:
@@ -71,3 +72,55 @@ def test_file_capabilities_make_the_loader_ignore_it(tmp_path: Path) -> None:
         pytest.skip("capabilities of files need root and a file system with them")
     reason = "it has file capabilities: the loader ignores LD_PRELOAD"
     assert why_not_preloadable(str(path)) == reason
+
+
+def header(headers: int, at: int, path: bytes, wide: bool) -> bytes:
+    """An ELF file of nothing but program headers, the one at `at` naming the loader."""
+    begin, size, first = (64, 56, 8) if wide else (52, 32, 4)
+    table = bytearray(headers * size)
+    start = begin + len(table)
+    if wide:
+        entry = (3).to_bytes(8, "little") + start.to_bytes(8, "little") + bytes(16)
+        entry += len(path).to_bytes(8, "little")
+    else:
+        entry = (3).to_bytes(4, "little") + start.to_bytes(4, "little") + bytes(8)
+        entry += len(path).to_bytes(4, "little")
+    table[at * size : at * size + len(entry)] = entry
+    head = bytearray(begin)
+    head[:6] = b"\x7fELF" + (b"\x02" if wide else b"\x01") + b"\x01"
+    place, sizes = (32, 54) if wide else (28, 42)
+    head[place : place + first] = begin.to_bytes(first, "little")
+    head[sizes : sizes + 4] = size.to_bytes(2, "little") + headers.to_bytes(2, "little")
+    return bytes(head + table + path)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_where_a_loader_is_looked_for(wide: bool) -> None:
+    def found(headers: int, at: int, length: int) -> int:
+        return len(elf._interpreter(header(headers, at, b"x" * length, wide)) or "")
+
+    assert found(300, elf.MAX_HEADERS - 1, 9) == 9
+    assert found(300, elf.MAX_HEADERS, 9) == 0
+    assert found(1, 0, elf.MAX_INTERPRETER_BYTES) == 4096
+    assert found(1, 0, elf.MAX_INTERPRETER_BYTES + 1) == 0
+
+
+def test_how_far_a_go_program_is_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "program"
+    end = elf.MAX_SCAN_BYTES - len(elf.GO_MARK)
+    for place, go in ((end, True), (end + 1, False)):
+        with open("/bin/true", "rb") as true, open(path, "wb") as file:
+            file.write(true.read())
+            file.seek(place)
+            file.write(elf.GO_MARK)
+        assert (elf.why_not_preloadable(str(path)) is not None) is go
+
+
+def test_how_many_scripts_may_lead_to_a_program(tmp_path: Path) -> None:
+    inner = "/bin/true"
+    for number in range(6):
+        path = tmp_path / str(number)
+        path.write_text(f"#!{inner}\n")
+        inner = str(path)
+        why = elf.why_not_preloadable(inner)
+        assert (why is None) is (number < 5), (number, why)

@@ -11,10 +11,14 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kojuto import _native
+from kojuto.errors import UsageError
+from kojuto.tools import pinging
 from kojuto.tools.pinging import jitter_ms, longest_loss
 from tests.conftest import need_program, read_metrics, run, script, wait_until
 from tests.peers.network import Link, Profile, namespace, netem, wire
@@ -451,3 +455,15 @@ def test_arguments_of_the_native_call_are_checked() -> None:
     with pytest.raises(ValueError, match="family 5"):
         _native.resolve_hosts(["localhost"], 5)
     assert _native.ping_hosts([], 1, 1, 1, 1, 56) == []
+
+
+def test_a_thousand_hosts_are_pinged_and_no_more() -> None:
+    def keys(count: int) -> list[tuple[str, str, str]]:
+        values: Any = SimpleNamespace(
+            host=[(f"h{n}", f"k{n}") for n in range(count)], key_prefix=None
+        )
+        return pinging._keys(values)
+
+    with pytest.raises(UsageError, match="1001 hosts: above the maximum of 1000"):
+        keys(1001)
+    assert len(keys(1000)) == 1000

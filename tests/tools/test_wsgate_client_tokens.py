@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jwt as pyjwt
 import pytest
 
+from kojuto.errors import KojutoError
+from kojuto.tools.wsgate_client import tokens
 from tests.conftest import wait_until
 from tests.keys import private_key, private_pem, public_pem
 from tests.peers.gates import CLIENT_ID, account, backend, client, opens, round_trip, server
@@ -280,3 +282,35 @@ def test_an_endpoint_that_is_down_at_the_start_is_an_error_on_use(stage: Stage) 
     time.sleep(1.1)
     with local.connect() as conn:
         round_trip(conn, b"hello")
+
+
+def test_a_token_is_sent_up_to_five_seconds_before_its_end(tmp_path: Path) -> None:
+    import jwt as pyjwt
+
+    path = tmp_path / "key"
+    path.write_bytes(private_pem(private_key("ec")))
+    log: Any = None
+    token, expires, renews = tokens.from_key(str(path), "alice", log)._fetch()
+    claims = pyjwt.decode(token, options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 60
+    assert claims["exp"] - expires == 5
+    assert 9 <= renews - claims["iat"] <= 11
+
+
+def test_a_token_that_cannot_be_had_is_asked_for_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, asked = [100.0], []
+
+    def fetch() -> tuple[str, float, float]:
+        asked.append(now[0])
+        raise KojutoError("it is down")
+
+    log: Any = None
+    renewed = tokens.Renewed(fetch, log)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for at in (100.0, 100.9, 101.0, 101.9):
+        now[0] = at
+        with pytest.raises(KojutoError, match="it is down"):
+            renewed.get()
+    assert asked == [100.0, 101.0]

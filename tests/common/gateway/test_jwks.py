@@ -1,0 +1,131 @@
+"""Sets of keys (JWK): any bytes, their upper bound, and keys that can be misread."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kojuto.common.gateway import jwks
+from kojuto.common.gateway.jwks import KeySource
+from kojuto.errors import KojutoError
+from tests.keys import private_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+PROPERTY = settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def key_set(**more: Any) -> bytes:
+    numbers = private_key("ec").public_key().public_numbers()
+    from tests.keys import b64
+
+    x, y = (b64(n.to_bytes(32, "big")) for n in (numbers.x, numbers.y))
+    return json.dumps(
+        {"keys": [{"kty": "EC", "crv": "P-256", "kid": "one", "x": x, "y": y, **more}]}
+    ).encode()
+
+
+def test_a_private_key_is_not_taken_for_a_public_one() -> None:
+    assert jwks.load(key_set(), "set")[0].kid == "one"
+    with pytest.raises(KojutoError, match="a secret key in a set of public ones"):
+        jwks.load(key_set(d="AQ"), "set")
+
+
+def test_a_set_of_keys_has_an_upper_bound(tmp_path: Path) -> None:
+    path = tmp_path / "set"
+    path.write_bytes(key_set().ljust(jwks.MAX_BYTES))
+    source = KeySource(str(path))
+    assert source.renew()
+    path.write_bytes(key_set().ljust(jwks.MAX_BYTES + 1))
+    with pytest.raises(KojutoError, match="over 1048576 bytes"):
+        source.renew()
+    assert source.keys, "the old one stays"
+
+
+def test_an_address_of_keys_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "FETCH_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        source = KeySource(f"http://127.0.0.1:{sock.getsockname()[1]}/")
+        with pytest.raises(KojutoError, match="timed out"):
+            source.renew()
+
+
+@PROPERTY
+@given(st.binary())
+def test_any_bytes_are_a_set_of_keys_or_refused(data: bytes) -> None:
+    with pytest.raises(KojutoError):
+        jwks.load(data, "x")
+
+
+@PROPERTY
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.sampled_from(["RSA", "EC", "oct", "sig", "P-256"]),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["keys", "kty", "kid", "n", "e", "x", "y", "crv", "use"]),
+                inner,
+            )
+        ),
+        max_leaves=8,
+    )
+)  # fmt: skip
+def test_any_json_is_a_set_of_keys_or_refused(value: object) -> None:
+    import json
+
+    for document in (value, {"keys": value}, {"keys": [value]}):
+        with pytest.raises(KojutoError):
+            jwks.load(json.dumps(document).encode(), "x")
+
+
+EC_KEY = {
+    "kty": "EC", "crv": "P-256", "kid": "one",
+    # RFC 7517, appendix A.1
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ([EC_KEY, {**EC_KEY, "use": "sig"}], "two keys have the name one"),
+        ([{**EC_KEY, "alg": "RS256"}], "key one of x: its algorithm does not fit it"),
+        ([{**EC_KEY, "alg": "ES384"}], "key one of x: its algorithm does not fit it"),
+        ([{**EC_KEY, "alg": ["ES256"]}], "key one of x: its algorithm does not fit it"),
+        ([{**EC_KEY, "y": EC_KEY["x"]}], "key one of x cannot be read"),
+        ([{**EC_KEY, "crv": "P-1"}], "key one of x cannot be read"),
+        ([{"kty": "RSA", "kid": "one", "n": "AQAB"}], "key one of x cannot be read"),
+        ([{"kty": "OKP", "kid": "one", "crv": "Ed25519", "x": "AA"}], "one of x cannot be read"),
+        ([{**EC_KEY, "use": "enc"}, {**EC_KEY, "kid": 1}], "no key with a name that may check"),
+    ],
+)
+def test_a_set_of_keys_that_can_be_misread_is_refused(keys: list[Any], message: str) -> None:
+    import json
+
+    with pytest.raises(KojutoError, match=message):
+        jwks.load(json.dumps({"keys": keys}).encode(), "x")
+
+
+def test_a_key_of_a_set_is_bound_to_its_algorithm() -> None:
+    import json
+
+    (key,) = jwks.load(json.dumps({"keys": [{**EC_KEY, "alg": "ES256"}]}).encode(), "x")
+    assert (key.kid, key.algorithms) == ("one", ("ES256",))
+
+
+def test_a_set_of_keys_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    with pytest.raises(KojutoError, match=f"^{tmp_path}/keys: No such file or directory$"):
+        jwks.KeySource(f"{tmp_path}/keys").renew()
