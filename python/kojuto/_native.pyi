@@ -574,48 +574,40 @@ def check_log_pattern(text: str) -> None:
         ValueError: it is none; the text says why.
     """
 
+class _RotateOptions(Protocol):
+    """Where the lines go and what stays; `kojuto.common.rotate.RotateOptions` are such."""
+
+    directory: str | None
+    pattern: str
+    mode: int
+    rotation_minutes: int
+    max_file_bytes: int | None
+    max_age_s: float | None
+    max_files: int | None
+    max_total_bytes: int | None
+    compress: str | None
+    with_time: bool
+    buffer_bytes: int
+    on_full: str
+    fsync_s: float | None
+    stop_timeout_s: float
+
 def rotate_lines(
-    directory: str | None,
+    options: _RotateOptions,
     on_event: Callable[[str], object],
     *,
-    pattern: str = "log.%Y%m%d%H%M",
-    mode: int = 0o644,
-    rotation_minutes: int = 60,
-    max_size: int | None = None,
-    max_age_s: float | None = None,
-    max_files: int | None = None,
-    max_total: int | None = None,
-    compress: str | None = None,
-    with_time: bool = False,
-    buffer: int = 64_000_000,
-    on_full: str = "block",
-    fsync_s: float | None = None,
-    stop_timeout_s: float = 10.0,
-    ignore_int: bool = False,
     signals: bool = True,
+    ignore_int: bool = False,
     input_fd: int = 0,
     output_fd: int = 1,
 ) -> tuple[int, int, int]:
     """Write the lines of a descriptor to dated files until it ends or a signal asks for the end.
 
     Args:
-        directory: of the files; None writes to `output_fd`.
+        options: the files, and what happens when they cannot be written.
         on_event: called with a text that the user should see.
-        pattern: file name with fields of strftime(3).
-        mode: permission bits of new files.
-        rotation_minutes: of a period, in local time.
-        max_size: bytes at which a file is closed at the end of the line.
-        max_age_s: closed files that were last changed longer ago are removed.
-        max_files: how many files stay, the one that is written included.
-        max_total: how many bytes stay, the file that is written included.
-        compress: "gz" or "zst".
-        with_time: put the time before each line.
-        buffer: bytes that wait at most while the disk refuses.
-        on_full: "block", "drop-oldest" or "drop-new".
-        fsync_s: how often lines are made durable.
-        stop_timeout_s: how long a disk that refuses is tried after SIGTERM.
-        ignore_int: leave SIGINT alone.
         signals: whether signals mean anything; without them only the end of the input ends it.
+        ignore_int: leave SIGINT alone.
         input_fd: read from.
         output_fd: written to without a directory.
 

@@ -7,15 +7,12 @@ import sys
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
+from kojuto.common.rotate import RotateOptions
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-PATTERN = "log.%Y%m%d%H%M"
-MIN_BUFFER = 64 << 10
-MAX_BUFFER = 16 << 30
 
 
 def _mode(text: str) -> int:
@@ -72,7 +69,8 @@ COMMAND = Command(
             help="compress closed files in the background (gz or zst)",
         ),
         Option(
-            "--pattern", metavar="NAME", default=PATTERN, read=_pattern, group="Files",
+            "--pattern", metavar="NAME", default=RotateOptions.pattern, read=_pattern,
+            group="Files",
             help="file name; %%Y %%y %%m %%d %%H %%M %%S %%j are replaced".replace("%%", "%"),
         ),
         Option(
@@ -159,23 +157,24 @@ def _rotate(values: Values, directory: str | None, on_full: str) -> tuple[int, i
 
     from kojuto._native import rotate_lines
 
+    options = RotateOptions(directory)
+    options.pattern = values.pattern
+    options.mode = values.mode
+    options.rotation_minutes = values.rotation_time
+    options.max_file_bytes = values.max_size
+    options.max_age_s = values.max_age * 60.0 if values.max_age else None
+    options.max_files = values.max_files
+    options.max_total_bytes = values.max_total_size
+    options.compress = values.compress
+    options.with_time = values.with_time
+    options.buffer_bytes = values.buffer
+    options.on_full = on_full
+    options.fsync_s = values.fsync
+    options.stop_timeout_s = values.stop_timeout
     try:
         return rotate_lines(
-            directory,
+            options,
             lambda text: cli.complain("relaxlogs", f"warning: {text}"),
-            pattern=values.pattern,
-            mode=values.mode,
-            rotation_minutes=values.rotation_time,
-            max_size=values.max_size,
-            max_age_s=values.max_age * 60.0 if values.max_age else None,
-            max_files=values.max_files,
-            max_total=values.max_total_size,
-            compress=values.compress,
-            with_time=values.with_time,
-            buffer=values.buffer,
-            on_full=on_full,
-            fsync_s=values.fsync,
-            stop_timeout_s=values.stop_timeout,
             ignore_int=values.ignore_int,
         )
     except BlockingIOError as error:

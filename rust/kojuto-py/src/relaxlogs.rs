@@ -22,54 +22,78 @@ fn check_log_pattern(text: &str) -> PyResult<()> {
     Pattern::parse(text).map(|_| ()).map_err(|error| to_py(error.into()))
 }
 
+/// Where the lines go and what stays: the fields of `kojuto.common.rotate.RotateOptions`.
+#[derive(FromPyObject)]
+struct RotateOptions {
+    #[pyo3(attribute)]
+    directory: Option<PathBuf>,
+    #[pyo3(attribute)]
+    pattern: String,
+    #[pyo3(attribute)]
+    mode: u32,
+    #[pyo3(attribute)]
+    rotation_minutes: i64,
+    #[pyo3(attribute)]
+    max_file_bytes: Option<u64>,
+    #[pyo3(attribute)]
+    max_age_s: Option<f64>,
+    #[pyo3(attribute)]
+    max_files: Option<usize>,
+    #[pyo3(attribute)]
+    max_total_bytes: Option<u64>,
+    #[pyo3(attribute)]
+    compress: Option<String>,
+    #[pyo3(attribute)]
+    with_time: bool,
+    #[pyo3(attribute)]
+    buffer_bytes: usize,
+    #[pyo3(attribute)]
+    on_full: String,
+    #[pyo3(attribute)]
+    fsync_s: Option<f64>,
+    #[pyo3(attribute)]
+    stop_timeout_s: f64,
+}
+
+impl RotateOptions {
+    fn into_core(self) -> PyResult<Options> {
+        let pattern = Pattern::parse(&self.pattern).map_err(|error| to_py(error.into()))?;
+        Ok(Options {
+            directory: self.directory.map(|path| (path, pattern)),
+            mode: self.mode,
+            rotation_minutes: self.rotation_minutes,
+            max_size: self.max_file_bytes,
+            keep: Keep {
+                max_age: self.max_age_s.map(seconds),
+                max_files: self.max_files,
+                max_total: self.max_total_bytes,
+            },
+            compress: self.compress,
+            with_time: self.with_time,
+            buffer: self.buffer_bytes,
+            on_full: match self.on_full.as_str() {
+                "drop-oldest" => OnFull::DropOldest,
+                "drop-new" => OnFull::DropNew,
+                _ => OnFull::Block,
+            },
+            fsync: self.fsync_s.map(seconds),
+            stop_timeout: seconds(self.stop_timeout_s),
+        })
+    }
+}
+
 #[pyfunction]
-#[pyo3(signature = (
-    directory, on_event, *, pattern="log.%Y%m%d%H%M", mode=0o644, rotation_minutes=60,
-    max_size=None, max_age_s=None, max_files=None, max_total=None, compress=None,
-    with_time=false, buffer=64_000_000, on_full="block", fsync_s=None, stop_timeout_s=10.0,
-    ignore_int=false, signals=true, input_fd=0, output_fd=1
-))]
-#[allow(clippy::too_many_arguments)]
+#[pyo3(signature = (options, on_event, *, signals=true, ignore_int=false, input_fd=0, output_fd=1))]
 fn rotate_lines(
     py: Python<'_>,
-    directory: Option<PathBuf>,
+    options: RotateOptions,
     on_event: Py<PyAny>,
-    pattern: &str,
-    mode: u32,
-    rotation_minutes: i64,
-    max_size: Option<u64>,
-    max_age_s: Option<f64>,
-    max_files: Option<usize>,
-    max_total: Option<u64>,
-    compress: Option<String>,
-    with_time: bool,
-    buffer: usize,
-    on_full: &str,
-    fsync_s: Option<f64>,
-    stop_timeout_s: f64,
-    ignore_int: bool,
     signals: bool,
+    ignore_int: bool,
     input_fd: i32,
     output_fd: i32,
 ) -> PyResult<(i32, u64, u64)> {
-    let pattern = Pattern::parse(pattern).map_err(|error| to_py(error.into()))?;
-    let options = Options {
-        directory: directory.map(|path| (path, pattern)),
-        mode,
-        rotation_minutes,
-        max_size,
-        keep: Keep { max_age: max_age_s.map(seconds), max_files, max_total },
-        compress,
-        with_time,
-        buffer,
-        on_full: match on_full {
-            "drop-oldest" => OnFull::DropOldest,
-            "drop-new" => OnFull::DropNew,
-            _ => OnFull::Block,
-        },
-        fsync: fsync_s.map(seconds),
-        stop_timeout: seconds(stop_timeout_s),
-    };
+    let options = options.into_core()?;
     let wanted = |signal: i32| signals && !(ignore_int && signal == SIGNALS[1]);
     let caught: Vec<i32> = SIGNALS.into_iter().filter(|&signal| wanted(signal)).collect();
     let signals = Signals::install(&caught).map_err(to_py)?;

@@ -75,18 +75,20 @@ class AccessLog:
         from time import sleep
 
         from kojuto._native import rotate_lines
+        from kojuto.common.rotate import RotateOptions
 
+        options = RotateOptions(self._directory)
+        options.pattern = PATTERN
+        options.rotation_minutes = PERIOD_MINUTES
+        options.max_age_s = self._keep_s
+        options.buffer_bytes = BUFFER_BYTES
+        options.on_full = "drop-new"
         told = False
         while True:
             try:
                 rotate_lines(
-                    self._directory,
+                    options,
                     lambda text: self._log.warn("Access log", note=text),
-                    pattern=PATTERN,
-                    rotation_minutes=PERIOD_MINUTES,
-                    max_age_s=self._keep_s,
-                    buffer=BUFFER_BYTES,
-                    on_full="drop-new",
                     signals=False,
                     input_fd=self._reader,
                 )

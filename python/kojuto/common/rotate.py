@@ -1,0 +1,41 @@
+"""How lines are written to dated files, for relaxlogs and for the access log of a server."""
+
+from __future__ import annotations
+
+
+class RotateOptions:
+    """Options of `kojuto._native.rotate_lines`; what is not set has its default.
+
+    Args:
+        directory: of the files; None writes to standard output.
+    """
+
+    pattern = "log.%Y%m%d%H%M"
+    """File name with fields of strftime(3)."""
+    mode = 0o644
+    """Permission bits of new files."""
+    rotation_minutes = 60
+    """Minutes of a period, in local time."""
+    max_file_bytes: int | None = None
+    """Bytes at which a file is closed at the end of the line."""
+    max_age_s: float | None = None
+    """Closed files that were last changed longer ago are removed."""
+    max_files: int | None = None
+    """How many files stay, the one that is written included."""
+    max_total_bytes: int | None = None
+    """How many bytes stay, the file that is written included."""
+    compress: str | None = None
+    """``gz`` or ``zst``."""
+    with_time = False
+    """Put the time before each line."""
+    buffer_bytes = 64_000_000
+    """Bytes that wait at most while the disk refuses."""
+    on_full = "block"
+    """``block``, ``drop-oldest`` or ``drop-new``."""
+    fsync_s: float | None = None
+    """How often lines are made durable."""
+    stop_timeout_s = 10.0
+    """How long a disk that refuses is tried after SIGTERM."""
+
+    def __init__(self, directory: str | None) -> None:
+        self.directory = directory
