@@ -88,7 +88,7 @@ def test_arguments_that_are_no_options() -> None:
         (["--key-prefx", "a"], "--key-prefx: no such option", "did you mean --key-prefix?"),
         (["-z"], "-z: no such option", "'probe --help'"),
         (["-qz"], "-z: no such option", "'probe --help'"),
-        (["--size", "much"], "--size much: no size (write 100M", "'probe --help'"),
+        (["--size", "much"], "--size much: not a size (write 100M", "'probe --help'"),
         (["--size"], "--size needs a value: --size SIZE", "'probe --help'"),
         (
             ["--key-prefix", "--full"],
@@ -99,16 +99,16 @@ def test_arguments_that_are_no_options() -> None:
         (["--key-prefix", ""], "--key-prefix has an empty value", "a variable that is not set?"),
         (["--key-prefix="], "--key-prefix has an empty value", "a variable that is not set?"),
         (["--mode="], "--mode has an empty value", ""),
-        (["\u2013quiet"], "\u2013quiet: has EN DASH (U+2013) where a hyphen", "write --quiet"),
-        (["\u2014size=5"], "\u2014size=5: has EM DASH (U+2014) where", "write --size=5"),
+        (["\u2013quiet"], "\u2013quiet: has EN DASH (U+2013) instead of a hyphen", "write --quiet"),
+        (["\u2014size=5"], "\u2014size=5: has EM DASH (U+2014) instead of", "write --size=5"),
         (
             ["--key\u2010prefix=a"],
             "--key\u2010prefix=a: has HYPHEN (U+2010)",
             "write --key-prefix=a",
         ),
-        (["\u2212q"], "\u2212q: has MINUS SIGN (U+2212) where", "write -q"),
+        (["\u2212q"], "\u2212q: has MINUS SIGN (U+2212) instead of", "write -q"),
         (["--key-prefix", "\u2013size"], "\u2013size: has EN DASH", "write --size"),
-        (["--size", "1e30"], "--size 1e30: no size", ""),
+        (["--size", "1e30"], "--size 1e30: not a size", ""),
         (["--size", "9" * 400], "--size " + "9" * 100, ""),
         (["--mode=off"], "--mode off: not one of auto, on", "'probe --help'"),
         (["--full=perhaps"], "--full=perhaps: a flag takes true or false", ""),
@@ -214,7 +214,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "s", "1x", "1h30", "-1s", "1.2.3s", "h1", "1 s", "inf", "١s"])
 def test_no_durations(text: str) -> None:
-    with pytest.raises(ValueError, match="no duration"):
+    with pytest.raises(ValueError, match="not a duration"):
         units.duration(text)
 
 
@@ -229,7 +229,7 @@ def test_sizes(text: str, count: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "M", "1Q", "-1", "1M1", "1e3", "0x10", "1,5k"])
 def test_no_sizes(text: str) -> None:
-    with pytest.raises(ValueError, match="no size"):
+    with pytest.raises(ValueError, match="not a size"):
         units.size(text)
 
 
@@ -243,12 +243,12 @@ def test_numbers_have_bounds() -> None:
         (units.integer(1, 3), "0", "below the minimum of 1 (1 to 3)"),
         (units.integer(1, 3), "4", "above the maximum of 3 (1 to 3)"),
         (units.integer(1, 3, "days"), "9" * 5000, "above the maximum of 3 days (1 days to 3 days)"),
-        (units.integer(0, 3), "1.5", "no whole number"),
-        (units.integer(0, 3), "\u0663", "no whole number"),
+        (units.integer(0, 3), "1.5", "not a whole number"),
+        (units.integer(0, 3), "\u0663", "not a whole number"),
         (units.number(0, 1), "2", "above the maximum of 1 (0 to 1)"),
-        (units.number(0, 1), "nan", "no finite number"),
-        (units.number(0, 1), "inf", "no finite number"),
-        (units.number(0, 1), "x", "no number"),
+        (units.number(0, 1), "nan", "not a finite number"),
+        (units.number(0, 1), "inf", "not a finite number"),
+        (units.number(0, 1), "x", "not a number"),
         (units.timed("1ms", "1h"), "0", "below the minimum of 1ms (1ms to 1h)"),
         (units.timed("1ms", "1h"), "999us", "below the minimum of 1ms (1ms to 1h)"),
         (units.timed("1ms", "1h", zero=True), "1ns", "below the minimum of 1ms (0, or 1ms to 1h)"),
@@ -259,7 +259,7 @@ def test_numbers_have_bounds() -> None:
         (units.size, "1000001P", "above the maximum of 1EB"),
     ]
     for read, text, words in refused:
-        with pytest.raises(ValueError, match=r"minimum|maximum|no ") as caught:
+        with pytest.raises(ValueError, match=r"minimum|maximum|not a ") as caught:
             read(text)
         assert str(caught.value) == words
 

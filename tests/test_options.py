@@ -67,9 +67,9 @@ PERCENTILES = {
 @pytest.mark.parametrize("part", ["", "x", "-1", "100.1", "nan", "inf", "9_9", "\u0665"])
 def test_a_list_of_percentiles_is_refused_in_the_same_words(name: str, part: str) -> None:
     (option,) = (o for o in EVERY[name].options if PERCENTILES[name] in o.names)
-    with pytest.raises(ValueError, match="is no percentile") as refused:
+    with pytest.raises(ValueError, match="is not a percentile") as refused:
         option.read(f"50,{part},99")
-    assert str(refused.value).startswith(f"'{part}' is no percentile (write numbers ")
+    assert str(refused.value).startswith(f"'{part}' is not a percentile (write numbers ")
     assert str(refused.value).endswith(" 100: 99.9,99,50)")
     assert len(option.read("50, 99.9,100")) == 3
 

@@ -476,7 +476,7 @@ def test_percentiles_that_are_almost_alike_have_names_of_their_own(workdir: Path
     # What Python takes for 99 and Go for no number would share the name of 9.9.
     done = run(PLUGINS[0], "--logfile", "x", "--key-prefix", "p", "--percentiles", "9.9,9_9")
     assert done.returncode == 2
-    assert b"'9_9' is no percentile" in done.stderr
+    assert b"'9_9' is not a percentile" in done.stderr
 
 
 def test_two_textfiles_of_percentile_have_no_series_in_common(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ CUT = public_pem(rsa_key())[:-30]
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "key 1 of x.pem cannot"),
         (lambda: public_pem(rsa_key())[:-30], "the PEM block of line 1 does not end"),
         (lambda: b"\n" + CUT + b"\n" + public_pem(ec_key()), "of line 2 does not"),
-        (b"-----BEGIN X509 CRL-----\nAA==\n-----END X509 CRL-----", "X509 CRL is no public key"),
+        (b"-----BEGIN X509 CRL-----\nAA==\n-----END X509 CRL-----", "X509 CRL is not a public key"),
         (lambda: public_pem(rsa_key(1024)), "1024 bits is below the minimum of 2048"),
         (lambda: public_pem(ec_key(ec.SECP256K1)), "of a kind that is not supported"),
         (lambda: public_pem(ed448.Ed448PrivateKey.generate()), "of a kind that is not supported"),
@@ -69,7 +69,7 @@ def test_what_is_no_public_key_is_named(pem: Any, message: str) -> None:
     ("pem", "message"),
     [
         (b"", "no PEM block"),
-        (lambda: public_pem(rsa_key()), "PUBLIC KEY is no private key"),
+        (lambda: public_pem(rsa_key()), "PUBLIC KEY is not a private key"),
         (lambda: private_pem(rsa_key(), b"secret"), "is encrypted"),
         (lambda: private_pem(rsa_key(1024)), "below the minimum"),
         (lambda: private_pem(rsa_key()) * 2, "2 PEM blocks"),

@@ -196,8 +196,8 @@ def test_systemd_variables_for_another_process_are_ignored(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("count", "message"),
     [
-        ("two", "LISTEN_FDS=two: no number of sockets"),
-        ("1", "LISTEN_FDS: descriptor 3 is no socket: "),
+        ("two", "LISTEN_FDS=two: not a number of sockets"),
+        ("1", "LISTEN_FDS: descriptor 3 is not a socket: "),
     ],
 )
 def test_wrong_variables_of_systemd_are_named(count: str, message: str) -> None:

@@ -431,9 +431,9 @@ def test_lines_up_to_64_mib_count_and_longer_ones_are_skipped(
         ([], "--logfile and --key-prefix are required"),
         (["--logfile", "x"], "--key-prefix is required"),
         (["--logfile"], "--logfile needs a value: --logfile FILE[,FILE…]"),
-        (["--max-read-size", "10Q"], "--max-read-size 10Q: no size (write 100M, 32KB, 2GiB"),
+        (["--max-read-size", "10Q"], "--max-read-size 10Q: not a size (write 100M, 32KB, 2GiB"),
         (["--format", "xml"], "--format xml: not one of ltsv, json, combined, regex, auto"),
-        (["--percentiles", "0"], "--percentiles 0: '0' is no percentile"),
+        (["--percentiles", "0"], "--percentiles 0: '0' is not a percentile"),
         (["--logfile", "x", "--key-prefix", "t", "--format", "regex"], "--format regex needs"),
     ],
 )

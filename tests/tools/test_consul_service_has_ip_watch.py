@@ -246,12 +246,12 @@ def answer(body: bytes, headers: bytes = b"") -> bytes:
 
 
 NO_ANSWERS = [
-    (answer(b"[{"), "the answer is no JSON"),
-    (answer(b"{}"), "the answer is no list of instances"),
+    (answer(b"[{"), "the answer is not JSON"),
+    (answer(b"{}"), "the answer is not a list of instances"),
     (answer(b"[[]]"), "an instance in the answer has no node"),
     (answer(b'[{"Node": 5}]'), "an instance in the answer has no node"),
-    (answer(b"[" * 100_000), "the answer is no JSON"),
-    (answer(b"\xff\xfe[]"), "the answer is no JSON"),
+    (answer(b"[" * 100_000), "the answer is not JSON"),
+    (answer(b"\xff\xfe[]"), "the answer is not JSON"),
     (answer(b"[" + b" " * 200_000), "the answer is over the limit of 100000 bytes"),
     (answer(b"[]", b"Content-Length: 99999999\r\n"), "the answer is over the limit of 100000"),
     (answer(b"[]", b"Content-Length: 9\r\n"), "the answer ended after 2 of 9 bytes"),

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
     ("options", "message"),
     [
         ([], "--label is required"),
-        (["-l", "=x"], "--label =x: no label"),
-        (["-l", "a=b", "--publish", "80"], "--publish 80: no pair of ports"),
+        (["-l", "=x"], "--label =x: not a label"),
+        (["-l", "a=b", "--publish", "80"], "--publish 80: not a pair of ports"),
         (["-l", "a=b", "--publish", "0=80"], "--publish 0=80: below the minimum of 1"),
         (["-l", "a=b", "--bind", "x"], "--bind x: "),
     ],

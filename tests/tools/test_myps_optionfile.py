@@ -336,7 +336,7 @@ def test_a_login_file_by_another_key_is_one_clear_error(plain: bytes) -> None:
         input=plain, capture_output=True, check=True,
     )  # fmt: skip
     content = bytes(4) + key + bytes(4) + struct.pack("<I", len(done.stdout)) + done.stdout
-    with pytest.raises(OptionFileError, match=r"^f: no login file$"):
+    with pytest.raises(OptionFileError, match=r"^f: not a login file$"):
         unscramble(content, "f")
 
 
@@ -347,7 +347,7 @@ def test_a_broken_login_file_is_one_clear_error() -> None:
         try:
             assert LOGIN.startswith(unscramble(whole[:cut], "f"))
         except OptionFileError as error:  # noqa: PERF203
-            assert str(error) == "f: no login file"
+            assert str(error) == "f: not a login file"
 
 
 @given(st.binary(max_size=200))
@@ -355,4 +355,4 @@ def test_any_login_file_is_text_or_one_clear_error(content: bytes) -> None:
     try:
         unscramble(content, "f")
     except OptionFileError as error:
-        assert str(error) == "f: no login file"
+        assert str(error) == "f: not a login file"

@@ -327,7 +327,7 @@ def test_a_value_is_told_from_the_pool_and_from_no_value_in_every_form() -> None
 
     heads = [line for line in of().decode().splitlines() if line.startswith("u")]
     assert heads == [
-        "u: \\xff", "u (no UTF-8): \\xff", "u: other", "u (no value): -",
+        "u: \\xff", "u (not valid UTF-8): \\xff", "u: other", "u (no value): -",
         "u (pooled): other",
     ]  # fmt: skip
     groups = json.loads(of("--output=json"))["groups"]

@@ -81,8 +81,8 @@ def test_a_family_that_the_host_lacks_is_a_name_without_address() -> None:
         (["--host", "a", "--host", "b", "--key-prefix", "p"], "a and b share the metric key p"),
         (["--host", "=x"], "--host =x: no host"),
         (["--host", "a=b", "--count", "0"], "--count 0: below the minimum of 1"),
-        (["--host", "a=b", "--percentile", "101"], "--percentile 101: '101' is no percentile"),
-        (["--host", "a=b", "-4", "-6"], "-4 and -6 exclude each other"),
+        (["--host", "a=b", "--percentile", "101"], "--percentile 101: '101' is not a percentile"),
+        (["--host", "a=b", "-4", "-6"], "-4 and -6 cannot be used together"),
     ],
 )
 def test_a_wrong_call_is_status_2(arguments: list[str], words: str) -> None:

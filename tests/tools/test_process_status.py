@@ -643,7 +643,7 @@ def test_no_permission_is_one_clear_line_and_the_rest_is_printed(tmp_path: Path)
     [
         (["--key-prefix", "p"], "one of --pid, --pid-file and --name is required"),
         (["--pid", "1", "--name", "x", "--key-prefix", "p"], "one of --pid"),
-        (["--pid", "x", "--key-prefix", "p"], "--pid x: no whole number"),
+        (["--pid", "x", "--key-prefix", "p"], "--pid x: not a whole number"),
         (["--pid", "1"], "--key-prefix is required"),
         (["--pid", "1", "--key-prefix", "p", "--cpu-base", "x"], "--cpu-base x: not one of"),
     ],

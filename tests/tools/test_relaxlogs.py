@@ -579,7 +579,7 @@ def test_sigint_can_be_left_to_the_producer(logs: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--mode", "0444"], "--mode 0444: no file mode its owner may write"),
+        (["--mode", "0444"], "--mode 0444: not a file mode with which its owner may write"),
         (["--buffer", "1K"], "--buffer 1K: below the minimum of 64KiB"),
         (["--rotation-time", "0"], "--rotation-time 0: below the minimum of 1"),
         (["--on-full", "panic"], "--on-full panic: not one of block, drop-oldest, drop-new"),

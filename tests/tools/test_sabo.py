@@ -302,12 +302,12 @@ def test_an_unusable_work_directory_is_a_clear_error(kind: str, tmp_path: Path) 
     ("option", "value", "words"),
     [
         ("--max-bandwidth", "999", "below the minimum of 1K bytes a second"),
-        ("--max-bandwidth", "fast", "no size"),
+        ("--max-bandwidth", "fast", "not a size"),
         ("--max-bandwidth", "2000T", "above the maximum of 1P bytes a second"),
-        ("--burst", "9e9", "no size"),
+        ("--burst", "9e9", "not a size"),
         ("--burst", "2E", "above the maximum of 1EB"),
         ("--weight", "0", "below the minimum of 1"),
-        ("--stats-interval", "soon", "no duration"),
+        ("--stats-interval", "soon", "not a duration"),
     ],
 )
 def test_wrong_values_are_named(option: str, value: str, words: str, work: Path) -> None:

@@ -37,15 +37,15 @@ if TYPE_CHECKING:
         (["--map", "m", "stdio", "http://x/"], "either --map or"),
         (["stdio"], "stdio: not 'stdio URL'"),
         (["--map", "m", "--private-key", "a", "--iap-credential", "b", "--iap-client-id", "c"],
-         "--private-key and --iap-credential exclude each other"),
+         "--private-key and --iap-credential cannot be used together"),
         (["--map", "m", "--iap-credential", "b"], "--iap-credential needs --iap-client-id"),
         (["--map", "m", "--iap-client-id", "b"], "--iap-client-id needs --iap-credential"),
-        (["--map", "m", "-H", "Authorization: x", "--private-key", "b"], "exclude each other"),
-        (["--map", "m", "-H", "hidden-secret"], "--headers: the value is no header"),
-        (["--map", "m", "-H", "X: a\r\nY: hidden-secret"], "--headers: X is no header"),
-        (["--map", "m", "-H", "X Y: hidden-secret"], "--headers: X Y is no header"),
-        (["--map", "m", "-H", "Sec-WebSocket-Key: x"], "belongs to the upgrade"),
-        (["--map", "m", "-H", "Upgrade: x"], "belongs to the upgrade"),
+        (["--map", "m", "-H", "Authorization: x", "--private-key", "b"], "cannot be used together"),
+        (["--map", "m", "-H", "hidden-secret"], "--headers: the value is not a header"),
+        (["--map", "m", "-H", "X: a\r\nY: hidden-secret"], "--headers: X is not a header"),
+        (["--map", "m", "-H", "X Y: hidden-secret"], "--headers: X Y is not a header"),
+        (["--map", "m", "-H", "Sec-WebSocket-Key: x"], "is set by the WebSocket handshake"),
+        (["--map", "m", "-H", "Upgrade: x"], "is set by the WebSocket handshake"),
         (["--map", "m", "--insecure", "--sni", "x"], "--insecure has no meaning beside"),
     ],
 )  # fmt: skip
@@ -61,8 +61,8 @@ def test_a_wrong_call_names_the_value(options: list[str], message: str) -> None:
     [
         ("127.0.0.1:0\n", "line 1: no host:port,https://HOST/proxy/NAME"),
         ("# c\nx,http://a/\n", "line 2: no port"),
-        ("127.0.0.1:1,ftp://a/b\n", "line 1: no address"),
-        ("127.0.0.1:1,https:///b\n", "line 1: no address"),
+        ("127.0.0.1:1,ftp://a/b\n", "line 1: not an address"),
+        ("127.0.0.1:1,https:///b\n", "line 1: not an address"),
         ("127.0.0.1:1,https://u:hidden-secret@a/b\n", "line 1: a password in an address"),
         ("127.0.0.1:1,https://a/b#c\n", "line 1: an address with #"),
         ("127.0.0.1:1,https://a:x/b\n", "line 1: "),
@@ -98,11 +98,11 @@ def test_bad_key_files_end_the_start(tmp_path: Path) -> None:
         json.dumps({**account("https://token.example.com/"), "private_key": "hidden-secret"})
     )
     for options, message in [
-        (["--private-key", tmp_path / "public"], "PUBLIC KEY is no private key"),
+        (["--private-key", tmp_path / "public"], "PUBLIC KEY is not a private key"),
         (["--private-key", tmp_path / "none"], "No such file"),
         (["--iap-credential", tmp_path / "public", "--iap-client-id", "x"], "no JSON"),
-        (["--iap-credential", tmp_path / "json", "--iap-client-id", "x"], "no service account"),
-        (["--iap-credential", tmp_path / "http", "--iap-client-id", "x"], "no https address"),
+        (["--iap-credential", tmp_path / "json", "--iap-client-id", "x"], "not a service account"),
+        (["--iap-credential", tmp_path / "http", "--iap-client-id", "x"], "not an https address"),
         (["--iap-credential", tmp_path / "key", "--iap-client-id", "x"], "cannot be read"),
         (["--ca-file", tmp_path / "public"], "there is no certificate in it"),
     ]:

@@ -40,7 +40,7 @@ def test_a_file_of_headers_is_taken_whole_or_refused(tmp_path: Path) -> None:
     "name", ["Connection", "Upgrade", "Content-Length", "Transfer-Encoding", "Sec-WebSocket-Key"]
 )
 def test_headers_of_the_upgrade_itself_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name} belongs to the upgrade itself"):
+    with pytest.raises(UsageError, match=f"{name} is set by the WebSocket handshake"):
         read_headers([f"{name}: x"])
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         ([], 2, "--map is required"),
         (["--map", "m", "--dump-tcp", "3"], 2, "--dump-tcp 3: above the maximum of 2"),
         (["--map", "m", "--iap-keys", "k"], 2, "no meaning without --iap-audience"),
-        (["--map", "m", "-jwt-freshness", "x"], 2, "--jwt-freshness x: no duration"),
+        (["--map", "m", "-jwt-freshness", "x"], 2, "--jwt-freshness x: not a duration"),
         (["--map", "/no/map"], 1, "--map /no/map: No such file"),
     ],
 )
@@ -47,11 +47,11 @@ def test_a_wrong_call_names_the_value(options: list[str], status: int, message: 
         ("a,127.0.0.1:1\nb\n", "line 2: no name,host:port"),
         ("# c\n\na,127.0.0.1:1\n \na,127.0.0.1:2\n", "line 5: a is there already, in line 3"),
         ("a,127.0.0.1\n", "line 1: no port"),
-        ("a,127.0.0.1:0\n", "line 1: no upstream"),
-        ("a,:22\n", "line 1: no upstream"),
+        ("a,127.0.0.1:0\n", "line 1: not an upstream"),
+        ("a,:22\n", "line 1: not an upstream"),
         ("a,::1:22\n", "line 1: an IPv6 address needs brackets"),
-        (",127.0.0.1:1\n", "line 1: '' is no name"),
-        ("a/b,127.0.0.1:1\n", "line 1: 'a/b' is no name"),
+        (",127.0.0.1:1\n", "line 1: '' is not a name"),
+        ("a/b,127.0.0.1:1\n", "line 1: 'a/b' is not a name"),
         ("a,127.0.0.1:1\r\nb,x:y\r\n", "line 2: no port"),
         ("a,b:1\x00\n", "line 1: no name,host:port"),
     ],
@@ -69,7 +69,7 @@ def test_a_map_that_is_no_text_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"a,127.0.0.1:1\n\xff\xfe,x:1\n")
     done = run("wsgate-server", "--map", path)
     assert done.returncode == 1
-    assert "line 2: no UTF-8" in done.stderr.decode()
+    assert "line 2: not valid UTF-8" in done.stderr.decode()
 
 
 @pytest.mark.parametrize("dash", ["-", "--"])

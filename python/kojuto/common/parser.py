@@ -209,7 +209,7 @@ class Parser:
         from unicodedata import name as name_of
 
         raise UsageError(
-            f"{_shown(token)}: has {name_of(dash)} (U+{ord(dash):04X}) where a hyphen belongs", way
+            f"{_shown(token)}: has {name_of(dash)} (U+{ord(dash):04X}) instead of a hyphen", way
         )
 
     def _unknown(self, token: str) -> NoReturn:

@@ -21,7 +21,7 @@ KINDS = ("counter", "gauge", "histogram", "summary")
 class Family:
     """A metric family: its type, its help and its series, each of which it holds once.
 
-    A sample that is no finite number is left out. A series that comes twice is an error where
+    A sample that is not a finite number is left out. A series that comes twice is an error where
     ``KOJUTO_STRICT`` is set, as in the tests; elsewhere the first one stays, since one series
     given twice makes Prometheus refuse the whole document.
 

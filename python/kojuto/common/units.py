@@ -58,7 +58,7 @@ def duration(text: str) -> float:
     total = 0.0
     rest = text.strip()
     if not rest:
-        raise ValueError("no duration (write 500ms, 60s, 1h or plain seconds)")
+        raise ValueError("not a duration (write 500ms, 60s, 1h or plain seconds)")
     plain = True
     while rest:
         digits, unit, rest = _split(rest)
@@ -68,7 +68,7 @@ def duration(text: str) -> float:
         except ValueError:
             scale = None
         if scale is None:
-            raise ValueError("no duration (write 500ms, 60s, 1h or plain seconds)")
+            raise ValueError("not a duration (write 500ms, 60s, 1h or plain seconds)")
         total += value * scale
         plain = False
     return total
@@ -101,7 +101,7 @@ def _bytes(text: str) -> float:
     except ValueError:
         scale = None
     if scale is None or rest:
-        raise ValueError("no size (write 100M, 32KB, 2GiB or plain bytes)")
+        raise ValueError("not a size (write 100M, 32KB, 2GiB or plain bytes)")
     if value * scale > LARGEST:
         return value * scale
     return int(digits) * scale if digits.isdigit() else round(value * scale)
@@ -151,7 +151,7 @@ def integer(low: int, high: int, unit: str = "") -> Callable[[str], int]:
         below = digits.startswith("-")
         digits = digits.removeprefix("-")
         if not (digits.isascii() and digits.isdigit()):
-            raise ValueError("no whole number")
+            raise ValueError("not a whole number")
         # Python reads no number of thousands of digits; the first 32 decide as well.
         value = int(digits.lstrip("0")[:32] or "0")
         value = -value if below else value
@@ -168,9 +168,9 @@ def number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
         try:
             value = float(text)
         except ValueError:
-            raise ValueError("no number") from None
+            raise ValueError("not a number") from None
         if value - value != 0 or not text.isascii():  # NaN or infinite
-            raise ValueError("no finite number")
+            raise ValueError("not a finite number")
         _check(value, low, high, _with(f"{low:.15g}", unit), _with(f"{high:.15g}", unit))
         return value
 
@@ -195,7 +195,7 @@ def percentiles(text: str, *, zero: bool = True) -> list[tuple[str, float]]:
             value = -1.0
         if not 0 <= value <= 100 or not (value or zero) or not part.isascii() or "_" in part:
             expected = "numbers from 0 to 100" if zero else "numbers above 0 and up to 100"
-            raise ValueError(f"'{part}' is no percentile (write {expected}: 99.9,99,50)")
+            raise ValueError(f"'{part}' is not a percentile (write {expected}: 99.9,99,50)")
         found.append((part, value))
     return found
 

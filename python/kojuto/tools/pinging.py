@@ -91,7 +91,7 @@ def _work(values: Values, _: list[str]) -> int:
         print_meta(_graphs(values))
         return cli.DONE
     if getattr(values, "4") and getattr(values, "6"):
-        raise UsageError("-4 and -6 exclude each other")
+        raise UsageError("-4 and -6 cannot be used together")
     from kojuto._native import resolve_hosts
 
     family = 4 if getattr(values, "4") else 6 if getattr(values, "6") else 0

@@ -19,7 +19,7 @@ PROG = "mackerel-plugin-postfix-log"
 
 def _program(text: str) -> str:
     if not text or not text.isprintable() or set(" []:") & set(text):
-        raise ValueError("no program (write smtp, lmtp, or a whole name as postfix/relay/smtp)")
+        raise ValueError("not a program (write smtp, lmtp, or a whole name as postfix/relay/smtp)")
     return text
 
 

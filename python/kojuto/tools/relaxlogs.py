@@ -21,7 +21,7 @@ def _mode(text: str) -> int:
     except ValueError:
         value = -1
     if not 0 < value <= 0o777 or not value & 0o200:
-        raise ValueError("no file mode its owner may write (write 0640)")
+        raise ValueError("not a file mode with which its owner may write (write 0640)")
     return value
 
 

@@ -29,7 +29,7 @@ def load(document: bytes, source: str) -> list[Key]:
         keys = loads(document)["keys"]
         members = [dict(key) for key in keys]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise KojutoError(f"{source}: no set of keys (JWK Set)") from None
+        raise KojutoError(f"{source}: not a set of keys (JWK Set)") from None
     found: dict[str, Key] = {}
     for member in members:
         if member.get("kty") == "oct" or "d" in member:

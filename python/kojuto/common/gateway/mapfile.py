@@ -44,7 +44,7 @@ def read(
         try:
             text = raw.decode().strip()
         except UnicodeDecodeError:
-            raise KojutoError(f"{where}: no UTF-8") from None
+            raise KojutoError(f"{where}: not valid UTF-8") from None
         if not text or text.startswith("#"):
             continue
         first, comma, second = text.partition(",")

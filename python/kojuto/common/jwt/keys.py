@@ -70,7 +70,7 @@ def read_key_file(path: str) -> bytes:
     except OSError as error:
         raise KojutoError(f"{path}: {words(error)}") from None
     if len(pem) > MAX_KEY_FILE_BYTES:
-        raise KojutoError(f"{path}: over {MAX_KEY_FILE_BYTES} bytes, which is no key file")
+        raise KojutoError(f"{path}: over {MAX_KEY_FILE_BYTES} bytes, which is not a key file")
     return pem
 
 
@@ -104,11 +104,11 @@ def _read_public(label: str, block: bytes, name: str) -> Any:
 
     if "PRIVATE KEY" in label:
         raise KojutoError(
-            f"{name} is a private key; a public one belongs here",
+            f"{name} is a private key; a public key is expected here",
             "'openssl pkey -in PRIVATE.pem -pubout' prints it",
         )
     if label not in ("PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE"):
-        raise KojutoError(f"{name}: {label} is no public key", _PUBLIC_HINT)
+        raise KojutoError(f"{name}: {label} is not a public key", _PUBLIC_HINT)
     try:
         if label == "CERTIFICATE":
             return load_pem_x509_certificate(block).public_key()
@@ -154,11 +154,11 @@ def load_private_key(pem: bytes, source: str) -> PrivateKey:
 
     blocks = [block for block in _pem_blocks(pem, source) if block[0] != "EC PARAMETERS"]
     if len(blocks) != 1:
-        raise KojutoError(f"{source}: {len(blocks)} PEM blocks where one private key belongs")
+        raise KojutoError(f"{source}: {len(blocks)} PEM blocks, one private key is expected")
     label, block = blocks[0]
     if label not in ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"):
         raise KojutoError(
-            f"{source}: {label} is no private key", "it begins with -----BEGIN PRIVATE KEY-----"
+            f"{source}: {label} is not a private key", "it begins with -----BEGIN PRIVATE KEY-----"
         )
     try:
         private: Any = load_pem_private_key(block, None)

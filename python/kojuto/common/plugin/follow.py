@@ -92,7 +92,7 @@ def bounds_of(text: str) -> list[float]:
         except ValueError:
             bound = 0.0
         if not 0 < bound < 1e9 or (wanted and bound <= wanted[-1]):
-            raise ValueError(f"{label!r} is no bound (ascending seconds above 0: 0.1,0.5,1)")
+            raise ValueError(f"{label!r} is not a bound (ascending seconds above 0: 0.1,0.5,1)")
         wanted.append(bound)
     if len(wanted) > MAX_BUCKETS:
         raise ValueError(f"{len(wanted)} bounds: above the maximum of {MAX_BUCKETS}")

@@ -106,7 +106,7 @@ def inherited() -> list[socket.socket]:
             name, equals, fd = entry.rpartition("=")
             if not equals or not fd.isdigit():
                 raise KojutoError(
-                    f"SERVER_STARTER_PORT={starter}: {entry} is no ADDRESS=FD",
+                    f"SERVER_STARTER_PORT={starter}: {entry} is not ADDRESS=FD",
                     "this variable is set by start_server; unset it to bind the address itself",
                 )
             found.append(_adopt(int(fd), f"SERVER_STARTER_PORT ({name})"))
@@ -115,7 +115,7 @@ def inherited() -> list[socket.socket]:
     os.environ.pop("LISTEN_FDNAMES", None)
     if count and pid == str(os.getpid()):
         if not count.isdigit():
-            raise KojutoError(f"LISTEN_FDS={count}: no number of sockets")
+            raise KojutoError(f"LISTEN_FDS={count}: not a number of sockets")
         fds = range(FIRST_SYSTEMD_FD, FIRST_SYSTEMD_FD + int(count))
         return [sock for fd in fds if (sock := _adopt(fd, "LISTEN_FDS")) is not None]
     return []
@@ -127,7 +127,7 @@ def _adopt(fd: int, source: str) -> socket.socket | None:
         sock = socket.socket(fileno=fd)
     except OSError as error:
         raise KojutoError(
-            f"{source}: descriptor {fd} is no socket: {words(error)}",
+            f"{source}: descriptor {fd} is not a socket: {words(error)}",
             "the process that started this one must leave the descriptor open",
         ) from None
     os.set_inheritable(fd, False)
@@ -242,5 +242,5 @@ def upstream(text: str) -> tuple[str, int]:
     """
     host, port = split_address(text)
     if not host or port == 0:
-        raise ValueError("no upstream (write HOST:PORT, [IPv6]:PORT)")
+        raise ValueError("not an upstream (write HOST:PORT, [IPv6]:PORT)")
     return host, port

@@ -310,9 +310,9 @@ def addresses(
     try:
         entries = loads(body)
     except (ValueError, RecursionError) as error:
-        raise ConsulError(f"the answer is no JSON: {error}") from None
+        raise ConsulError(f"the answer is not JSON: {error}") from None
     if not isinstance(entries, list):
-        raise ConsulError("the answer is no list of instances")
+        raise ConsulError("the answer is not a list of instances")
     found: dict[str, None] = {}
     for entry in entries:
         node = entry.get("Node") if isinstance(entry, dict) else None

@@ -33,7 +33,7 @@ class Endpoint:
         parts = urlsplit(text)
         scheme = "https" if tls and parts.scheme == "http" else parts.scheme
         if scheme not in ("http", "https", "unix"):
-            raise ValueError("no endpoint (write http://127.0.0.1:8500)")
+            raise ValueError("not an endpoint (write http://127.0.0.1:8500)")
         if parts.query or parts.fragment:
             raise ValueError("an endpoint has no query")
         self.tls = scheme == "https"

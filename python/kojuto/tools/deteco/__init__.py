@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def _endpoint(text: str) -> str:
     path = "/" + text.strip("/")
     if path in ("/", "/live") or not path.isascii() or not path.isprintable():
-        raise ValueError("no name for the endpoint (such as auth)")
+        raise ValueError("not a path for the endpoint (write auth)")
     if set(path) & set(" ?#%\\"):
-        raise ValueError("no name for the endpoint (such as auth)")
+        raise ValueError("not a path for the endpoint (write auth)")
     return path
 
 

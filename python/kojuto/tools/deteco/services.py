@@ -70,7 +70,7 @@ def load(path: str) -> list[Service]:
 
 def _services(document: dict[str, Any]) -> list[Service]:
     if extra := set(document) - {"services"}:
-        raise KojutoError(f"{min(extra)}: no such setting", "all settings stand under [[services]]")
+        raise KojutoError(f"{min(extra)}: no such setting", "all settings go under [[services]]")
     entries = document.get("services")
     if not isinstance(entries, list) or not entries:
         raise KojutoError("there is no service in it", "each begins with a line [[services]]")
@@ -89,7 +89,7 @@ def _service(entry: Any, number: int) -> Service:
     from kojuto.common import jwt
 
     if not isinstance(entry, dict):
-        raise KojutoError(f"service number {number}: no table", "write [[services]] above it")
+        raise KojutoError(f"service number {number}: not a table", "write [[services]] above it")
     name = entry.get("id")
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 1024:
         raise KojutoError(f"service number {number}: id must be a printable text")

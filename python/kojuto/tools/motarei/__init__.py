@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 def _port_pair(text: str) -> tuple[int, int]:
     private, equals, public = text.partition("=")
     if not equals:
-        raise ValueError("no pair of ports (write PRIVATE=LISTEN, 80=8080)")
+        raise ValueError("not a pair of ports (write PRIVATE=LISTEN, 80=8080)")
     port = units.integer(1, 65535)
     return port(private), port(public)
 
 
 def _label(text: str) -> str:
     if text.partition("=")[0] == "":
-        raise ValueError("no label (write KEY=VALUE)")
+        raise ValueError("not a label (write KEY=VALUE)")
     return text
 
 

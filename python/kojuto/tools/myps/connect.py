@@ -221,7 +221,9 @@ def _port(*texts: str | None) -> int:
     for text in texts:
         if text:
             if not text.isdigit() or not 0 < int(text) < 65536:
-                raise KojutoError(f"port={text}: no port", "look into the option files")
+                raise KojutoError(
+                    f"port={text}: not a port", "a port is 1 to 65535; see the option files"
+                )
             return int(text)
     return 3306
 

@@ -286,7 +286,7 @@ def kill(values: Values) -> int:
     if values.interval is None and values.run_time is not None:
         raise UsageError("--run-time needs --interval")
     if values.interval is not None and not (values.yes or values.dry_run):
-        raise UsageError("--interval needs --yes or --dry-run", "nobody is there to be asked")
+        raise UsageError("--interval needs --yes or --dry-run", "a watch asks no questions")
     killer = Killer(values)
     if values.log is not None:  # find out now, not after the first kill
         os.close(open_log(values.log))

@@ -206,7 +206,7 @@ def unscramble(content: bytes, path: str) -> str:
     """
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-    broken = OptionFileError(f"{path}: no login file", "write it again with mysql_config_editor")
+    broken = OptionFileError(f"{path}: not a login file", "write it again with mysql_config_editor")
     if len(content) > MAX_FILE_BYTES or len(content) < 24:
         raise broken
     key = bytearray(16)

@@ -34,7 +34,7 @@ def _accuracy(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0.001 <= value <= 0.2:
-        raise ValueError("no accuracy (write 1% or 0.01; 0.1% to 20% are possible)")
+        raise ValueError("not an accuracy (write 1% or 0.01; 0.1% to 20% are possible)")
     return value
 
 

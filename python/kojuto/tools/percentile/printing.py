@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kojuto.common.cli import Values
     from kojuto.tools.percentile.reading import Result
 
-SPECIAL = {"other": "pooled", "missing": "no value", "bytes": "no UTF-8"}
+SPECIAL = {"other": "pooled", "missing": "no value", "bytes": "not valid UTF-8"}
 """What the head of a group says of it in the text, when it is not a value as it stands."""
 
 

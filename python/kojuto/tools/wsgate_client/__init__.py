@@ -150,11 +150,11 @@ def read_headers(texts: Sequence[str]) -> list[tuple[str, str]]:
             if match is None:
                 shown = line.partition(":")[0] if ":" in line else "the value"
                 raise UsageError(
-                    f"--headers: {shown} is no header", "write --headers 'Name: value'"
+                    f"--headers: {shown} is not a header", "write --headers 'Name: value'"
                 )
             name = match[1].lower()
             if name in FORBIDDEN or name.startswith("sec-websocket-"):
-                raise UsageError(f"--headers: {match[1]} belongs to the upgrade itself")
+                raise UsageError(f"--headers: {match[1]} is set by the WebSocket handshake")
             found.append((match[1], match[2]))
     return found
 
@@ -177,14 +177,14 @@ def _header_file(text: str) -> list[str]:
 
 def _check(values: Values, headers: Sequence[tuple[str, str]]) -> None:
     if values.private_key and values.iap_credential:
-        raise UsageError("--private-key and --iap-credential exclude each other")
+        raise UsageError("--private-key and --iap-credential cannot be used together")
     if values.iap_credential and not values.iap_client_id:
         raise UsageError("--iap-credential needs --iap-client-id")
     if values.iap_client_id and not values.iap_credential:
         raise UsageError("--iap-client-id needs --iap-credential")
     signs = values.private_key or values.iap_credential
     if signs and any(name.lower() == "authorization" for name, _ in headers):
-        raise UsageError("--headers Authorization and a token exclude each other")
+        raise UsageError("--headers Authorization and a token cannot be used together")
     if values.key and not values.cert:
         raise UsageError("--key needs --cert")
     if values.insecure and (values.ca_file or values.sni):

@@ -42,7 +42,7 @@ class Address:
         parts = urlsplit(text)
         secure = {"http": False, "ws": False, "https": True, "wss": True}.get(parts.scheme)
         if secure is None or not parts.hostname or " " in text or not text.isascii():
-            raise ValueError("no address (write https://HOST/proxy/NAME)")
+            raise ValueError("not an address (write https://HOST/proxy/NAME)")
         if "@" in parts.netloc:
             raise ValueError("a password in an address ends up in logs (use --headers)")
         if parts.fragment:

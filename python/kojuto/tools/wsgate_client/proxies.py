@@ -44,7 +44,7 @@ def choose(secure: bool, host: str, port: int) -> Proxy | None:
     except ValueError:
         there = -1
     if parts.scheme != "http" or not parts.hostname or there == -1:
-        raise OpenError(f"{name} is no http://HOST:PORT")
+        raise OpenError(f"{name} is not http://HOST:PORT")
     credentials = None
     if parts.username is not None:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

@@ -179,7 +179,7 @@ def _service_account(path: str) -> dict[str, Any]:
     wanted = ("client_email", "private_key", "token_uri")
     if not isinstance(info, dict) or not all(isinstance(info.get(key), str) for key in wanted):
         raise KojutoError(
-            f"{path}: no service account key ({', '.join(wanted)} are needed)",
+            f"{path}: not a service account key ({', '.join(wanted)} are needed)",
             "'gcloud iam service-accounts keys create FILE' makes one",
         )
     endpoint = urlsplit(info["token_uri"])
@@ -187,7 +187,7 @@ def _service_account(path: str) -> dict[str, Any]:
     with suppress(ValueError):
         local = local or ip_address(endpoint.hostname or "").is_loopback
     if endpoint.scheme != "https" and not (endpoint.scheme == "http" and local):
-        raise KojutoError(f"{path}: its token_uri is no https address")
+        raise KojutoError(f"{path}: its token_uri is not an https address")
     return info
 
 

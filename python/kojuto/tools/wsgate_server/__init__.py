@@ -109,7 +109,7 @@ LATER = (
 
 def _name(text: str) -> str:
     if not text or "/" in text:
-        raise ValueError(f"'{text}' is no name (it may not be empty or have a slash)")
+        raise ValueError(f"'{text}' is not a name (it may not be empty or have a slash)")
     return text
 
 

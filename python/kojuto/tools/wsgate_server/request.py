@@ -56,7 +56,7 @@ def read(protocol: ServerProtocol, head: Head) -> Request:
     protocol.receive_data(b"\r\n".join([b" ".join([method, target, version]), *lines[1:]]))
     events = protocol.events_received()
     if not events:
-        raise Refused(400, "this is no HTTP request that is understood here")
+        raise Refused(400, "this is not an HTTP request that this server understands")
     return events[0]  # type: ignore[return-value]
 
 
