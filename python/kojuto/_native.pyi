@@ -779,16 +779,16 @@ class Relay:
     def set_upstreams(self, pool: int, addresses: Sequence[tuple[str, int]]) -> None:
         """Replace the list of (IP address, port); open connections go on."""
 
-    def set_care(self, pool: int, *, settle_s: float, patient: bool) -> None:
-        """Set how carefully the connections of a pool are made from now on.
+    def set_settling(self, pool: int, *, settle_s: float, wait_for_upstream: bool) -> None:
+        """Set how the new connections of a pool settle.
 
         Args:
             pool: its number.
             settle_s: how long a connection to an upstream must have stayed open, unless it says
                 something, before it is given its first byte; one that is closed earlier counts as
                 refused, and the next upstream is tried. 0 for no wait.
-            patient: let a client for which there is no upstream wait for one, up to the connect
-                time-out.
+            wait_for_upstream: let a client for which there is no upstream wait for one, up to the
+                connect time-out.
         """
 
     def cut(self, pool: int, upstream: tuple[str, int]) -> None:

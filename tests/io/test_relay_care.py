@@ -73,13 +73,13 @@ def lost(engine: Engine, question: bytes) -> None:
 def test_an_upstream_that_closes_at_once_is_not_given_a_byte(stage: Stage, engine: Engine) -> None:
     front = stage.peer(close_at_once)
     engine.to(front.port, stage.peer(echo).port)
-    engine.relay.set_care(engine.pool, settle_s=0.1, patient=False)
+    engine.relay.set_settling(engine.pool, settle_s=0.1, wait_for_upstream=False)
     for _ in range(5):
         with engine.connect() as conn:
             conn.sendall(b"hello")
             assert read_exactly(conn, 5) == b"hello"
     assert front.accepted == 5
-    engine.relay.set_care(engine.pool, settle_s=0.0, patient=False)
+    engine.relay.set_settling(engine.pool, settle_s=0.0, wait_for_upstream=False)
     lost(engine, b"hello")
 
 
@@ -90,7 +90,7 @@ def test_an_upstream_that_speaks_first_is_heard_at_once(stage: Stage, engine: En
         echo(conn)
 
     engine.to(stage.peer(greet).port)
-    engine.relay.set_care(engine.pool, settle_s=30.0, patient=False)
+    engine.relay.set_settling(engine.pool, settle_s=30.0, wait_for_upstream=False)
     with engine.connect() as conn:
         assert read_exactly(conn, 7) == b"welcome"
         assert conn.recv(1) == b""
@@ -98,7 +98,7 @@ def test_an_upstream_that_speaks_first_is_heard_at_once(stage: Stage, engine: En
 
 def test_a_silent_upstream_is_trusted_after_a_while(stage: Stage, engine: Engine) -> None:
     engine.to(stage.peer(echo).port)
-    engine.relay.set_care(engine.pool, settle_s=0.2, patient=False)
+    engine.relay.set_settling(engine.pool, settle_s=0.2, wait_for_upstream=False)
     with engine.connect() as conn:
         began = time.monotonic()
         conn.sendall(b"hello")
@@ -113,7 +113,7 @@ def test_an_upstream_that_left_the_list_meanwhile_is_not_given_a_byte(
     seen: list[bytes] = []
     old = stage.peer(lambda conn: seen.append(conn.recv(5)))
     engine.to(old.port)
-    engine.relay.set_care(engine.pool, settle_s=0.3, patient=False)
+    engine.relay.set_settling(engine.pool, settle_s=0.3, wait_for_upstream=False)
     with engine.connect() as conn:
         conn.sendall(b"hello")
         while not old.accepted:
@@ -135,16 +135,16 @@ def test_bytes_that_an_upstream_may_have_seen_are_not_sent_again(
 
     second = stage.peer(echo)
     engine.to(stage.peer(take_and_leave).port, second.port)
-    engine.relay.set_care(engine.pool, settle_s=0.05, patient=True)
+    engine.relay.set_settling(engine.pool, settle_s=0.05, wait_for_upstream=True)
     lost(engine, b"order")
     assert seen == [b"order"]
     assert second.accepted == 0
 
 
-def test_a_patient_pool_lets_clients_wait_for_an_upstream(stage: Stage, engine: Engine) -> None:
+def test_a_pool_can_let_clients_wait_for_an_upstream(stage: Stage, engine: Engine) -> None:
     port = free_port()
     engine.to(port)
-    engine.relay.set_care(engine.pool, settle_s=0.0, patient=True)
+    engine.relay.set_settling(engine.pool, settle_s=0.0, wait_for_upstream=True)
     with engine.connect() as conn:
         conn.sendall(b"hello")
         threading.Timer(0.3, lambda: stage.peer(echo, port=port)).start()
@@ -152,12 +152,12 @@ def test_a_patient_pool_lets_clients_wait_for_an_upstream(stage: Stage, engine: 
 
 
 def test_patience_ends_with_the_connect_time_out(engine: Engine) -> None:
-    engine.relay.set_care(engine.pool, settle_s=0.0, patient=True)
+    engine.relay.set_settling(engine.pool, settle_s=0.0, wait_for_upstream=True)
     began = time.monotonic()
     refused(engine)
     patient_s = time.monotonic() - began
     assert 0.9 < patient_s < 10
-    engine.relay.set_care(engine.pool, settle_s=0.0, patient=False)
+    engine.relay.set_settling(engine.pool, settle_s=0.0, wait_for_upstream=False)
     began = time.monotonic()
     refused(engine)
     assert time.monotonic() - began < patient_s

@@ -48,7 +48,7 @@ class FakeRelay:
     """Notes what it is told about its one pool."""
 
     def __init__(self) -> None:
-        self.patient: list[bool] = []
+        self.waits: list[bool] = []
 
     def add_pool(self, _: list[tuple[str, int]]) -> int:
         return 1
@@ -59,9 +59,9 @@ class FakeRelay:
     def set_upstreams(self, *_: object) -> None:
         pass
 
-    def set_care(self, _: int, *, settle_s: float, patient: bool) -> None:
+    def set_settling(self, _: int, *, settle_s: float, wait_for_upstream: bool) -> None:
         assert settle_s == 0
-        self.patient.append(patient)
+        self.waits.append(wait_for_upstream)
 
 
 def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
@@ -76,14 +76,14 @@ def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
     switch._pools[80] = 1
     serving: Any = SimpleNamespace(ports={80: ("127.0.0.1", 1)}, short_id="a", stopping=False)
     switch.update([serving], False)
-    assert relay.patient == []
+    assert relay.waits == []
     switch.update([], False)
     now += module.HOPE_S - 0.001
     switch.update([], False)
-    assert relay.patient == [True]
+    assert relay.waits == [True]
     now += 0.001
     switch.update([], False)
-    assert relay.patient == [True, False]
+    assert relay.waits == [True, False]
     assert now == 1005
 
 

@@ -209,10 +209,10 @@ impl Relay {
         Ok(())
     }
 
-    #[pyo3(signature = (pool, *, settle_s, patient))]
-    fn set_care(&self, pool: usize, settle_s: f64, patient: bool) -> PyResult<()> {
+    #[pyo3(signature = (pool, *, settle_s, wait_for_upstream))]
+    fn set_settling(&self, pool: usize, settle_s: f64, wait_for_upstream: bool) -> PyResult<()> {
         let settle_ms = seconds(settle_s)?.as_millis() as u64;
-        self.pool(pool)?.set_care(settle_ms, patient);
+        self.pool(pool)?.set_care(settle_ms, wait_for_upstream);
         Ok(())
     }
 

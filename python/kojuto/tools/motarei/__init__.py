@@ -139,7 +139,7 @@ class Switch:
         }
         self._pools: dict[int, int] = {}
         self._shown: dict[int, list[tuple[str, str]]] = {}
-        self._care: dict[int, tuple[float, bool]] = {}
+        self._settling: dict[int, tuple[float, bool]] = {}
         self._served_at: float | None = None
         self._drain_timeout_s: float = values.drain_timeout
         self._newest: dict[int, tuple[str, int]] = {}
@@ -161,7 +161,7 @@ class Switch:
             for private in sorted(ready[0].ports):
                 self._open(private)
         for private, pool in self._pools.items():
-            self._take_care(pool, [c for c in ready if private in c.ports], pending)
+            self._settle(pool, [c for c in ready if private in c.ports], pending)
             where = [(c.short_id, c.ports[private]) for c in ready if private in c.ports]
             if where:
                 self._note_newest(pool, where[0][1])
@@ -176,16 +176,16 @@ class Switch:
                     addresses=[text for _, text in shown],
                 )
 
-    def _take_care(self, pool: int, ready: Sequence[Container], pending: bool) -> None:
+    def _settle(self, pool: int, ready: Sequence[Container], pending: bool) -> None:
         """Hold connections back while a deploy is under way that could break them."""
-        settle_s, patient = (SETTLE_S if pending else 0.0), pending
+        settle_s, wait = (SETTLE_S if pending else 0.0), pending
         if ready and ready[0].stopping:
-            settle_s, patient = SETTLE_STOPPING_S, True
+            settle_s, wait = SETTLE_STOPPING_S, True
         elif not ready and self._served_at is not None:
-            patient |= monotonic() - self._served_at < HOPE_S
-        if self._care.get(pool, (0.0, False)) != (settle_s, patient):
-            self._care[pool] = (settle_s, patient)
-            self._engine.set_care(pool, settle_s=settle_s, patient=patient)
+            wait |= monotonic() - self._served_at < HOPE_S
+        if self._settling.get(pool, (0.0, False)) != (settle_s, wait):
+            self._settling[pool] = (settle_s, wait)
+            self._engine.set_settling(pool, settle_s=settle_s, wait_for_upstream=wait)
 
     def _note_newest(self, pool: int, address: tuple[str, int]) -> None:
         """Start the clock for the connections of the one that was the newest until now."""
