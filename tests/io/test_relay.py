@@ -240,6 +240,29 @@ def test_upstream_killed_in_mid_transfer(stage: Stage) -> None:
     settled(ppdp, before + 4)
 
 
+def test_a_reset_upstream_ends_a_connection_whose_client_does_not_read(stage: Stage) -> None:
+    """Nothing of the upstream is read while the client takes nothing: no read meets the reset."""
+    full = threading.Event()
+
+    def flood(conn: socket.socket) -> None:
+        conn.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                conn.sendall(bytes(1 << 20))
+        full.set()
+        reset(conn)
+
+    ppdp = stage.ppdp(stage.peer(flood).port)
+    with ppdp.connect() as conn:
+        assert full.wait(60)
+        line = ppdp.wait_for_line(status="Failed")
+        assert line["error"] == "upstream: Connection reset by peer"
+        with pytest.raises(ConnectionResetError):  # noqa: PT012
+            while conn.recv(1 << 20):
+                pass
+            raise AssertionError("its end looks whole")
+
+
 def test_a_silent_connection_ends_after_the_idle_time_out(stage: Stage) -> None:
     ppdp = stage.ppdp(stage.peer(echo).port, "--idle-timeout", "600ms")
     with ppdp.connect() as quiet, ppdp.connect() as busy:

@@ -135,6 +135,17 @@ def test_a_wrong_certificate_is_refused_by_name(
     assert tls(port, insecure=True)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_without_checks_both_versions_are_spoken(
+    stage: Stage, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    context = authority.context("db.example", until=-1, since=-9)
+    context.minimum_version = context.maximum_version = version
+    stream = tls(tls_peer(stage, context, echo), insecure=True)
+    stream.sendall(b"said")
+    assert stream.recv(9) == b"said"
+
+
 def test_what_is_no_tls_at_all(stage: Stage, authority: Authority) -> None:
     with pytest.raises(OSError, match="does not speak TLS"):
         tls(stage.peer(lambda conn: conn.sendall(b"220 mail ESMTP\r\n" * 9)).port)

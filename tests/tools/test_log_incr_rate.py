@@ -156,3 +156,13 @@ def test_json_and_graph_definition(logs: Logs) -> None:
     text = run(PROG, "--log-file", logs.log, "--base-log-file", logs.base, "--key-prefix", "t",
                "--output", "prometheus").stdout.decode()  # fmt: skip
     assert 'log_incr_rate_lines_total{prefix="t",log="log"} 5\n' in text
+
+
+def test_threads_count_the_same_lines(logs: Logs) -> None:
+    """More than one thread's share of each log, so that what each has counted is added."""
+    logs.run()
+    logs.add(600_000, 900_000)
+    metrics = logs.metrics("--threads", "3")
+    assert near(metrics["log-incr-rate.t_count.log"], 600_000)
+    assert near(metrics["log-incr-rate.t_count.base"], 900_000)
+    assert metrics["log-incr-rate.t_rate.log"] == "0.666667"

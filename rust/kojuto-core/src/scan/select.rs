@@ -88,6 +88,16 @@ mod tests {
     }
 
     #[test]
+    fn what_several_have_counted_is_added() {
+        let mut select = Select::new(Some("a"), None).unwrap();
+        let mut other = select.clone();
+        select.block(b"a\nb\n");
+        other.block(b"a\na\n");
+        select.merge(&other);
+        assert_eq!(select.lines(), 3);
+    }
+
+    #[test]
     fn an_expression_has_an_upper_bound() {
         let of = |count: usize| regex(&format!("(?:[a-f]{{100}}){{{count}}}"));
         assert!(of(500).is_ok());

@@ -95,11 +95,6 @@ impl Sketch {
         })
     }
 
-    /// How many numbers were added.
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-
     /// The relative accuracy.
     pub fn accuracy(&self) -> f64 {
         self.accuracy

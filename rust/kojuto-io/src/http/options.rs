@@ -28,22 +28,6 @@ pub struct Options {
     pub queue: usize,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            write_timeout: Duration::from_secs(30),
-            max_header_bytes: 32 << 10,
-            max_body_bytes: 0,
-            max_connections: 0,
-            workers: 0,
-            threads: 2,
-            queue: 1024,
-        }
-    }
-}
-
 /// Counters of one server, all since its start except `open`.
 #[derive(Debug, Default)]
 pub struct Stats {

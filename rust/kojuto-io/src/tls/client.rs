@@ -289,4 +289,31 @@ mod tests {
         assert!(!Arc::ptr_eq(&newer, &at(second)));
         assert_eq!(known.len(), 1, "what is not believed any more is not kept");
     }
+
+    /// A certificate of an EC key on P-256, by openssl-req(1).
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBbzCCARWgAwIBAgIUOJZbp7IUr/TWMJInA1HPcHViNscwCgYIKoZIzj0EAwIwDDEKMAgGA1UE\n\
+        AwwBdDAgFw0yNjExMjkwODI4NTdaGA8yMTI2MTEwNTA4Mjg1N1owDDEKMAgGA1UEAwwBdDBZMBMG\n\
+        ByqGSM49AgEGCCqGSM49AwEHA0IABEpsuw2kNDtrGeziJwQBb66820bNJ24Qm/b9xHWR+y9qOg29\n\
+        ncwg6pHWRLGIe4pzJvv4JZxBcQLqAWoCUXVGfoajUzBRMB0GA1UdDgQWBBSL6syAtJbVXhe8QHOO\n\
+        NX4v4lFi8zAfBgNVHSMEGDAWgBSL6syAtJbVXhe8QHOONX4v4lFi8zAPBgNVHRMBAf8EBTADAQH/\n\
+        MAoGCCqGSM49BAMCA0gAMEUCIQCiAfPf2uiIjEeP5MjK29NtIEgN649CMmcXxA8FE9S1JwIgEsn8\n\
+        i7FK0eC8u5b6HqsUPixSYDwOpSrTuImJZDgc6ew=\n\
+        -----END CERTIFICATE-----\n";
+
+    #[test]
+    fn without_checks_a_server_must_still_have_the_key_of_its_certificate() {
+        use rustls::internal::msgs::codec::{Codec, Reader};
+
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        // ecdsa_secp256r1_sha256 and a signature of two numbers (RFC 8446, 4.2.3; RFC 5246, 4.7).
+        let written = [4, 3, 0, 8, 0x30, 6, 2, 1, 1, 2, 1, 1];
+        let signed = DigitallySignedStruct::read(&mut Reader::init(&written)).unwrap();
+        let anybody = Anybody(Arc::new(ring::default_provider()));
+        let bad = Err(rustls::Error::InvalidCertificate(rustls::CertificateError::BadSignature));
+        let by_12 = anybody.verify_tls12_signature(b"said", &certificate, &signed);
+        assert_eq!(by_12.map(|_| ()), bad);
+        let by_13 = anybody.verify_tls13_signature(b"said", &certificate, &signed);
+        assert_eq!(by_13.map(|_| ()), bad);
+    }
 }
