@@ -10,6 +10,7 @@ PEM file), `insecure`. The words `stop`, `abort` and `stats` on standard input d
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sys
 import threading
@@ -125,6 +126,7 @@ def main() -> None:
             threading.Thread(target=attempt, args=(conn, remote, number), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # an end at which figures are written
     log.write(b'{"msg":"ready"}\n')
     for line in sys.stdin:
         if line == "stats\n":
