@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from time import CLOCK_BOOTTIME, clock_gettime, time
@@ -368,7 +367,8 @@ def _work(values: Values, _: list[str]) -> int:
         run.memory()
         run.more()
     except (FileNotFoundError, ProcessLookupError) as error:
-        if not (error.filename or "").startswith("/proc/") and error.errno != errno.ESRCH:
+        of_process = isinstance(error, ProcessLookupError)
+        if not of_process and not (error.filename or "").startswith("/proc/"):
             raise
         raise KojutoError(f"process {run.root.pid} ended meanwhile") from None
     output_first(
