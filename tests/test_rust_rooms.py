@@ -26,9 +26,7 @@ TOO_LONG_YET = {
     "kojuto-io/src/sys/socket.rs": 455,
 }
 """Files over the bound with the lines they may have; a list that only gets shorter."""
-TOO_LONG_FUNCTIONS_YET = {
-    "kojuto-io/src/rotate/mod.rs: new": 69,
-}
+TOO_LONG_FUNCTIONS_YET = {}
 """The same for functions, by file and name."""
 
 QUIET = re.compile(

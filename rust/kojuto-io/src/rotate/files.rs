@@ -1,10 +1,12 @@
 //! Which file is written, when the next one is due, and what time it is.
 
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 use kojuto_core::logs::log_name::{Pattern, Tail, stamp};
 
 use super::directory::{Current, LogDir};
+use super::input::Input;
 use super::keep::Compressor;
 use super::{Options, Rotator, Sink};
 use crate::{Error, Result};
@@ -21,6 +23,44 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Opens the directory of the files and the file to go on with; answers whether that is one in
+    /// which another process stopped.
+    ///
+    /// # Errors
+    /// [`Error`]: the directory cannot be used, or no file be made in it.
+    pub(super) fn open(
+        (path, pattern): &(PathBuf, Pattern),
+        options: &Options,
+        input: &Input,
+        period: i64,
+    ) -> Result<(Files, bool)> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        let inode = if input.can_peek() { input.pipe_inode() } else { None };
+        let pipe = match (inode, boot) {
+            (Some(inode), Some(boot)) => format!("{inode}:{}", boot.trim()),
+            _ => String::new(),
+        };
+        let mut directory = LogDir::open(path, pattern.clone(), options.mode, pipe)?;
+        let current = directory.resume()?;
+        let resumed = current.is_some();
+        if let Some(current) = &current {
+            directory.remember(current)?;
+        }
+        let mut files = Files {
+            directory,
+            pattern: pattern.clone(),
+            period: i64::MIN,
+            current,
+            compressor: options.compress.as_deref().and_then(Compressor::new),
+            fresh: false,
+            reopen: false,
+        };
+        if !resumed {
+            files.renew(options, period)?;
+        }
+        Ok((files, resumed))
+    }
+
     pub(super) fn renew(&mut self, options: &Options, period: i64) -> Result<()> {
         let base = self.pattern.format(period);
         let full = |size: u64| options.max_size.is_some_and(|most| size >= most);

@@ -21,10 +21,8 @@ use kojuto_core::logs::log_name::{Pattern, floor};
 
 use crate::sys::signals::{Signals, wait};
 use crate::{Error, Result};
-use directory::LogDir;
 use files::{Clock, Files};
 use input::{Input, duplicate};
-use keep::Compressor;
 
 pub use keep::Keep;
 
@@ -151,32 +149,9 @@ impl<'a> Rotator<'a> {
         let mut mid_line = Some(false);
         let mut clock = Clock::default();
         let period = floor(clock.wall(), options.rotation_minutes);
-        let sink = if let Some((path, pattern)) = &options.directory {
-            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-            let inode = if input.can_peek() { input.pipe_inode() } else { None };
-            let pipe = match (inode, boot) {
-                (Some(inode), Some(boot)) => format!("{inode}:{}", boot.trim()),
-                _ => String::new(),
-            };
-            let mut directory = LogDir::open(path, pattern.clone(), options.mode, pipe)?;
-            let current = directory.resume()?;
-            mid_line = Some(current.is_some());
-            if let Some(current) = &current {
-                directory.remember(current)?;
-            }
-            let compressor = options.compress.as_deref().and_then(Compressor::new);
-            let mut files = Files {
-                directory,
-                pattern: pattern.clone(),
-                period: i64::MIN,
-                current,
-                compressor,
-                fresh: false,
-                reopen: false,
-            };
-            if files.current.is_none() {
-                files.renew(&options, period)?;
-            }
+        let sink = if let Some(place) = &options.directory {
+            let (files, resumed) = Files::open(place, &options, &input, period)?;
+            mid_line = Some(resumed);
             Sink::Files(Box::new(files))
         } else {
             input.stop_peeking();
