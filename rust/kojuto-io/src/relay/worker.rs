@@ -93,7 +93,7 @@ impl Worker {
             for event in &events[..count] {
                 let (mask, token) = (event.events, event.u64);
                 if token == WAKE_TOKEN {
-                    self.obey();
+                    self.handle_commands();
                 } else if token & LISTENER_TOKEN != 0 {
                     self.accept_some((token & !LISTENER_TOKEN) as usize);
                 } else {
@@ -145,39 +145,43 @@ impl Worker {
 
     // -- commands ---------------------------------------------------------------------------
 
-    fn obey(&mut self) {
+    fn handle_commands(&mut self) {
         self.wake.clear();
         let commands = {
             let mut queues = self.shared.commands.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut queues[self.index])
         };
         for command in commands {
-            match command {
-                Command::Listen(listener) => {
-                    let at = self.listeners.len();
-                    if self.paused_until.is_none() {
-                        self.watch(at, &listener);
-                    }
-                    self.listeners.push(listener);
+            self.handle_command(command);
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Listen(listener) => {
+                let at = self.listeners.len();
+                if self.paused_until.is_none() {
+                    self.watch(at, &listener);
                 }
-                Command::Adopt(adopted) => self.adopt(*adopted),
-                Command::Stop => {
-                    self.unlisten();
-                    self.paused_until = None;
-                    self.stopping = true;
-                    for slot in self.connections.slots() {
-                        self.leave_soon(slot);
-                    }
+                self.listeners.push(listener);
+            }
+            Command::Adopt(adopted) => self.adopt(*adopted),
+            Command::Stop => {
+                self.unlisten();
+                self.paused_until = None;
+                self.stopping = true;
+                for slot in self.connections.slots() {
+                    self.leave_soon(slot);
                 }
-                Command::Cut(pool, address) => {
-                    for slot in self.connections.slots() {
-                        self.cut_off(slot, &pool, address);
-                    }
+            }
+            Command::Cut(pool, address) => {
+                for slot in self.connections.slots() {
+                    self.cut_off(slot, &pool, address);
                 }
-                Command::Abort => {
-                    for slot in self.connections.slots() {
-                        self.cut(slot, "stopped before it ended", Cut::Leaving);
-                    }
+            }
+            Command::Abort => {
+                for slot in self.connections.slots() {
+                    self.cut(slot, "stopped before it ended", Cut::Leaving);
                 }
             }
         }
