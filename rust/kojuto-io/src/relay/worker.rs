@@ -36,7 +36,8 @@ pub(super) struct Worker {
     pub(super) timers: Timers,
     pub(super) young: Young,
     pub(super) tools: Tools,
-    again: VecDeque<(u32, u32)>,
+    /// Connections that used up their turn; they come again before the next wait.
+    run_queue: VecDeque<(u32, u32)>,
     /// Connections whose bytes no event may tell of.
     pub(super) patients: Vec<(u32, u32)>,
     epoch: Instant,
@@ -70,7 +71,7 @@ impl Worker {
             timers: Timers::default(),
             young: Young::default(),
             tools,
-            again: VecDeque::new(),
+            run_queue: VecDeque::new(),
             patients: Vec::new(),
             epoch: Instant::now(),
             now_ms: 0,
@@ -100,8 +101,8 @@ impl Worker {
                     self.ready(token, mask);
                 }
             }
-            for _ in 0..self.again.len() {
-                let Some((slot, generation)) = self.again.pop_front() else { break };
+            for _ in 0..self.run_queue.len() {
+                let Some((slot, generation)) = self.run_queue.pop_front() else { break };
                 if self.connections.is_current(slot, generation) {
                     self.pump(slot);
                 }
@@ -123,7 +124,7 @@ impl Worker {
     }
 
     fn timeout_ms(&mut self) -> i32 {
-        if !self.again.is_empty() {
+        if !self.run_queue.is_empty() {
             return 0;
         }
         let connections = &self.connections;
@@ -310,7 +311,7 @@ impl Worker {
                 }
             }
             Progress::Again => {
-                self.again.push_back((slot, generation));
+                self.run_queue.push_back((slot, generation));
             }
             Progress::Complete => self.finish(slot, None),
             Progress::Broken(why) => self.fail(slot, &why),
