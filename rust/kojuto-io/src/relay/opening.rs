@@ -222,7 +222,7 @@ impl Worker {
             side.writable = true;
         }
         let generation = self.connections.generation(slot);
-        self.young.add(slot, generation, self.now_ms);
+        self.keep_alives.add(slot, generation, self.now_ms);
         self.watch_silence(slot);
         self.pump(slot);
     }

@@ -3,17 +3,17 @@
 use std::collections::{BTreeSet, VecDeque};
 
 /// How old a connection to an upstream must be for keep-alive to be worth four system calls.
-const YOUNG_MS: u64 = 1000;
+const KEEP_ALIVE_AFTER_MS: u64 = 1000;
 
-/// Connections too young yet to have keep-alive on, in the order of their age.
+/// Connections whose keep-alive is still to be switched on, the oldest first.
 #[derive(Default)]
-pub(super) struct Young {
+pub(super) struct KeepAlives {
     queue: VecDeque<(u64, u32, u32)>,
 }
 
-impl Young {
+impl KeepAlives {
     pub(super) fn add(&mut self, slot: u32, generation: u32, now_ms: u64) {
-        self.queue.push_back((now_ms + YOUNG_MS, slot, generation));
+        self.queue.push_back((now_ms + KEEP_ALIVE_AFTER_MS, slot, generation));
     }
 
     /// Leaves out those at the front that have ended, so that nobody wakes for them.
@@ -99,15 +99,19 @@ mod tests {
 
     #[test]
     fn nobody_wakes_for_connections_that_have_ended() {
-        let mut young = Young::default();
+        let mut keep_alives = KeepAlives::default();
         for slot in 0..5 {
-            young.add(slot, 7, u64::from(slot) * 100);
+            keep_alives.add(slot, 7, u64::from(slot) * 100);
         }
-        young.forget(|slot, generation| generation == 7 && slot != 2);
-        assert_eq!(young.next_ms(200), Some(YOUNG_MS), "the first two have ended, and the last");
-        assert_eq!(young.due(199 + YOUNG_MS), None);
-        assert_eq!(young.due(200 + YOUNG_MS), Some((2, 7)));
-        young.forget(|_, _| true);
-        assert_eq!(young.next_ms(0), None);
+        keep_alives.forget(|slot, generation| generation == 7 && slot != 2);
+        assert_eq!(
+            keep_alives.next_ms(200),
+            Some(KEEP_ALIVE_AFTER_MS),
+            "the first two have ended, and the last"
+        );
+        assert_eq!(keep_alives.due(199 + KEEP_ALIVE_AFTER_MS), None);
+        assert_eq!(keep_alives.due(200 + KEEP_ALIVE_AFTER_MS), Some((2, 7)));
+        keep_alives.forget(|_, _| true);
+        assert_eq!(keep_alives.next_ms(0), None);
     }
 }

@@ -14,7 +14,7 @@ use super::pump::{Pump, Tools};
 use super::remote::Remote;
 use super::shared::{Command, Shared};
 use super::slab::Slab;
-use super::timers::{Timers, Young};
+use super::timers::{KeepAlives, Timers};
 use super::tunnel::Party;
 use crate::sys::socket::{self as sys, Epoll, Wake};
 
@@ -34,7 +34,7 @@ pub(super) struct Worker {
     pub(super) listeners: Vec<Arc<Listener>>,
     pub(super) connections: Slab<Connection>,
     pub(super) timers: Timers,
-    pub(super) young: Young,
+    pub(super) keep_alives: KeepAlives,
     pub(super) tools: Tools,
     /// Connections that used up their turn; they come again before the next wait.
     run_queue: VecDeque<(u32, u32)>,
@@ -69,7 +69,7 @@ impl Worker {
             listeners: Vec::new(),
             connections: Slab::new(),
             timers: Timers::default(),
-            young: Young::default(),
+            keep_alives: KeepAlives::default(),
             tools,
             run_queue: VecDeque::new(),
             patients: Vec::new(),
@@ -111,7 +111,7 @@ impl Worker {
             while let Some(slot) = self.timers.due(self.now_ms) {
                 self.timed_out(slot);
             }
-            while let Some((slot, generation)) = self.young.due(self.now_ms) {
+            while let Some((slot, generation)) = self.keep_alives.due(self.now_ms) {
                 self.keep_alive(slot, generation);
             }
             if self.paused_until.is_some_and(|until| until <= self.now_ms) {
@@ -128,10 +128,10 @@ impl Worker {
             return 0;
         }
         let connections = &self.connections;
-        self.young.forget(|slot, generation| !connections.is_current(slot, generation));
+        self.keep_alives.forget(|slot, generation| !connections.is_current(slot, generation));
         let pause = self.paused_until.map(|until| until.saturating_sub(self.now_ms));
         let now_ms = self.now_ms;
-        let next = [pause, self.timers.next_ms(now_ms), self.young.next_ms(now_ms)];
+        let next = [pause, self.timers.next_ms(now_ms), self.keep_alives.next_ms(now_ms)];
         let next = next.into_iter().flatten().min();
         next.map_or(-1, |ms| ms.min(60_000) as i32 + 1)
     }
