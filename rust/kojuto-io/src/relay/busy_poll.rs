@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sys::socket::{self as sys, Epoll};
+use crate::sys::epoll::Epoll;
+use crate::sys::socket as sys;
 
 /// The workers of one relay that may poll at a time: a quarter of the cores, at least one; none on
 /// a machine with a single core.
@@ -84,7 +85,7 @@ impl Waiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::socket::Wake;
+    use crate::sys::epoll::Wake;
 
     fn wait(waiter: &mut Waiter, polling: &Polling, epoll: &Epoll, timeout_ms: i32) -> usize {
         let events = &mut [libc::epoll_event { events: 0, u64: 0 }];

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use crate::sys::epoll;
 use crate::sys::socket as sys;
 
 /// One end of a relayed connection: a read side and a write side, neither of which ever waits.
@@ -202,8 +203,8 @@ impl Side {
     }
 
     pub(super) fn saw(&mut self, events: u32) {
-        self.readable |= events & (sys::READ | sys::HANGUP) != 0;
-        self.writable |= events & (sys::WRITE | sys::HANGUP) != 0;
-        self.ending |= events & (sys::PEER_ENDED | sys::HANGUP) != 0;
+        self.readable |= events & (epoll::READ | epoll::HANGUP) != 0;
+        self.writable |= events & (epoll::WRITE | epoll::HANGUP) != 0;
+        self.ending |= events & (epoll::PEER_ENDED | epoll::HANGUP) != 0;
     }
 }

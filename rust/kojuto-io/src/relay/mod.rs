@@ -46,7 +46,7 @@ pub use tunnel::{Adoption, Field, Party, Stream};
 pub use upstream::{Pool, Upstream};
 
 use crate::log::Log;
-use crate::sys::socket::Wake;
+use crate::sys::epoll::Wake;
 use crate::{Cancel, Error, Result};
 use busy_poll::Polling;
 use listener::Listener;

@@ -15,6 +15,7 @@ use super::near;
 use super::options::{HeaderIn, HeaderOut};
 use super::tap::Direction;
 use super::worker::{Worker, token};
+use crate::sys::epoll;
 use crate::sys::socket as sys;
 
 /// How long to wait before asking for a descriptor once more.
@@ -144,12 +145,12 @@ impl Worker {
     pub(super) fn connect_answered(&mut self, slot: u32, mask: u32) {
         let Some(connection) = self.connections.get(slot) else { return };
         let Some(side) = &connection.upstream else { return };
-        if mask & sys::HANGUP != 0
+        if mask & epoll::HANGUP != 0
             && let Some(error) = sys::pending_error(side.end.fd())
         {
             return self.attempt_failed(slot, &words(&error));
         }
-        if mask & sys::WRITE != 0 {
+        if mask & epoll::WRITE != 0 {
             self.established(slot);
         }
     }

@@ -16,7 +16,8 @@ use super::shared::{Command, Shared};
 use super::slab::Slab;
 use super::timers::{KeepAlives, Timers};
 use super::tunnel::Party;
-use crate::sys::socket::{self as sys, Epoll, Wake};
+use crate::sys::epoll::{Epoll, Wake};
+use crate::sys::socket as sys;
 
 const EVENTS: usize = 256;
 /// How long a worker sleeps before it looks for bytes that no event tells of.

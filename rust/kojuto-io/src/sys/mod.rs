@@ -1,6 +1,7 @@
 //! The system's calls: sockets, pipes, signals, names, random bytes; each wrapped once.
 
 pub mod blocks;
+pub(crate) mod epoll;
 pub mod pipe;
 pub(crate) mod random;
 pub mod resolve;
