@@ -392,6 +392,28 @@ mod tests {
     }
 
     #[test]
+    fn the_first_stamp_of_a_request_counts_and_the_one_that_warms_up_never_does() {
+        let mut host = waiting();
+        let Phase::Waiting { stamped, .. } = &mut host.phase else { unreachable!() };
+        *stamped = false;
+        stamp_sent(&mut host, 7, 5_020_000_000);
+        stamp_sent(&mut host, 7, 5_029_000_000);
+        take_reply(&mut host, 1, 7, Some(5_030_000_000), &PLAN);
+        assert_eq!(host.outcome.rtts_ms, [Some(10.0)]);
+        take_reply(&mut host, 0, 6, Some(5_031_000_000), &PLAN);
+        assert_eq!((host.outcome.duplicates, host.outcome.late), (0, 0));
+    }
+
+    #[test]
+    fn the_pause_between_two_requests_begins_with_the_end_of_the_first() {
+        let plan = Plan { count: 2, interval: Duration::from_secs(3), ..PLAN };
+        let (mut host, now) = (waiting(), Instant::now());
+        host.finish(None, "no reply", &plan, now);
+        assert_eq!(host.phase, Phase::Due(now + Duration::from_secs(3)));
+        assert_eq!(host.outcome.reasons, BTreeMap::from([("no reply".to_owned(), 1)]));
+    }
+
+    #[test]
     fn nothing_to_ping_is_done_at_once() {
         assert_eq!(ping(&[], &PLAN, &Never).unwrap(), []);
     }
