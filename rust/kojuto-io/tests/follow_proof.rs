@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::time::{Duration, SystemTime};
 
 use kojuto_io::follow::Report;
 
@@ -229,4 +230,43 @@ fn a_log_that_was_cut_in_place_goes_on_behind_what_was_read() {
     assert_eq!(place.lines(), "");
     place.append(&numbered(1000..1005));
     assert_eq!(place.lines(), numbered(1000..1005));
+}
+
+#[test]
+fn a_banner_that_all_files_begin_with_is_no_proof() {
+    let banner = "starting, with the same settings as ever\n".repeat(30);
+    let place = Place::new();
+    place.append(&(banner.clone() + &numbered(0..500)));
+    let mut counted = place.lines();
+    place.append(&numbered(500..510));
+    place.rename("access.log.2");
+    place.append(&(banner.clone() + &numbered(510..800))); // shorter than what was read
+    place.rename("access.log.1");
+    place.append(&(banner.clone() + &numbered(800..900)));
+    counted += &place.lines();
+    assert_eq!(counted.replace(&banner, ""), numbered(0..900));
+}
+
+#[test]
+fn more_files_than_are_remembered_are_not_new_when_all_are_compressed() {
+    let place = Place::new();
+    let write = |name: &str, text: &str| {
+        fs::write(place.dir.join(name), text).unwrap();
+        let file = fs::File::options().write(true).open(place.dir.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    };
+    let text = |at: usize| format!("{at} was here long before\n").repeat(10);
+    for at in 1..600 {
+        write(&format!("access.log.{at}"), &text(at));
+    }
+    place.append(&numbered(0..10));
+    let mut counted = place.lines();
+    for at in 1..600 {
+        fs::remove_file(place.dir.join(format!("access.log.{at}"))).unwrap();
+        write(&format!("access.log.{}", at + 1), &text(at));
+    }
+    place.rename("access.log.1");
+    place.append(&numbered(10..20));
+    counted += &place.lines();
+    assert_eq!(counted, numbered(0..20));
 }

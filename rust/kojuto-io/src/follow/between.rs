@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use kojuto_core::logs::position::{Known, Position, Print};
+use kojuto_core::logs::position::{Known, MAX_KNOWN, Position, Print};
 
 use super::known::{self, Look, Memory};
 use super::plan::{Link, Origin, Plan};
@@ -39,7 +39,10 @@ impl<'a> Since<'a> {
     }
 
     fn may_be_newer(&self, entry: &Entry) -> bool {
-        const DAY_S: i64 = 86_400;
+        // What is archived or restored may be older than its lines are to us. Where more files lie
+        // than are remembered, their time must do: compressing makes all of them anew.
+        let all_are_known = self.before.known.as_ref().is_some_and(|all| all.len() < MAX_KNOWN);
+        let slack_s = if all_are_known { 86_400 } else { 0 };
         if self.before.known.is_none() {
             // Of the Go tools or an old version: what was written to after that run.
             let none_was_there = self.before.newest_rotated == Some(None);
@@ -47,7 +50,7 @@ impl<'a> Since<'a> {
         }
         let Some(since) = self.born else { return true };
         entry.born.is_none_or(|born| born >= since)
-            && entry.mtime_s + DAY_S >= (since / 1_000_000_000) as i64
+            && entry.mtime_s + slack_s >= (since / 1_000_000_000) as i64
     }
 }
 

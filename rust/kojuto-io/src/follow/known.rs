@@ -1,8 +1,8 @@
 //! What was read before, by its content: names and inode numbers prove nothing.
 //!
-//! A file was read before when its first KiB is that of a file that was read, and it either ends
-//! before the remembered place or has the remembered bytes there. So a first line that all files
-//! have in common is no proof, and a copy is known whatever it is called.
+//! A file was read before when its first KiB is that of a file that was read, and it has the
+//! remembered bytes at the remembered place. So a beginning that all files have in common, a banner
+//! or a header, is no proof, and a copy is known whatever it is called.
 
 use std::io;
 
@@ -87,7 +87,7 @@ fn is_same(known: &Known, entry: &Entry, source: &Source, head: &[u8]) -> io::Re
     if length == WINDOW_BYTES && tells {
         let Some(tail) = known.tail_print() else { return Ok(true) };
         let before = source.bytes_before(known.pos)?;
-        return Ok(before.is_none_or(|bytes| Print::of(&bytes) == tail));
+        return Ok(before.is_some_and(|bytes| Print::of(&bytes) == tail));
     }
     if tells {
         // All of a small file is known; one that goes on is another, unless it was left to grow.

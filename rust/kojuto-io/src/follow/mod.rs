@@ -32,9 +32,9 @@
 //! - it was *not there*: it was not born before *changed*. Without a birth, and when the clock has
 //!   been set back, this contradicts nothing. A position of the Go tools has only a time: then the
 //!   file must have been written to since,
-//! - it was not *read before*: it does not begin as a known file does and then either end before the
-//!   remembered place or have the remembered bytes there. A constant first line alone proves nothing,
-//!   and of a file with fewer than 64 bytes the content alone does not either, and
+//! - it was not *read before*: it does not begin as a known file does and then have the remembered
+//!   bytes at the remembered place. A constant beginning alone proves nothing, and of a file with
+//!   fewer than 64 bytes the content alone does not either, and
 //! - it is no *copy* of another one that this run reads; of a file and its copies the longest counts.
 //!
 //! What cannot be read or unpacked is named once, passed over and known from then on. The files are
