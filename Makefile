@@ -16,7 +16,8 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
-.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python soak repeat coverage \
+.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python test-tools \
+        test-shared soak repeat coverage \
         deny oldest cross cross-bench cross-tools clean
 
 demo: build
@@ -25,9 +26,9 @@ demo: build
 	    test ! -e "$$log" || { printf '\n== %s\n' "$$log"; $(BIN)/kojuto demo --logfile "$$log" || exit 1; }; \
 	done
 
-# The Python tests wait more than they work: the fuzzing has the rest of the time.
+# The Python tests wait more than they work: two halves and the fuzzing share the time.
 test: build servers test-rust
-	$(MAKE) --no-print-directory -j2 test-python fuzz
+	$(MAKE) --no-print-directory -j3 test-tools test-shared fuzz
 
 lint: build
 	cargo fmt --all --check
@@ -61,8 +62,13 @@ servers:
 test-rust:
 	cargo test --workspace --quiet
 
-test-python:
-	$(BIN)/python -m pytest
+test-python: test-tools test-shared
+
+test-tools:
+	$(BIN)/python -m pytest tests/tools
+
+test-shared:
+	$(BIN)/python -m pytest --ignore=tests/tools
 
 # The long random runs, each round with other dice, and the tests that `make test` leaves out (the
 # mark `soak`, at most three, each with its reason): make soak COUNT=5
