@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from kojuto.tools.myps.processes import Process
 
 QUESTION = "Are you sure you want to kill threads? [y/N]:"
+KILLED = "Killed"
+"""What a server lists as the command of a thread that was killed and has not ended."""
 NO_SUCH_THREAD, NOT_OWNER, NO_SUCH_QUERY = 1094, 1095, 1957
 
 
@@ -131,6 +133,7 @@ class Killer:
         self.server: Server | None = None
         self.reports = Reports(values, self.target.address)
         self._spared: set[int] = set()
+        self._killed: set[tuple[int, int | None]] = set()
 
     def connected(self) -> Server:
         """The server, connected when it is not."""
@@ -153,7 +156,7 @@ class Killer:
     def victims(self) -> list[Process]:
         """Those to kill, in the order to kill them."""
         values, server = self.values, self.connected()
-        found = server.match(values)
+        found = self._without_killed(server.match(values))
         if values.ignore_user:
             spared = self._users_like(values.ignore_user)
             found = [process for process in found if process.id not in spared]
@@ -173,6 +176,16 @@ class Killer:
         if most is not None:
             found = sorted(found, key=lambda process: (-process.time, process.id))[:most]
         return found
+
+    def _without_killed(self, found: list[Process]) -> list[Process]:
+        """Those that this watch has not killed; to end (to roll back) may take one long."""
+        ending = {
+            (process.id, process.statement)
+            for process in found
+            if process.statement is not None or process.command == KILLED
+        } & self._killed
+        self._killed = ending
+        return [process for process in found if (process.id, process.statement) not in ending]
 
     def _users_like(self, patterns: list[str]) -> set[int]:
         """Ids of the threads of these users, by the server's own LIKE."""
@@ -196,6 +209,7 @@ class Killer:
             return False
         if outcome is Outcome.STATEMENT_ONLY:
             complain("myps", f"{process.id}: only its statement, the connection had moved on")
+        self._killed.add((process.id, process.statement))
         self.reports.killed_one(process)
         return True
 
