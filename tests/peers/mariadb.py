@@ -1,7 +1,8 @@
 """A real MariaDB server in a temporary folder, on a socket and a free port of 127.0.0.1.
 
 The system tables are made once a session and copied for each server. Other options of
-``mariadbd`` are given as keywords: ``mariadb(max_connections=3000)``.
+``mariadbd`` are given as keywords: ``mariadb(max_connections=3000)``. Each has a folder of its own for
+temporary tables: a server that starts deletes the ``#sql…`` files of others in ``/tmp``.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def _template() -> Path:
             "--no-defaults",
             *user,
             f"--datadir={folder}/data",
+            f"--tmpdir={folder}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             *_options(BASE),
@@ -80,6 +82,7 @@ class Server:
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
         shutil.copytree(_template(), folder / "data")
+        (folder / "tmp").mkdir()
 
     def start(self, within_s: float = 60) -> None:
         user = ["--user=root"] if os.geteuid() == 0 else []
@@ -90,6 +93,7 @@ class Server:
             "bind_address": "127.0.0.1",
             "pid_file": self.folder / "pid",
             "log_error": self.folder / "log",
+            "tmpdir": self.folder / "tmp",
             **BASE,
             **self.options,
         }
