@@ -12,6 +12,8 @@ import re
 import subprocess
 from typing import NamedTuple
 
+import pytest
+
 from tests.conftest import need_program
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -26,6 +28,12 @@ SUFFIXES = {
     "summary": ("", "_sum", "_count"),
     "histogram": ("_bucket", "_sum", "_count"),
 }
+
+
+@pytest.fixture(autouse=True)
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given twice is an error then, in us and in all that is started."""
+    monkeypatch.setenv("KOJUTO_STRICT", "1")
 
 
 class Sample(NamedTuple):

@@ -11,7 +11,8 @@ import pytest
 from tests import keys
 from tests.conftest import run
 from tests.peers import gates
-from tests.peers.consul import Checker, Consul, instance
+from tests.peers.consul import Consul, instance
+from tests.peers.consul_checker import Checker
 from tests.peers.deteco import Deteco, Pair, service
 from tests.peers.servers import LOOPBACK, Ppdp, Program, echo, free_port
 

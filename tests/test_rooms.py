@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SOURCE = ROOT / "python"
 MOST_LINES = 400
+MOST_TEST_LINES = 500
 MOST_FUNCTION_LINES = 60
 MOST_FILES = 24
 """In one folder."""
@@ -120,6 +121,15 @@ def test_no_file_is_too_long_to_be_read_in_one_sitting() -> None:
     }
     assert len(lengths) > 90
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_no_file_of_tests_has_several_subjects() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in (ROOT / "tests").rglob("*.py")
+    }
+    assert len(lengths) > 150
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_TEST_LINES} == {}
 
 
 def test_no_function_is_too_long_to_be_seen_at_once() -> None:

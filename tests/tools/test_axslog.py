@@ -1,4 +1,4 @@
-"""mackerel-plugin-axslog: values on real logs, options, several logs, what goes wrong."""
+"""mackerel-plugin-axslog: values on real logs, several logs, what goes wrong, memory."""
 
 from __future__ import annotations
 
@@ -6,57 +6,17 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from benches.harness import cost
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from kojuto import _native
-from kojuto.common import parser
-from kojuto.common.plugin.follow import FollowOptions, Log
-from kojuto.tools import axslog
 from kojuto.tools.axslog import figures
-from tests.conftest import DATA, SHARED_CORPORA, read_metrics, run, script, wait_until
-
-if TYPE_CHECKING:
-    from kojuto._native import AccessScan
-
-PROG = "mackerel-plugin-axslog"
-CORPUS = SHARED_CORPORA / "accesslog"
-if not CORPUS.exists():
-    CORPUS = DATA / "accesslog"
-MANIFEST = json.loads((CORPUS / "manifest.json").read_text())
-EXPECTED = json.loads((CORPUS / "expected.json").read_text())
-
-
-def follow(log: Path, *options: str) -> dict[str, str]:
-    done = run(PROG, "--logfile", log, "--key-prefix", "t", *options)
-    assert done.returncode == 0, done.stderr
-    return read_metrics(done.stdout)
-
-
-def age(workdir: Path, seconds: int) -> None:
-    """Make the previous run `seconds` older than it is."""
-    for path in workdir.iterdir():
-        if not path.name.endswith(".lock"):
-            text = path.read_text()
-            path.write_text(
-                re.sub(r'"time":(\d+)', lambda m: f'"time":{int(m[1]) - seconds}', text)
-            )
-
-
-def write(path: Path, *lines: str) -> Path:
-    with open(path, "a", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in lines)
-    return path
-
+from tests.conftest import read_metrics, run, script, wait_until
+from tests.peers.axslog import CORPUS, EXPECTED, MANIFEST, PROG, age, follow, write
 
 # -- values -------------------------------------------------------------------------------------
 
@@ -164,124 +124,6 @@ def test_a_position_file_of_the_original_is_taken_over(tmp_path: Path, workdir: 
     assert 1 / 33 <= float(metrics["axslog.access_total_t.count"]) <= 1 / 29
 
 
-# -- options ------------------------------------------------------------------------------------
-
-
-def test_the_first_listed_status_key_wins_wherever_it_stands(tmp_path: Path, workdir: Path) -> None:
-    keys = ("--status-key", "up", "--status-key", "status")
-    log = write(tmp_path / "log", "status:200\tptime:1\tup:503", "status:404\tptime:1\tup:-")
-    metrics = follow(log, *keys)
-    assert metrics["axslog.access_ratio_t.5xx_percentage"] == "50.000000"
-    assert metrics["axslog.access_ratio_t.4xx_percentage"] == "50.000000"
-    log = write(tmp_path / "json", '{"status":200,"ptime":1,"up":503}')
-    metrics = follow(log, *keys, "--format", "json", "--key-prefix=t")
-    assert metrics["axslog.access_ratio_t.5xx_percentage"] == "100.000000"
-
-
-def test_filters(tmp_path: Path, workdir: Path) -> None:
-    log = write(tmp_path / "log", "uri:/a\tstatus:200\tptime:1", "uri:/b\tstatus:200\tptime:3")
-    assert follow(log, "--filter", "uri:/a")["axslog.latency_t.average"] == "1.000000"
-    next(workdir.glob("*-t-*[0-9]")).unlink()
-    inverted = follow(log, "-filter=uri:/a", "-invert-filter")
-    assert inverted["axslog.latency_t.average"] == "3.000000"
-
-
-def test_skip_until_json(tmp_path: Path, workdir: Path) -> None:
-    line = '2026-11-22 info "x {"status":200,"ptime":"0.25"}'
-    log = write(tmp_path / "log", line, '{"status":200,"ptime":"0.75"}')
-    metrics = follow(log, "--format", "json", "--skip-until-json")
-    assert metrics["axslog.latency_t.average"] == "0.500000"
-
-
-def test_combined_logs_with_and_without_a_time(tmp_path: Path, workdir: Path) -> None:
-    line = '::1 - - [22/Nov/2026:00:00:00 +0000] "GET / HTTP/1.1" {} 5 "-" "curl"{}'
-    log = write(tmp_path / "log", line.format(200, " 0.5"), line.format(404, ""), "garbage")
-    for form in ("combined", "auto"):
-        done = run(PROG, "--logfile", log, "--key-prefix", form, "--format", form)
-        metrics = read_metrics(done.stdout)
-        assert metrics[f"axslog.latency_{form}.average"] == "0.500000"
-        assert metrics[f"axslog.access_ratio_{form}.4xx_percentage"] == "50.000000"
-        assert b"1 line not counted (not in the expected format: 1)" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "entry", [e for e in MANIFEST if e["format"].startswith("combined")], ids=lambda e: e["file"]
-)
-def test_a_real_combined_log(entry: dict[str, str], workdir: Path) -> None:
-    facts = EXPECTED[entry["file"]]
-    done = run(PROG, "--logfile", CORPUS / entry["file"], "--key-prefix", "t",
-               "--format", "combined", "--output", "json")  # fmt: skip
-    document = json.loads(done.stdout)
-    lines = facts["lines"] - (0 if facts["ends_with_newline"] else 1)
-    assert document["logs"][0]["counted_lines"] == lines
-    shares = document["metrics"]
-    for status, count in facts["status_class"].items():
-        if status in ("2xx", "3xx", "5xx"):
-            share = shares[f"axslog.access_ratio_t.{status}_percentage"]
-            assert share == pytest.approx(count * 100 / lines)
-    if entry["latency"] == "$last":
-        assert shares["axslog.latency_t.average"] == pytest.approx(facts["latency"]["avg"])
-
-
-def test_a_regular_expression(tmp_path: Path, workdir: Path) -> None:
-    log = write(tmp_path / "log", "took=12 code=200", "took=28 code=500", "nothing")
-    metrics = follow(
-        log, "--format", "regex", "--regex", r"took=(?P<ptime>\d+) code=(?P<status>\d+)",
-        "--time-unit", "ms",
-    )  # fmt: skip
-    assert metrics["axslog.latency_t.average"] == "0.020000"
-    assert metrics["axslog.access_ratio_t.5xx_percentage"] == "50.000000"
-
-
-@pytest.mark.parametrize(
-    ("how", "value"), [("sum", "0.600000"), ("last", "0.300000"), ("max", "0.300000")]
-)
-def test_lists_of_times(how: str, value: str, tmp_path: Path, workdir: Path) -> None:
-    log = write(tmp_path / "log", "status:200\tptime:0.1, 0.2 : 0.3")
-    assert follow(log, "--time-list", how)["axslog.latency_t.average"] == value
-
-
-def test_groups_are_bounded_and_the_rest_is_pooled(tmp_path: Path, workdir: Path) -> None:
-    lines = [f"host:h{n}.x\tstatus:200\tptime:{n}" for n in (1, 1, 1, 2, 2, 3, 4)]
-    log = write(tmp_path / "log", *lines, "status:500\tptime:9")
-    metrics = follow(log, "--by", "host", "--max-groups", "2")
-    assert metrics["axslog.latency_t.average"] == f"{23 / 8:f}"
-    assert metrics["axslog.latency_t.h1_x--afa67f75.average"] == "1.000000"
-    assert metrics["axslog.latency_t.h2_x--ade0c12c.average"] == "2.000000"
-    assert metrics["axslog.latency_t.other.average"] == f"{16 / 3:f}"
-    assert metrics["axslog.access_ratio_t.other.5xx_percentage"] == f"{100 / 3:f}"
-    assert not any(".h3_x" in name for name in metrics)
-
-
-def test_json_group_names_are_resolved(tmp_path: Path, workdir: Path) -> None:
-    log = write(tmp_path / "log", r'{"uri":"\/a\u0062","status":200,"ptime":1}')
-    metrics = follow(log, "--format", "json", "--by", "uri")
-    assert "axslog.latency_t._ab--130a825d.average" in metrics
-
-
-def test_more_was_added_than_the_limit(tmp_path: Path, workdir: Path) -> None:
-    log = write(tmp_path / "log", *["status:200\tptime:1"] * 100)
-    done = run(PROG, "--logfile", log, "--key-prefix", "t", "--max-read-size", "1KB")
-    assert read_metrics(done.stdout) == {"axslog.skipped_t.bytes": "1900"}
-    assert b"1900" in done.stderr
-    age(workdir, 60)
-    write(log, "status:200\tptime:3")
-    assert follow(log, "--max-read-size", "1KB")["axslog.latency_t.average"] == "3.000000"
-
-
-def test_threads_give_the_same_figures(tmp_path: Path, workdir: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text(
-        "".join(
-            f"status:{200 + n % 7 * 50}\tptime:{n % 1000}.5\tpad:{'x' * (n % 90)}\n"
-            for n in range(60_000)
-        )
-    )
-    one = follow(log)
-    next(workdir.glob("*-t-*[0-9]")).unlink()
-    assert follow(log, "--threads", "3") == one
-
-
 # -- several logs -------------------------------------------------------------------------------
 
 
@@ -321,55 +163,6 @@ def test_one_missing_log_is_a_warning_and_all_missing_an_error(
     assert b"/no: No such file or directory" in done.stderr
     done = run(PROG, "--logfile", f"{tmp_path / 'no'},{tmp_path / 'nor'}", "--key-prefix", "t")
     assert (done.returncode, done.stdout) == (1, b"")
-
-
-# -- what goes wrong ----------------------------------------------------------------------------
-
-
-def test_bad_lines_are_summed_up_in_one_line(tmp_path: Path, workdir: Path) -> None:
-    log = write(
-        tmp_path / "log", "status:200\tptime:-", "status:200\tptime:x", "ptime:1",
-        "status:2OO\tptime:1", "hello", "", "status:200\tptime:1e999", "status:200\tptime:nan",
-        "status:200\tptime:1",
-    )  # fmt: skip
-    done = run(PROG, "--logfile", log, "--key-prefix", "t")
-    assert len(done.stderr.splitlines()) == 1
-    text = done.stderr.decode()
-    assert "8 lines not counted" in text
-    for part in ("no time taken: 1", "time taken is no number: 3", "no status: 1",
-                 "status is no integer: 1", "not in the expected format: 2"):  # fmt: skip
-        assert part in text
-    assert r"'status:200\tptime:-'" in text
-    assert read_metrics(done.stdout)["axslog.latency_t.average"] == "1.000000"
-
-
-def test_when_nothing_fits_the_hint_says_where_to_look(tmp_path: Path, workdir: Path) -> None:
-    log = write(tmp_path / "log", '{"status":200,"ptime":1}')
-    done = run(PROG, "--logfile", log, "--key-prefix", "t")
-    assert b"hint: is the log in --format ltsv, and are --ptime-key ptime" in done.stderr
-
-
-def test_random_bytes_are_data(tmp_path: Path, workdir: Path) -> None:
-    log = tmp_path / "log"
-    noise = os.urandom(300_000).replace(b"\n", b"") + b"\n"
-    log.write_bytes(noise + b"status:200\tptime:2\r\n" + noise + b"\0\xff\nstatus:200\tptime:4\n")
-    for form in ("ltsv", "json", "combined", "auto"):
-        done = run(PROG, "--logfile", log, "--key-prefix", form, "--format", form)
-        assert done.returncode == 0
-        assert len(done.stderr.splitlines()) <= 2
-    assert b"axslog.latency_ltsv.average\t3.000000" in run(
-        PROG, "--logfile", log, "--key-prefix", "x").stdout.replace(b"_x", b"_ltsv")  # fmt: skip
-
-
-def test_a_giant_line_is_skipped_and_counting_goes_on(tmp_path: Path, workdir: Path) -> None:
-    log = write(
-        tmp_path / "log", "status:200\tptime:1\tx:" + "y" * 2_000_000, "status:200\tptime:3"
-    )
-    done = run(PROG, "--logfile", log, "--key-prefix", "t", "--max-line-size", "1M")
-    assert read_metrics(done.stdout)["axslog.latency_t.average"] == "3.000000"
-    assert b"1 line over --max-line-size skipped" in done.stderr
-    next(workdir.glob("*-t-*[0-9]")).unlink()
-    assert follow(log)["axslog.latency_t.average"] == "2.000000"
 
 
 def test_two_runs_at_once_do_not_count_the_same_lines(tmp_path: Path, workdir: Path) -> None:
@@ -413,36 +206,6 @@ def test_an_interrupt_ends_a_long_run_at_once_and_nothing_counts(
     assert [path for path in workdir.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_lines_up_to_64_mib_count_and_longer_ones_are_skipped(
-    tmp_path: Path, workdir: Path
-) -> None:
-    log = tmp_path / "log"
-    with open(log, "wb") as file:
-        for mib, time_s in ((63, 1), (65, 100), (63, 3)):
-            file.write(b"x:" + b"y" * (mib * 2**20) + b"\tstatus:200\tptime:%d\n" % time_s)
-    done = run(PROG, "--logfile", log, "--key-prefix", "t")
-    assert read_metrics(done.stdout)["axslog.latency_t.average"] == "2.000000"
-    assert b"1 line over --max-line-size skipped" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "--logfile and --key-prefix are required"),
-        (["--logfile", "x"], "--key-prefix is required"),
-        (["--logfile"], "--logfile needs a value: --logfile FILE[,FILE…]"),
-        (["--max-read-size", "10Q"], "--max-read-size 10Q: not a size (write 100M, 32KB, 2GiB"),
-        (["--format", "xml"], "--format xml: not one of ltsv, json, combined, regex, auto"),
-        (["--percentiles", "0"], "--percentiles 0: '0' is not a percentile"),
-        (["--logfile", "x", "--key-prefix", "t", "--format", "regex"], "--format regex needs"),
-    ],
-)
-def test_a_wrong_call_is_one_line_and_status_2(arguments: list[str], message: str) -> None:
-    done = run(PROG, *arguments)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.decode().startswith(f"{PROG}: error: {message}")
-
-
 def test_a_wrong_expression_is_one_line(tmp_path: Path, workdir: Path) -> None:
     log = write(tmp_path / "log")
     done = run(PROG, "--logfile", log, "--key-prefix", "t", "--format", "regex", "--regex", "(")
@@ -463,124 +226,6 @@ def test_the_unprivileged_cannot_be_fooled_by_a_planted_state(
     assert done.returncode == 0
     assert b"symbolic link" in done.stderr
     assert target.read_text() == "precious"
-
-
-# -- forms --------------------------------------------------------------------------------------
-
-
-def test_the_graph_definition_covers_every_metric(tmp_path: Path, workdir: Path) -> None:
-    log = write(tmp_path / "log", "host:a\tstatus:200\tptime:1")
-    options = ("--by", "host", "--percentiles", "50,99.9")
-    command = ("--logfile", str(log), "--key-prefix", "t", *options)
-    meta = run(PROG, *command, env={"MACKEREL_AGENT_PLUGIN_META": "1"})
-    assert list(workdir.iterdir()) == []
-    head, body = meta.stdout.decode().split("\n", 1)
-    assert head == "# mackerel-agent-plugin"
-    graphs = json.loads(body)["graphs"]
-    run(PROG, *command)
-    age(workdir, 60)
-    write(log, "host:a\tstatus:200\tptime:1")
-    units = {"float", "integer", "percentage", "seconds", "milliseconds", "bytes"}
-    assert {graph["unit"] for graph in graphs.values()} <= units
-    for name in follow(log, *options):
-        graph, _, metric = name.rpartition(".")
-        matching = [
-            g for key, g in graphs.items()
-            if re.fullmatch(key.replace(".", r"\.").replace("#", "[-a-zA-Z0-9_]+"), graph)
-        ]  # fmt: skip
-        assert len(matching) == 1, name
-        assert metric in [m["name"] for m in matching[0]["metrics"]]
-
-
-def test_prometheus_text(tmp_path: Path, workdir: Path) -> None:
-    log = write(tmp_path / "log", 'host:a"\\b\tstatus:200\tptime:0.5')
-    done = run(PROG, "--logfile", log, "--key-prefix", "t", "--by", "host",
-               "--output", "prometheus")  # fmt: skip
-    text = done.stdout.decode()
-    assert text.endswith("\n")
-    assert 'axslog_latency_seconds{prefix="t",quantile="0.99"} 0.5\n' in text
-    assert 'axslog_access_ratio{prefix="t",status="2xx"} 1.0\n' in text
-    families = re.findall(r"^# TYPE (\S+) (?:gauge|summary)$", text, re.M)
-    assert len(families) == len(set(families))
-    assert set(families) <= set(figures.FAMILIES)
-    for line in text.splitlines():
-        assert re.fullmatch(r'#.*|[a-z_]+(\{([a-z]+="([^"\\]|\\.)*",?)*\})? -?[\d.e+-]+', line)
-
-
-def scan_of(log: Path, positions: Path, *options: str) -> AccessScan:
-    """A first run over a log, in this process."""
-    positions.mkdir(exist_ok=True)
-    values, _ = parser.parse(axslog.COMMAND, ["--logfile", str(log), "--key-prefix", "t", *options])
-    where = Log(str(log), "t")
-    where.position_file = str(positions / log.name)
-    (scan,) = _native.follow_access_logs(
-        [where], FollowOptions(values, 10**9), axslog.AccessOptions(values)
-    )
-    assert not isinstance(scan, OSError)
-    return scan
-
-
-# -- any line -----------------------------------------------------------------------------------
-
-
-def model(text: str) -> tuple[int, list[float]]:
-    """(lines that count, times) by the plainest reading of LTSV."""
-    times = []
-    for line in text.split("\n")[:-1]:
-        fields: dict[str, str] = {}
-        for field in line.removesuffix("\r").split("\t"):
-            label, colon, value = field.partition(":")
-            if colon and value not in ("", "-"):
-                fields.setdefault(label, value)
-        ptime, status = fields.get("ptime", ""), fields.get("status", "")
-        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", ptime, re.A) and re.fullmatch(
-            r"[+-]?\d+", status, re.A
-        ):
-            times.append(float(ptime))
-    return len(times), times
-
-
-FIELD = st.tuples(
-    st.sampled_from(["ptime", "status", "uri", "status", "ptime", "x", "statusx"]),
-    st.one_of(
-        st.sampled_from(["-", "", "200", "404", "0.1", "1e-3", "+5", ".5", "x", "2 00", "1_0"]),
-        st.floats(0, 1e6).map(str),
-        st.text("abc:\0é \r", max_size=80),
-    ),
-).map(":".join)
-
-
-@settings(max_examples=150, deadline=None)
-@given(lines=st.lists(st.lists(FIELD, max_size=8).map("\t".join), max_size=30))
-def test_any_ltsv_lines_are_counted_as_the_model_counts_them(
-    lines: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("ltsv")
-    log = folder / "log"
-    text = "".join(line + "\n" for line in lines)
-    log.write_bytes(text.encode())
-    scan = scan_of(log, folder / "positions")
-    shutil.rmtree(folder)
-    count, times = model(text)
-    assert scan.lines == len(lines)
-    assert scan.tally.total == count
-    assert scan.tally.latency_mean == pytest.approx(sum(times) / max(len(times), 1))
-    assert sum(number for _, number in scan.bad_lines) == len(lines) - count
-
-
-def test_every_file_of_the_json_corpus_is_read_without_harm(tmp_path: Path, workdir: Path) -> None:
-    folder = SHARED_CORPORA / "json" / "test_parsing"
-    if not folder.exists():
-        folder = DATA / "json"
-    files = sorted(folder.glob("*.json"))
-    assert len(files) > 10
-    good = b'{"status":200,"ptime":1}\n'
-    for file in files:
-        log = tmp_path / file.stem
-        log.write_bytes(file.read_bytes() + b"\n" + good)
-        scan = scan_of(log, tmp_path / "positions", "--format", "json")
-        assert scan.tally.total == 1, file
-        assert scan.lines == file.read_bytes().count(b"\n") + 2, file
 
 
 # -- cost ---------------------------------------------------------------------------------------

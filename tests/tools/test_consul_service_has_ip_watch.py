@@ -15,7 +15,8 @@ import pytest
 from kojuto.tools.consul_service_has_ip.consul import KEEPALIVE, Channel, Settings, picker
 from kojuto.tools.consul_service_has_ip.watch import Bucket, backoff_s, next_index
 from tests.conftest import wait_until
-from tests.peers.consul import Checker, Consul, get, instance
+from tests.peers.consul import Consul, instance
+from tests.peers.consul_checker import checker, get
 from tests.peers.servers import LOOPBACK, free_port
 
 if TYPE_CHECKING:
@@ -33,12 +34,6 @@ def consul() -> Iterator[Consul]:
     server.set("web", instance("10.0.0.1"))
     yield server
     server.stop()
-
-
-def checker(stage: Stage, consul: Consul, *options: str) -> Checker:
-    program = Checker(stage.folder, consul, *options)
-    stage.later(program.close)
-    return program
 
 
 def test_a_change_is_known_at_once_and_asked_for_once(stage: Stage, consul: Consul) -> None:

@@ -1,52 +1,32 @@
-"""`sabo`: no byte lost or added, exit statuses, signals, full disks, the shared budget."""
+"""`sabo`: no byte lost or added, exit statuses, full disks, what is refused."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import random
-import signal
 import socket
-import stat
 import subprocess
-import sys
-import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from kojuto.common import units
-from kojuto.tools.sabo import bandwidth
 from tests.conftest import run, script, wait_until
 from tests.disks import small_disk
+from tests.peers.sabo import FAST, arguments, work
 from tests.streams import (
     Meter,
     feed,
     pattern,
     processes_end,
     start,
-    wait_for_handler,
 )
 
-__all__ = ["processes_end"]
+__all__ = ["processes_end", "work"]
 
-FAST = "100G"
 EDGES = [0, 1, 4096, 65536, 256 << 10, 1 << 20]
 SIZES = sorted({size + by for size in EDGES for by in (-1, 0, 1) if size + by >= 0} | {3_333_333})
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    path = tmp_path / "members"
-    path.mkdir()
-    return path
-
-
-def arguments(work: Path, rate: str | int = FAST) -> list[str]:
-    return ["--max-bandwidth", str(rate), "--work-dir", str(work)]
 
 
 # -- no byte lost or added ------------------------------------------------------------------------
@@ -314,276 +294,3 @@ def test_wrong_values_are_named(option: str, value: str, words: str, work: Path)
     done = run("sabo", "--work-dir", work, "--max-bandwidth", "1M", option, value)
     assert done.returncode == 2
     assert done.stderr.decode().startswith(f"sabo: error: {option} {value}: {words}")
-
-
-# -- signals --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ["spliced", "written"])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_in_the_middle_loses_nothing_that_was_read(
-    mode: str, number: int, status: int, work: Path, tmp_path: Path
-) -> None:
-    """What came out and what is left in the pipe are together all that was put in."""
-    data = pattern(400_000)
-    out = tmp_path / "out"
-    reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
-    os.write(writer, data)
-    with open(out, "wb" if mode == "spliced" else "ab") as sink:
-        process = start("sabo", *arguments(work, "300K"), stdin=reader, stdout=sink)
-    wait_until(lambda: out.stat().st_size > 10_000)
-    process.send_signal(number)
-    assert process.wait(timeout=10) == status
-    os.close(writer)
-    left = b"".join(iter(lambda: os.read(reader, 1 << 20), b""))
-    os.close(reader)
-    assert out.stat().st_size < len(data)
-    assert out.read_bytes() + left == data
-    assert not list(work.iterdir())
-
-
-@pytest.mark.parametrize("blocked", ["input", "rate", "output", "rate and input"])
-def test_a_signal_is_answered_at_once_wherever_it_waits(blocked: str, work: Path) -> None:
-    rate = "1K" if blocked.startswith("rate") else FAST
-    process = start("sabo", *arguments(work, rate), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    if blocked == "rate and input":
-        process.stdin.write(bytes(40))  # all that may pass at once
-        process.stdin.flush()
-    elif blocked != "input":
-        feed(process.stdin, bytes(10_000_000))
-    wait_until(lambda: any(p.name.startswith("sabo_") for p in work.iterdir()))
-    wait_for_handler(process.pid, signal.SIGTERM)
-    time.sleep(0.3)  # until it waits; nothing shows that from outside, and either is right
-    began = time.monotonic()
-    process.terminate()
-    assert process.wait(timeout=10) == 143
-    assert time.monotonic() - began < 2
-    process.stdout.close()
-
-
-def test_a_second_signal_ends_even_a_stalled_write_and_says_what_is_lost(work: Path) -> None:
-    process = start(
-        "sabo", *arguments(work), stdin=open("/dev/zero", "rb"),  # noqa: SIM115
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stderr is not None
-    pipe = process.stdout.fileno()
-    room = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
-
-    def full() -> bool:
-        waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-        return int.from_bytes(waiting, sys.byteorder) >= room
-
-    wait_until(full, what="a pipe without room")
-    time.sleep(0.3)  # until it waits in its next write
-    process.terminate()
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=0.5)
-    while process.poll() is None:
-        process.terminate()
-        time.sleep(0.05)
-    assert process.returncode == 143
-    assert b"bytes that were read are not written" in process.stderr.read()
-
-
-def test_sigusr1_prints_a_report(work: Path) -> None:
-    process = start(
-        "sabo", *arguments(work, "50K"), "--size", "100K",
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stderr is not None
-    process.stdin.write(bytes(40_000))
-    process.stdin.flush()
-    wait_until(lambda: any(p.name.startswith("sabo_") for p in work.iterdir()))
-    wait_for_handler(process.pid, signal.SIGUSR1)
-    process.send_signal(signal.SIGUSR1)
-    line = process.stderr.readline().decode()
-    assert line.startswith("sabo: ")
-    assert line.endswith("share 50 KB/s of 50 KB/s, 1 member\n")
-    assert " %, " in line
-    assert " left, " in line
-    process.stdin.close()
-    process.stdin = None
-    assert process.wait(timeout=10) == 0
-
-
-def test_progress_interval_and_summary(work: Path) -> None:
-    done = run(
-        "sabo", *arguments(work, "100K"), "--stats-interval", "200ms", "--summary=json",
-        stdin=bytes(60_000),
-    )  # fmt: skip
-    assert done.stdout == bytes(60_000)
-    *lines, last = done.stderr.decode().splitlines()
-    assert len(lines) >= 2
-    document = json.loads(last)
-    assert document["bytes"] == 60_000
-    assert document["status"] == 0
-    assert 0.5 < document["seconds"] < 5
-    done = run("sabo", *arguments(work), "--progress", "--summary", stdin=b"abc")
-    assert b"3 bytes, status 0" in done.stderr
-
-
-def test_progress_stays_on_one_line_of_a_terminal(work: Path) -> None:
-    ours, theirs = os.openpty()
-    process = start(
-        "sabo", *arguments(work, "100K"), "--progress", "--stats-interval", "100ms", "--summary",
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    assert process.stdin is not None
-    feed(process.stdin, bytes(50_000))
-    assert process.wait(timeout=20) == 0
-    shown = os.read(ours, 1 << 16).decode()
-    os.close(ours)
-    assert shown.count("\r") >= 3
-    assert shown.count("\n") == 2  # after the last progress line and after the summary
-    assert "50000 bytes, status 0" in shown.splitlines()[-1]
-
-
-# -- the budget -----------------------------------------------------------------------------------
-
-
-class GoMember:
-    """A member that follows the Go program's protocol, step by step, in this process."""
-
-    def __init__(self, work: Path, budget: int) -> None:
-        name = f"sabo_{budget}_{os.getpid()}_{random.randbytes(6).hex()}.lock"
-        self.work, self.prefix, self.path = work, f"sabo_{budget}_", work / name
-        self.file = os.open(work / f"_{name}", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rename(work / f"_{name}", self.path)
-
-    def count(self) -> int:
-        """What its once-a-second look finds: locked files are members, others are removed."""
-        locked = 0
-        for name in os.listdir(self.work):
-            if not name.startswith(self.prefix):
-                continue
-            descriptor = os.open(self.work / name, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                locked += 1
-            else:
-                os.unlink(self.work / name)
-            finally:
-                os.close(descriptor)
-        return locked
-
-    def leave(self) -> None:
-        os.close(self.file)
-        self.path.unlink()
-
-
-def reported_share(process: subprocess.Popen[bytes]) -> str:
-    assert process.stderr is not None
-    process.send_signal(signal.SIGUSR1)
-    line = process.stderr.readline().decode()
-    assert "share " in line, line
-    return line.partition("share ")[2].partition(" of ")[0]
-
-
-def idle(work: Path, rate: str, *more: str) -> subprocess.Popen[bytes]:
-    """A sabo that waits for its input."""
-    before = len(list(work.iterdir()))
-    process = start(
-        "sabo", *arguments(work, rate), *more,
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    wait_until(lambda: len(list(work.iterdir())) > before)
-    wait_for_handler(process.pid, signal.SIGUSR1)
-    return process
-
-
-def test_the_budget_is_shared_with_the_go_program_both_ways(work: Path) -> None:
-    go = GoMember(work, 9_000_000)
-    ours = idle(work, "9M")
-    assert go.count() == 2
-    assert reported_share(ours) == "4.5 MB/s"
-    third = GoMember(work, 9_000_000)
-    wait_until(lambda: reported_share(ours) == "3 MB/s")
-    third.leave()
-    wait_until(lambda: reported_share(ours) == "4.5 MB/s")
-    # A Go member that dies leaves its file; ours removes it.
-    os.close(go.file)
-    wait_until(lambda: reported_share(ours) == "9 MB/s")
-    assert not go.path.exists()
-    # And the other way round.
-    go = GoMember(work, 9_000_000)
-    ours.kill()
-    ours.communicate()
-    assert go.count() == 1
-    assert [path.name for path in work.iterdir()] == [go.path.name]
-    go.leave()
-
-
-def test_weights_and_floors_are_understood_by_who_only_counts_files(work: Path) -> None:
-    heavy = idle(work, "9M", "--weight", "2")
-    go = GoMember(work, 9_000_000)
-    assert go.count() == 3
-    wait_until(lambda: reported_share(heavy) == "6 MB/s")
-    floored = start(
-        "sabo", *arguments(work, "9M"), "--min-share", "5M",
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert floored.stderr is not None
-    wait_for_handler(floored.pid, signal.SIGUSR1)
-    assert b"warning: --min-share 5000000 is above the fair share" in floored.stderr.readline()
-    assert reported_share(floored) == "5 MB/s"
-    wait_until(lambda: reported_share(heavy) == "4.5 MB/s")
-    for process in (heavy, floored):
-        assert process.communicate(b"", timeout=10)[0] is None
-        assert process.returncode == 0
-    go.leave()
-    assert not list(work.iterdir())
-
-
-def test_a_work_directory_that_vanishes_is_told_once_and_costs_nothing(work: Path) -> None:
-    process = idle(work, "1M")
-    assert process.stderr is not None
-    for path in work.iterdir():
-        path.unlink()
-    wait_until(lambda: len(list(work.iterdir())) == 1, what="its lock file comes back")
-    subprocess.run(["rm", "-r", work], check=True)
-    line = process.stderr.readline().decode()
-    assert line.startswith(f"sabo: warning: {work}: No such file or directory")
-    assert "going on with the last share, 1000000 bytes/s" in line
-    time.sleep(2.2)  # two more counts, which must not tell it again
-    work.mkdir()
-    assert b"the work directory is back" in process.stderr.readline()
-    _, told = process.communicate(b"x" * 1000, timeout=10)
-    assert (process.returncode, told) == (0, b"")
-    assert not list(work.iterdir())
-
-
-def test_lock_files_are_named_as_the_go_program_names_them(work: Path) -> None:
-    process = idle(work, "1.005K")
-    (path,) = work.iterdir()
-    # Go cuts 1.005 * 1000 = 1004.9999999999999 to 1004.
-    prefix = f"sabo_1004_{process.pid}_"
-    assert path.name.startswith(prefix)
-    assert path.name.endswith(".lock")
-    assert len(path.name) == len(prefix) + 20 + len(".lock")
-    assert path.stat().st_mode & stat.S_IROTH
-    process.communicate(b"", timeout=10)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("100M", 100_000_000),
-        ("1,000K", 1_000_000),
-        ("1.1KB", 1100),
-        ("1.005K", 1004),
-        ("1MiB", 1 << 20),
-    ],
-)
-def test_bandwidths_are_read_as_the_go_program_reads_them(text: str, value: int) -> None:
-    assert bandwidth(text) == value
-    assert abs(units.size(text.replace(",", "")) - value) <= 1

@@ -1,0 +1,100 @@
+"""consul-service-has-ip: its access log."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from tests.conftest import wait_until
+from tests.peers.consul import Consul, instance
+from tests.peers.consul_checker import checker, consul
+from tests.peers.servers import LOOPBACK
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.peers.servers import Stage
+
+__all__ = ["consul"]
+
+
+def test_the_access_log_is_ltsv_in_dated_files(stage: Stage, consul: Consul) -> None:
+    consul.set("web", instance("10.0.0.1"))
+    folder = stage.folder / "made" / "logs"
+    folder.mkdir(parents=True)
+    old = folder / "access_log.202001010000"
+    old.write_text("old\n")
+    os.utime(old, (0, 0))
+    other = folder / "access_log"
+    other.write_text("not one of its files\n")
+    os.utime(other, (0, 0))
+    server = checker(stage, consul, "--access-log-dir", folder, "--access-log-rotate", "2")
+    server.get("/has/web/10.0.0.1?dc=dc1", User_Agent="a\tb\\", Referer="http://r/")
+    server.get("/has/web/10.0.0.2", X_Forwarded_For="192.0.2.9")
+    assert server.end() == 0
+    assert not old.exists()
+    assert other.exists()
+    name = time.strftime("access_log.%Y%m%d0000")
+    assert os.readlink(folder / "current") == name
+    lines = (folder / name).read_text().splitlines()
+    first, second = (dict(f.split(":", 1) for f in line.split("\t")) for line in lines)
+    assert (first["method"], first["uri"]) == ("GET", "/has/web/10.0.0.1?dc=dc1")
+    assert (first["status"], first["size"], first["host"]) == ("200", "12", LOOPBACK)
+    assert (first["ua"], first["referer"]) == ("a\\x09b\\x5c", "http://r/")
+    assert first["vhost"] == f"{LOOPBACK}:{server.port}"
+    assert (
+        abs(time.time() - time.mktime(time.strptime(first["time"][:19], "%Y-%m-%dT%H:%M:%S"))) < 60
+    )
+    assert all(0 < float(line["reqtime"]) < 10 for line in (first, second))
+    assert (second["status"], second["forwardedfor"]) == ("404", "192.0.2.9")
+
+
+def test_a_new_day_begins_a_new_access_log(stage: Stage, consul: Consul) -> None:
+    folder, ahead_s = stage.folder / "logs", 4
+    # A zone in which it is midnight in a few seconds (tzset(3): west is positive).
+    now = time.time()
+    east = int(86400 - ahead_s - now % 86400 + 43200) % 86400 - 43200
+    zone = f"XXX{'-' if east >= 0 else '+'}" + time.strftime("%H:%M:%S", time.gmtime(abs(east)))
+    server = checker(stage, consul, "--access-log-dir", folder, env={"TZ": zone})
+
+    def days() -> list[str]:
+        stamps = (time.gmtime(now + east + day * 86400) for day in (0, 1))
+        return [time.strftime("access_log.%Y%m%d0000", stamp) for stamp in stamps]
+
+    sent = 0
+    while not (folder / days()[1]).exists():
+        assert server.status(f"/has/web/{sent}") == 404
+        sent += 1
+        time.sleep(0.02)
+        assert time.time() - now < 30
+    assert server.end() == 0
+    texts = [(folder / day).read_text() for day in days()]
+    found = [line.split("uri:/has/web/")[1].split("\t")[0] for line in "".join(texts).splitlines()]
+    assert found == [str(number) for number in range(sent)]
+    assert all(text.count("\n") >= 1 for text in texts)
+    assert os.readlink(folder / "current") == days()[1]
+
+
+def test_the_access_log_on_standard_output(stage: Stage, consul: Consul) -> None:
+    server = checker(stage, consul, "--access-log-dir", "stdout")
+    server.get("/live")
+    wait_until(lambda: "uri:/live\t" in server.text())
+
+
+def test_a_full_disk_costs_the_access_log_and_no_answer(
+    stage: Stage, consul: Consul, tiny_disk: Path
+) -> None:
+    consul.set("web", instance("10.0.0.1"))
+    server = checker(stage, consul, "--access-log-dir", tiny_disk)
+
+    def answered(**headers: str) -> None:
+        reply = server.get("/has/web/10.0.0.1", **headers)
+        assert reply.status == 200, reply.body
+
+    while not server.lines(msg="Access log", level="warn"):
+        answered(User_Agent="x" * 2000)
+    assert "No space left on device" in server.wait_for_lines(1, msg="Access log")[0]["note"]
+    for _ in range(50):
+        answered()
+    assert server.end(within_s=30) == 0

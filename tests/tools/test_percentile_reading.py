@@ -1,0 +1,152 @@
+"""percentile: what is read: odd lines, files, compressed and damaged ones, any numbers."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import random
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import run, script
+from tests.peers.percentile import (
+    GOLDEN,
+    SAMPLE,
+    by_rule,
+    figures,
+    finite,
+    in_process,
+    peak,
+    sane,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_what_people_pipe_is_read_and_the_rest_is_counted_in_one_line() -> None:
+    stdin = b"\xef\xbb\xbf1\r\n  2 \n\n+3\n.5\n1e-3\nnan\n\x1b[31m\n-4\t\n0x10\ninf\n5."
+    done = run("percentile", stdin=stdin)
+    assert done.stdout.decode() == by_rule([1, 2, 3, 0.5, 1e-3, -4, 5], ["99", "95", "90", "75"])
+    assert done.stderr.decode() == (
+        "percentile: 4 of 12 lines are no numbers and were skipped; "
+        "the first: line 7 of standard input: 'nan'\n"
+    )
+    done = run("percentile", stdin=b"\x1b[31m\xff\n1\n")
+    assert b"\x1b" not in done.stderr
+    assert b"1 of 2 lines is no number and was skipped" in done.stderr
+
+
+def test_strict_names_the_line_and_prints_no_figures(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_text("1\n2\n")
+    bad.write_text("1\n\n3\noops\n5\n")
+    done = run("percentile", "--strict", good, bad)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().splitlines()[0] == (
+        f"percentile: error: {bad}: line 4 is no number: 'oops'"
+    )
+    assert run("percentile", "--strict", good).returncode == 0
+
+
+def test_strict_does_not_wait_for_the_end_of_the_input() -> None:
+    process = subprocess.Popen(
+        [script("percentile"), "--strict"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"1\nx\n")
+    process.stdin.flush()
+    assert process.wait(10) == 1
+    process.communicate()
+
+
+@pytest.mark.parametrize("length", [64 << 10, 1 << 20, 30 << 20])
+def test_a_line_of_any_length_is_one_bad_line(length: int) -> None:
+    done = run("percentile", stdin=b"1\n" + b"9" * length + b"\n3\n")
+    assert figures(done.stdout)["count"] == 2
+    assert done.stderr.startswith(b"percentile: 1 of 3 lines is no number")
+    assert len(done.stderr) < 300
+
+
+def test_an_endless_line_needs_no_memory() -> None:
+    feed = "import os\nfor _ in range(200): os.write(1, b'7' * (1 << 20))"
+    status, peak_bytes = peak([], feed)
+    assert status == 0
+    assert peak_bytes < 40 << 20
+
+
+def test_files_and_dash_are_read_together(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("1\n2")  # no newline at its end: the next file begins a new line all the same
+    two.write_text("3\nx\n")
+    done = run("percentile", one, "-", two, stdin=b"10\n")
+    assert done.stdout.decode() == by_rule([1, 2, 3, 10], ["99", "95", "90", "75"])
+    assert f"line 2 of {two}: 'x'".encode() in done.stderr
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path, text in (
+        (tmp_path / "none", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+    ):
+        done = run("percentile", path)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.decode() == f"percentile: error: {path}: {text}\n"
+
+
+def test_gzip_files_are_read_and_damaged_ones_named(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.gz"
+    path.write_bytes(gzip.compress(SAMPLE))
+    assert run("percentile", path).stdout.decode() == GOLDEN
+    path.write_bytes(gzip.compress(SAMPLE)[:-12])
+    done = run("percentile", path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert f"{path}: damaged gzip file".encode() in done.stderr
+    path.write_bytes(b"\x28\xb5\x2f\xfd0000")
+    done = run("percentile", path)
+    assert done.returncode == 1
+    assert b"zstd -dc" in done.stderr
+
+
+wanted_sets = st.lists(
+    st.integers(0, 100).map(str) | st.floats(0, 100).map(lambda p: f"{p:.2f}"),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(sane | finite, max_size=60), wanted_sets)
+def test_any_numbers_by_the_rule(numbers: list[float], wanted: list[str]) -> None:
+    assert in_process(["--percentile-set", ",".join(wanted)], text_of(numbers))[1] == by_rule(
+        numbers, wanted
+    )
+
+
+def test_the_average_of_common_numbers_is_that_of_a_careful_sum() -> None:
+    source = random.Random(11)
+    for scale in (0.001, 1, 1e6):
+        numbers = [round(source.random() * scale, 6) for _ in range(20_000)]
+        shown = in_process([], text_of(numbers))[1].splitlines()[2]
+        assert shown == f"avg: {math.fsum(numbers) / len(numbers):.4f}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=400) | st.text("0123456789.eE+-\r\n x", max_size=200).map(str.encode))
+def test_any_bytes_end_in_order(data: bytes) -> None:
+    if data.startswith((b"\x1f\x8b", b"\x28\xb5")):
+        return
+    for arguments in ([], ["--key", "a", "--by", "b"], ["--key", "a", "--format", "json"]):
+        assert in_process(arguments, data)[0] == 0
+    number = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    texts = [line.strip(b" \t\r\f") for line in lines]
+    numbers = [float(text) for text in texts if number.fullmatch(text)]
+    numbers = [value for value in numbers if math.isfinite(value)]
+    assert in_process([], data)[1] == by_rule(numbers, ["99", "95", "90", "75"])
