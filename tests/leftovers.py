@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 GRACE_S = 60
-PATIENCE_S = 10  # for a process or thread that is on its way out
+EXIT_TIMEOUT_S = 10  # for a process or thread that is on its way out
 
 _abandoned: list[threading.Thread] = []
 
@@ -99,7 +99,7 @@ class Holdings:
         return told
 
     def _kill(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + EXIT_TIMEOUT_S
         while time.monotonic() < deadline and (left := self.new_processes()):
             for one in left:  # their children become ours, and are next
                 with contextlib.suppress(OSError):
@@ -121,7 +121,7 @@ def _listening() -> Iterator[tuple[int, str]]:
 
 
 def _those_that_stay(look: Callable[[], Any]) -> list[Any]:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + EXIT_TIMEOUT_S
     while (found := look()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return list(found)

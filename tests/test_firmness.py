@@ -24,7 +24,7 @@ HEAD = """
 import os, pathlib, pytest, signal, socket, subprocess, sys, threading, time
 from tests import leftovers
 leftovers.GRACE_S = 1
-leftovers.PATIENCE_S = 0.3
+leftovers.EXIT_TIMEOUT_S = 0.3
 kept = []
 """
 

@@ -342,7 +342,7 @@ def test_sigterm_lets_open_connections_finish(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("how", ["deadline", "second signal"])
-def test_the_end_of_patience(stage: Stage, how: str) -> None:
+def test_open_connections_are_cut_after_the_shutdown_timeout(stage: Stage, how: str) -> None:
     limit = "400ms" if how == "deadline" else "1h"
     ppdp = stage.ppdp(stage.peer(echo).port, "--shutdown-timeout", limit)
     with ppdp.connect() as conn:

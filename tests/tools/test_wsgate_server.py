@@ -464,7 +464,7 @@ def accepts_http(port: int) -> bool:
         return False
 
 
-def test_the_end_of_patience(stage: Stage) -> None:
+def test_open_connections_are_cut_after_the_shutdown_timeout(stage: Stage) -> None:
     gate = server(stage, {"a": stage.peer(echo).port}, "-shutdown_timeout", "300ms")
     with socket.create_connection((LOOPBACK, gate.port), timeout=20) as conn:
         head = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items())

@@ -13,8 +13,8 @@ import sys
 
 from kojuto.errors import KojutoError, words
 
-PATIENCE_S = 3.0
-"""How long a line may wait in all for somebody who stands still at the other end of stderr."""
+WRITE_TIMEOUT_S = 3.0
+"""How long a process waits, in all of its writes, for a reader of stderr that does not read."""
 PIECE_CHARS = 1024
 """So much, of at most four bytes each, fits into a pipe that is ready (PIPE_BUF, pipe(7))."""
 
@@ -49,7 +49,7 @@ def _is_open(number: int) -> bool:
 
 
 def say(text: str) -> None:
-    """Write to standard error what can be written there; a reader who stands still is left."""
+    """Write to standard error; what a reader does not take within `WRITE_TIMEOUT_S` is dropped."""
     try:
         for start in range(0, len(text), PIECE_CHARS):
             if not _is_ready():
@@ -87,7 +87,7 @@ def _cut(line: str, columns: int) -> str:
 
 
 def _is_ready() -> bool:
-    global _waited_s  # noqa: PLW0603 (one patience for all that a process has to say)
+    global _waited_s  # noqa: PLW0603 (one time-out for all that a process writes)
     from select import POLLOUT, poll
     from time import monotonic
 
@@ -98,7 +98,7 @@ def _is_ready() -> bool:
     waiting = poll()
     waiting.register(number, POLLOUT)
     began = monotonic()
-    ready = bool(waiting.poll(max(PATIENCE_S - _waited_s, 0) * 1000))
+    ready = bool(waiting.poll(max(WRITE_TIMEOUT_S - _waited_s, 0) * 1000))
     _waited_s += monotonic() - began
     return ready
 

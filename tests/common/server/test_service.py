@@ -23,7 +23,7 @@ class Told:
     ("generation", "sender", "goes_on"),
     [("2", "supervisor", True), ("2", "another", False), (None, "supervisor", False)],
 )
-def test_only_a_supervisors_second_sigterm_ends_no_patience(
+def test_a_second_sigterm_ends_the_drain_unless_it_is_the_supervisors(
     monkeypatch: pytest.MonkeyPatch, generation: str | None, sender: str, goes_on: bool
 ) -> None:
     if generation is None:

@@ -18,8 +18,8 @@ FIRST_BACKOFF_S = 0.25
 MAX_BACKOFF_S = 30.0
 MIN_GAP_S = 0.2
 """The least time between two attempts at a Consul that is away, however many ask."""
-PATIENCE_S = 2.0
-"""How long a question waits for the next attempt at a Consul that was away a moment ago."""
+OUTAGE_TIMEOUT_S = 2.0
+"""How long a request waits for the next attempt while Consul is away."""
 BURST = 3
 REFILL_S = 1.0
 """So many answers in a row, then one in this time: a service that changes all the time (or
@@ -103,7 +103,7 @@ class Watch:
             self._changed.notify_all()
             self._changed.wait_for(
                 lambda: self._attempts > attempts or self._closed.is_set(),
-                timeout_s if self._error is None else min(timeout_s, PATIENCE_S),
+                timeout_s if self._error is None else min(timeout_s, OUTAGE_TIMEOUT_S),
             )
             if self._answers > answers:  # and it may have failed again since
                 return self._addresses, self._error or ""

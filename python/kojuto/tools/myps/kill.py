@@ -14,7 +14,7 @@ import pymysql
 
 from kojuto.common import cli
 from kojuto.common.cli import complain
-from kojuto.common.streams import PATIENCE_S
+from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.errors import KojutoError, UsageError, words
 from kojuto.tools.myps.connect import GONE, Target, code, server_words
 from kojuto.tools.myps.output import LOOK_AGAIN_S, STOP
@@ -239,7 +239,7 @@ class Killer:
         """List and kill every interval until the time is over or a signal comes."""
         values = self.values
         # The signal waits until it is asked for. A handler that sets an event which its own thread
-        # is about to wait for would stand still on that event's lock.
+        # is about to wait for would block on that event's lock.
         signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
         end = None if values.run_time is None else time.monotonic() + values.run_time
         down = False
@@ -307,7 +307,7 @@ def kill(values: Values) -> int:
     try:
         status = killer.watch() if values.interval is not None else killer.once()
     except BaseException as error:
-        told = killer.reports.last_words(PATIENCE_S)
+        told = killer.reports.last_words(WRITE_TIMEOUT_S)
         if told:
             complain("myps", f"warning: {told}")
         if isinstance(error, pymysql.err.MySQLError):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kojuto.common.cli import complain
-from kojuto.common.streams import PATIENCE_S
+from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.errors import KojutoError, words
 from kojuto.tools.myps.output import Output
 from kojuto.tools.myps.show import colour, line
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT = "standard output"
 NOBODY_READS = "nobody reads it"
 MOST_WAITING_BYTES = 1 << 20
-"""So much of a watch waits for a reader who stands still."""
+"""So much of a watch is kept for a reader that does not read."""
 
 
 class Reports:
@@ -125,7 +125,7 @@ class Reports:
         Raises:
             KojutoError: some could not be told.
         """
-        told = self.last_words(PATIENCE_S if self._watches else None)
+        told = self.last_words(WRITE_TIMEOUT_S if self._watches else None)
         if told:
             hint = None if self.values.dry_run else "all were killed: myps grep shows who is left"
             raise KojutoError(told, hint)
@@ -137,7 +137,7 @@ def _append(path: str, entry: bytes) -> None:
     Raises:
         OSError: it could not be written whole.
     """
-    descriptor = open_log(path, os.O_NONBLOCK)  # whoever reads a FIFO may stand still
+    descriptor = open_log(path, os.O_NONBLOCK)  # the reader of a FIFO may not read
     try:
         written = os.write(descriptor, entry)
         if written < len(entry):

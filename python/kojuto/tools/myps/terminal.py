@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from io import TextIOBase
 from typing import TYPE_CHECKING
 
-from kojuto.common.streams import PATIENCE_S
+from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.tools.myps.output import Output
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def left_as_found(screen: Screen) -> Iterator[None]:
     """
 
     def ended(number: int, _: object) -> NoReturn:
-        screen.hurry(PATIENCE_S)
+        screen.hurry(WRITE_TIMEOUT_S)
         raise KeyboardInterrupt if number == signal.SIGINT else Ended
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,7 +90,7 @@ def left_as_found(screen: Screen) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        screen.hurry(PATIENCE_S)
+        screen.hurry(WRITE_TIMEOUT_S)
         with suppress(OSError):
             screen.write(LEAVE)
             screen.flush()
