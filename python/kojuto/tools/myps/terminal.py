@@ -1,4 +1,4 @@
-"""The terminal of ``myps top``: keys at once, a screen that may stand still, all left as found."""
+"""The terminal of ``myps top``: keys at once, a screen that ^S may stop, all left as found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
-LEAVE = "\x1b[?1049l\x1b[?25h"
+LEAVE_ALTERNATE_SCREEN = "\x1b[?1049l\x1b[?25h"
 
 
 class Ended(Exception):  # noqa: N818
@@ -37,7 +37,7 @@ def keys_at_once(descriptor: int) -> Iterator[None]:
 
 
 class Screen(TextIOBase):
-    """Standard output for who draws on a terminal; `hurry` bounds its patience."""
+    """Standard output for who draws on a terminal; `set_deadline` bounds its writes."""
 
     def __init__(self) -> None:
         self._output = Output()
@@ -65,8 +65,8 @@ class Screen(TextIOBase):
         """
         self._output.hand_over(None if self._end is None else max(self._end - time.monotonic(), 0))
 
-    def hurry(self, within_s: float) -> None:
-        """From now on whoever stands still is given so long, in all."""
+    def set_deadline(self, within_s: float) -> None:
+        """From now on all writes together wait so long for a terminal that is stopped."""
         if self._end is None:
             self._end = time.monotonic() + within_s
 
@@ -75,14 +75,14 @@ class Screen(TextIOBase):
 def left_as_found(screen: Screen) -> Iterator[None]:
     """Leave the alternate screen, with the cursor on, even where the one who drew could not.
 
-    A terminal may stand still (^S): a signal ends what waits for it, and the end is bounded.
+    A terminal may be stopped (^S): a signal ends what waits for it, and the end is bounded.
 
     Raises:
         Ended: by SIGTERM.
     """
 
     def ended(number: int, _: object) -> NoReturn:
-        screen.hurry(WRITE_TIMEOUT_S)
+        screen.set_deadline(WRITE_TIMEOUT_S)
         raise KeyboardInterrupt if number == signal.SIGINT else Ended
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,8 +90,8 @@ def left_as_found(screen: Screen) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        screen.hurry(WRITE_TIMEOUT_S)
+        screen.set_deadline(WRITE_TIMEOUT_S)
         with suppress(OSError):
-            screen.write(LEAVE)
+            screen.write(LEAVE_ALTERNATE_SCREEN)
             screen.flush()
         raise
