@@ -20,7 +20,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from kojuto._native import Dump, LogWriter, Relay, TlsStream
-from kojuto.common.server import listen, near
+from kojuto.common.server import listen, pacing
 
 
 def shake_as_server(conn: socket.socket) -> bytes:
@@ -76,7 +76,7 @@ def main() -> None:
 
     def serve(conn: socket.socket, remote: str, number: int) -> None:
         target_sock = socket.socket()
-        near.unpace(target_sock, "127.0.0.1")
+        pacing.unpace(target_sock, "127.0.0.1")
         target_sock.connect(("127.0.0.1", int(target)))
         upstream: int | TlsStream = target_sock.fileno()
         client_data = upstream_data = b""

@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 
-from kojuto.common.server import near
+from kojuto.common.server import pacing
 from kojuto.errors import KojutoError, UsageError, words
 
 TYPE_CHECKING = False
@@ -138,7 +138,7 @@ def _adopt(fd: int, source: str) -> socket.socket | None:
         sock.close()
         raise KojutoError(f"{source}: descriptor {fd} is a socket that does not listen")
     name = sock.getsockname()
-    near.unpace(sock, name[0] if isinstance(name, tuple) else None)
+    pacing.unpace(sock, name[0] if isinstance(name, tuple) else None)
     return sock
 
 
@@ -188,7 +188,7 @@ def _bind_all(port: int) -> socket.socket:
 def _listen(sock: socket.socket, where: tuple[object, ...]) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        near.unpace(sock, where[0])
+        pacing.unpace(sock, where[0])
         sock.bind(where)
         sock.listen(BACKLOG)
     except OSError:

@@ -8,7 +8,7 @@ import time
 from kojuto.common.gateway import httphead
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import read_key_file
-from kojuto.common.server import listen, near
+from kojuto.common.server import listen, pacing
 from kojuto.errors import KojutoError, words
 from kojuto.tools.wsgate_client.errors import OpenError, RetryableError
 
@@ -289,7 +289,7 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
     for index, (family, kind, number, _, where) in enumerate(found):
         sock = socket.socket(family, kind, number)
         try:
-            near.unpace(sock, where[0])
+            pacing.unpace(sock, where[0])
             sock.settimeout(_left(deadline) / (len(found) - index))
             sock.connect(where)
         except OSError:

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 
-from kojuto.common.server import near
+from kojuto.common.server import pacing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Dialer:
             sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, number)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                near.unpace(sock, address[0])
+                pacing.unpace(sock, address[0])
                 left = max(end - self._loop.time(), 0) / (len(found) - index)
                 await asyncio.wait_for(self._loop.sock_connect(sock, address), left)
             except asyncio.TimeoutError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kojuto.common.server import listen, near
+from kojuto.common.server import listen, pacing
 from tests.conftest import need_program, wait_until
 from tests.peers.servers import echo, read_exactly
 
@@ -26,8 +26,8 @@ def control(sock: socket.socket) -> bytes:
 def paced(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A congestion control other than Reno that takes BBR's place where the kernel has no BBR."""
     available = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read_bytes().split()
-    chosen = min(set(available) - {near.PLAIN}, key=lambda name: (name != b"bbr", name))
-    monkeypatch.setattr(near, "PACED", chosen)
+    chosen = min(set(available) - {pacing.PLAIN}, key=lambda name: (name != b"bbr", name))
+    monkeypatch.setattr(pacing, "PACED", chosen)
     return chosen
 
 
@@ -49,16 +49,16 @@ def test_only_what_stays_on_this_machine_is_spared_the_pacing(
     with socket.socket() as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, paced)
         assert control(sock) == paced
-        near.unpace(sock, host)
-        assert control(sock) == (near.PLAIN if spared else paced)
+        pacing.unpace(sock, host)
+        assert control(sock) == (pacing.PLAIN if spared else paced)
 
 
 def test_other_congestion_controls_and_sockets_stay_as_they_are() -> None:
     with socket.socket() as sock, socket.socket(socket.AF_UNIX) as unix:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, near.PLAIN)
-        near.unpace(sock, "127.0.0.1")
-        near.unpace(unix, "127.0.0.1")
-        assert control(sock) == near.PLAIN
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, pacing.PLAIN)
+        pacing.unpace(sock, "127.0.0.1")
+        pacing.unpace(unix, "127.0.0.1")
+        assert control(sock) == pacing.PLAIN
 
 
 def test_what_a_listener_of_this_machine_accepts_is_not_paced(
@@ -67,14 +67,14 @@ def test_what_a_listener_of_this_machine_accepts_is_not_paced(
     with socket.create_server(("127.0.0.1", 0)) as server:
         default = control(server)
     # As if the kernel's own choice were one that paces.
-    assert default != near.PLAIN
-    monkeypatch.setattr(near, "PACED", default)
+    assert default != pacing.PLAIN
+    monkeypatch.setattr(pacing, "PACED", default)
     with (
         listen.bind("127.0.0.1", 0) as listener,
         socket.create_connection(listener.getsockname()),
         listener.accept()[0] as conn,
     ):
-        assert control(conn) == near.PLAIN
+        assert control(conn) == pacing.PLAIN
     with socket.create_server(("127.0.0.1", 0)) as server:
         # So it is with one that a supervisor hands down.
         handed = f"{server.getsockname()[1]}={os.dup(server.fileno())}"
@@ -85,7 +85,7 @@ def test_what_a_listener_of_this_machine_accepts_is_not_paced(
             socket.create_connection(server.getsockname()),
             inherited.accept()[0] as conn,
         ):
-            assert control(conn) == near.PLAIN
+            assert control(conn) == pacing.PLAIN
     with listen.bind("", 0) as listener:
         assert control(listener) == default
 
