@@ -37,7 +37,7 @@ TOKENS = (
     "jwt.algorithms",
     "jwt.api_jws",
 )
-"""What `kojuto.common.jwt` and `kojuto.common.gateway.jwks` use, for `bring`."""
+"""What `kojuto.common.jwt` and `kojuto.common.gateway.jwks` use, for `preload`."""
 WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
@@ -50,8 +50,8 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
 
-def bring(*modules: str) -> None:
-    """Import what is used later only: a server that says it is ready depends on no file any more.
+def preload(*modules: str) -> None:
+    """Import what is used later only: a server that is ready needs no file of a package any more.
 
     Packages are replaced under running servers (``pip install -U``), and a broken one is to stop
     the start, not a request.

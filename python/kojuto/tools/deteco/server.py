@@ -93,7 +93,7 @@ def run(values: Values) -> int:
 def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
     from kojuto._native import HttpServer
 
-    service.bring(*service.TOKENS)
+    service.preload(*service.TOKENS)
     metrics = exporter.open_port(values)
     sockets = listen.sockets(values.listen)
     service.hold_signals()

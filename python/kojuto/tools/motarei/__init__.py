@@ -278,7 +278,7 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto.common.server.logs import Logger
     from kojuto.tools.motarei.containers import Finder
 
-    service.bring("docker", "docker.utils", "requests.exceptions")
+    service.preload("docker", "docker.utils", "requests.exceptions")
     metrics = exporter.open_port(values)
     inherited = listen.inherited()
     log = Logger()

@@ -128,7 +128,7 @@ LATER = (
     "websockets.extensions.permessage_deflate",
     "websockets.uri",
 )
-"""Used at the first connection only; see `service.bring`."""
+"""Used at the first connection only; see `service.preload`."""
 
 
 def read_headers(texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -244,7 +244,7 @@ def _work(values: Values, positional: list[str]) -> int:
     from kojuto.common.hide import hide_argument
     from kojuto.common.server.logs import Logger, silence_libraries
 
-    service.bring(*LATER, *(service.TOKENS if values.private_key else ()))
+    service.preload(*LATER, *(service.TOKENS if values.private_key else ()))
     if positional and (len(positional) != 2 or positional[0] != "stdio"):
         raise UsageError(f"{' '.join(positional)}: not 'stdio URL'")
     if bool(positional) == bool(values.map):

@@ -104,7 +104,7 @@ LATER = (
     "websockets.extensions.permessage_deflate",
     "websockets.server",
 )
-"""Used at the first request only; see `service.bring`."""
+"""Used at the first request only; see `service.preload`."""
 
 
 def _name(text: str) -> str:
@@ -150,7 +150,7 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto.common.server.logs import Logger, silence_libraries
     from kojuto.tools.wsgate_server.gate import Gate
 
-    service.bring(*LATER, *service.TOKENS)
+    service.preload(*LATER, *service.TOKENS)
     if "iap_keys" in values.given and not values.iap_audience:
         raise UsageError("--iap-keys has no meaning without --iap-audience")
     targets = read_map(values.map)
