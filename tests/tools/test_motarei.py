@@ -78,7 +78,7 @@ def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
     switch.update([serving], False)
     assert relay.waits == []
     switch.update([], False)
-    now += module.HOPE_S - 0.001
+    now += module.NEXT_CONTAINER_TIMEOUT_S - 0.001
     switch.update([], False)
     assert relay.waits == [True]
     now += 0.001

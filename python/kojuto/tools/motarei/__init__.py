@@ -108,7 +108,7 @@ it is given its first byte."""
 SETTLE_STOPPING_S = 0.3
 """The same when there is none but one that was told to stop. Between the container's end and
 docker-proxy's, which its event tells, docker-proxy tries in vain and keeps silent."""
-HOPE_S = 5.0
+NEXT_CONTAINER_TIMEOUT_S = 5.0
 """How long new clients wait for another container after the last one has gone."""
 
 
@@ -182,7 +182,7 @@ class Switch:
         if ready and ready[0].stopping:
             settle_s, wait = SETTLE_STOPPING_S, True
         elif not ready and self._served_at is not None:
-            wait |= monotonic() - self._served_at < HOPE_S
+            wait |= monotonic() - self._served_at < NEXT_CONTAINER_TIMEOUT_S
         if self._settling.get(pool, (0.0, False)) != (settle_s, wait):
             self._settling[pool] = (settle_s, wait)
             self._engine.set_settling(pool, settle_s=settle_s, wait_for_upstream=wait)

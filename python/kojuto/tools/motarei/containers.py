@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 API_TIMEOUT_S = 5
 PROBE_TIMEOUT_S = 0.5
-SETTLE_S = 0.1
-"""docker-proxy accepts whether the container does or not, and closes at once if not."""
+PROBE_HOLD_S = 0.1
+"""So long a probe must stay open: docker-proxy accepts whether the container does or not, and
+closes at once if not."""
 RETRY_S = 0.5
-HOPE_S = 300.0
-"""How long a container that does not take connections yet is expected to."""
-CREATED_HOPE_S = 10.0
-"""The same for one that was created and does not run yet."""
+START_TIMEOUT_S = 300.0
+"""A container that has been running for longer is not expected to begin to accept any more."""
+CREATED_TIMEOUT_S = 10.0
+"""One that was created longer ago and does not run is not expected to run any more."""
 ANY = {"0.0.0.0": "", "::": "::1", "": ""}  # noqa: S104
 NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
 """OpenSSL's codes for an engine that does not speak TLS at all."""
@@ -129,7 +130,7 @@ def accepts(address: tuple[str, int]) -> bool:
     """Whether a connection is accepted and not closed at once."""
     try:
         with socket.create_connection(address, timeout=PROBE_TIMEOUT_S) as conn:
-            conn.settimeout(SETTLE_S)
+            conn.settimeout(PROBE_HOLD_S)
             try:
                 return bool(conn.recv(1))
             except TimeoutError:
@@ -242,7 +243,7 @@ class Finder:
             ):
                 found.append(container)
             elif not found and not container.stopping and container.health != "unhealthy":
-                pending |= time.monotonic() - self._first_seen[container.id] < HOPE_S
+                pending |= time.monotonic() - self._first_seen[container.id] < START_TIMEOUT_S
         found.sort(key=lambda container: container.stopping)
         if pending:
             found = [container for container in found if not container.stopping]
@@ -289,7 +290,7 @@ class Finder:
 
 
 def _is_new(row: dict[str, Any]) -> bool:
-    return time.time() - int(row["Created"]) < CREATED_HOPE_S
+    return time.time() - int(row["Created"]) < CREATED_TIMEOUT_S
 
 
 def _hint(error: Exception) -> str:
