@@ -269,7 +269,7 @@ class Killer:
         """Wait for SIGTERM; what waits for its reader goes on meanwhile."""
         end = time.monotonic() + within_s
         while True:
-            self.reports.hand_over()
+            self.reports.flush()
             left = max(end - time.monotonic(), 0)
             wait = min(left, LOOK_AGAIN_S) if self.reports.waiting else left
             if signal.sigtimedwait({STOP}, wait) is not None:
@@ -307,7 +307,7 @@ def kill(values: Values) -> int:
     try:
         status = killer.watch() if values.interval is not None else killer.once()
     except BaseException as error:
-        told = killer.reports.last_words(WRITE_TIMEOUT_S)
+        told = killer.reports.unreported(WRITE_TIMEOUT_S)
         if told:
             complain("myps", f"warning: {told}")
         if isinstance(error, pymysql.err.MySQLError):

@@ -39,7 +39,7 @@ class Output:
         self.waiting.append(encoded)
         self.waiting_bytes += len(encoded)
 
-    def hand_over(self, within_s: float | None = 0) -> None:
+    def flush(self, within_s: float | None = 0) -> None:
         """Write what is taken within a time.
 
         Args:

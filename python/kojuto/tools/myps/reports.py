@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STANDARD_OUTPUT = "standard output"
 NOBODY_READS = "nobody reads it"
-MOST_WAITING_BYTES = 1 << 20
+MAX_WAITING_BYTES = 1 << 20
 """So much of a watch is kept for a reader that does not read."""
 
 
@@ -52,7 +52,7 @@ class Reports:
             except OSError as error:
                 self._lost(log, words(error))
         self._put(process, "KILLED")
-        self.hand_over()
+        self.flush()
 
     def listed(self, process: Process) -> None:
         """Show a thread; but for a watch, once its reader takes it.
@@ -61,13 +61,13 @@ class Reports:
             OSError: standard output failed.
         """
         self._put(process, "ID")
-        self._output.hand_over(0 if self._watches else None)
+        self._output.flush(0 if self._watches else None)
 
-    def hand_over(self, within_s: float | None = 0) -> None:
+    def flush(self, within_s: float | None = 0) -> None:
         """Write what waits for its reader; what is not taken within the time still waits."""
         while True:
             try:
-                self._output.hand_over(within_s)
+                self._output.flush(within_s)
                 return
             except OSError as error:  # noqa: PERF203 (the line is gone)
                 self._lost(STANDARD_OUTPUT, words(error))
@@ -83,7 +83,7 @@ class Reports:
 
     def _put(self, process: Process, label: str) -> None:
         self._count += 1
-        if self._watches and self._output.waiting_bytes > MOST_WAITING_BYTES:
+        if self._watches and self._output.waiting_bytes > MAX_WAITING_BYTES:
             self._lost(STANDARD_OUTPUT, NOBODY_READS)
         else:
             coloured = colour(sys.stdout)
@@ -104,9 +104,9 @@ class Reports:
         entry = f"time:{now}\tkind:{kind}\tserver:{self.server}\t{text}\n"
         return entry.encode("utf-8", "replace")
 
-    def last_words(self, within_s: float | None) -> str:
+    def unreported(self, within_s: float | None) -> str:
         """Give the reader this time for what waits, and name what could not be told."""
-        self.hand_over(within_s)
+        self.flush(within_s)
         left = len(self._output.waiting)
         if left:
             so_far, first = self._failed.get(STANDARD_OUTPUT, (0, NOBODY_READS))
@@ -125,7 +125,7 @@ class Reports:
         Raises:
             KojutoError: some could not be told.
         """
-        told = self.last_words(WRITE_TIMEOUT_S if self._watches else None)
+        told = self.unreported(WRITE_TIMEOUT_S if self._watches else None)
         if told:
             hint = None if self.values.dry_run else "all were killed: myps grep shows who is left"
             raise KojutoError(told, hint)

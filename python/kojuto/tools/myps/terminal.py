@@ -63,7 +63,7 @@ class Screen(TextIOBase):
         Raises:
             OSError: the terminal is gone.
         """
-        self._output.hand_over(None if self._end is None else max(self._end - time.monotonic(), 0))
+        self._output.flush(None if self._end is None else max(self._end - time.monotonic(), 0))
 
     def set_deadline(self, within_s: float) -> None:
         """From now on all writes together wait so long for a terminal that is stopped."""
