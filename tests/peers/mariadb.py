@@ -1,8 +1,8 @@
 """A real MariaDB server in a temporary folder, on a socket and a free port of 127.0.0.1.
 
 The system tables are made once a session and copied for each server. Other options of
-``mariadbd`` are given as keywords: ``mariadb(max_connections=3000)``. Each has a folder of its own for
-temporary tables: a server that starts deletes the ``#sql…`` files of others in ``/tmp``.
+``mariadbd`` are given as keywords: ``mariadb(max_connections=3000)``. Each has a folder of its own
+for temporary tables: a server that starts deletes the ``#sql…`` files of others in ``/tmp``.
 """
 
 from __future__ import annotations
