@@ -16,7 +16,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
-.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python test-tools \
+.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python test-a-m test-n-z \
         test-shared soak repeat coverage \
         deny oldest cross cross-bench cross-tools clean
 
@@ -26,9 +26,9 @@ demo: build
 	    test ! -e "$$log" || { printf '\n== %s\n' "$$log"; $(BIN)/kojuto demo --logfile "$$log" || exit 1; }; \
 	done
 
-# The Python tests wait more than they work: two halves and the fuzzing share the time.
+# The Python tests wait more than they work: three parts and the fuzzing share the time.
 test: build servers test-rust
-	$(MAKE) --no-print-directory -j3 test-tools test-shared fuzz
+	$(MAKE) --no-print-directory -j4 test-a-m test-n-z test-shared fuzz
 
 lint: build
 	cargo fmt --all --check
@@ -62,10 +62,14 @@ servers:
 test-rust:
 	cargo test --workspace --quiet
 
-test-python: test-tools test-shared
+test-python: test-a-m test-n-z test-shared
 
-test-tools:
-	$(BIN)/python -m pytest tests/tools
+# The commands, by the alphabet; and what they share.
+test-a-m:
+	$(BIN)/python -m pytest tests/tools/test_[a-m]*.py
+
+test-n-z:
+	$(BIN)/python -m pytest tests/tools/test_[!a-m]*.py
 
 test-shared:
 	$(BIN)/python -m pytest --ignore=tests/tools
