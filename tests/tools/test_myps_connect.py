@@ -80,14 +80,20 @@ def test_a_password_is_neither_in_ps_nor_in_the_debug_output(server: Server) -> 
     assert b"Query: SELECT /* SHOW PROCESSLIST */" in err
 
 
-def test_the_password_is_asked_for_on_the_terminal(server: Server) -> None:
+@pytest.mark.parametrize("by", ["option", "file"])
+def test_the_password_is_asked_for_on_the_terminal(by: str, server: Server, tmp_path: Path) -> None:
     import pty
+
+    asking = "--ask-password"
+    if by == "file":
+        (tmp_path / "asks.cnf").write_text("[client]\npassword\n")
+        asking = f"--defaults-file={tmp_path}/asks.cnf"
 
     server.execute("CREATE OR REPLACE USER asked@'%' IDENTIFIED BY 'typed'")
     pid, terminal = pty.fork()
     if pid == 0:
         line = [script("myps"), "grep", "--mysql-socket", server.socket, "--mysql-user", "asked",
-                "--ask-password", "-u", "nobody"]  # fmt: skip
+                asking, "-u", "nobody"]  # fmt: skip
         os.execv(line[0], line)
     shown = b""
     while b"Password: " not in shown:

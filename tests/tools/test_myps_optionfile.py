@@ -131,6 +131,13 @@ def test_any_bytes_are_options_or_one_clear_error(content: bytes) -> None:
         path.unlink()
 
 
+@pytest.mark.parametrize("group", ["CLIENT", "Client", "MyPS"])
+def test_a_group_is_known_in_any_case(tmp_path: Path, group: str) -> None:
+    path = tmp_path / "my.cnf"
+    path.write_text(f"[{group}]\nuser=a\n[mysqld]\nuser=b\n")
+    assert ours(path) == theirs(path) == ["--user=a"]
+
+
 def test_includes_in_order_by_the_same_groups(tmp_path: Path) -> None:
     folder = tmp_path / "conf.d"
     folder.mkdir()
@@ -211,12 +218,14 @@ def test_the_order_of_the_files_and_what_replaces_it(tmp_path: Path) -> None:
     environ = {"HOME": str(home), "MYSQL_HOME": str(site)}
 
     def read(**options: object) -> dict[str, str | None]:
-        return client_options(
-            "myps",
-            environ,
-            pytest.fail,
-            global_files=[str(files["global"])],
-            **options,  # type: ignore[arg-type]
+        return dict(
+            client_options(
+                "myps",
+                environ,
+                pytest.fail,
+                global_files=[str(files["global"])],
+                **options,  # type: ignore[arg-type]
+            )
         )
 
     assert list(read(extra_file=str(files["extra"]))) == ["user", "global", "site", "extra", "home"]
@@ -235,7 +244,19 @@ def test_the_order_of_the_files_and_what_replaces_it(tmp_path: Path) -> None:
             read(**{name: "/no/such"})
 
 
-@pytest.mark.parametrize("line", ["!inclde /etc/my.cnf", "!include", "!includedir  ", "!"])
+@pytest.mark.parametrize("line", ["!inclde /etc/my.cnf", "!", "!INCLUDE /a"])
+def test_an_unknown_directive_is_passed_over_with_a_warning(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "my.cnf"
+    path.write_text(f"[client]\n{line}\nuser=a\n")
+    warnings: list[str] = []
+    files = OptionFiles(GROUPS, warnings.append)
+    files.read(str(path))
+    assert shown(files.options) == theirs(path) == ["--user=a"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"{path}:2: unknown directive !")
+
+
+@pytest.mark.parametrize("line", ["!include", "!includedir  "])
 def test_a_wrong_directive_is_named_with_its_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "my.cnf"
     path.write_text(f"[client]\n{line}\n")
@@ -298,7 +319,9 @@ def test_the_login_file_comes_last_and_only_when_it_is_private(tmp_path: Path) -
 
     def read(**options: object) -> dict[str, str | None]:
         environ = {"HOME": str(tmp_path)}
-        return client_options("myps", environ, warnings.append, global_files=[], **options)  # type: ignore[arg-type]
+        return dict(
+            client_options("myps", environ, warnings.append, global_files=[], **options)  # type: ignore[arg-type]
+        )
 
     path.chmod(0o640)
     assert read() == {"user": "other", "host": "db0"}
@@ -310,7 +333,8 @@ def test_the_login_file_comes_last_and_only_when_it_is_private(tmp_path: Path) -
     assert read(login_path="remote")["port"] == "3310"
     assert read(login_path="remote", group_suffix="_x")["host"] == "db2"
     environ = {"HOME": "/nowhere", "MYSQL_TEST_LOGIN_FILE": str(path)}
-    assert client_options("myps", environ, warnings.append, global_files=[])["user"] == "root"
+    found = client_options("myps", environ, warnings.append, global_files=[])
+    assert dict(found)["user"] == "root"
     assert len(warnings) == 1
 
 
@@ -322,7 +346,7 @@ def test_a_login_file_that_is_no_file_is_passed_over(
     make(tmp_path / ".mylogin.cnf", 0o600)
     (tmp_path / ".my.cnf").write_text("[client]\nuser=app\n")
     environ = {"HOME": str(tmp_path)}
-    assert client_options("myps", environ, pytest.fail, global_files=[]) == {"user": "app"}
+    assert client_options("myps", environ, pytest.fail, global_files=[]) == [("user", "app")]
 
 
 @pytest.mark.parametrize(

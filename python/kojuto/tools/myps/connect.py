@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -14,7 +13,8 @@ from kojuto.common.cli import complain, one_line
 from kojuto.common.hide import hide_argument
 from kojuto.errors import KojutoError
 from kojuto.tools.myps.optionfile import client_options
-from kojuto.tools.myps.options import SSL_MODES as MODES
+from kojuto.tools.myps.prefixes import settings
+from kojuto.tools.myps.tls import Tls
 
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor
@@ -27,6 +27,8 @@ else:
     _Connection = Connection
 
 SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108
+PROTOCOLS = ("tcp", "socket", "pipe", "memory")
+TLS_OPTIONS = ("ssl-ca", "ssl-cert", "ssl-key", "ssl-mode")
 # The server or the way to it went away: worth another try in a watch.
 GONE = frozenset(
     {1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 2002, 2003, 2006, 2013, 2055, 4031}
@@ -83,7 +85,7 @@ class Target:
     def __init__(self, values: Values) -> None:
         if not hide_argument(values.mysql_password):
             complain("myps", "warning: the password on the command line can be seen by ps")
-        options = client_options(
+        found = client_options(
             "myps",
             os.environ,
             lambda text: complain("myps", f"warning: {text}"),
@@ -93,29 +95,37 @@ class Target:
             login_path=values.login_path,
             no_defaults=values.no_defaults,
         )
+        # Of those on the command line the mode is the last, whatever their order there.
+        more = [(name, getattr(values, name.replace("-", "_"))) for name in TLS_OPTIONS]
+        wished = settings(found)
+        options = dict(wished)
         environ = os.environ
         self.host = values.mysql_host or options.get("host") or environ.get("MYSQL_HOST") or ""
         self.port = values.mysql_port or _port(options.get("port"), environ.get("MYSQL_TCP_PORT"))
         socket = values.mysql_socket or options.get("socket") or environ.get("MYSQL_UNIX_PORT")
         self.user = values.mysql_user or options.get("user") or environ.get("USER") or _login()
         self.password = options.get("password", environ.get("MYSQL_PWD")) or ""
+        asked = "password" in options and options["password"] is None
         if values.mysql_password is not None:
             self.password = values.mysql_password
-        if values.ask_password:
+            asked = False
+        if values.ask_password or asked:
             from getpass import getpass
 
             self.password = getpass("Password: ")
         self.timeout_s = values.mysql_timeout
         self.socket = self._choose_socket(values, options, socket)
-        self._tls = _Tls(values, options)
+        self._tls = Tls(wished + [(name, value) for name, value in more if value is not None])
         self.debug = values.debug
 
     def _choose_socket(
         self, values: Values, options: dict[str, str | None], socket: str | None
     ) -> str | None:
         """The socket when the host is this machine by name; None for TCP (the client's rule)."""
-        protocol = (options.get("protocol") or "").lower()
-        if protocol == "tcp" or self.host not in ("", "localhost"):
+        protocol = options.get("protocol") or ""
+        if protocol and not any(known.startswith(protocol.lower()) for known in PROTOCOLS):
+            raise KojutoError(f"protocol={protocol}: not one of {', '.join(PROTOCOLS)}")
+        if "tcp".startswith(protocol.lower() or "-") or self.host not in ("", "localhost"):
             return None
         if values.mysql_socket is None and values.mysql_port and self.host == "":
             return None  # a port on the command line means TCP
@@ -167,59 +177,9 @@ class Target:
             ) from error
 
 
-class _Tls:
-    """What was asked for in TLS terms, by MySQL's and by MariaDB's names."""
-
-    def __init__(self, values: Values, options: dict[str, str | None]) -> None:
-        mode = values.ssl_mode or (options.get("ssl-mode") or "").upper()
-        if not mode:
-            if "skip-ssl" in options or _off(options.get("ssl", "")):
-                mode = "DISABLED"
-            elif "ssl-verify-server-cert" in options and not _off(
-                options["ssl-verify-server-cert"]
-            ):
-                mode = "VERIFY_IDENTITY"
-            elif "ssl" in options:
-                mode = "REQUIRED"
-            else:
-                mode = "PREFERRED"
-        if mode not in MODES:
-            raise KojutoError(f"ssl-mode={mode}: not one of {', '.join(MODES)}")
-        self.ca = values.ssl_ca or options.get("ssl-ca")
-        self.cert = values.ssl_cert or options.get("ssl-cert")
-        self.key = values.ssl_key or options.get("ssl-key")
-        if self.ca and mode == "PREFERRED":
-            mode = "VERIFY_CA"  # as the client of MySQL does for --ssl-ca without a mode
-        self.mode = mode
-
-    @property
-    def required(self) -> bool:
-        return MODES.index(self.mode) >= MODES.index("REQUIRED")
-
-    def arguments(self, by_socket: bool) -> dict[str, Any]:
-        if self.mode == "DISABLED" or (by_socket and self.mode == "PREFERRED"):
-            return {"ssl_disabled": True}
-        try:
-            context = ssl.create_default_context(cafile=self.ca)
-            if self.cert:
-                context.load_cert_chain(self.cert, self.key)
-        except (OSError, ssl.SSLError) as error:
-            named = ", ".join(path for path in (self.ca, self.cert, self.key) if path)
-            raise KojutoError(f"TLS files {named}: {error}") from None
-        context.check_hostname = self.mode == "VERIFY_IDENTITY"
-        if not self.mode.startswith("VERIFY"):
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return {"ssl": context}
-
-
-def _off(value: str | None) -> bool:
-    return value is not None and value.lower() in ("0", "off", "false")
-
-
 def _port(*texts: str | None) -> int:
     for text in texts:
-        if text:
+        if text and text != "0":  # which is no port of its own to the client either
             if not text.isdigit() or not 0 < int(text) < 65536:
                 raise KojutoError(
                     f"port={text}: not a port", "a port is 1 to 65535; see the option files"

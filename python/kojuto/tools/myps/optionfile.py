@@ -82,7 +82,7 @@ class OptionFiles:
 
     def __init__(self, groups: Sequence[str], warn: Callable[[str], None]) -> None:
         self.options: list[tuple[str, str | None]] = []
-        self._groups = frozenset(groups)
+        self._groups = frozenset(group.lower() for group in groups)
         self._warn = warn
         self._files = 0
 
@@ -120,7 +120,7 @@ class OptionFiles:
                     f"{path}:{number}: an option before any [group]",
                     "put [client] before it",
                 )
-            elif group in self._groups:
+            elif group.lower() in self._groups:
                 self._option(line)
 
     def _option(self, line: str) -> None:
@@ -129,9 +129,12 @@ class OptionFiles:
         self.options.append((name, unquote(value) if equals else None))
 
     def _directive(self, text: str, where: str, depth: int) -> None:
-        word, _, target = text.partition(" ") if " " in text else text.partition("\t")
-        target = target.strip(_BLANK)
-        if word not in ("include", "includedir") or not target:
+        word, *rest = text.split(None, 1) or [""]
+        target = rest[0] if rest else ""
+        if word not in ("include", "includedir"):
+            self._warn(f"{where}: unknown directive !{text} is passed over")
+            return
+        if not target:
             raise OptionFileError(f"{where}: wrong directive !{text}")
         if depth >= MAX_DEPTH:
             self._warn(f"{where}: !{word} skipped, more than {MAX_DEPTH} levels deep")
@@ -194,7 +197,7 @@ class OptionFiles:
             text = line.strip(_BLANK)
             if text.startswith("[") and "]" in text:
                 group = text[1 : text.index("]")].rstrip(_BLANK)
-            elif group in self._groups and text and text[0] not in "#;":
+            elif group and group.lower() in self._groups and text and text[0] not in "#;":
                 self._option(text)
 
 
@@ -244,11 +247,11 @@ def client_options(
     login_path: str | None = None,
     no_defaults: bool = False,
     global_files: Sequence[str] = GLOBAL_FILES,
-) -> dict[str, str | None]:
-    """The options of ``[client]`` and ``[PROGRAM]`` from all files, the later ones winning.
+) -> list[tuple[str, str | None]]:
+    """The options of the clients' groups and ``[PROGRAM]`` from all files, in the order found.
 
     Args:
-        program: the name of the second group.
+        program: the name of the last group.
         environ: ``HOME``, ``MYSQL_HOME``, ``MYSQL_GROUP_SUFFIX``, ``MYSQL_TEST_LOGIN_FILE``.
         warn: told of files that are skipped.
         defaults_file: read this one alone (and the login file).
@@ -262,7 +265,7 @@ def client_options(
         OptionFileError: a file that was named is missing, or a line is wrong.
     """
     suffix = group_suffix if group_suffix is not None else environ.get("MYSQL_GROUP_SUFFIX", "")
-    groups = ["client", program]
+    groups = ["client", "client-server", "client-mariadb", program]
     if suffix:
         groups += [group + suffix for group in groups]
     files = OptionFiles(groups, warn)
@@ -287,4 +290,4 @@ def client_options(
         own = OptionFiles(groups, warn)
         own.read_login_file(login)
         files.options += own.options
-    return dict(files.options)
+    return files.options
