@@ -50,9 +50,9 @@ def test_a_wrong_configuration_is_one_line_that_names_the_service_and_the_key(
     ).stdout  # fmt: skip
     cases = {
         "": "no service",
-        "[[services]": "no TOML",
+        "[[services]": "not TOML",
         "x = 1\n" + good: "x: no such setting",
-        good + good: "service echo is there twice",
+        good + good: "two services have the id echo",
         "[[services]]\npaths = []": "service number 1: id",
         '[[services]]\nid = 3': "service number 1: id",
         service("echo", []): "service echo: public_keys must be a list with at least one",
@@ -61,7 +61,7 @@ def test_a_wrong_configuration_is_one_line_that_names_the_service_and_the_key(
         service("echo", [ED], '["api"]'): "service echo: path api: a path begins with a slash",
         service("echo", [ED], '["/a/../b"]'): "service echo: path /a/../b: ",
         service("echo", [ED], '["/a%2fb"]'): "service echo: path /a%2fb: ",
-        service("echo", [ED], "[3]"): "service echo: paths must be texts or tables",
+        service("echo", [ED], "[3]"): "service echo: paths are strings or tables",
         service("echo", [ED], "[{path = '/a', method = 'x'}]"): "path /a: method: no such setting",
         service("echo", [ED], rest="requires = {}"): "service echo: requires: no such setting",
         service("echo", [ED], rest="require = {aud = 3}"): "service echo: require.aud",
@@ -79,7 +79,7 @@ def test_a_wrong_configuration_is_one_line_that_names_the_service_and_the_key(
     }  # fmt: skip
     for configuration, said in cases.items():
         assert said in refused(tmp_path, configuration)
-    assert "no TOML" in refused(tmp_path, b"\xff\xfe")
+    assert "not TOML" in refused(tmp_path, b"\xff\xfe")
     missing = run("deteco", "--conf", tmp_path / "missing", "--dry-run")
     assert missing.returncode == 1
     assert b"missing: No such file" in missing.stderr
@@ -119,7 +119,7 @@ def test_keygen_jwtgen_and_the_server_fit_together(stage: Stage, kind: str) -> N
     assert stat.S_IMODE(name.stat().st_mode) == 0o600
     again = run("deteco", "keygen", "--type", kind, "--out", name)
     assert again.returncode == 1
-    assert b"exists already" in again.stderr
+    assert b" already exists" in again.stderr
     signed_ = run(
         "deteco", "jwtgen", "--private-key", name, "--private-key-user", "robot", "--max-age", "2m"
     )

@@ -21,6 +21,6 @@ def test_a_configuration_has_an_upper_bound(tmp_path: Path) -> None:
     path.write_bytes(b"#" * (services.MAX_FILE_BYTES + 1))
     with pytest.raises(KojutoError, match="over the limit of 16777216 bytes"):
         services.load(str(path))
-    for length, message in ((1024, "public_keys must be"), (1025, "id must be a printable text")):
+    for length, message in ((1024, "public_keys must be"), (1025, "id must be a printable string")):
         with pytest.raises(KojutoError, match=message):
             services._service({"id": "x" * length}, 1)

@@ -151,7 +151,7 @@ def test_iap_without_keys_opens_nothing(stage: Stage) -> None:
     done = run("wsgate-server", "--map", gate.map_file, "--iap-audience", "x", "--iap-keys",
                stage.folder / "jwk")  # fmt: skip
     assert done.returncode == 1
-    assert "not a set of keys" in done.stderr.decode()
+    assert "not a JWK Set" in done.stderr.decode()
 
 
 def test_sets_of_keys_that_are_refused() -> None:

@@ -38,7 +38,7 @@ def key_set(**more: Any) -> bytes:
 
 def test_a_private_key_is_not_taken_for_a_public_one() -> None:
     assert jwks.load(key_set(), "set")[0].kid == "one"
-    with pytest.raises(KojutoError, match="a secret key in a set of public ones"):
+    with pytest.raises(KojutoError, match="it has a secret key, public ones are expected"):
         jwks.load(key_set(d="AQ"), "set")
 
 
@@ -101,15 +101,15 @@ EC_KEY = {
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ([EC_KEY, {**EC_KEY, "use": "sig"}], "two keys have the name one"),
-        ([{**EC_KEY, "alg": "RS256"}], "key one of x: its algorithm does not fit it"),
-        ([{**EC_KEY, "alg": "ES384"}], "key one of x: its algorithm does not fit it"),
-        ([{**EC_KEY, "alg": ["ES256"]}], "key one of x: its algorithm does not fit it"),
+        ([EC_KEY, {**EC_KEY, "use": "sig"}], "two keys have the kid one"),
+        ([{**EC_KEY, "alg": "RS256"}], "key one of x: its alg does not fit its type"),
+        ([{**EC_KEY, "alg": "ES384"}], "key one of x: its alg does not fit its type"),
+        ([{**EC_KEY, "alg": ["ES256"]}], "key one of x: its alg does not fit its type"),
         ([{**EC_KEY, "y": EC_KEY["x"]}], "key one of x cannot be read"),
         ([{**EC_KEY, "crv": "P-1"}], "key one of x cannot be read"),
         ([{"kty": "RSA", "kid": "one", "n": "AQAB"}], "key one of x cannot be read"),
         ([{"kty": "OKP", "kid": "one", "crv": "Ed25519", "x": "AA"}], "one of x cannot be read"),
-        ([{**EC_KEY, "use": "enc"}, {**EC_KEY, "kid": 1}], "no key with a name that may check"),
+        ([{**EC_KEY, "use": "enc"}, {**EC_KEY, "kid": 1}], "no key with a kid that may verify"),
     ],
 )
 def test_a_set_of_keys_that_can_be_misread_is_refused(keys: list[Any], message: str) -> None:

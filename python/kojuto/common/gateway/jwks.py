@@ -29,19 +29,19 @@ def load(document: bytes, source: str) -> list[Key]:
         keys = loads(document)["keys"]
         members = [dict(key) for key in keys]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise KojutoError(f"{source}: not a set of keys (JWK Set)") from None
+        raise KojutoError(f"{source}: not a JWK Set") from None
     found: dict[str, Key] = {}
     for member in members:
         if member.get("kty") == "oct" or "d" in member:
-            raise KojutoError(f"{source}: a secret key in a set of public ones")
+            raise KojutoError(f"{source}: it has a secret key, public ones are expected")
         kid = member.get("kid")
         if not isinstance(kid, str) or not _may_verify(member):
             continue
         if kid in found:
-            raise KojutoError(f"{source}: two keys have the name {kid}")
+            raise KojutoError(f"{source}: two keys have the kid {kid}")
         found[kid] = _key(member, kid, source)
     if not found:
-        raise KojutoError(f"{source}: no key with a name that may check signatures")
+        raise KojutoError(f"{source}: no key with a kid that may verify signatures")
     return list(found.values())
 
 
@@ -69,7 +69,7 @@ def _key(member: dict[str, Any], kid: str, source: str) -> Key:
     bound = member.get("alg")
     if bound is not None:
         if bound not in key.algorithms:
-            raise KojutoError(f"{name}: its algorithm does not fit it")
+            raise KojutoError(f"{name}: its alg does not fit its type")
         key.algorithms = (bound,)
     return key
 

@@ -208,6 +208,6 @@ def _pem_blocks(pem: bytes, source: str) -> Iterator[tuple[str, bytes]]:
                 yield label, b"\n".join(lines) + b"\n"
                 label = ""
     if label:
-        raise KojutoError(f"{source}: the PEM block of line {began} does not end")
+        raise KojutoError(f"{source}: the PEM block of line {began} has no END line")
     if not found:
         raise KojutoError(f"{source}: there is no PEM block in it", _PUBLIC_HINT)

@@ -21,11 +21,11 @@ MAX_DATE = 253_402_300_799
 
 _SEGMENT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 _REFUSED_MEMBERS = {
-    "crit": "an extension that must be understood",
+    "crit": "an extension that is not supported",
     "jwk": "a key of its own",
-    "jku": "an address of keys of its own",
+    "jku": "keys from an address of its own",
     "x5c": "a certificate of its own",
-    "x5u": "an address of certificates of its own",
+    "x5u": "certificates from an address of its own",
     "zip": "compression",
     "b64": "a payload that is not encoded",
     "enc": "encryption",
@@ -124,7 +124,7 @@ def verify(
     Raises:
         TokenError: it is refused.
     """
-    claims = _object(signed_payload(token, keys), "claims")
+    claims = _object(signed_payload(token, keys), "payload")
     _check_times(claims, now, freshness_s, leeway_s)
     _check_names(claims)
     for name, wanted in (require or {}).items():
@@ -132,9 +132,9 @@ def verify(
         held = claims.get(name)
         if name == "aud" and isinstance(held, list):
             if not any(one in allowed for one in held):
-                raise ClaimError(name, "the claim aud is not the required one")
+                raise ClaimError(name, "the claim aud does not have a required value")
         elif not isinstance(held, str) or held not in allowed:
-            raise ClaimError(name, f"the claim {name} is not the required one")
+            raise ClaimError(name, f"the claim {name} does not have a required value")
     return claims
 
 
@@ -153,7 +153,7 @@ def signed_payload(token: str, keys: Sequence[Key]) -> bytes:
         key for key in keys if algorithm in key.algorithms and (key.kid is None or key.kid == kid)
     ]
     if not fitting:
-        raise NoKeyError("no key fits the token's algorithm and key name")
+        raise NoKeyError("no key fits the token's alg and kid")
     checker = PyJWS()
     for key in fitting:
         try:
@@ -170,7 +170,7 @@ def unverified_subject(token: str) -> str:
     Raises:
         TokenError: it has none, or the form is wrong.
     """
-    claims = _object(_parts(token)[1], "claims")
+    claims = _object(_parts(token)[1], "payload")
     _check_names(claims)
     subject = claims.get("sub")
     if not isinstance(subject, str):
@@ -193,13 +193,13 @@ def _parts(token: str) -> tuple[dict[str, Any], bytes]:
         if member in header:
             raise FormError(f"the header asks for {what} ({member})")
     if not isinstance(header.get("alg"), str):
-        raise FormError("the header names no algorithm")
+        raise FormError("the header has no alg")
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.lower().removeprefix("application/") != "jwt":
         raise FormError("the header's typ is not JWT")
     kid = header.get("kid", "")
     if not isinstance(kid, str) or len(kid) > 256:
-        raise FormError("the header's kid is no short text")
+        raise FormError("the header's kid is not a short string")
     return header, payload
 
 
@@ -208,10 +208,10 @@ def _decode(segment: str) -> bytes:
     from base64 import urlsafe_b64decode, urlsafe_b64encode
 
     if not _SEGMENT.issuperset(segment) or len(segment) % 4 == 1:
-        raise FormError("a segment is no base64url")
+        raise FormError("a segment is not base64url")
     data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     if urlsafe_b64encode(data).rstrip(b"=").decode() != segment:
-        raise FormError("a segment's last character has bits too many")
+        raise FormError("the last character of a segment has stray bits")
     return data
 
 
@@ -222,19 +222,19 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise FormError(f"a member of the {what} is there twice")
+            raise FormError(f"the {what} has a member twice")
         return found
 
     def constant(_: str) -> float:
-        raise FormError(f"a number of the {what} is not finite")
+        raise FormError(f"the {what} has a number that is not finite")
 
     try:
         value = loads(data.decode(), object_pairs_hook=members, parse_constant=constant)
         dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise FormError(f"the {what} cannot be read as JSON") from None
+        raise FormError(f"the {what} is not valid JSON") from None
     if not isinstance(value, dict):
-        raise FormError(f"the {what} must be a JSON object")
+        raise FormError(f"the {what} is not a JSON object")
     return value
 
 
@@ -244,9 +244,9 @@ def _date(claims: Mapping[str, Any], name: str) -> float | None:
         return None
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ClaimError(name, f"the claim {name} is no number")
+        raise ClaimError(name, f"the claim {name} is not a number")
     if not -MAX_DATE <= value <= MAX_DATE:
-        raise ClaimError(name, f"the claim {name} is no date")
+        raise ClaimError(name, f"the claim {name} is not a date before the year 10000")
     return float(value)
 
 
@@ -271,13 +271,13 @@ def _check_times(
 def _check_names(claims: Mapping[str, Any]) -> None:
     for name in ("sub", "iss", "jti"):
         if name in claims and not _is_name(claims[name]):
-            raise ClaimError(name, f"the claim {name} is no short printable text")
+            raise ClaimError(name, f"the claim {name} is not a short printable string")
     audience = claims.get("aud", "none")
     names = audience if isinstance(audience, list) else [audience]
     if not names or not all(map(_is_name, names)):
-        raise ClaimError("aud", "the claim aud is neither a text nor a list of texts")
+        raise ClaimError("aud", "the claim aud is neither a string nor a list of strings")
     if "nonce" in claims:
-        raise ClaimError("nonce", "a nonce marks an id token of a log-in")
+        raise ClaimError("nonce", "the token has a nonce, so it is an ID token of a log-in")
 
 
 def _is_name(value: object) -> bool:

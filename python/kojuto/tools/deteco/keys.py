@@ -20,15 +20,20 @@ JWTGEN = Command(
             "--private-key",
             metavar="FILE",
             required=True,
-            help="signs it (PEM; RSA, EC or Ed25519)",
+            help="the private key to sign with (PEM; RSA, EC or Ed25519)",
         ),
-        Option("--private-key-user", metavar="SUB", required=True, help="the service it is for"),
+        Option(
+            "--private-key-user",
+            metavar="SUB",
+            required=True,
+            help="the service that the token is for (sub)",
+        ),
         Option(
             "--max-age",
             metavar="TIME",
             read=units.timed("1s", "36500d"),
             default="1h",
-            help="how long it is good; the server's --jwt-freshness may end it sooner",
+            help="how long the token is valid; --jwt-freshness of the server may end it sooner",
         ),
         Option("--audience", metavar="AUD", repeat=True, help="a claim aud"),
     ],
@@ -45,7 +50,12 @@ KEYGEN = Command(
             default="ed25519",
             help="rsa (3072 bits), ec (P-256) or ed25519",
         ),
-        Option("--out", metavar="NAME", required=True, help="the files; existing ones are kept"),
+        Option(
+            "--out",
+            metavar="NAME",
+            required=True,
+            help="the two files; existing ones are not replaced",
+        ),
     ],
 )
 
@@ -81,7 +91,7 @@ def keygen(values: Values, _: list[str]) -> int:
 
     for path in (values.out, values.out + ".pub"):
         if os.path.lexists(path):
-            raise KojutoError(f"{path}: exists already", "choose another --out, or remove it")
+            raise KojutoError(f"{path} already exists", "choose another --out, or remove it")
     private = _generate(values.type)
     pem = serialization.Encoding.PEM
     _write(

@@ -63,7 +63,7 @@ def load(path: str) -> list[Service]:
         document = tomllib.loads(data.decode())
         return _services(document)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise KojutoError(f"{path}: no TOML: {error}") from None
+        raise KojutoError(f"{path}: not TOML: {error}") from None
     except KojutoError as error:
         raise KojutoError(f"{path}: {error}", error.hint) from None
 
@@ -79,7 +79,7 @@ def _services(document: dict[str, Any]) -> list[Service]:
     for number, entry in enumerate(entries, start=1):
         service = _service(entry, number)
         if service.id in known:
-            raise KojutoError(f"service {service.id} is there twice")
+            raise KojutoError(f"two services have the id {service.id}")
         known.add(service.id)
         services.append(service)
     return services
@@ -92,7 +92,7 @@ def _service(entry: Any, number: int) -> Service:
         raise KojutoError(f"service number {number}: not a table", "write [[services]] above it")
     name = entry.get("id")
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 1024:
-        raise KojutoError(f"service number {number}: id must be a printable text")
+        raise KojutoError(f"service number {number}: id must be a printable string")
     title = f"service {name}"
     if extra := set(entry) - MEMBERS:
         raise KojutoError(f"{title}: {min(extra)}: no such setting", ", ".join(sorted(MEMBERS)))
@@ -118,7 +118,7 @@ def _rules(entry: dict[str, Any], methods: list[str], title: str) -> list[tuple[
         table = {"path": item} if isinstance(item, str) else item
         if not isinstance(table, dict) or not isinstance(table.get("path"), str):
             raise KojutoError(
-                f"{title}: paths must be texts or tables such as {{path = '/a', methods = ['GET']}}"
+                f"{title}: paths are strings or tables such as {{path = '/a', methods = ['GET']}}"
             )
         if extra := set(table) - {"path", "methods"}:
             raise KojutoError(f"{title}: path {table['path']}: {min(extra)}: no such setting")
@@ -136,9 +136,9 @@ def _methods(entry: dict[str, Any], title: str) -> list[str]:
 def _texts(entry: dict[str, Any], member: str, title: str) -> list[str]:
     values = entry.get(member)
     if not isinstance(values, list) or not values:
-        raise KojutoError(f"{title}: {member} must be a list with at least one text")
+        raise KojutoError(f"{title}: {member} must be a list with at least one string")
     if not all(isinstance(value, str) for value in values):
-        raise KojutoError(f"{title}: {member} must be a list of texts")
+        raise KojutoError(f"{title}: {member} must be a list of strings")
     return values
 
 
@@ -149,6 +149,6 @@ def _require(value: Any, title: str) -> dict[str, list[str]]:
     for claim, wanted in value.items():
         texts = [wanted] if isinstance(wanted, str) else wanted
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
-            raise KojutoError(f"{title}: require.{claim} must be a text or a list of texts")
+            raise KojutoError(f"{title}: require.{claim} must be a string or a list of strings")
         found[claim] = texts
     return found

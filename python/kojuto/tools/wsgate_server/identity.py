@@ -130,7 +130,7 @@ class Identity:
         )
         email = claims.get("email", claims.get("sub", ""))
         if not isinstance(email, str) or not email.isprintable():
-            raise jwt.ClaimError("email", "the claim email is no printable text")
+            raise jwt.ClaimError("email", "the claim email is not a printable string")
         return email
 
     def renew(self) -> bool:
