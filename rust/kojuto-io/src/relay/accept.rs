@@ -1,13 +1,15 @@
 //! Accepting: as many as there is room for, and at the end what waits already.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::connection::words;
 use super::endpoint::{Side, Tcp};
+use super::failure::Shortage;
 use super::listener::Listener;
 use super::remote::Remote;
 use super::worker::{LISTENER_TOKEN, Worker};
+use crate::error::words;
 use crate::log::Log;
 use crate::sys::socket::{self as sys, QUEUE};
 
@@ -56,7 +58,7 @@ impl Worker {
             }
             if !self.shared.reserve() {
                 let limit = self.shared.options.max_connections;
-                self.pause(&format!("the limit of {limit} connections is reached"));
+                self.pause(&Shortage::Connections { limit });
                 return;
             }
             let accepted = sys::accept(listener.fd());
@@ -71,21 +73,19 @@ impl Worker {
                         remote,
                     );
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return,
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        self.pause(&words(&error));
-                        return;
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    if let Ok(shortage) = Shortage::of(error) {
+                        return self.pause(&shortage);
                     }
-                    // The peer has gone already, or a network error that accept(2) hands on.
-                    _ => {}
-                },
+                    // Else the peer has gone already, or a network error that accept(2) hands on.
+                }
             }
         }
     }
 
     /// Stops accepting for a moment, whatever the reason; the log is told once.
-    pub(super) fn pause(&mut self, why: &str) {
+    pub(super) fn pause(&mut self, why: &Shortage) {
         self.tools.pipes.clear();
         self.shared.pausing(why);
         if !self.stopping {

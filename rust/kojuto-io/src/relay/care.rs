@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::Phase;
+use super::failure::{AttemptFailure, Failure};
 use super::upstream::Pool;
 use super::worker::Worker;
 use crate::sys::socket as sys;
@@ -33,9 +34,9 @@ impl Worker {
         let Some(side) = &connection.upstream else { return };
         match sys::peek(side.end.fd(), &mut [0]) {
             Ok(1..) => self.trust(slot),
-            Ok(0) => self.attempt_failed(slot, "closed before its first byte"),
+            Ok(0) => self.attempt_failed(slot, AttemptFailure::ClosedEarly),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => self.attempt_failed(slot, &super::connection::words(&error)),
+            Err(error) => self.attempt_failed(slot, AttemptFailure::Refused(error)),
         }
     }
 
@@ -52,7 +53,7 @@ impl Worker {
         if connection.target.as_ref().is_some_and(|target| pool.has(target)) {
             self.trust(slot);
         } else {
-            self.attempt_failed(slot, "no upstream any more");
+            self.attempt_failed(slot, AttemptFailure::Withdrawn);
         }
     }
 
@@ -92,7 +93,7 @@ impl Worker {
         let Some(connection) = self.connections.get(slot) else { return };
         let there = connection.target.as_ref().is_some_and(|target| target.address == address);
         if there && Arc::ptr_eq(&connection.route.pool, pool) {
-            self.fail(slot, "the upstream was replaced and the time to end is over");
+            self.fail(slot, Failure::Replaced);
         }
     }
 

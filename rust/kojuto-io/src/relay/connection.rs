@@ -8,14 +8,14 @@ use std::time::Instant;
 use kojuto_core::net::proxy_protocol::{Addresses, Header};
 use kojuto_core::scan::json_line::JsonLine;
 
-use super::endpoint::Side;
+use super::endpoint::{Party, Side};
+use super::failure::Failure;
 use super::listener::Route;
 use super::pump::{Pump, Tools, Turn};
 use super::remote::Remote;
 use super::tap::{Direction, Tap};
 use super::tunnel::{Field, Tunnel};
 use super::upstream::Upstream;
-pub(super) use crate::error::words;
 use crate::log::Log;
 
 /// What a connection waits for.
@@ -65,8 +65,8 @@ pub(super) enum Progress {
     Again,
     /// Both directions have ended.
     Complete,
-    /// It is over: why, in words.
-    Broken(String),
+    /// It is over.
+    Broken(Failure),
 }
 
 impl Connection {
@@ -107,11 +107,11 @@ impl Connection {
             more |= forsake((&mut self.client, &mut self.down), (upstream, &mut self.up), tools);
         }
         let progress = match (up, down) {
-            (Turn::SourceFailed(error), _) | (_, Turn::SinkFailed(error)) => {
-                Progress::Broken(failed("client", &error))
+            (Turn::SourceFailed(source), _) | (_, Turn::SinkFailed(source)) => {
+                Progress::Broken(Failure::Peer { party: Party::Client, source })
             }
-            (Turn::SinkFailed(error), _) | (_, Turn::SourceFailed(error)) => {
-                Progress::Broken(failed("upstream", &error))
+            (Turn::SinkFailed(source), _) | (_, Turn::SourceFailed(source)) => {
+                Progress::Broken(Failure::Peer { party: Party::Upstream, source })
             }
             _ if self.up.is_done() && self.down.is_done() => Progress::Complete,
             (Turn::Again, _) | (_, Turn::Again) => Progress::Again,
@@ -194,8 +194,4 @@ fn forsake(
         }
     }
     news
-}
-
-pub(super) fn failed(side: &str, error: &io::Error) -> String {
-    format!("{side}: {}", words(error))
 }

@@ -1,5 +1,6 @@
 //! What the pump moves bytes between.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -101,6 +102,24 @@ pub trait Endpoint: Send {
 
     /// Shows the peer, and whoever counts idle seconds between here and there, a sign of life.
     fn ping(&mut self) {}
+}
+
+/// One of the two peers of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    /// Who came to us.
+    Client,
+    /// Where the client is taken.
+    Upstream,
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Party::Client => "client",
+            Party::Upstream => "upstream",
+        })
+    }
 }
 
 /// Why a connection ends before its streams do.

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use kojuto_core::net::proxy_protocol::{self, Addresses, Header, Step};
 
-use super::connection::{Phase, words};
+use super::connection::Phase;
+use super::failure::{Failure, HeaderFailure};
 use super::options::HeaderIn;
 use super::remote::Remote;
 use super::worker::Worker;
@@ -33,7 +34,7 @@ impl Worker {
                     connection.client.readable = false;
                     return;
                 }
-                Err(error) => return self.refuse(slot, &format!("client: {}", words(&error))),
+                Err(error) => return self.refuse(slot, HeaderFailure::Read(error)),
             };
             seen.extend_from_slice(&self.tools.buffer[..count]);
             match proxy_protocol::parse(seen, HEADER_BYTES) {
@@ -44,20 +45,20 @@ impl Worker {
                     return self.without_header(slot, payload);
                 }
                 Ok(Step::NeedMore) if count == 0 => {
-                    let text = format!("the stream ended after {} bytes of it", seen.len());
-                    return self.refuse(slot, &text);
+                    let seen = seen.len();
+                    return self.refuse(slot, HeaderFailure::Ended { seen });
                 }
                 Ok(Step::NeedMore) => {}
                 Ok(Step::NotProxy) if optional => {
                     let payload = std::mem::take(seen);
                     return self.without_header(slot, payload);
                 }
-                Ok(Step::NotProxy) => return self.refuse(slot, "there is none"),
+                Ok(Step::NotProxy) => return self.refuse(slot, HeaderFailure::Missing),
                 Ok(Step::Done { header, used }) => {
                     let payload = seen[used..].to_vec();
                     return self.with_header(slot, header, payload);
                 }
-                Err(error) => return self.refuse(slot, &error.to_string()),
+                Err(error) => return self.refuse(slot, HeaderFailure::Malformed(error)),
             }
         }
     }
@@ -72,7 +73,7 @@ impl Worker {
         let Some(connection) = self.connections.get(slot) else { return };
         let remote = connection.remote.clone();
         if !self.is_trusted(&remote) {
-            return self.refuse(slot, "the peer is not in --trusted-proxies");
+            return self.refuse(slot, HeaderFailure::Untrusted);
         }
         let Some(connection) = self.connections.get(slot) else { return };
         if header.local {
@@ -97,8 +98,8 @@ impl Worker {
         self.connect(slot, payload);
     }
 
-    pub(super) fn refuse(&mut self, slot: u32, why: &str) {
+    pub(super) fn refuse(&mut self, slot: u32, why: HeaderFailure) {
         self.shared.stats.header_failures.fetch_add(1, Relaxed);
-        self.fail(slot, &format!("PROXY header: {why}"));
+        self.fail(slot, Failure::Header(why));
     }
 }

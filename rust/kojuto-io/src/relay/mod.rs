@@ -11,6 +11,7 @@ mod care;
 mod connection;
 mod dump;
 mod endpoint;
+mod failure;
 mod header;
 mod listener;
 mod near;
@@ -36,13 +37,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use dump::{Dump, DumpOptions};
-pub use endpoint::{Cut, Endpoint, Tcp};
+pub use endpoint::{Cut, Endpoint, Party, Tcp};
 pub use header::HEADER_BYTES;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
 pub use tap::{Direction, Tap};
-pub use tunnel::{Adoption, Field, Party, Stream};
+pub use tunnel::{Adoption, Field, Stream};
 pub use upstream::{Pool, Upstream};
 
 use crate::log::Log;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use kojuto_core::net::proxy_protocol;
 
-use super::connection::{Phase, words};
+use super::connection::Phase;
 use super::endpoint::{Side, Tcp};
+use super::failure::{AttemptFailure, Failure, HeaderFailure, Shortage};
 use super::header::HEADER_BYTES;
 use super::near;
 use super::options::{HeaderIn, HeaderOut};
@@ -69,9 +70,9 @@ impl Worker {
             }
             let Some(connection) = self.connections.get(slot) else { return };
             let none = connection.tried.is_empty();
-            let why = if none { "there is no upstream" } else { "no upstream could be reached" };
-            let line = connection.line("error", "Giveup to connect upstreams").text("error", why);
-            self.shared.log.write(&line.end());
+            let why = if none { Failure::NoUpstream } else { Failure::NoneReached };
+            let line = connection.line("error", "Giveup to connect upstreams");
+            self.shared.log.write(&line.text("error", &why.to_string()).end());
             return self.fail(slot, why);
         };
         let address = target.address;
@@ -108,18 +109,18 @@ impl Worker {
                     self.connected_at_once(slot);
                 }
             }
-            Err(error) => match error.raw_os_error() {
+            Err(error) => match Shortage::of(error) {
                 // Our own shortage is not the upstream's fault: wait for a descriptor.
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                Ok(shortage) => {
                     if let Some(connection) = self.connections.get(slot)
                         && !std::mem::replace(&mut connection.starving, true)
                     {
                         self.shared.starving.fetch_add(1, Relaxed);
                     }
-                    self.pause(&words(&error));
+                    self.pause(&shortage);
                     self.set_timer(slot, Some(deadline_ms.min(self.now_ms + RETRY_MS)));
                 }
-                _ => self.attempt_failed(slot, &words(&error)),
+                Err(error) => self.attempt_failed(slot, AttemptFailure::Refused(error)),
             },
         }
     }
@@ -148,7 +149,7 @@ impl Worker {
         if mask & epoll::HANGUP != 0
             && let Some(error) = sys::pending_error(side.end.fd())
         {
-            return self.attempt_failed(slot, &words(&error));
+            return self.attempt_failed(slot, AttemptFailure::Refused(error));
         }
         if mask & epoll::WRITE != 0 {
             self.established(slot);
@@ -156,12 +157,12 @@ impl Worker {
     }
 
     /// Counts the failure against the upstream and goes on to the next one.
-    pub(super) fn attempt_failed(&mut self, slot: u32, why: &str) {
+    pub(super) fn attempt_failed(&mut self, slot: u32, why: AttemptFailure) {
         self.shared.stats.connect_failures.fetch_add(1, Relaxed);
         let Some(connection) = self.connections.get(slot) else { return };
         if connection.patience_ms.is_none() {
-            let line = connection.line("warn", "Failed to connect upstream").text("error", why);
-            self.shared.log.write(&line.end());
+            let line = connection.line("warn", "Failed to connect upstream");
+            self.shared.log.write(&line.text("error", &why.to_string()).end());
         }
         connection.upstream = None;
         if let Some(target) = connection.target.take() {
@@ -288,14 +289,13 @@ impl Worker {
                 self.without_header(slot, Vec::new());
             }
             Phase::Header(seen) => {
-                let count = seen.len();
-                let limit_s = self.shared.options.header_timeout.as_secs_f64();
-                self.refuse(slot, &format!("{count} bytes and no end of it within {limit_s} s"));
+                let (seen, limit) = (seen.len(), self.shared.options.header_timeout);
+                self.refuse(slot, HeaderFailure::Late { seen, limit });
             }
             Phase::Connect { deadline_ms, .. } => {
                 let deadline_ms = *deadline_ms;
                 if self.now_ms >= deadline_ms {
-                    return self.attempt_failed(slot, "timed out");
+                    return self.attempt_failed(slot, AttemptFailure::TimedOut);
                 }
                 match (&connection.upstream, &connection.target) {
                     (None, None) => self.try_all_again(slot),
@@ -313,15 +313,14 @@ impl Worker {
                     if connection.is_left_behind() {
                         return self.finish(slot, None);
                     }
-                    let half =
-                        if connection.half_closed() { " after one side had ended" } else { "" };
-                    let text = format!("idle for {} s{half}", limit as f64 / 1000.0);
-                    return self.fail(slot, &text);
+                    let half_closed = connection.half_closed();
+                    let limit = Duration::from_millis(limit);
+                    return self.fail(slot, Failure::Idle { limit, half_closed });
                 }
                 if connection.ping_at_ms().is_some_and(|at| at <= self.now_ms)
                     && let Err(error) = connection.ping(self.now_ms)
                 {
-                    return self.fail(slot, &format!("ping: {}", words(&error)));
+                    return self.fail(slot, Failure::Ping(error));
                 }
                 self.watch_silence(slot);
             }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::busy_poll::Polling;
+use super::failure::Shortage;
 use super::listener::Listener;
 use super::options::Options;
 use super::pump::Pipes;
@@ -65,10 +66,10 @@ impl Shared {
     }
 
     /// Notes that accepting pauses; says so in the log if it did not before.
-    pub(super) fn pausing(&self, why: &str) {
+    pub(super) fn pausing(&self, why: &Shortage) {
         if !self.paused.swap(true, Relaxed) {
             self.stats.pauses.fetch_add(1, Relaxed);
-            let line = Log::line("warn", "accepting is paused").text("error", why);
+            let line = Log::line("warn", "accepting is paused").text("error", &why.to_string());
             self.log.write(&line.end());
         }
     }

@@ -6,8 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::busy_poll::Waiter;
-use super::connection::{Connection, Phase, Progress, words};
-use super::endpoint::{Cut, Side};
+use super::connection::{Connection, Phase, Progress};
+use super::endpoint::{Party, Side};
+use super::failure::Failure;
 use super::listener::{Listener, Route};
 use super::options::HeaderIn;
 use super::pump::{Pump, Tools};
@@ -15,7 +16,6 @@ use super::remote::Remote;
 use super::shared::{Command, Shared};
 use super::slab::Slab;
 use super::timers::{KeepAlives, Timers};
-use super::tunnel::Party;
 use crate::sys::epoll::{Epoll, Wake};
 use crate::sys::socket as sys;
 
@@ -183,7 +183,7 @@ impl Worker {
             }
             Command::Abort => {
                 for slot in self.connections.slots() {
-                    self.cut(slot, "stopped before it ended", Cut::Leaving);
+                    self.fail(slot, Failure::Stopped);
                 }
             }
         }
@@ -223,14 +223,14 @@ impl Worker {
         // What has come with the connection is read before the socket is watched: no event then.
         let first = if expects { Ok(Vec::new()) } else { self.first_bytes(slot) };
         if let Err(error) = self.epoll.add_stream(fd, token(slot, generation, false)) {
-            self.fail(slot, &words(&error));
+            self.fail(slot, Failure::Watch(error));
         } else if expects {
             self.await_header(slot);
         } else {
             self.announce(slot);
             match first {
                 Ok(payload) => self.connect(slot, payload),
-                Err(error) => self.fail(slot, &format!("client: {}", words(&error))),
+                Err(source) => self.fail(slot, Failure::Peer { party: Party::Client, source }),
             }
         }
     }
@@ -251,7 +251,8 @@ impl Worker {
             return;
         }
         let Some(connection) = self.connections.get(slot) else { return };
-        let from_upstream = token & UPSTREAM_SIDE != 0;
+        let party = if token & UPSTREAM_SIDE != 0 { Party::Upstream } else { Party::Client };
+        let from_upstream = party == Party::Upstream;
         let side =
             if from_upstream { connection.upstream.as_mut() } else { Some(&mut connection.client) };
         let Some(side) = side else { return };
@@ -262,13 +263,13 @@ impl Worker {
             Phase::Connect { .. } if from_upstream => self.connect_answered(slot, mask),
             Phase::Settle { .. } if from_upstream => self.settling(slot),
             Phase::Connect { .. } | Phase::Settle { .. } if broken => {
-                self.fail(slot, "client: gone before an upstream answered")
+                self.fail(slot, Failure::GoneEarly)
             }
             Phase::Connect { .. } | Phase::Settle { .. } => {}
             Phase::Pump => {
                 self.pump(slot);
                 if broken && self.connections.is_current(slot, generation) {
-                    self.broken(slot, from_upstream);
+                    self.broken(slot, party);
                 }
             }
         }
@@ -276,13 +277,15 @@ impl Worker {
 
     /// A socket has failed while the other direction holds its bytes back, so that no read or
     /// write has met the error yet.
-    fn broken(&mut self, slot: u32, upstream: bool) {
+    fn broken(&mut self, slot: u32, party: Party) {
         let Some(connection) = self.connections.get(slot) else { return };
-        let side = if upstream { connection.upstream.as_ref() } else { Some(&connection.client) };
+        let side = match party {
+            Party::Client => Some(&connection.client),
+            Party::Upstream => connection.upstream.as_ref(),
+        };
         let error = side.and_then(|side| sys::pending_error(side.end.fd()));
-        let error = error.map_or_else(|| "connection lost".to_owned(), |e| words(&e));
-        let name = if upstream { "upstream" } else { "client" };
-        self.fail(slot, &format!("{name}: {error}"));
+        let why = error.map_or(Failure::Lost(party), |source| Failure::Peer { party, source });
+        self.fail(slot, why);
     }
 
     pub(super) fn pump(&mut self, slot: u32) {
@@ -315,18 +318,15 @@ impl Worker {
                 self.run_queue.push_back((slot, generation));
             }
             Progress::Complete => self.finish(slot, None),
-            Progress::Broken(why) => self.fail(slot, &why),
+            Progress::Broken(why) => self.fail(slot, why),
         }
     }
 
     // -- ends -------------------------------------------------------------------------------
 
     /// Ends a connection that failed: both peers see that their stream was cut.
-    pub(super) fn fail(&mut self, slot: u32, why: &str) {
-        self.cut(slot, why, Cut::Broken);
-    }
-
-    fn cut(&mut self, slot: u32, why: &str, cut: Cut) {
+    pub(super) fn fail(&mut self, slot: u32, why: Failure) {
+        let cut = why.cut();
         if let Some(connection) = self.connections.get(slot) {
             connection.client.end.reset(cut);
             if let Some(upstream) = &mut connection.upstream {
@@ -336,7 +336,7 @@ impl Worker {
         self.finish(slot, Some(why));
     }
 
-    pub(super) fn finish(&mut self, slot: u32, error: Option<&str>) {
+    pub(super) fn finish(&mut self, slot: u32, error: Option<Failure>) {
         let Some(mut connection) = self.connections.release(slot) else { return };
         self.waiter.expect_nothing();
         self.timers.set(slot, &mut connection.timer_ms, None);
@@ -376,7 +376,7 @@ impl Worker {
             line = line.number("dropped", dropped); // for a peer that had left
         }
         if let Some(error) = error {
-            line = line.text("error", error);
+            line = line.text("error", &error.to_string());
         }
         self.shared.log.write(&line.end());
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kojuto_core::net::pcap;
 
 use crate::log::Log;
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// The capture file; after a failed write it is left as it is.
 pub(super) struct Capture {
@@ -43,7 +43,7 @@ impl Capture {
         if let Err(error) = action(file) {
             let line = Log::line("error", "the capture file cannot be written and ends here");
             let line = line.text("file", &self.path.display().to_string());
-            log.write(&line.text("error", &super::super::connection::words(&error)).end());
+            log.write(&line.text("error", &words(&error)).end());
             self.file = None;
         }
     }

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use kojuto_core::net::balance::Balance;
 
-use super::{Adopted, Party};
-use crate::relay::connection::{Connection, Phase, words};
-use crate::relay::endpoint::Side;
+use super::Adopted;
+use crate::relay::connection::{Connection, Phase};
+use crate::relay::endpoint::{Party, Side};
+use crate::relay::failure::Failure;
 use crate::relay::listener::Route;
 use crate::relay::options::HeaderIn;
 use crate::relay::pump::Pump;
@@ -92,7 +93,7 @@ impl Worker {
         self.announce(slot);
         for (fd, upstream) in [(fds[0], false), (fds[1], true)] {
             if let Err(error) = self.epoll.add_stream(fd, token(slot, generation, upstream)) {
-                return self.fail(slot, &words(&error));
+                return self.fail(slot, Failure::Watch(error));
             }
         }
         self.watch_silence(slot);

@@ -7,21 +7,12 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::endpoint::{Endpoint, Tcp};
+use super::endpoint::{Endpoint, Party, Tcp};
 use super::pump::Turn;
 use super::remote::Remote;
 use crate::sys::socket as sys;
 use crate::tls::{Plain, TlsStream};
 use websocket::WebSocket;
-
-/// One of the two peers of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Party {
-    /// Who came to us.
-    Client,
-    /// Where the client is taken.
-    Upstream,
-}
 
 /// What a connection is handed over on.
 pub enum Stream {
