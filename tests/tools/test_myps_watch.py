@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kojuto.common.parser import parse
+from kojuto.tools.myps.kill import Killer
+from kojuto.tools.myps.options import KILL
 from tests.conftest import script, wait_until
 from tests.peers.mariadb import Server, mariadb
 from tests.peers.myps import ids, myps, no_settings_of_ours, shop, threads
@@ -261,6 +264,21 @@ def test_a_thread_that_takes_long_to_end_is_killed_once(
     assert process.returncode == 0, err
     assert out.count(b"KILLED:") == 1
     assert err == b""
+
+
+def test_after_a_restart_the_same_numbers_are_another_thread(server: Server) -> None:
+    """Both numbers begin again, and one that was never killed was left alone for good."""
+    where = ["--no-defaults", "--mysql-socket", server.socket, "--mysql-user", "root"]
+    values, _ = parse(KILL, [*where, *WATCH, "--yes"])
+    killer = Killer(values)
+    with threads(server, WATCHED) as (thread,):
+        [listed] = killer.victims()
+        assert killer.kill(listed)
+        thread.join(10)
+    assert killer._without_killed([listed]) == []
+    assert killer._without_killed([listed]) == []
+    killer.close()
+    assert killer._without_killed([listed]) == [listed]
 
 
 def test_a_fifo_as_log_whose_reader_stands_still(server: Server, tmp_path: Path) -> None:

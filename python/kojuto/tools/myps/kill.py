@@ -152,6 +152,8 @@ class Killer:
             with suppress(Exception):
                 self.server.connection.close()
             self.server = None
+            # A server that was started anew gives the same numbers again.
+            self._killed.clear()
 
     def victims(self) -> list[Process]:
         """Those to kill, in the order to kill them."""
