@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pymysql
 
-from tests.conftest import run, wait_until
+from tests.conftest import run, script, wait_until
 from tests.peers.mariadb import Server, mariadb
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -126,3 +126,26 @@ def rows(output: bytes, label: str = "ID") -> list[dict[str, str]]:
 
 def ids(output: bytes, label: str = "ID") -> set[int]:
     return {int(row[label]) for row in rows(output, label)}
+
+
+class Question:
+    """A kill that has asked and waits for the answer."""
+
+    def __init__(self, server: Server, *arguments: str) -> None:
+        where = ["--mysql-socket", server.socket, "--mysql-user", "root"]
+        self.process = subprocess.Popen(
+            [script("myps"), "kill", *where, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        self.shown = b""
+        while not self.shown.endswith(b"[y/N]:"):
+            byte = self.process.stdout.read(1)
+            assert byte, self.process.communicate()
+            self.shown += byte
+
+    def answer(self, text: bytes) -> tuple[int, bytes, bytes]:
+        out, err = self.process.communicate(text, timeout=30)
+        return self.process.returncode, out, err

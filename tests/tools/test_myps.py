@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import run, script, wait_until
 from tests.peers.mariadb import Server, mariadb
-from tests.peers.myps import ids, myps, no_settings_of_ours, rows, shop, threads
+from tests.peers.myps import Question, ids, myps, no_settings_of_ours, rows, shop, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,29 +134,6 @@ def test_time_means_at_least(server: Server) -> None:
 
 
 # -- kill -----------------------------------------------------------------------------------------
-
-
-class Question:
-    """A kill that has asked and waits for the answer."""
-
-    def __init__(self, server: Server, *arguments: str) -> None:
-        where = ["--mysql-socket", server.socket, "--mysql-user", "root"]
-        self.process = subprocess.Popen(
-            [script("myps"), "kill", *where, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert self.process.stdout is not None
-        self.shown = b""
-        while not self.shown.endswith(b"[y/N]:"):
-            byte = self.process.stdout.read(1)
-            assert byte, self.process.communicate()
-            self.shown += byte
-
-    def answer(self, text: bytes) -> tuple[int, bytes, bytes]:
-        out, err = self.process.communicate(text, timeout=30)
-        return self.process.returncode, out, err
 
 
 def test_the_list_is_shown_before_the_question(server: Server) -> None:

@@ -207,7 +207,7 @@ class Killer:
                 ) from error
             raise
         if outcome is Outcome.PASSED_OVER:
-            complain("myps", f"passed over {process.id}: gone, or on to another statement")
+            complain("myps", passed_over(process))
             return False
         if outcome is Outcome.STATEMENT_ONLY:
             complain("myps", f"{process.id}: only its statement, the connection had moved on")
@@ -223,9 +223,31 @@ class Killer:
             self._list(victims)
         if values.dry_run or not victims or not (values.yes or _confirmed()):
             return cli.DONE
+        if not values.yes:
+            victims = self._still_there(victims)
         for process in victims:
             self.kill(process)
         return cli.DONE
+
+    def _still_there(self, victims: list[Process]) -> list[Process]:
+        """Those to kill, where the server has closed the connection during the question.
+
+        On the new connection they are looked for again, for a server that was started anew gives
+        the numbers of threads and statements again.
+        """
+        try:
+            self.connected().query("SELECT 1")
+        except pymysql.err.MySQLError as error:
+            if code(error) not in GONE:
+                raise
+        else:
+            return victims
+        self.close()
+        same = {process.identity for process in self.connected().processes()}
+        for process in victims:
+            if process.identity not in same:
+                complain("myps", passed_over(process))
+        return [process for process in victims if process.identity in same]
 
     def _list(self, victims: list[Process]) -> None:
         try:
@@ -278,6 +300,11 @@ class Killer:
                 return True
             if wait == left:
                 return False
+
+
+def passed_over(process: Process) -> str:
+    """What is said of one that is not killed."""
+    return f"passed over {process.id}: gone, or on to another statement"
 
 
 def _confirmed() -> bool:

@@ -53,6 +53,11 @@ class Process:
     started: int = 0
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        """What is the same as long as it runs the same statement (or sleeps)."""
+        return self.id, self.user, self.host, self.command, self.info, self.statement
+
+    @property
     def system(self) -> bool:
         """Whether replication, the event scheduler or a dump of the binary log runs here."""
         return (
