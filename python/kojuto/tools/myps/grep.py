@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pymysql
 
 from kojuto.common import cli
+from kojuto.common.cli import complain
 from kojuto.errors import KojutoError
 from kojuto.tools.myps.connect import Target, server_words
-from kojuto.tools.myps.processes import Server
+from kojuto.tools.myps.processes import Server, own_alone
 from kojuto.tools.myps.show import show
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ def grep(values: Values) -> int:
     target = Target(values)
     try:
         with closing(target.connect()) as connection:
-            found = Server(connection, values.debug).match(values)
+            server = Server(connection, values.debug)
+            found = server.match(values)
+            if server.sees_own_alone(found, target.user):
+                complain("myps", *own_alone(target.user))
     except pymysql.err.MySQLError as error:
         raise KojutoError(f"{target.address}: {server_words(error)}") from error
     for process in found:

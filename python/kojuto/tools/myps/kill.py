@@ -18,7 +18,7 @@ from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.errors import KojutoError, UsageError, words
 from kojuto.tools.myps.connect import GONE, Target, code, server_words
 from kojuto.tools.myps.output import LOOK_AGAIN_S, STOP
-from kojuto.tools.myps.processes import Server
+from kojuto.tools.myps.processes import Server, own_alone
 from kojuto.tools.myps.reports import Reports, open_log
 from kojuto.tools.myps.show import MAGENTA, RESET, colour
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 QUESTION = "Are you sure you want to kill threads? [y/N]:"
 KILLED = "Killed"
 """What a server lists as the command of a thread that was killed and has not ended."""
-NO_SUCH_THREAD, NOT_OWNER, NO_SUCH_QUERY = 1094, 1095, 1957
+NO_SUCH_THREAD, NO_SUCH_QUERY = 1094, 1957
+# You are not owner of this thread, of this query; you need a privilege (MySQL's SYSTEM_USER).
+REFUSED = frozenset({1095, 1979, 1227})
+RIGHTS = "the user needs CONNECTION ADMIN, CONNECTION_ADMIN or SUPER"
 
 
 class Outcome(Enum):
@@ -132,6 +135,8 @@ class Killer:
         self.target = Target(values)
         self.server: Server | None = None
         self.reports = Reports(values, self.target.address)
+        self.refused: set[int] = set()
+        self._said_blind = False
         self._spared: set[int] = set()
         self._killed: set[tuple[int, int | None]] = set()
 
@@ -158,7 +163,9 @@ class Killer:
     def victims(self) -> list[Process]:
         """Those to kill, in the order to kill them."""
         values, server = self.values, self.connected()
-        found = self._without_killed(server.match(values))
+        found = server.match(values)
+        self._say_if_blind(found)
+        found = self._without_killed(found)
         if values.ignore_user:
             spared = self._users_like(values.ignore_user)
             found = [process for process in found if process.id not in spared]
@@ -178,6 +185,11 @@ class Killer:
         if most is not None:
             found = sorted(found, key=lambda process: (-process.time, process.id))[:most]
         return found
+
+    def _say_if_blind(self, found: list[Process]) -> None:
+        if not self._said_blind and self.connected().sees_own_alone(found, self.target.user):
+            self._said_blind = True
+            complain("myps", *own_alone(self.target.user))
 
     def _without_killed(self, found: list[Process]) -> list[Process]:
         """Those that this watch has not killed; to end (to roll back) may take one long."""
@@ -200,12 +212,10 @@ class Killer:
         try:
             outcome = kill_same(server, process, query_only=values.query_only)
         except pymysql.err.MySQLError as error:
-            if code(error) == NOT_OWNER:
-                raise KojutoError(
-                    f"{process.id}: {server_words(error)}",
-                    "the user needs CONNECTION ADMIN, CONNECTION_ADMIN or SUPER",
-                ) from error
-            raise
+            if code(error) not in REFUSED:
+                raise
+            self._was_refused(process, error)
+            return False
         if outcome is Outcome.PASSED_OVER:
             complain("myps", passed_over(process))
             return False
@@ -214,6 +224,13 @@ class Killer:
         self._killed.add((process.id, process.statement))
         self.reports.killed_one(process)
         return True
+
+    def _was_refused(self, process: Process, error: Exception) -> None:
+        """Say so, once for each thread, and go on with the others."""
+        if process.id not in self.refused:
+            hint = None if self.refused or self.values.interval is None else RIGHTS
+            complain("myps", f"not killed {process.id}: {server_words(error)}", hint)
+            self.refused.add(process.id)
 
     def once(self) -> int:
         """List, ask, kill."""
@@ -225,8 +242,15 @@ class Killer:
             return cli.DONE
         if not values.yes:
             victims = self._still_there(victims)
-        for process in victims:
-            self.kill(process)
+        left = list(victims)
+        try:
+            while left:
+                self.kill(left[0])
+                del left[0]
+        except pymysql.err.MySQLError:
+            names = ", ".join(str(process.id) for process in left)
+            complain("myps", f"warning: perhaps not killed: {names}")
+            raise
         return cli.DONE
 
     def _still_there(self, victims: list[Process]) -> list[Process]:
@@ -345,4 +369,6 @@ def kill(values: Values) -> int:
     finally:
         killer.close()
     killer.reports.close()
+    if killer.refused:
+        raise KojutoError(f"{killer.target.address}: {len(killer.refused)} not killed", RIGHTS)
     return status

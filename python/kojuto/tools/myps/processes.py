@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 
 from kojuto.errors import KojutoError
-from kojuto.tools.myps.connect import code, log, server_words
+from kojuto.tools.myps.connect import GONE, code, log, server_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,8 @@ SYSTEM_COMMANDS = frozenset(
         "slave_io", "slave_sql", "slave_worker", "table dump",
     }
 )  # fmt: skip
-DENIED_OR_MISSING = frozenset({1044, 1142, 1143, 1146, 1227})
+NEEDS_PRIVILEGE = 1227
+DENIED_OR_MISSING = frozenset({1044, 1142, 1143, 1146, NEEDS_PRIVILEGE})
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Server:
     def __init__(self, connection: MypsConnection, debug: bool = False) -> None:
         self.connection = connection
         self.debug = debug
+        self._own_alone: bool | None = None
         row = self.query("SELECT VERSION(), @@version_comment")[0]
         self.version = _text(row[0])
         mariadb = "mariadb" in (self.version + _text(row[1])).lower()
@@ -165,6 +167,29 @@ class Server:
         )
         return {int(_text(row[0])): int(_text(row[1])) for row in rows}
 
+    def sees_own_alone(self, found: Sequence[Process], user: str) -> bool:
+        """Whether only threads of its own user are shown to us, for want of PROCESS.
+
+        Args:
+            found: what was shown; a thread of somebody else in it answers the question. MySQL is
+                asked where nothing was found only.
+            user: who we are.
+        """
+        if self._own_alone is None and (self.mariadb or not found):
+            others = any(process.user != user for process in found)
+            self._own_alone = not others and self._lacks_process()
+        return bool(self._own_alone)
+
+    def _lacks_process(self) -> bool:
+        """Ask for what only PROCESS lets one read, however one has it (by a role, say)."""
+        try:
+            self.query("SELECT 1 FROM information_schema.INNODB_TRX LIMIT 1")
+        except pymysql.err.MySQLError as error:
+            if code(error) in GONE:
+                raise
+            return code(error) == NEEDS_PRIVILEGE  # else this server has no such table
+        return False
+
     def match(self, values: Values) -> list[Process]:
         """The threads that match every filter given.
 
@@ -181,6 +206,11 @@ class Server:
                     "GRANT PROCESS ON *.* …",
                 ) from error
             raise
+
+
+def own_alone(user: str) -> tuple[str, str]:
+    """What is said where `Server.sees_own_alone`, and what helps."""
+    return f"without PROCESS only the threads of {user} are seen", "GRANT PROCESS ON *.* …"
 
 
 def filters(values: Values) -> tuple[list[str], list[object]]:
