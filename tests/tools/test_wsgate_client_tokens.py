@@ -108,6 +108,38 @@ def test_a_token_is_renewed_in_the_background_before_it_expires(
     assert log.lines == []
 
 
+def test_a_token_that_was_asked_for_first_is_not_fetched_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from kojuto.tools.wsgate_client import tokens
+
+    slept: list[float] = []
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+        time = staticmethod(time.time)
+
+        @staticmethod
+        def sleep(pause: float) -> None:
+            slept.append(pause)
+            raise SystemExit
+
+    fetched: list[str] = []
+
+    def fetch() -> tuple[str, float, float]:
+        fetched.append("token")
+        return "token", time.time() + 3600, time.time() + 3000
+
+    monkeypatch.setattr(tokens, "time", Clock)
+    log: Any = Collected()
+    renewed = tokens.Renewed(fetch, log)
+    assert renewed.get() == "token"
+    with pytest.raises(SystemExit):
+        renewed._run()
+    assert fetched == ["token"]
+    assert 2900 < slept[0] <= 3000
+
+
 class Collected:
     """A log that keeps its lines."""
 

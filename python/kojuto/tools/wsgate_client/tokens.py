@@ -83,7 +83,8 @@ class Renewed:
         while True:
             try:
                 with self._lock:
-                    self._renew()
+                    if time.time() >= self._renews:  # who asked first may have just fetched it
+                        self._renew()
                 if failing:
                     self._log.info("The token can be renewed again")
                 failing = False
