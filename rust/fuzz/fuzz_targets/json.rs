@@ -1,5 +1,5 @@
-//! The JSON scanner ends well on any bytes, hands over every line once, and reads each line that is
-//! JSON the same whatever stands before and behind it.
+//! The JSON scanner ends well on any bytes, hands over every line once, and reads each line, broken
+//! or not, the same whatever stands before and behind it.
 #![no_main]
 
 use kojuto_core::scan::fields::{Keys, Values};
@@ -25,9 +25,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         for (line, row) in lines.iter().zip(&all) {
             let alone = rows(line, prefix);
             assert_eq!((alone.len(), &alone[0].0), (1, &row.0));
-            if serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok() {
-                assert_eq!(alone[0].1, row.1);
-            }
+            assert_eq!(alone[0].1, row.1);
             for value in &row.1 {
                 // What is handed back stands in the line.
                 assert!(value.is_empty() || line.windows(value.len()).any(|w| w == value));

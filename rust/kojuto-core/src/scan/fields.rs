@@ -50,10 +50,19 @@ impl<'k> Names<'k> {
     /// The names of `keys`, each ended by `end`.
     #[inline(always)]
     pub(crate) fn new(keys: &'k Keys, end: u8) -> Names<'k> {
+        Names::as_written(keys, end, |_| false)
+    }
+
+    /// The names of `keys`, each ended by `end`, but for those that hold a byte that no name can
+    /// hold as it is written: they are found nowhere.
+    #[inline(always)]
+    pub(crate) fn as_written(keys: &'k Keys, end: u8, never: impl Fn(u8) -> bool) -> Names<'k> {
         let mut heads = [Head::default(); MAX_KEYS];
         for (head, key) in heads.iter_mut().zip(&keys.keys) {
             let length = key.name.len();
-            *head = if length < 8 {
+            *head = if key.name.iter().any(|&byte| never(byte)) {
+                Head { word: 0, mask: 0, length: 8 }
+            } else if length < 8 {
                 let word = key.head | u64::from(end) << (length * 8);
                 Head { word, mask: !0 >> ((7 - length) * 8), length }
             } else {
@@ -94,6 +103,9 @@ impl<'k> Names<'k> {
     /// Whether all of the name stands there.
     #[inline(never)]
     fn ends(&self, block: &[u8], at: usize, index: usize) -> bool {
+        if self.heads[index].mask == 0 {
+            return false;
+        }
         let rest = block[at..].strip_prefix(&*self.keys[index].name);
         rest.is_some_and(|rest| rest.first() == Some(&self.end))
     }
@@ -101,6 +113,8 @@ impl<'k> Names<'k> {
 
 impl Keys {
     /// Makes the set of wanted keys.
+    ///
+    /// Of keys of one name the first gets the value.
     ///
     /// `needed` says for each key whether a line must be scanned on until it is found; a line is
     /// left as soon as all needed keys were. Keys that are looked for but not needed are found

@@ -109,6 +109,7 @@ pub(super) fn find_slowly<'a>(block: &'a [u8], keys: &Keys, line: &mut Line<'a>)
                 }
                 at = end;
             }
+            Some(b'\\') if matches!(block.get(at + 1), Some(b'"' | b'\\')) => at += 1,
             Some(_) => {}
         }
         at += 1;

@@ -41,6 +41,15 @@ impl Strings {
         inside & !newlines
     }
 
+    /// Which bytes are in a string, the opening quote included, where every string ends before its
+    /// line does. Where one does not, the newline is in it, and what follows is worth nothing.
+    #[inline(always)]
+    pub(super) fn inside_whole_lines<M: Masks>(&mut self, masks: M, quotes: u64) -> u64 {
+        let inside = masks.prefix_xor(quotes) ^ self.open;
+        self.open = ((inside as i64) >> 63) as u64;
+        inside
+    }
+
     /// Which bytes stand behind one of the opening quotes.
     #[inline(always)]
     pub(super) fn beginnings(&mut self, opening: u64) -> u64 {
