@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import math
 import random
 import re
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kojuto.tools.percentile import reading
 from tests.conftest import run, script
 from tests.peers.percentile import (
     GOLDEN,
@@ -27,6 +31,7 @@ from tests.peers.percentile import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -108,10 +113,58 @@ def test_gzip_files_are_read_and_damaged_ones_named(tmp_path: Path) -> None:
     done = run("percentile", path)
     assert (done.returncode, done.stdout) == (1, b"")
     assert f"{path}: damaged gzip file".encode() in done.stderr
-    path.write_bytes(b"\x28\xb5\x2f\xfd0000")
+
+
+@pytest.mark.parametrize(
+    ("program", "pack"), [("gzip", gzip.compress), ("xz", lzma.compress), ("bzip2", bz2.compress)]
+)
+def test_what_is_compressed_is_unpacked_from_files_and_pipes(
+    program: str, pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "numbers"
+    path.write_bytes(pack(SAMPLE) + pack(b"1\n"))
+    numbers = [*map(float, SAMPLE.split()), 1.0]
+    expected = by_rule(numbers, ["99", "95", "90", "75"])
+    assert run("percentile", path).stdout.decode() == expected
+    assert run("percentile", stdin=path.read_bytes()).stdout.decode() == expected
+    with path.open("rb") as file:
+        done = subprocess.run(
+            [script("percentile")], stdin=file, capture_output=True, check=True, timeout=60
+        )
+    assert done.stdout.decode() == expected
+    damaged = pack(SAMPLE)[:-12]
+    done = run("percentile", stdin=damaged)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(f"percentile: error: standard input: damaged {program}".encode())
+
+
+@pytest.mark.parametrize(
+    ("program", "magic"), [("zstd", b"\x28\xb5\x2f\xfd"), ("lz4", b"\x04\x22\x4d\x18")]
+)
+def test_what_cannot_be_unpacked_is_named(program: str, magic: bytes, tmp_path: Path) -> None:
+    if program == "zstd" and sys.version_info >= (3, 14):
+        pytest.skip("Python unpacks it")
+    path = tmp_path / "numbers"
+    path.write_bytes(magic + b"0000\n1\n")
     done = run("percentile", path)
-    assert done.returncode == 1
-    assert b"zstd -dc" in done.stderr
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert (
+        f"{path}: compressed with {program}\nhint: {program} -dc {path} |" in done.stderr.decode()
+    )
+    done = run("percentile", stdin=path.read_bytes())
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert (
+        f"standard input: compressed with {program}\nhint: {program} -dc |" in done.stderr.decode()
+    )
+
+
+@pytest.mark.parametrize("stdin", [b"B", b"BZ", b"BZh\n", b"\x1f", b"\xfd7zX\n1\n"])
+def test_what_begins_like_a_compressed_file_and_is_none(stdin: bytes) -> None:
+    done = run("percentile", stdin=stdin + b"\n2\n")
+    if stdin.startswith(b"BZh"):
+        assert b"damaged bzip2" in done.stderr
+    else:
+        assert (done.returncode, figures(done.stdout)["max"]) == (0, 2)
 
 
 wanted_sets = st.lists(
@@ -140,7 +193,7 @@ def test_the_average_of_common_numbers_is_that_of_a_careful_sum() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400) | st.text("0123456789.eE+-\r\n x", max_size=200).map(str.encode))
 def test_any_bytes_end_in_order(data: bytes) -> None:
-    if data.startswith((b"\x1f\x8b", b"\x28\xb5")):
+    if data.startswith(tuple(reading.COMPRESSED)):
         return
     for arguments in ([], ["--key", "a", "--by", "b"], ["--key", "a", "--format", "json"]):
         assert in_process(arguments, data)[0] == 0

@@ -72,6 +72,20 @@ def test_a_sketch_through_a_pipe() -> None:
     assert run("percentile", "--merge", stdin=empty.stdout).stdout == b""
 
 
+def test_sketches_behind_each_other_are_merged_as_from_files(tmp_path: Path) -> None:
+    parts = [SAMPLE, b"1\n2\n", b"", b"-5\n"]
+    names = [tmp_path / f"{number}.sketch" for number in range(len(parts))]
+    for name, part in zip(names, parts, strict=True):
+        run("percentile", "--sketch", name, stdin=part)
+    together = b"".join(name.read_bytes() for name in names)
+    expected = run("percentile", "--merge", *names).stdout
+    assert figures(expected)["count"] == 9
+    assert run("percentile", "--merge", "-", stdin=together).stdout == expected
+    for broken in (together[:-1], together + b"x", together.replace(b"\x01", b"\x02", 1)):
+        done = run("percentile", "--merge", "-", stdin=broken)
+        assert (done.returncode, done.stdout) == (1, b"")
+
+
 def test_sketches_that_do_not_fit_or_are_damaged_are_named(tmp_path: Path) -> None:
     fine, coarse = tmp_path / "fine", tmp_path / "coarse"
     run("percentile", "--sketch", fine, stdin=SAMPLE)

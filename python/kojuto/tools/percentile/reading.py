@@ -12,11 +12,42 @@ from kojuto.errors import AccuracyError, KojutoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
     from kojuto._native import Numbers, _GroupOf
     from kojuto.common.plugin.metrics import Group
 
 PROGRESS_EVERY_S = 0.5
 FEED_BYTES = 1 << 20
+SKETCH_MAGIC = b"KJSKETCH"
+
+
+class Packing:
+    """A kind of compressed file.
+
+    Args:
+        program: what packs and unpacks it.
+        module: Python's module for it, empty if there is none.
+        file: its class of such files.
+        error: its error for damaged ones, empty if it has none of its own.
+    """
+
+    __slots__ = ("error", "file", "module", "program")
+
+    def __init__(self, program: str, module: str, file: str, error: str) -> None:
+        self.program, self.module, self.file, self.error = program, module, file, error
+
+
+COMPRESSED = {
+    b"\x1f\x8b": Packing("gzip", "gzip", "GzipFile", "BadGzipFile"),
+    b"\xfd7zXZ\x00": Packing("xz", "lzma", "LZMAFile", "LZMAError"),
+    b"BZh": Packing("bzip2", "bz2", "BZ2File", ""),
+    b"\x28\xb5\x2f\xfd": Packing("zstd", "compression.zstd", "ZstdFile", "ZstdError"),
+    b"\x04\x22\x4d\x18": Packing("lz4", "", "", ""),
+}
+"""By the first bytes."""
+HEAD_BYTES = max(map(len, COMPRESSED))
 
 
 class Skipped:
@@ -64,23 +95,22 @@ def read(numbers: Numbers, names: list[str], *, strict: bool) -> Skipped:
         The lines that were no numbers.
 
     Raises:
-        KojutoError: such a line with `strict`, a damaged gzip file, one that is compressed else.
+        KojutoError: such a line with `strict`, a damaged compressed file, one that this Python
+            cannot unpack.
         OSError: a file cannot be read.
     """
     skipped = Skipped()
     for name in names:
-        fd = _open(name)
+        fd, before = _open(name), numbers.bytes
         try:
-            head = b"" if name == "-" else _head(fd)
-            if head.startswith(b"\x1f\x8b"):
-                _read_gzip(numbers, fd, _title(name))
-            elif head == b"\x28\xb5\x2f\xfd":
-                raise KojutoError(
-                    f"{_title(name)}: compressed with zstd",
-                    f"zstd -dc {_title(name)} | percentile … reads it",
-                )
-            else:
-                _read_plain(numbers, fd, _title(name))
+            head, taken = _head(fd)
+            kind = next(
+                (kind for magic, kind in COMPRESSED.items() if head.startswith(magic)), None
+            )
+            if kind is not None:
+                _read_compressed(numbers, _Rest(taken, fd), name, kind)
+            elif not taken or numbers.feed(taken):
+                _read_plain(numbers, fd, _title(name), before)
             skipped.add(_title(name), numbers.finish(), strict=strict)
         finally:
             if name != "-":
@@ -88,15 +118,39 @@ def read(numbers: Numbers, names: list[str], *, strict: bool) -> Skipped:
     return skipped
 
 
-def _head(fd: int) -> bytes:
-    """The first bytes of a regular file; nothing of a pipe, which cannot be read twice."""
+def _head(fd: int) -> tuple[bytes, bytes]:
+    """The first bytes, and those of them that had to be taken: a pipe cannot be read twice."""
+    from errno import ESPIPE
+
     try:
-        return os.pread(fd, 4, 0)
-    except OSError:
-        return b""
+        return os.pread(fd, HEAD_BYTES, os.lseek(fd, 0, os.SEEK_CUR)), b""
+    except OSError as error:
+        if error.errno != ESPIPE:
+            return b"", b""
+    head = b""
+    while any(magic.startswith(head) and magic != head for magic in COMPRESSED):
+        more = os.read(fd, HEAD_BYTES - len(head))
+        if not more:
+            break
+        head += more
+    return head, head
 
 
-def _read_plain(numbers: Numbers, fd: int, title: str) -> None:
+class _Rest:
+    """The bytes of a descriptor from which the first were taken, as what unpacks them reads."""
+
+    def __init__(self, taken: bytes, fd: int) -> None:
+        self.taken, self.fd = taken, fd
+
+    def read(self, size: int = -1) -> bytes:
+        size = size if size >= 0 else FEED_BYTES
+        if self.taken:
+            data, self.taken = self.taken[:size], self.taken[size:]
+            return data
+        return os.read(self.fd, size)
+
+
+def _read_plain(numbers: Numbers, fd: int, title: str, before: int) -> None:
     if not _stderr_is_terminal() or os.isatty(fd):
         numbers.read(fd, title)
         return
@@ -104,8 +158,7 @@ def _read_plain(numbers: Numbers, fd: int, title: str) -> None:
 
     about = os.fstat(fd)
     size = about.st_size if S_ISREG(about.st_mode) else 0
-    start, before = monotonic(), numbers.bytes
-    shown = False
+    start, shown = monotonic(), False
     try:
         while not numbers.read(fd, title, PROGRESS_EVERY_S):
             done = numbers.bytes - before
@@ -124,19 +177,32 @@ def _stderr_is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _read_gzip(numbers: Numbers, fd: int, name: str) -> None:
-    import gzip
+def _read_compressed(numbers: Numbers, source: _Rest, name: str, packing: Packing) -> None:
+    from importlib import import_module
     from zlib import error as zlib_error
 
+    program, title = packing.program, _title(name)
     try:
-        with os.fdopen(os.dup(fd), "rb") as raw, gzip.GzipFile(fileobj=raw) as file:
+        unpacker = import_module(packing.module) if packing.module else None
+    except ImportError:
+        unpacker = None
+    if unpacker is None:
+        unpack = f"{program} -dc" if name == "-" else f"{program} -dc {title}"
+        hint = f"{unpack} | percentile … reads it"
+        raise KojutoError(f"{title}: compressed with {program}", hint)
+    damaged = getattr(unpacker, packing.error, EOFError)
+    # GzipFile takes what it reads from as its third argument, the others as their first.
+    arguments = (None, None, 9, source) if program == "gzip" else (source,)
+    try:
+        with getattr(unpacker, packing.file)(*arguments) as file:
             while data := file.read(FEED_BYTES):
                 if not numbers.feed(data):
                     return
-    except (EOFError, zlib_error, gzip.BadGzipFile) as error:
-        raise KojutoError(
-            f"{name}: damaged gzip file: {error}", f"gzip -t {name} checks it"
-        ) from None
+    except (EOFError, OSError, zlib_error, damaged) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, title) from None
+        check = f"{program} -t {title} checks it" if name != "-" else None
+        raise KojutoError(f"{title}: damaged {program} file: {error}", check) from None
 
 
 def merge(numbers: Numbers, names: list[str]) -> None:
@@ -146,22 +212,41 @@ def merge(numbers: Numbers, names: list[str]) -> None:
         KojutoError: a file is none, or one of another accuracy.
         OSError: a file cannot be read.
     """
+    for name in names:
+        _merge_file(numbers, name)
+
+
+def _merge_file(numbers: Numbers, name: str) -> None:
+    try:
+        with os.fdopen(_open(name), "rb", closefd=name != "-") as file:
+            for sketch in _sketches(file):
+                numbers.merge(sketch)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, _title(name)) from None
+    except AccuracyError as error:
+        hint = "write all sketches with the same --accuracy"
+        raise KojutoError(f"{_title(name)}: {error}", hint) from None
+    except ValueError as error:
+        hint = "sketches are written by --sketch"
+        raise KojutoError(f"{_title(name)}: {error}", hint) from None
+
+
+def _sketches(file: BinaryIO) -> Iterator[bytes]:
+    """The sketches of a file: one, or several behind each other (``cat a.sketch b.sketch``)."""
+    from zlib import crc32
+
     from kojuto._native import MAX_SKETCH_BYTES
 
-    for name in names:
-        with os.fdopen(_open(name), "rb", closefd=name != "-") as file:
-            try:
-                data = file.read(MAX_SKETCH_BYTES + 1)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, _title(name)) from None
-        try:
-            numbers.merge(data)
-        except AccuracyError as error:
-            hint = "write all sketches with the same --accuracy"
-            raise KojutoError(f"{_title(name)}: {error}", hint) from None
-        except ValueError as error:
-            hint = "sketches are written by --sketch"
-            raise KojutoError(f"{_title(name)}: {error}", hint) from None
+    data = file.read(MAX_SKETCH_BYTES + 1)
+    at = data.find(SKETCH_MAGIC, 1)
+    while at > 0:
+        # Each ends in its checksum: a beginning behind none stands within a sketch.
+        if crc32(memoryview(data)[: at - 4]) == int.from_bytes(data[at - 4 : at], "little"):
+            yield data[:at]
+            data = data[at:] + file.read(at)
+            at = 0
+        at = data.find(SKETCH_MAGIC, at + 1)
+    yield data
 
 
 class Result:
