@@ -42,10 +42,11 @@ def by_rule(numbers: Sequence[float], wanted: Sequence[str]) -> str:
         f"avg: {float(sum(map(Fraction, ordered)) / count):.4f}",
         f"min: {ordered[0]:.4f}",
     ]
-    for text in wanted:
-        index = math.floor(count * (float(text) / 100) + 0.5) - 1
-        lines.append(f"{text}pt: {ordered[max(index, 0)]:.4f}")
-    return "\n".join(lines) + "\n"
+    for name in wanted:
+        index = math.floor(count * (float(name) / 100) + 0.5) - 1
+        lines.append(f"{name}pt: {ordered[max(index, 0)]:.4f}")
+    text = "\n".join(lines) + "\n"
+    return text.replace(" -0.0000\n", " 0.0000\n")
 
 
 def text_of(numbers: Sequence[float]) -> bytes:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests import exposition
 from tests.conftest import corpus, run, script
-from tests.peers.percentile import SAMPLE, by_rule, finite, in_process, sane, text_of
+from tests.peers.percentile import SAMPLE, by_rule, figures, finite, in_process, sane, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +109,13 @@ def test_a_real_access_log_agrees_with_its_figures() -> None:
 
 
 # -- output forms -------------------------------------------------------------------------------
+
+
+def test_what_is_nothing_with_four_decimals_has_no_sign() -> None:
+    done = run("percentile", stdin=b"-0.00001\n")
+    assert b"-0.0000" not in done.stdout
+    assert figures(done.stdout)["max"] == 0
+    assert b"min: -0.0001\n" in run("percentile", stdin=b"-0.00006\n").stdout
 
 
 def test_json_holds_all_figures() -> None:

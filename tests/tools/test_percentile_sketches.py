@@ -86,6 +86,18 @@ def test_sketches_behind_each_other_are_merged_as_from_files(tmp_path: Path) -> 
         assert (done.returncode, done.stdout) == (1, b"")
 
 
+def test_a_sketch_has_the_mode_that_the_umask_leaves_or_the_one_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "sketch"
+    command = [script("percentile"), "--sketch", str(path)]
+    for umask, before, mode in ((0o022, None, 0o644), (0o077, 0o640, 0o640), (0o027, None, 0o640)):
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.chmod(before)
+        subprocess.run(command, input=SAMPLE, capture_output=True, check=True, umask=umask)
+        assert path.stat().st_mode & 0o777 == mode
+
+
 def test_sketches_that_do_not_fit_or_are_damaged_are_named(tmp_path: Path) -> None:
     fine, coarse = tmp_path / "fine", tmp_path / "coarse"
     run("percentile", "--sketch", fine, stdin=SAMPLE)
@@ -114,7 +126,6 @@ def test_a_sketch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "sketch"
     run("percentile", "--sketch", path, stdin=SAMPLE)
     before = path.read_bytes()
-    assert path.stat().st_mode & 0o777 == 0o600
 
     def small_files() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -64,7 +64,10 @@ def _save(path: str, content: bytes) -> None:
         is_file = True
     if is_file:
         # A link stays one: its target is replaced.
-        write_state(os.path.realpath(path) if os.path.islink(path) else path, content)
+        path = os.path.realpath(path) if os.path.islink(path) else path
+        mode = _mode(path)
+        write_state(path, content)
+        os.chmod(path, mode)
         return
     with open(path, "wb", buffering=0) as file:
         try:
@@ -73,6 +76,18 @@ def _save(path: str, content: bytes) -> None:
                 rest = rest[file.write(rest) :]
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None
+
+
+def _mode(path: str) -> int:
+    """The mode of the file that is replaced; of a new one what the umask leaves."""
+    from stat import S_IMODE
+
+    try:
+        return S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return 0o666 & ~umask
 
 
 def _print(
@@ -117,11 +132,18 @@ def _text(results: list[Result], values: Values, numbers: Numbers) -> Iterator[s
             by = cli.one_line(values.by) + (f" ({SPECIAL[special]})" if special else "")
             yield ("\n" if result.index else "") + f"{by}: {cli.one_line(result.group.text)}\n"
         yield f"count: {result.count}\n"
-        yield f"max: {result.max:.4f}\navg: {result.avg:.4f}\nmin: {result.min:.4f}\n"
+        ends = (_shown(figure) for figure in (result.max, result.avg, result.min))
+        yield "max: {}\navg: {}\nmin: {}\n".format(*ends)
         for (name, _), value in zip(values.percentile_set, result.values, strict=True):
-            yield f"{name}pt: {value:.4f}\n"
+            yield f"{name}pt: {_shown(value)}\n"
         if values.plot:
             yield from _plot(result, numbers)
+
+
+def _shown(value: float) -> str:
+    """With four decimals; what is nothing with them has no sign."""
+    text = f"{value:.4f}"
+    return "0.0000" if text == "-0.0000" else text
 
 
 def _plot(result: Result, numbers: Numbers) -> Iterator[str]:
