@@ -14,6 +14,7 @@ import pymysql
 
 from kojuto.errors import KojutoError
 from kojuto.tools.myps.connect import GONE, code, log, server_words
+from kojuto.tools.myps.statements import as_utf8, by_guess, converted, is_cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Process:
     Attributes:
         statement: what names the statement it runs (or ran last) for good: MariaDB's query id or
             the event id of MySQL's performance schema; None where the server keeps neither.
+        cut: whether `info` is the beginning of a longer statement.
         started: when it began, seconds of the server's clock; for servers without `statement`.
     """
 
@@ -52,6 +54,7 @@ class Process:
     info: str
     statement: int | None = None
     started: int = 0
+    cut: bool = False
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -141,15 +144,22 @@ class Server:
         asks for that name finds it.
         """
         events = self._events() if self.events else {}
-        statement = ", QUERY_ID" if self.mariadb else ", UNIX_TIMESTAMP()"
-        columns = "ID, USER, HOST, DB, COMMAND, TIME, STATE, INFO" + statement
+        columns = "ID, USER, HOST, DB, COMMAND, TIME, STATE, "
+        # INFO is made for utf8mb3 and has ? for what that lacks; INFO_BINARY is what was sent.
+        columns += "INFO_BINARY, QUERY_ID" if self.mariadb else "INFO, UNIX_TIMESTAMP()"
         sql = f"SELECT /* SHOW PROCESSLIST */ {columns} FROM {self.table}"  # noqa: S608
         sql += " WHERE ID != CONNECTION_ID()"
         found = []
+        other_sets: dict[int, bytes] = {}
         for row in self.query(sql + (f" AND {where}" if where else ""), arguments):
             number = int(_text(row[0]))
-            user, host, db, command, passed, state, info = map(_text, row[1:8])
-            process = Process(number, user, host, db, command, int(passed or 0), state, info)
+            user, host, db, command, passed, state = map(_text, row[1:7])
+            sent = bytes(row[7] or b"")
+            info = as_utf8(sent)
+            if info is None:
+                other_sets[number] = sent
+            process = Process(number, user, host, db, command, int(passed or 0), state, info or "")
+            process = replace(process, cut=is_cut(sent))
             last = int(_text(row[8]))
             if self.mariadb:
                 process = replace(process, statement=last)
@@ -157,7 +167,19 @@ class Server:
                 started = last - process.time
                 process = replace(process, statement=events.get(number), started=started)
             found.append(process)
-        return found
+        return self._with_texts(found, other_sets) if other_sets else found
+
+    def _with_texts(self, found: list[Process], sent: dict[int, bytes]) -> list[Process]:
+        """Statements that are not UTF-8 get their text."""
+        numbers = {each.id: each.statement for each in found if each.id in sent}
+        wanted = {number: last for number, last in numbers.items() if last is not None}
+        texts = converted(self.query, wanted) if self.mariadb else {}
+        return [
+            replace(each, info=texts.get(each.id) or by_guess(sent[each.id]))
+            if each.id in sent
+            else each
+            for each in found
+        ]
 
     def _events(self) -> dict[int, int]:
         rows = self.query(
@@ -196,7 +218,8 @@ class Server:
         Raises:
             KojutoError: the list may not be read.
         """
-        clauses, arguments = filters(values)
+        info = "CONVERT(INFO_BINARY USING utf8mb4) COLLATE utf8mb4_unicode_520_ci"
+        clauses, arguments = filters(values, info if self.mariadb else "INFO")
         try:
             return self.processes(" AND ".join(clauses), arguments)
         except pymysql.err.MySQLError as error:
@@ -213,8 +236,13 @@ def own_alone(user: str) -> tuple[str, str]:
     return f"without PROCESS only the threads of {user} are seen", "GRANT PROCESS ON *.* …"
 
 
-def filters(values: Values) -> tuple[list[str], list[object]]:
-    """The filters of the command line as conditions and their arguments."""
+def filters(values: Values, statement: str) -> tuple[list[str], list[object]]:
+    """The filters of the command line as conditions and their arguments.
+
+    Args:
+        values: the command line.
+        statement: the text of the statement as an expression.
+    """
     clauses: list[str] = []
     arguments: list[object] = []
     if values.time is not None:
@@ -223,7 +251,8 @@ def filters(values: Values) -> tuple[list[str], list[object]]:
     for name in ("user", "db", "command", "state", "info"):
         pattern = getattr(values, name)
         if pattern is not None:
-            clauses.append(f"IFNULL({name.upper()}, '') LIKE %s")
+            column = statement if name == "info" else name.upper()
+            clauses.append(f"IFNULL({column}, '') LIKE %s")
             arguments.append(pattern)
     return clauses, arguments
 

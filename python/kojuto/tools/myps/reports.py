@@ -13,7 +13,7 @@ from kojuto.common.cli import complain
 from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.errors import KojutoError, words
 from kojuto.tools.myps.output import Output
-from kojuto.tools.myps.show import colour, line
+from kojuto.tools.myps.show import colour, line, say_if_cut
 
 if TYPE_CHECKING:
     from kojuto.common.cli import Values
@@ -51,6 +51,8 @@ class Reports:
                 _append(log, self._entry(process))
             except OSError as error:
                 self._lost(log, words(error))
+        if self.values.full or self.values.log is not None:
+            say_if_cut(process)
         self._put(process, "KILLED")
         self.flush()
 
@@ -60,6 +62,8 @@ class Reports:
         Raises:
             OSError: standard output failed.
         """
+        if self.values.full:
+            say_if_cut(process)
         self._put(process, "ID")
         self._output.flush(0 if self._watches else None)
 

@@ -6,6 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from kojuto.common.cli import complain
+from kojuto.tools.myps.statements import SHOWN_BYTES
+
 if TYPE_CHECKING:
     from typing import TextIO
 
@@ -64,6 +67,16 @@ def line(process: Process, label: str, *, full: bool, coloured: bool) -> str:
     return "\t".join(parts)
 
 
+def say_if_cut(process: Process) -> None:
+    """Say that a whole statement was asked for and the server has a part of it."""
+    if process.cut:
+        complain(
+            "myps", f"{process.id}: statement cut at {SHOWN_BYTES:,} bytes, as the server has it"
+        )
+
+
 def show(process: Process, label: str, *, full: bool) -> None:
     """Print the line at once."""
+    if full:
+        say_if_cut(process)
     print(line(process, label, full=full, coloured=colour(sys.stdout)), flush=True)
