@@ -359,6 +359,10 @@ def test_standard_input_and_output(stage: Stage) -> None:
     failed = run("wsgate-client", "stdio", gate.url("none"))
     assert failed.returncode == 1
     assert "answered 404 Not Found" in failed.stderr.decode()
+    secret = run("wsgate-client", "stdio", "https://user:hidden@gate.test/a?token=hidden")
+    assert secret.returncode == 2
+    assert b"stdio https://***@gate.test/a: a password in an address" in secret.stderr
+    assert b"hidden" not in secret.stderr
     wrong = run("wsgate-client", "stdio", "gate.test")
     assert wrong.returncode == 2
     with open("/dev/full", "wb") as full:

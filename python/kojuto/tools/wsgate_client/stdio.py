@@ -51,7 +51,11 @@ def through(
     try:
         address = Address(url)
     except ValueError as error:
-        raise UsageError(f"stdio {url.partition('?')[0]}: {error}") from None
+        # Whatever may be a password or a token in it stays out of the message.
+        scheme, slashes, rest = url.partition("?")[0].partition("//")
+        host = rest.rpartition("@")[2]
+        shown = f"{scheme}{slashes}{'***@' if host != rest else ''}{host}"
+        raise UsageError(f"stdio {shown}: {error}") from None
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
     engine = Relay(log.writer, threads=1, **relay.tunnel_options(values))
     gateways = Gateways(engine, log, values, [], headers=headers, token=token, trust=trust)
