@@ -294,3 +294,12 @@ def test_a_word_too_much_is_a_warning_for_a_plugin_and_an_error_for_a_program() 
     program = run("ppdp", "--upstream", "127.0.0.1:1", "left")
     assert program.returncode == 2
     assert b"error: left: unexpected argument" in program.stderr
+
+
+def test_a_value_behind_an_option_that_takes_it_with_an_equals_sign_only_is_told() -> None:
+    done = run("ppdp", "--upstream", "127.0.0.1:1", "--proxy-protocol", "require")
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines() == [
+        "ppdp: error: require: unexpected argument",
+        "hint: write --proxy-protocol=require if that is its value",
+    ]

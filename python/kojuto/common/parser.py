@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kojuto.common.command import Command, Option
 
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
-"""What stands for a hyphen in text that was made to look well: hyphens, dashes, minus signs."""
+"""What word processors put in place of a hyphen: other hyphens, dashes, minus signs."""
 SHOWN = 300
 """Characters of a value that a message shows."""
 
@@ -48,6 +48,7 @@ class Parser:
 
     def __init__(self, command: Command) -> None:
         self._command = command
+        self._not_taken = "", ""
         self._long: dict[str, Option] = {}
         self._short: dict[str, Option] = {}
         for option in self._command.options:
@@ -76,6 +77,8 @@ class Parser:
                 continue
             for option, text in self._resolve(token, rest):
                 self._store(values, option, text)
+                if option.bare is not None and text is None and rest:
+                    self._not_taken = option.title, rest[0]
         if values.get("help"):
             from kojuto.common import helptext
 
@@ -179,6 +182,10 @@ class Parser:
         if positional and self._command.positional is None:
             text = f"{_shown(positional[0])}: unexpected argument"
             if not self._command.passes_over:
+                option, argument = self._not_taken
+                if argument == positional[0]:
+                    hint = f"write {option}={_shown(argument)} if that is its value"
+                    raise UsageError(text, hint)
                 raise UsageError(text, self._see_help())
             complain(self._command.prog, f"warning: {text}, passed over", self._see_help())
 
