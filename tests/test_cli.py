@@ -242,7 +242,7 @@ def test_numbers_have_bounds() -> None:
     refused = [
         (units.integer(1, 3), "0", "below the minimum of 1 (1 to 3)"),
         (units.integer(1, 3), "4", "above the maximum of 3 (1 to 3)"),
-        (units.integer(1, 3, "days"), "9" * 5000, "above the maximum of 3 days (1 days to 3 days)"),
+        (units.integer(1, 3, "days"), "9" * 5000, "above the maximum of 3 days (1 day to 3 days)"),
         (units.integer(0, 3), "1.5", "not a whole number"),
         (units.integer(0, 3), "\u0663", "not a whole number"),
         (units.number(0, 1), "2", "above the maximum of 1 (0 to 1)"),

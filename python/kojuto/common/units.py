@@ -1,7 +1,7 @@
 """Durations, sizes and numbers as people write them.
 
 Each function takes the text and returns the value or raises `ValueError` with a sentence that
-says what is expected; `kojuto.common.cli` puts the option's name and the value before it.
+says what is expected; `kojuto.common.parser` puts the option's name and the value before it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def duration(text: str) -> float:
         Seconds, not negative; infinite when no float can hold them.
 
     Raises:
-        ValueError: it is no duration.
+        ValueError: it is not a duration.
     """
     total = 0.0
     rest = text.strip()
@@ -117,7 +117,7 @@ def size(text: str) -> int:
         Bytes, not negative.
 
     Raises:
-        ValueError: it is no size, or more than `LARGEST`.
+        ValueError: it is not a size, or more than `LARGEST`.
     """
     value = _bytes(text)
     if value > LARGEST:
@@ -185,7 +185,7 @@ def percentiles(text: str, *, zero: bool = True) -> list[tuple[str, float]]:
         zero: whether 0 is one.
 
     Raises:
-        ValueError: a part is none.
+        ValueError: a part is not a percentile.
     """
     found = []
     for part in map(str.strip, text.split(",")):
@@ -201,6 +201,8 @@ def percentiles(text: str, *, zero: bool = True) -> list[tuple[str, float]]:
 
 
 def _with(value: object, unit: str) -> str:
+    if str(value) == "1" and len(unit) > 2:
+        unit = unit.removesuffix("s")  # minutes, not ms
     return f"{value} {unit}" if unit else f"{value}"
 
 
