@@ -81,6 +81,7 @@ def test_what_is_no_private_key_is_named_and_not_shown(pem: Any, message: str) -
     with pytest.raises(KojutoError) as caught:
         jwt.load_private_key(pem() if callable(pem) else pem, "x.pem")
     assert message in str(caught.value)
+    assert "PUBLIC KEY-----" not in str(caught.value.hint)
     assert "c2VjcmV0" not in str(caught.value) + str(caught.value.hint)
 
 

@@ -92,7 +92,7 @@ def load_public_keys(pem: bytes, source: str, *, pss: bool = False) -> list[Key]
     """
     return [
         public_key(_read_public(label, block, name), name, pss=pss)
-        for number, (label, block) in enumerate(_pem_blocks(pem, source), start=1)
+        for number, (label, block) in enumerate(_pem_blocks(pem, source, _PUBLIC_HINT), start=1)
         if (name := f"key {number} of {source}")
     ]
 
@@ -119,7 +119,8 @@ def _read_public(label: str, block: bytes, name: str) -> Any:
         raise KojutoError(f"{name} cannot be read", _PUBLIC_HINT) from None
 
 
-_PUBLIC_HINT = "it begins with -----BEGIN PUBLIC KEY-----"
+_PUBLIC_HINT = "a public key begins with -----BEGIN PUBLIC KEY-----"
+_PRIVATE_HINT = "a private key begins with -----BEGIN PRIVATE KEY-----"
 _KINDS = "RSA from 2048 bits, EC on P-256, P-384 or P-521, or Ed25519"
 
 
@@ -152,14 +153,13 @@ def load_private_key(pem: bytes, source: str) -> PrivateKey:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    blocks = [block for block in _pem_blocks(pem, source) if block[0] != "EC PARAMETERS"]
+    found = _pem_blocks(pem, source, _PRIVATE_HINT)
+    blocks = [block for block in found if block[0] != "EC PARAMETERS"]
     if len(blocks) != 1:
         raise KojutoError(f"{source}: {len(blocks)} PEM blocks, one private key is expected")
     label, block = blocks[0]
     if label not in ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"):
-        raise KojutoError(
-            f"{source}: {label} is not a private key", "it begins with -----BEGIN PRIVATE KEY-----"
-        )
+        raise KojutoError(f"{source}: {label} is not a private key", _PRIVATE_HINT)
     try:
         private: Any = load_pem_private_key(block, None)
     except TypeError:
@@ -189,7 +189,7 @@ def _check_rsa(bits: int, name: str) -> None:
         raise KojutoError(f"{name}: an RSA key of {bits} bits is above {MAX_RSA_BITS}")
 
 
-def _pem_blocks(pem: bytes, source: str) -> Iterator[tuple[str, bytes]]:
+def _pem_blocks(pem: bytes, source: str, hint: str) -> Iterator[tuple[str, bytes]]:
     """Label and text of each PEM block (RFC 7468); text outside blocks is skipped."""
     label = ""
     lines: list[bytes] = []
@@ -210,4 +210,4 @@ def _pem_blocks(pem: bytes, source: str) -> Iterator[tuple[str, bytes]]:
     if label:
         raise KojutoError(f"{source}: the PEM block of line {began} has no END line")
     if not found:
-        raise KojutoError(f"{source}: there is no PEM block in it", _PUBLIC_HINT)
+        raise KojutoError(f"{source}: there is no PEM block in it", hint)
