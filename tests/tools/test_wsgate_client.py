@@ -59,15 +59,15 @@ def test_a_wrong_call_names_the_value(options: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("127.0.0.1:0\n", "line 1: no host:port,https://HOST/proxy/NAME"),
+        ("127.0.0.1:0\n", "line 1: not of the form host:port,https://HOST/proxy/NAME"),
         ("# c\nx,http://a/\n", "line 2: no port"),
         ("127.0.0.1:1,ftp://a/b\n", "line 1: not an address"),
         ("127.0.0.1:1,https:///b\n", "line 1: not an address"),
         ("127.0.0.1:1,https://u:hidden-secret@a/b\n", "line 1: a password in an address"),
-        ("127.0.0.1:1,https://a/b#c\n", "line 1: an address with #"),
+        ("127.0.0.1:1,https://a/b#c\n", "line 1: an address must not have a fragment (#)"),
         ("127.0.0.1:1,https://a:x/b\n", "line 1: "),
-        ("127.0.0.1:9,http://a/\n\n127.0.0.1:9,http://b/\n", "is there already, in line 1"),
-        ("# nothing\n", "there is no line in it"),
+        ("127.0.0.1:9,http://a/\n\n127.0.0.1:9,http://b/\n", "is already in line 1"),
+        ("# nothing\n", "no mappings in it"),
     ],
 )
 def test_a_wrong_map_line_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -179,10 +179,10 @@ def test_a_backend_that_comes_up_while_it_is_tried(stage: Stage) -> None:
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "answered 404 Not Found: no such name there"),
         (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "answered 302 Found"),
         (b"HTTP/1.1 200 OK\r\n\r\nhidden-secret", "answered 200 OK"),
-        (b"SSH-2.0-hidden-secret\r\n\r\n", "answered no HTTP"),
-        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "the upgrade is wrong (InvalidUpgrade)"),
+        (b"SSH-2.0-hidden-secret\r\n\r\n", "answered something other than HTTP"),
+        (b"HTTP/1.1 101 Protocols\r\n\r\n", "no valid WebSocket handshake (InvalidUpgrade)"),
         (b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
-         b"Sec-WebSocket-Accept: hidden-secret\r\n\r\n", "the upgrade is wrong"),
+         b"Sec-WebSocket-Accept: hidden-secret\r\n\r\n", "no valid WebSocket handshake"),
         (b"HTTP/1.1 101 S\r\n" + b"X: y\r\n" * 10_000, "too large a head"),
         (b"", "closed the connection without an answer"),
     ],
@@ -277,7 +277,7 @@ def test_the_map_is_read_again(stage: Stage) -> None:
         assert kept.recv(1) == b"2"
         local.map_file.write_text(f"{LOOPBACK}:{local.ports[0]},{gate.url('two')}\n")
         local.kill(signal.SIGHUP)
-        local.wait_for("Read again")
+        local.wait_for("Reloaded")
         assert answer(0) == b"2"
         with pytest.raises(ConnectionRefusedError):
             local.connect(1).close()
@@ -285,12 +285,12 @@ def test_the_map_is_read_again(stage: Stage) -> None:
         assert read_exactly(kept, 5) == b"still"
     local.map_file.write_text("broken\n")
     local.kill(signal.SIGHUP)
-    local.wait_for("the old map stays")
+    local.wait_for("the last one is kept")
     assert answer(0) == b"2"
     taken = stage.peer(echo).port
     local.map_file.write_text(f"{LOOPBACK}:{taken},{gate.url('one')}\n")
     local.kill(signal.SIGHUP)
-    wait_until(lambda: local.text().count("the old map stays") == 2)
+    wait_until(lambda: local.text().count("the last one is kept") == 2)
     assert answer(0) == b"2"
 
 

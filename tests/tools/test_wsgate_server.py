@@ -44,16 +44,16 @@ def test_a_wrong_call_names_the_value(options: list[str], status: int, message: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,127.0.0.1:1\nb\n", "line 2: no name,host:port"),
-        ("# c\n\na,127.0.0.1:1\n \na,127.0.0.1:2\n", "line 5: a is there already, in line 3"),
+        ("a,127.0.0.1:1\nb\n", "line 2: not of the form name,host:port"),
+        ("# c\n\na,127.0.0.1:1\n \na,127.0.0.1:2\n", "line 5: a is already in line 3"),
         ("a,127.0.0.1\n", "line 1: no port"),
         ("a,127.0.0.1:0\n", "line 1: not an upstream"),
         ("a,:22\n", "line 1: not an upstream"),
         ("a,::1:22\n", "line 1: an IPv6 address needs brackets"),
         (",127.0.0.1:1\n", "line 1: '' is not a name"),
         ("a/b,127.0.0.1:1\n", "line 1: 'a/b' is not a name"),
-        ("a,127.0.0.1:1\r\nb,x:y\r\n", "line 2: no port"),
-        ("a,b:1\x00\n", "line 1: no name,host:port"),
+        ("a,127.0.0.1:1\r\nb,x:y\r\n", "line 2: the port is not"),
+        ("a,b:1\x00\n", "line 1: not of the form name,host:port"),
     ],
 )
 def test_a_wrong_map_line_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -366,12 +366,12 @@ def test_keys_are_rotated_by_a_hangup(stage: Stage) -> None:
     assert not opens(new)
     (stage.folder / "keys.pem").write_bytes(public_pem(new))
     gate.kill(signal.SIGHUP)
-    gate.wait_for("Read again")
+    gate.wait_for("Reloaded")
     assert opens(new)
     assert not opens(old)
     (stage.folder / "keys.pem").write_bytes(b"")
     gate.kill(signal.SIGHUP)
-    gate.wait_for("the old map and keys stay")
+    gate.wait_for("the last ones are kept")
     assert opens(new)
 
 
@@ -409,13 +409,13 @@ def test_the_map_is_read_again_under_load(stage: Stage) -> None:
                     gate.write_map({"a": upstream.port, f"new{i}": upstream.port})
                 before, lines = (
                     opened,
-                    len(gate.lines(level="error")) + len(gate.lines(msg="Read again")),
+                    len(gate.lines(level="error")) + len(gate.lines(msg="Reloaded")),
                 )
                 gate.kill(signal.SIGHUP)
                 wait_until(
                     lambda lines=lines: (
                         len(gate.lines(level="error"))  # type: ignore[misc]
-                        + len(gate.lines(msg="Read again"))
+                        + len(gate.lines(msg="Reloaded"))
                         > lines
                     )
                 )
@@ -427,13 +427,15 @@ def test_the_map_is_read_again_under_load(stage: Stage) -> None:
         long.send(b"still here")
         assert long.recv(timeout=20) == b"still here"
     assert failures == []
-    assert len(gate.wait_for_lines(3, msg="Read again")) == 3
-    (error, *_) = gate.wait_for_lines(1, msg="Reading again failed, the old map and keys stay")
-    assert "line 2: no name,host:port" in error["error"]
+    assert len(gate.wait_for_lines(3, msg="Reloaded")) == 3
+    (error, *_) = gate.wait_for_lines(
+        1, msg="Failed to reload the map and keys, the last ones are kept"
+    )
+    assert "line 2: not of the form name,host:port" in error["error"]
     assert gate.status("/proxy/new4", **UPGRADE) == 101, "the last good one stays"
     gate.write_map({"b": upstream.port})
     gate.kill(signal.SIGHUP)
-    wait_until(lambda: len(gate.lines(msg="Read again")) == 4)
+    wait_until(lambda: len(gate.lines(msg="Reloaded")) == 4)
     assert gate.status("/proxy/a", **UPGRADE) == 404
 
 

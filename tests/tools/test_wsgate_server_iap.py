@@ -135,7 +135,7 @@ def test_the_assertion_of_iap(stage: Stage, by: str) -> None:
     else:
         path.write_bytes(jwk_set({"two": two}))
         gate.kill(signal.SIGHUP)
-        gate.wait_for("Read again")
+        gate.wait_for("Reloaded")
         assert answer(assertion(two, "two")) == 101
         assert answer(assertion(one, "one")) == 401
 
@@ -146,7 +146,7 @@ def test_iap_without_keys_opens_nothing(stage: Stage) -> None:
     text = assertion(private_key("ec"), "one")
     headers = {**UPGRADE, "X-Goog-IAP-JWT-Assertion": text}
     assert gate.status("/proxy/a", **headers) == 503
-    gate.wait_for("Keys cannot be had")
+    gate.wait_for("Failed to renew the keys")
     (stage.folder / "jwk").write_text("{}")
     done = run("wsgate-server", "--map", gate.map_file, "--iap-audience", "x", "--iap-keys",
                stage.folder / "jwk")  # fmt: skip

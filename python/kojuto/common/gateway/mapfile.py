@@ -28,7 +28,7 @@ def read(
         shape: what a line looks like, for messages: ``name,host:port``.
 
     Raises:
-        KojutoError: the file cannot be read, or a line is none; the message names the line.
+        KojutoError: the file cannot be read, or a line has another form; the message names it.
     """
     try:
         with open(path, "rb") as file:
@@ -49,12 +49,12 @@ def read(
             continue
         first, comma, second = text.partition(",")
         if not comma or not text.isprintable():
-            raise KojutoError(f"{where}: no {shape}", "comment lines begin with #")
+            raise KojutoError(f"{where}: not of the form {shape}", "comment lines begin with #")
         try:
             key, value = left(first.strip()), right(second.strip())
         except ValueError as error:
             raise KojutoError(f"{where}: {error}", f"a line looks like {shape}") from None
         if key in lines:
-            raise KojutoError(f"{where}: {first.strip()} is there already, in line {lines[key]}")
+            raise KojutoError(f"{where}: {first.strip()} is already in line {lines[key]}")
         found[key], lines[key] = value, number
     return found

@@ -55,7 +55,7 @@ COMMAND = Command(
             "--private-key-user",
             metavar="NAME",
             default="private-key-user",
-            help="who these tokens say we are (sub)",
+            help="the subject (sub) of these tokens",
             group="Requests",
         ),
         Option(
@@ -67,7 +67,7 @@ COMMAND = Command(
         Option(
             "--iap-client-id",
             metavar="ID",
-            help="the OAuth client id of that proxy, the audience of our tokens",
+            help="the OAuth client id of that proxy, the audience (aud) of the tokens",
             group="Requests",
         ),
         Option(
@@ -80,7 +80,7 @@ COMMAND = Command(
         Option(
             "--cert",
             metavar="FILE",
-            help="our certificate (PEM), for backends that ask for one",
+            help="client certificate (PEM), for backends that ask for one",
             group="TLS",
         ),
         Option(
@@ -97,7 +97,7 @@ COMMAND = Command(
         ),
         Option(
             "--insecure",
-            help="check no certificate: whoever is in between reads tokens and traffic",
+            help="do not verify certificates: anybody in between can read tokens and traffic",
             group="TLS",
         ),
         *relay.pick("--idle-timeout", "--half-close-timeout", "--busy-poll", "--max-connections"),
@@ -235,9 +235,9 @@ def _reload(gateways: Gateways, values: Values, log: Logger) -> None:
         gateways.headers = headers
         gateways.update(wanted)
     except KojutoError as error:
-        log.error("Reading again failed, the old map stays", error=str(error))
+        log.error("Failed to reload the map, the last one is kept", error=str(error))
         return
-    log.info("Read again", map_=values.map)
+    log.info("Reloaded", map_=values.map)
 
 
 def _work(values: Values, positional: list[str]) -> int:
@@ -270,7 +270,9 @@ def _work(values: Values, positional: list[str]) -> int:
 
         wanted = read_map(values.map)
         if not wanted:
-            raise KojutoError(f"--map {values.map}: there is no line in it")
+            raise KojutoError(
+                f"--map {values.map}: no mappings in it, only blank lines and comments"
+            )
         metrics = exporter.open_port(values)
         engine = Relay(log.writer, **relay.tunnel_options(values))
         gateways = Gateways(

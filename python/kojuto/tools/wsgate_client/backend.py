@@ -46,7 +46,7 @@ class Address:
         if "@" in parts.netloc:
             raise ValueError("a password in an address ends up in logs (use --headers)")
         if parts.fragment:
-            raise ValueError("an address with # cannot be asked for")
+            raise ValueError("an address must not have a fragment (#)")
         self.secure = secure
         self.host = parts.hostname
         self.port = parts.port or (443 if secure else 80)
@@ -143,7 +143,7 @@ class Opener:
         try:
             if self.address.secure:
                 if rest:
-                    raise OpenError("the proxy said more than its answer")
+                    raise OpenError("the proxy sent more than its answer to CONNECT")
                 stream = self._secure(sock, deadline)
             return stream, *self._upgrade(stream, rest, deadline)
         except BaseException:
@@ -280,7 +280,7 @@ def accept(protocol: ClientProtocol, head: Head, title: str) -> None:
     protocol.receive_data(head.data)
     problem = protocol.handshake_exc
     if problem is not None:
-        raise OpenError(f"{title}: the upgrade is wrong ({type(problem).__name__})")
+        raise OpenError(f"{title}: no valid WebSocket handshake ({type(problem).__name__})")
 
 
 def _connect(host: str, port: int, deadline: float) -> socket.socket:
@@ -332,4 +332,4 @@ def _status_text(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
-        return "no HTTP" if status == 0 else str(status)
+        return "something other than HTTP" if status == 0 else str(status)

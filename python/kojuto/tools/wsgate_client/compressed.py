@@ -50,7 +50,7 @@ def open_compressed(loop: deflate.Loop, opener: Opener, timeout_s: float) -> soc
     except OSError as error:
         raise OpenError(f"{opener.address.text}: {words(error)}") from None
     except EOFError:
-        raise OpenError(f"{opener.address.text}: it ended the connection unasked") from None
+        raise OpenError(f"{opener.address.text}: it closed the connection") from None
     closes = ends_by_close(protocol)
     ours, theirs = socket.socketpair()
 

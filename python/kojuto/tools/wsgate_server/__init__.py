@@ -109,7 +109,7 @@ LATER = (
 
 def _name(text: str) -> str:
     if not text or "/" in text:
-        raise ValueError(f"'{text}' is not a name (it may not be empty or have a slash)")
+        raise ValueError(f"'{text}' is not a name (it must not be empty or have a slash)")
     return text
 
 
@@ -139,10 +139,10 @@ def _reload(gate: Gate, identity: Identity, values: Values, log: Logger) -> None
         targets = read_map(values.map)
         identity.reload()
     except KojutoError as error:
-        log.error("Reading again failed, the old map and keys stay", error=str(error))
+        log.error("Failed to reload the map and keys, the last ones are kept", error=str(error))
         return
     gate.targets = targets
-    log.info("Read again", map_=values.map, names=len(targets))
+    log.info("Reloaded", map_=values.map, names=len(targets))
 
 
 def _work(values: Values, _: list[str]) -> int:
@@ -163,7 +163,7 @@ def _work(values: Values, _: list[str]) -> int:
         metrics = exporter.open_port(values)
         sockets = listen.sockets(values.listen)
         if not identity.checks:
-            log.warn("Nobody is checked: there is neither --public-key nor --iap-audience")
+            log.warn("No authentication: neither --public-key nor --iap-audience is given")
         dump = _dump(values, log)
         engine = Relay(log.writer, dump=dump, **relay.tunnel_options(values))
         log.info("Read the map", map_=values.map, names=len(targets))

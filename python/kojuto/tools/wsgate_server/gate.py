@@ -180,7 +180,7 @@ class Gate:
             if path in ("/", "/live"):
                 raise Refused(200, "OK")
             if requests.is_head(head):
-                raise Refused(405, "only GET", Allow="GET")
+                raise Refused(405, "only GET is allowed", Allow="GET")
             tunnel = await self._tunnel(protocol, request, path, listener, remote)
         except Refused as refused:
             await self._refuse(conn, protocol, refused, head=requests.is_head(head))
@@ -221,7 +221,7 @@ class Gate:
 
         prefix, _, raw = path.partition("/proxy/")
         if prefix or not raw or "/" in raw:
-            raise Refused(404, "there is /, /live and /proxy/NAME")
+            raise Refused(404, "not found: the paths are /, /live and /proxy/NAME")
         name = unquote(raw)
         fields: list[tuple[str, str | int]] = [
             ("seq", next(self._seq)),
@@ -237,8 +237,12 @@ class Gate:
                 401, f"token is refused: {error.reason}", **requests.challenge(error)
             ) from None
         except UnavailableError:
-            self._log.warn("Failed to authorize", **about, error="there are no keys yet")
-            raise Refused(503, "nobody can be checked now", **{"Retry-After": "30"}) from None
+            self._log.warn(
+                "Failed to authorize", **about, error="there are no keys yet to check tokens with"
+            )
+            raise Refused(
+                503, "the keys to check tokens with are not available yet", **{"Retry-After": "30"}
+            ) from None
         fields.append(("user-email", user))
         about["user_email"] = user
         self._check_origin(request, about)
@@ -284,7 +288,9 @@ class Gate:
         try:
             await asyncio.wait_for(self._loop.sock_sendall(conn, data), within)
         except asyncio.TimeoutError:
-            raise TimeoutError(errno.ETIMEDOUT, "the answer was not taken in time") from None
+            raise TimeoutError(
+                errno.ETIMEDOUT, "the client did not take the answer in time"
+            ) from None
 
     async def _refuse(
         self, conn: socket.socket, protocol: ServerProtocol, refused: Refused, *, head: bool

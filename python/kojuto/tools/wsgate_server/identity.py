@@ -30,7 +30,7 @@ RENEW_SOONEST_S = 30.0
 
 
 class UnavailableError(Exception):
-    """Nobody can be checked now: there are no keys yet."""
+    """There are no keys yet to check tokens with."""
 
 
 class Identity:
@@ -153,7 +153,7 @@ class Identity:
             try:
                 self._iap.renew()
                 if self._failing:
-                    self._log.info("Keys can be had again", source=self._iap.where)
+                    self._log.info("Keys are available again", source=self._iap.where)
                 self._failing = False
             except KojutoError as error:
                 self._complain(error)
@@ -161,5 +161,5 @@ class Identity:
 
     def _complain(self, error: KojutoError) -> None:
         if not self._failing:
-            self._log.warn("Keys cannot be had, the last ones are kept", error=str(error))
+            self._log.warn("Failed to renew the keys, the last ones are kept", error=str(error))
         self._failing = True

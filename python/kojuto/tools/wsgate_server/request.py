@@ -48,7 +48,7 @@ def read(protocol: ServerProtocol, head: Head) -> Request:
     method, _, rest = lines[0].partition(b" ")
     target, _, version = rest.rpartition(b" ")
     if method in METHODS - {b"GET", b"HEAD"}:
-        raise Refused(405, "only GET and HEAD", Allow="GET, HEAD")
+        raise Refused(405, "only GET and HEAD are allowed", Allow="GET, HEAD")
     if method in (b"GET", b"HEAD") and version == b"HTTP/1.0" and b"/proxy/" not in target:
         version = b"HTTP/1.1"  # a health check of old
     if method == b"HEAD":
