@@ -40,9 +40,24 @@ def test_addresses(text: str, expected: tuple[str, int]) -> None:
     assert listen.split_address(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "::1:80", "a:", "a:x", "a:65536", "[::1]", "a:-1", "²:²"])
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match=r"write HOST:PORT|brackets"):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no port"),
+        ("a", "no port"),
+        ("a:", "no port"),
+        ("[::1]", "no port"),
+        ("[::1]:", "no port"),
+        ("a:x", "the port is not a number from 0 to 65535"),
+        ("a:65536", "the port is not a number from 0 to 65535"),
+        ("a:-1", "the port is not a number from 0 to 65535"),
+        ("²:²", "the port is not a number from 0 to 65535"),
+        ("::1:80", "an IPv6 address needs brackets"),
+        ("[::1", "an IPv6 address needs brackets"),
+    ],
+)
+def test_what_is_no_address(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"^{why}"):
         listen.split_address(text)
 
 

@@ -49,17 +49,17 @@ def split_address(text: str, default_host: str = "") -> tuple[str, int]:
     """``HOST:PORT``, ``[IPv6]:PORT``, ``:PORT`` or ``PORT`` as (host, port).
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it has none of these forms.
     """
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    elif ":" in host:
+    elif ":" in host and not (text.startswith("[") and text.endswith("]")):
         raise ValueError("an IPv6 address needs brackets: [2001:db8::1]:3306")
-    elif text.startswith("[") or (colon and not port):
+    if text.endswith("]") or not (port if colon else port.isdigit()):
         raise ValueError("no port (write HOST:PORT)")
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise ValueError("no port from 0 to 65535 (write HOST:PORT)")
+        raise ValueError("the port is not a number from 0 to 65535 (write HOST:PORT)")
     return host or default_host, int(port)
 
 
@@ -94,7 +94,8 @@ def name_of(sock: socket.socket) -> str:
 def inherited() -> list[socket.socket]:
     """The listening stream sockets that a supervisor handed down; empty without one.
 
-    The variables that announce them are removed, so that no child believes them again.
+    The variables that announce them are removed, so that no child
+    process takes the sockets for its own.
 
     Raises:
         KojutoError: a supervisor announced sockets that are not there or not of the right kind.
@@ -211,7 +212,7 @@ def bind_each(addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
     """`bind` for several addresses.
 
     Raises:
-        KojutoError: one of them is there twice, or cannot be bound.
+        KojutoError: one of them is given twice, or cannot be bound.
     """
     seen: dict[str, str] = {}
     for text in [address_text(*address) for address in addresses if address[1]]:
@@ -229,7 +230,7 @@ def address(text: str) -> tuple[str, int]:
     """A reader for options: ``HOST:PORT``, ``:PORT`` for all addresses.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is not an address.
     """
     return split_address(text)
 
@@ -238,7 +239,7 @@ def upstream(text: str) -> tuple[str, int]:
     """A reader for options: ``HOST:PORT`` with a host.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is not an address.
     """
     host, port = split_address(text)
     if not host or port == 0:
