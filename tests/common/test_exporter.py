@@ -204,6 +204,9 @@ def test_a_port_that_comes_free_when_no_thread_is_to_be_had_is_one_line(
     log: Any = SimpleNamespace(warn=note, error=note, info=note)
     port = exporter.Port(("127.0.0.1", 1))
     port.serve(list, log)
-    assert said.get(timeout=20)[0].startswith("The metrics port is taken")
-    assert said.get(timeout=20) == ("No metrics", {"error": "starting the server: no thread"})
+    assert said.get(timeout=20)[0].startswith("The metrics port is in use")
+    assert said.get(timeout=20) == (
+        "Failed to serve metrics",
+        {"error": "starting the server: no thread"},
+    )
     port.close()

@@ -20,7 +20,7 @@ from tests.peers.servers import LOOPBACK, echo, free_port
 if TYPE_CHECKING:
     from tests.peers.servers import Program, Stage
 
-TAKEN = "The metrics port is taken, it is asked for again and again"
+TAKEN = "The metrics port is in use, trying again until it is free"
 README = Path(__file__).parents[2] / "README.md"
 
 

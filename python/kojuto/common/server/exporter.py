@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     Answer = tuple[int, list[tuple[str, str]], bytes]
 
 REQUEST_TIMEOUT_S = 5
-"""For a request to come, and for its client to take some of the answer."""
+"""The time for a request to arrive, and for its client to read some of the answer."""
 RETRY_S = 0.2
-"""Before a port that an older generation still has is asked for again."""
+"""The pause before a port that an older generation still holds is tried again."""
 MAX_CONNECTIONS = 256
-"""At a time: so many slow clients hold nobody up."""
+"""The most at a time, so that slow clients hold nobody up."""
 MAX_HEADER_BYTES = 8192
 MAX_WAITING = 16
 """Requests that may wait for the one that is being answered; more are told 503."""
@@ -89,7 +89,7 @@ class Port:
         from threading import Thread
 
         name = listen.address_text(*self._address)
-        log.warn("The metrics port is taken, it is asked for again and again", listen=name)
+        log.warn("The metrics port is in use, trying again until it is free", listen=name)
         Thread(target=self._insist, args=(collect, log), name="metrics", daemon=True).start()
 
     def _insist(self, collect: Callable[[], list[Family]], log: Logger) -> None:
@@ -99,12 +99,12 @@ class Port:
             except listen.TakenError:
                 continue
             except KojutoError as error:
-                log.error("No metrics", error=str(error))
+                log.error("Failed to serve metrics", error=str(error))
                 return
             try:
                 self._begin(sock, collect, log)
             except OSError as error:  # no thread to be had
-                log.error("No metrics", error=str(error))
+                log.error("Failed to serve metrics", error=str(error))
             return
 
     def _begin(self, sock: socket.socket, collect: Callable[[], list[Family]], log: Logger) -> None:
