@@ -94,7 +94,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "24h"),
             default="90s",
-            help="how long a client may refuse to take an answer",
+            help="how long to wait for a client to take an answer",
         ),
         options.shutdown_timeout("10s", "requests", group=None),
         Option(
@@ -182,7 +182,7 @@ COMMAND = Command(
             metavar="N",
             read=units.integer(0, 10000),
             default="200",
-            help="services watched at a time; what comes beyond is asked of Consul each time",
+            help="the most services watched at a time; for more, Consul is asked each time",
             group="Consul",
         ),
         Option(
@@ -190,7 +190,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "365d", zero=True),
             default="10m",
-            help="stop watching what nobody asked about for so long; 0 for never",
+            help="stop watching a service that nobody has asked about for so long; 0 for never",
             group="Consul",
         ),
         Option(

@@ -283,7 +283,7 @@ class Channel(HTTPConnection):
         length = response.length
         body = response.read(limit + 1) if length is None or length <= limit else None
         if body is None or len(body) > limit:
-            raise ConsulError(f"the answer is over the limit of {limit} bytes")
+            raise ConsulError(f"the answer is over {limit} bytes (--max-answer-size)")
         if length is not None and len(body) < length:
             raise ConsulError(f"the answer ended after {len(body)} of {length} bytes")
         if length is None and not response.isclosed():

@@ -35,7 +35,7 @@ class Endpoint:
         if scheme not in ("http", "https", "unix"):
             raise ValueError("not an endpoint (write http://127.0.0.1:8500)")
         if parts.query or parts.fragment:
-            raise ValueError("an endpoint has no query")
+            raise ValueError("an endpoint must have no query (?) or fragment (#)")
         self.tls = scheme == "https"
         self.path = parts.path.rstrip("/")
         self.unix: str | None = None
@@ -43,7 +43,7 @@ class Endpoint:
         if scheme == "unix":
             self.unix, self.path, self.host, self.port = parts.path, "", "localhost", 0
             if not self.unix:
-                raise ValueError("no socket (write unix:///run/consul.sock)")
+                raise ValueError("no path of a socket (write unix:///run/consul.sock)")
             self.netloc, self.name = "localhost", f"unix://{self.unix}"
             return
         if not parts.hostname:
@@ -80,7 +80,7 @@ class Token:
             except (OSError, ValueError) as error:
                 raise KojutoError(
                     f"{self.path}: {words(error)}",
-                    "it has to hold the Consul token, in one line",
+                    "it must hold the Consul token, in one line",
                 ) from None
 
     @staticmethod
@@ -123,7 +123,7 @@ class Proxy:
 
         parts = urlsplit(text if "://" in text else f"http://{text}")
         if parts.scheme != "http" or not parts.hostname:
-            raise ValueError("no HTTP proxy (write http://HOST:PORT)")
+            raise ValueError("not an HTTP proxy (write http://HOST:PORT)")
         self.host = parts.hostname
         self.port = parts.port or 80
         self.authorization = _basic(parts.username, parts.password)
@@ -185,7 +185,7 @@ def tls_context(ca_file: str | None) -> SSLContext:
         if certificate:
             context.load_cert_chain(certificate, get("CONSUL_CLIENT_KEY") or None)
     except OSError as error:  # ssl.SSLError is one
-        raise KojutoError(f"{at_work}: {words(error)}", "it has to be PEM") from None
+        raise KojutoError(f"{at_work}: {words(error)}", "it must be a PEM file") from None
     if get("CONSUL_HTTP_SSL_VERIFY", "").lower() in ("0", "false", "f"):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

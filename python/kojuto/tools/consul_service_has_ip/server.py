@@ -60,28 +60,40 @@ def families(server: HttpServer, table: Membership, watches: Watches) -> list[Fa
         away.add(away_s or 0.0, watch=key)
     rows = [
         ("kojuto_consul_watches", "gauge", "Services watched now.", len(known)),
-        ("kojuto_consul_answers_total", "counter", "Answers of watches.", watches.answers),
-        ("kojuto_consul_outages_total", "counter", "Outages that watches saw.", watches.failures),
+        (
+            "kojuto_consul_answers_total",
+            "counter",
+            "Answers that Consul gave to watches.",
+            watches.answers,
+        ),
+        (
+            "kojuto_consul_outages_total",
+            "counter",
+            "Outages of Consul that watches saw.",
+            watches.failures,
+        ),
         (
             "kojuto_consul_direct_questions_total",
             "counter",
-            "Questions without a watch, for want of room.",
+            "Requests asked of Consul directly, since --max-watches were in use.",
             watches.direct,
         ),
         (
             "kojuto_membership_stale_answers_total",
             "counter",
-            "Answers from before Consul went away.",
+            "Answers given from memory while Consul was away.",
             counts["stale"],
         ),
         (
             "kojuto_membership_refused_total",
             "counter",
-            "Requests that were no good question.",
+            "Requests that were malformed.",
             counts["refused"],
         ),
     ]
-    answers = Family("kojuto_membership_answers_total", "counter", "Answers by what they said.")
+    answers = Family(
+        "kojuto_membership_answers_total", "counter", "Answers by whether the address was a member."
+    )
     answers.add(counts["yes"], member="yes").add(counts["no"], member="no")
     singles = [Family(name, kind, text).add(value) for name, kind, text, value in rows]
     return [members, away, answers, *singles, *exporter.http_families(server.stats())]
