@@ -41,7 +41,7 @@ def test_a_field_by_group(form: str, named: bool, tmp_path: Path) -> None:
     options = ["--format", form] if named else []
     done = run("percentile", "--key", "ptime", *options, path)
     assert done.stdout.decode() == by_rule([0.5, 0.25, 3, 1], ["99", "95", "90", "75"])
-    assert b"1 of 5 lines is no number" in done.stderr
+    assert b"1 of 5 lines is not a number" in done.stderr
     done = run("percentile", "--key=ptime", "--by=status", "--percentile-set=50", *options, path)
     assert done.stdout.decode() == "\n".join(
         f"status: {name}\n{by_rule(numbers, ['50'])}"

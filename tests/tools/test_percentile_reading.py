@@ -40,12 +40,12 @@ def test_what_people_pipe_is_read_and_the_rest_is_counted_in_one_line() -> None:
     done = run("percentile", stdin=stdin)
     assert done.stdout.decode() == by_rule([1, 2, 3, 0.5, 1e-3, -4, 5], ["99", "95", "90", "75"])
     assert done.stderr.decode() == (
-        "percentile: 4 of 12 lines are no numbers and were skipped; "
+        "percentile: 4 of 12 lines are not numbers and were skipped; "
         "the first: line 7 of standard input: 'nan'\n"
     )
     done = run("percentile", stdin=b"\x1b[31m\xff\n1\n")
     assert b"\x1b" not in done.stderr
-    assert b"1 of 2 lines is no number and was skipped" in done.stderr
+    assert b"1 of 2 lines is not a number and was skipped" in done.stderr
 
 
 def test_strict_names_the_line_and_prints_no_figures(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_strict_names_the_line_and_prints_no_figures(tmp_path: Path) -> None:
     done = run("percentile", "--strict", good, bad)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode().splitlines()[0] == (
-        f"percentile: error: {bad}: line 4 is no number: 'oops'"
+        f"percentile: error: {bad}: line 4 is not a number: 'oops'"
     )
     assert run("percentile", "--strict", good).returncode == 0
 
@@ -75,7 +75,7 @@ def test_strict_does_not_wait_for_the_end_of_the_input() -> None:
 def test_a_line_of_any_length_is_one_bad_line(length: int) -> None:
     done = run("percentile", stdin=b"1\n" + b"9" * length + b"\n3\n")
     assert figures(done.stdout)["count"] == 2
-    assert done.stderr.startswith(b"percentile: 1 of 3 lines is no number")
+    assert done.stderr.startswith(b"percentile: 1 of 3 lines is not a number")
     assert len(done.stderr) < 300
 
 

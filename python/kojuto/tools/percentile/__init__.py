@@ -41,7 +41,7 @@ def _accuracy(text: str) -> float:
 COMMAND = Command(
     PROG,
     "Count, largest, average, smallest and percentiles of numbers, one a line, from the files or "
-    "from standard input ('-'). Lines that are no number are skipped and counted on standard "
+    "from standard input ('-'). Lines that are not numbers are skipped and counted on standard "
     "error. What gzip, xz or bzip2 packed is unpacked.",
     [
         Option("--percentile-set", metavar="LIST", default="99,95,90,75", read=_percentiles,
@@ -51,7 +51,7 @@ COMMAND = Command(
                help="how to print: text, json, prometheus or openmetrics"),
         cli.TEXTFILE,
         Option("--plot", help="draw a histogram below the figures"),
-        Option("--strict", help="fail at the first line that is no number and name it"),
+        Option("--strict", help="fail at the first line that is not a number and name it"),
         Option("--key", metavar="KEY", group="Fields",
                help="read this field of LTSV or JSON lines instead of whole lines"),
         Option("--by", metavar="KEY", group="Fields",

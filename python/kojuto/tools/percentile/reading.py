@@ -63,7 +63,7 @@ class Skipped:
         text = raw.decode(errors="backslashreplace")
         if bad and strict:
             raise KojutoError(
-                f"{name}: line {line} is no number: '{text}'",
+                f"{name}: line {line} is not a number: '{text}'",
                 "without --strict such lines are skipped and counted",
             )
         if bad and not self.bad:
@@ -74,7 +74,7 @@ class Skipped:
     def tell(self, prog: str) -> None:
         """Sum them up on standard error, with the first as an example."""
         if self.bad:
-            what = "is no number and was" if self.bad == 1 else "are no numbers and were"
+            what = "is not a number and was" if self.bad == 1 else "are not numbers and were"
             text = f"{self.bad} of {self.lines} lines {what} skipped; the first: {self.first}"
             cli.complain(prog, text)
 
