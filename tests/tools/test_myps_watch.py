@@ -238,7 +238,9 @@ def test_a_watch_keeps_no_more_than_it_may_for_a_reader(server: Server, tmp_path
 def moved_on(line: bytes) -> bool:
     """Whether it says that a thread did not stand still while it was killed, on a busy machine."""
     return bool(
-        re.fullmatch(rb"myps: (passed over \d+: gone, .*|\d+: only its statement, .*)", line)
+        re.fullmatch(
+            rb"myps: (passed over \d+: gone, .*|\d+: only its statement was killed, .*)", line
+        )
     )
 
 

@@ -220,7 +220,9 @@ class Killer:
             complain("myps", passed_over(process))
             return False
         if outcome is Outcome.STATEMENT_ONLY:
-            complain("myps", f"{process.id}: only its statement, the connection had moved on")
+            complain(
+                "myps", f"{process.id}: only its statement was killed, the connection had moved on"
+            )
         self._killed.add((process.id, process.statement))
         self.reports.killed_one(process)
         return True

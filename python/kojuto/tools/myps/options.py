@@ -36,7 +36,7 @@ def _connection() -> list[Option]:
         return Option(name, metavar=metavar, help=what, group=SERVER)
 
     return [
-        server("--mysql-host", "HOST", "server; localhost means the socket"),
+        server("--mysql-host", "HOST", "server; localhost means its UNIX socket"),
         Option("--mysql-port", metavar="PORT", read=integer(1, 65535), help="TCP port",
                group=SERVER),
         server("--mysql-user", "USER", "user"),
@@ -48,22 +48,22 @@ def _connection() -> list[Option]:
                group=SERVER,
                help="how long to wait for the connection and for each answer, in seconds or 30s"),
         server("--defaults-extra-file", "FILE", "read this option file after the global ones"),
-        server("--defaults-file", "FILE", "read this option file alone"),
+        server("--defaults-file", "FILE", "read only this option file"),
         server("--defaults-group-suffix", "TEXT", "read the groups with this suffix too"),
         server("--login-path", "NAME", "read this group of ~/.mylogin.cnf too"),
         Option("--no-defaults", help="read no option file but ~/.mylogin.cnf", group=SERVER),
         Option("--ssl-mode", metavar="MODE", group=SERVER, read=_ssl_mode,
                help="TLS: DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY"),
-        server("--ssl-ca", "FILE", "certificates of the authorities to trust"),
-        server("--ssl-cert", "FILE", "own certificate"),
-        server("--ssl-key", "FILE", "own key"),
+        server("--ssl-ca", "FILE", "certificates of the authorities (CA) to trust"),
+        server("--ssl-cert", "FILE", "client certificate"),
+        server("--ssl-key", "FILE", "private key of the client certificate"),
     ]  # fmt: skip
 
 
 def _display() -> list[Option]:
     return [
         Option("-f", "--full", help="show whole statements, not 110 characters", group="Display"),
-        Option("-D", "--debug", help="tell on stderr what is asked of the server",
+        Option("-D", "--debug", help="print the SQL that is sent to the server on stderr",
                group="Display"),
     ]  # fmt: skip
 
@@ -79,11 +79,11 @@ def _killing() -> list[Option]:
         Option("--limit", metavar="N", read=integer(1, 10**9), group="Killing",
                help="kill no more than N, the oldest first"),
         Option("--ignore-user", metavar="PATTERN", repeat=True, group="Killing",
-               help="spare this user"),
+               help="do not kill threads of this user"),
         Option("--include-system", group="Killing",
-               help="do not spare replication, binlog dump and event scheduler threads"),
+               help="kill replication, binlog dump and event scheduler threads too"),
         Option("--interval", metavar="TIME", read=timed("100ms", "24h"), group="Watching",
-               help="look again and again, so far apart; needs --yes or --dry-run"),
+               help="repeat at this interval; needs --yes or --dry-run"),
         Option("--run-time", metavar="TIME", read=timed("1ms", "3650d"), group="Watching",
                help="stop watching after this time"),
         Option("--log", metavar="FILE", group="Watching",
@@ -118,7 +118,7 @@ TOP = Command(
             metavar="TIME",
             read=timed("100ms", "24h"),
             default="2s",
-            help="time between two looks",
+            help="how often the view is refreshed",
             group="Display",
         ),
         Option("--all", help="show sleeping connections too", group="Display"),

@@ -225,7 +225,7 @@ class Server:
         except pymysql.err.MySQLError as error:
             if code(error) in DENIED_OR_MISSING:
                 raise KojutoError(
-                    f"the process list may not be read: {server_words(error)}",
+                    f"no permission to read the process list: {server_words(error)}",
                     "GRANT PROCESS ON *.* …",
                 ) from error
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 from kojuto.tools.myps.options import SSL_MODES as MODES
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Tls:
                 context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
         except (OSError, ssl.SSLError) as error:
             named = ", ".join(files[name] for name in FILES if name in files)
-            raise KojutoError(f"TLS files {named}: {error}") from None
+            raise KojutoError(f"TLS files {named}: {words(error)}") from None
         context.check_hostname = self.mode == "VERIFY_IDENTITY"
         if not self.mode.startswith("VERIFY"):
             context.check_hostname = False

@@ -169,7 +169,9 @@ class View:
         if process is None:
             self.told = "no thread is marked"
         elif process.system:
-            self.told = f"{process.id} is a thread of the system: not from here"
+            self.told = (
+                f"{process.id} is a thread of the system: myps kill --include-system kills those"
+            )
         elif query_only and process.command == "Sleep":
             self.told = f"{process.id} runs no statement (X ends the connection)"
         else:
@@ -308,7 +310,7 @@ class _Screen:
         if outcome is Outcome.PASSED_OVER:
             self.view.told = f"{number} is gone or on to another statement: passed over"
         elif outcome is Outcome.STATEMENT_ONLY:
-            self.view.told = f"{number}: its statement only, the connection had moved on"
+            self.view.told = f"{number}: only its statement was killed, the connection had moved on"
 
     def run(self, console: Console) -> None:
         """Until q."""
