@@ -46,7 +46,7 @@ COMMAND = Command(
         ),
         Option(
             "--work-dir", metavar="DIR", required=True,
-            help="directory by whose lock files the members know each other; it must exist",
+            help="directory of the lock files by which the members find each other; it must exist",
         ),
         Option(
             "--weight", metavar="N", default="1", read=units.integer(1, MAX_WEIGHT),
@@ -62,10 +62,10 @@ COMMAND = Command(
             help="bytes that may be saved up while the producer is idle (40 ms of the share "
             "always are)",
         ),
-        Option("--progress", help="show how far it is on standard error", group="Reports"),
+        Option("--progress", help="show the progress on standard error", group="Reports"),
         Option(
             "--size", metavar="SIZE", read=units.sized(), group="Reports",
-            help="how much will come, for the time left in the reports",
+            help="the size of the input, for the time left in the reports",
         ),
         Option(
             "--stats-interval", metavar="TIME", read=units.timed("10ms", "24h"), group="Reports",
@@ -78,7 +78,7 @@ COMMAND = Command(
     ],
     epilog="""
 SIGUSR1 prints a report. SIGTERM and SIGINT end it after everything that was read is written; a
-reader who stands still is waited for 5 seconds at most, and a warning says what is lost.
+reader that does not read is waited for 5 seconds at most, and a warning says what is lost.
 Exit status: 0 done, 1 read or write error, 2 called wrongly, 143 and 130 after a signal.
 
   mysqldump -h db1 app | sabo --max-bandwidth 100M --work-dir /tmp/dumps > app.sql

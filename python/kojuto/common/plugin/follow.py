@@ -38,13 +38,16 @@ OPTIONS = (
         metavar="N",
         read=units.integer(1, 256),
         default="1",
-        help="scan with so many threads",
+        help="the number of threads to scan with",
         group="Following",
     ),
 )
 
 KEY_PREFIX = Option(
-    "--key-prefix", metavar="NAME", required=True, help="the part of the metric names"
+    "--key-prefix",
+    metavar="NAME",
+    required=True,
+    help="the part of the metric names that tells set-ups apart",
 )
 
 MAX_BUCKETS = 100
@@ -82,7 +85,7 @@ def bounds_of(text: str) -> list[float]:
     """The upper bounds of a histogram, seconds.
 
     Raises:
-        ValueError: they are no ascending numbers above 0, or too many.
+        ValueError: they are not ascending numbers above 0, or too many.
     """
     wanted: list[float] = []
     for part in text.split(","):

@@ -30,7 +30,7 @@ def max_connections() -> Option:
         metavar="N",
         read=units.integer(0, 10_000_000),
         default="0",
-        help="accept no more than so many at a time, the rest wait in the queue; 0 for no limit",
+        help="the most connections at a time; more wait in the listen queue; 0 for no limit",
         group=GROUP,
     )
 

@@ -23,7 +23,7 @@ OPTIONS = [
         metavar="TIME",
         read=units.timed("1ms", "365d", zero=True),
         default="0",
-        help="end a connection on which no byte passes for so long; 0 for never",
+        help="end a connection on which no byte has passed for so long; 0 for never",
         group="Connections",
     ),
     Option(
@@ -39,8 +39,8 @@ OPTIONS = [
         metavar="TIME",
         read=units.timed("1us", "1s", zero=True),
         default="80us",
-        help="where the next bytes are due within so little time, stay awake for them, on a core "
-        "that nobody else wants; 0 to sleep always",
+        help="where the next bytes are due within so little time, poll for them instead of "
+        "sleeping, while a core is idle; 0 to sleep always",
         group="Connections",
     ),
     options.max_connections(),
@@ -185,7 +185,7 @@ def check_ranges(text: str) -> list[str]:
     """A reader for a comma-separated list of address ranges.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: one of them is not an address range.
     """
     import ipaddress
 
@@ -196,5 +196,5 @@ def check_ranges(text: str) -> list[str]:
         except ValueError as error:  # noqa: PERF203
             raise ValueError(f"{error} (write 192.0.2.0/24,2001:db8::/32)") from None
     if not ranges:
-        raise ValueError("no address range (write 192.0.2.0/24)")
+        raise ValueError("not an address range (write 192.0.2.0/24)")
     return ranges

@@ -46,7 +46,7 @@ def work(values: Values, arguments: list[str]) -> int:
     """
     if len(arguments) != 3:
         raise UsageError(
-            f"{len(arguments)} arguments, three are expected", "deteco check TOKEN METHOD URI"
+            f"{len(arguments)} arguments, 3 are expected", "deteco check TOKEN METHOD URI"
         )
     from time import time
 

@@ -84,7 +84,9 @@ COMMAND = Command(
             default="0",
             help="cut the connections to a container that was replaced so long ago; 0 for never",
         ),
-        Option("--wait", help="keep waiting when there is no such container at the start"),
+        Option(
+            "--wait", help="wait when there is no such container at the start, instead of failing"
+        ),
         *relay.OPTIONS,
     ],
     epilog="""
