@@ -106,7 +106,7 @@ def _report(prog: str, error: BaseException, memory_hint: str | None = None) -> 
 
 
 def _end(status: int) -> int:
-    """End with what could not be written let go of."""
+    """End the process; what could not be written is discarded."""
     streams.give_up(1)
     try:
         return streams.finish(status)

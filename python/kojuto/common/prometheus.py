@@ -64,7 +64,7 @@ class Family:
             more: more labels.
 
         Raises:
-            ValueError: the series is there already (only under ``KOJUTO_STRICT``).
+            ValueError: the series was given before (only under ``KOJUTO_STRICT``).
         """
         if value - value != 0:  # NaN and the infinities
             return self

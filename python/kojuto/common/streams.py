@@ -1,4 +1,4 @@
-"""The standard streams of a process: there from its first breath, written out at its last.
+"""The standard streams of a process: open before anything else is, flushed at its end.
 
 A closed one is replaced before anything else is opened, else its number goes to the next file or
 connection. What stands in its place takes no bytes and gives none (as gnulib's ``stdopen`` has
@@ -139,7 +139,7 @@ def output_fails() -> bool:
 
 
 def give_up(number: int) -> None:
-    """Let go of what standard output (1) or error (2) holds and cannot write.
+    """Discard what standard output (1) or error (2) holds and cannot write.
 
     The interpreter flushes once more at its end, which would be its own traceback and status 120.
     """
@@ -153,7 +153,7 @@ def give_up(number: int) -> None:
 
 
 def finish(status: int) -> int:
-    """The last breath: nothing is left in the streams.
+    """Flush both streams, the last thing a command does.
 
     Args:
         status: the exit status so far.

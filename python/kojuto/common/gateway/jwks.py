@@ -21,7 +21,8 @@ def load(document: bytes, source: str) -> list[Key]:
     Keys of unknown types, for encryption, and without a ``kid`` are left out (RFC 7517, section 5).
 
     Raises:
-        KojutoError: it is no set, has no such key, has two of one name, or one that is secret.
+        KojutoError: it is not a JWK Set, has no key to verify with, two keys of one kid, or a
+            secret key.
     """
     from json import loads
 
@@ -104,7 +105,7 @@ class KeySource:
             Whether it was read.
 
         Raises:
-            KojutoError: it cannot be had, or is none.
+            KojutoError: it cannot be read or fetched, or is not a JWK Set.
         """
         from time import monotonic
 

@@ -197,7 +197,7 @@ def write_document(document: bytes) -> None:
 
 
 def refuse_twice(name: str) -> None:
-    """Raise `ValueError` for a name that comes twice, in tests only."""
+    """Raise `ValueError` for a name that comes twice, under ``KOJUTO_STRICT``."""
     from kojuto.common.prometheus import strict
 
     if strict():

@@ -42,7 +42,7 @@ class Logger:
         self.writer.write(text.encode("utf-8", "replace") + b"\n")
 
     def debug(self, message: str, **fields: Any) -> None:
-        """A line for the curious; only when verbose."""
+        """A line of level ``debug``; only when verbose."""
         if self._verbose:
             self._log("debug", message, fields)
 
@@ -51,11 +51,11 @@ class Logger:
         self._log("info", message, fields)
 
     def warn(self, message: str, **fields: Any) -> None:
-        """Something failed and work goes on."""
+        """Something failed, and the server recovers from it."""
         self._log("warn", message, fields)
 
     def error(self, message: str, **fields: Any) -> None:
-        """Something failed and somebody was hurt."""
+        """Something failed, and a client or the operator has to do without it."""
         self._log("error", message, fields)
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ def run(
 
     SIGTERM stops accepting and waits for open connections, at most `shutdown_timeout_s`; a second
     one ends them at once. SIGINT ends at once too. Server::Starter tells all old generations
-    again at each restart, so a repeated SIGTERM from it is no sign of impatience.
+    again at each restart, so a repeated SIGTERM from it does not count as a second one.
 
     Args:
         server: what serves, already accepting.
