@@ -348,15 +348,15 @@ def test_the_doctor_knows_who_cannot_be_helped(tmp_path: Path) -> None:
         file.write(b"\xff Go buildinf:")
     for name, words in {
         "dynamic": "can be run under the shim",
-        "static": "no: linked statically",
-        "setuid": "no: setuid or setgid",
-        "script": f"no: its interpreter {tmp_path}/static: linked statically",
-        "go": "no: a Go program",
-        "missing": "command not found",
+        "static": "cannot be run under the shim: linked statically",
+        "setuid": "cannot be run under the shim: setuid or setgid",
+        "script": f"cannot be run under the shim: its interpreter {tmp_path}/static: linked",
+        "go": "cannot be run under the shim: a Go program",
+        "missing": "cannot be run under the shim: command not found",
     }.items():
         done = run("no-excl-open", "doctor", "--dir", tmp_path, tmp_path / name)
         line = done.stdout.decode().splitlines()[1]
-        assert words in line, name
+        assert line.startswith(f"{tmp_path / name}: {words}"), name
         assert done.returncode == (0 if name == "dynamic" else 1), name
     warned = run("no-excl-open", tmp_path / "static")
     assert warned.returncode == 0

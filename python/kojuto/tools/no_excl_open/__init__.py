@@ -24,7 +24,7 @@ NOT_FOUND = 127
 def pattern(text: str) -> str:
     """A glob pattern as the shim compares it: absolute, without a colon."""
     if ":" in text:
-        raise ValueError("a pattern has no colon")
+        raise ValueError("a pattern must not have a colon")
     return os.path.abspath(text)
 
 
@@ -39,8 +39,8 @@ COMMAND = Command(
             "--only", metavar="GLOB", read=pattern, repeat=True,
             help="act on these files only; * and ? stay within one directory, ** crosses them",
         ),
-        Option("--verbose", help="tell on standard error each file that was opened so"),
-        Option("--path", help="print where the shim lies, for LD_PRELOAD, and exit"),
+        Option("--verbose", help="report each file that was opened so on standard error"),
+        Option("--path", help="print the path of the shim, for LD_PRELOAD, and exit"),
     ],
     positional="COMMAND …",
     usage="[--only GLOB]… [--verbose] [--] COMMAND [argument …]",
@@ -76,7 +76,9 @@ def shim_path() -> str:
     """Where ``no_excl_open.so`` lies."""
     path = os.path.join(os.path.dirname(kojuto.__file__), "no_excl_open.so")
     if not os.path.exists(path):
-        raise KojutoError(f"{path}: not there", "install kojuto again; the wheel carries it")
+        raise KojutoError(
+            f"the shim {path} is missing", "install kojuto again; the wheel carries it"
+        )
     return path
 
 
@@ -139,9 +141,10 @@ def _doctor(values: Values, programs: list[str]) -> int:
             path = _find(name)
             reason = why_not_preloadable(path)
         except (KojutoError, OSError) as error:
-            path, reason = name, cli.describe(error) if isinstance(error, OSError) else str(error)
+            path, reason = name, words(error).removeprefix(f"{name}: ")
         ill = ill or reason is not None
-        print(f"{path}: {'can be run under the shim' if reason is None else f'no: {reason}'}")
+        can = "can" if reason is None else "cannot"
+        print(f"{path}: {can} be run under the shim" + (f": {reason}" if reason else ""))
     orphans = sorted(found for directory in values.dir for found in _orphans(directory))
     for orphan in orphans:
         print(f"{orphan}: stranded by logrotate; nothing rotates or removes it")
