@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import run, script, wait_until
+from tests.conftest import need_program, run, script, wait_until
 from tests.peers.certificates import authority, signed
 from tests.peers.mariadb import Server, mariadb
 from tests.peers.myps import ids, no_settings_of_ours, shop, threads
@@ -59,6 +59,19 @@ def test_option_files_the_environment_and_the_command_line(server: Server, tmp_p
     missing = run("myps", *grep, "--defaults-file", "/no/such.cnf")
     assert missing.returncode == 1
     assert b"/no/such.cnf: No such file or directory" in missing.stderr
+
+
+@pytest.mark.parametrize("password", ["schlüssel", "秘密 🙂"])
+def test_a_password_may_have_any_letters(password: str, server: Server, tmp_path: Path) -> None:
+    server.execute("CREATE OR REPLACE USER letters@'%%' IDENTIFIED BY %s", password)
+    file = tmp_path / "my.cnf"
+    file.write_text(f"[client]\nuser=letters\nsocket={server.socket}\npassword={password}\n")
+    done = run("myps", "grep", f"--defaults-file={file}", "--user", "letters")
+    assert b"rror" not in done.stderr
+    theirs = subprocess.run(
+        [need_program("mariadb"), f"--defaults-file={file}", "-e", "SELECT 1"], check=False
+    )
+    assert theirs.returncode == 0
 
 
 def test_a_password_is_neither_in_ps_nor_in_the_debug_output(server: Server) -> None:

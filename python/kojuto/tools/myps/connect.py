@@ -12,6 +12,7 @@ from pymysql.constants import CLIENT
 from kojuto.common.cli import complain, one_line
 from kojuto.common.hide import hide_argument
 from kojuto.errors import KojutoError
+from kojuto.tools.myps.ed25519 import Ed25519Login
 from kojuto.tools.myps.optionfile import client_options
 from kojuto.tools.myps.prefixes import settings
 from kojuto.tools.myps.tls import Tls
@@ -158,7 +159,7 @@ class Target:
         try:
             return kind(
                 user=self.user,
-                password=self.password,
+                password=self.password.encode("utf-8", "surrogateescape"),  # pymysql takes latin1
                 charset="utf8mb4",
                 use_unicode=False,
                 autocommit=True,
@@ -167,7 +168,10 @@ class Target:
                 write_timeout=max(1, round(self.timeout_s)),
                 client_flag=CLIENT.MULTI_STATEMENTS,
                 program_name="myps",
-                auth_plugin_map={"mysql_clear_password": _PlainPassword},
+                auth_plugin_map={
+                    "mysql_clear_password": _PlainPassword,
+                    "client_ed25519": Ed25519Login,
+                },
                 **where,
                 **secure,
             )
