@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -14,7 +17,6 @@ from tests.peers.mariadb import Server, mariadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import pytest
 
@@ -149,3 +151,28 @@ class Question:
     def answer(self, text: bytes) -> tuple[int, bytes, bytes]:
         out, err = self.process.communicate(text, timeout=30)
         return self.process.returncode, out, err
+
+
+def stand_still(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process that looks every 100 ms is not woken any more: its server is frozen."""
+
+    def switches() -> str:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        return next(line for line in lines if line.startswith("voluntary"))
+
+    def unchanged() -> bool:
+        before = switches()
+        time.sleep(0.5)
+        return switches() == before
+
+    wait_until(unchanged)
+
+
+@contextlib.contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)

@@ -17,7 +17,7 @@ import pymysql
 import pytest
 
 from kojuto.tools.myps.connect import MypsConnection
-from kojuto.tools.myps.kill import Outcome, kill_same
+from kojuto.tools.myps.kill_same import Outcome, kill_same
 from kojuto.tools.myps.processes import Server
 from tests.peers.mariadb import Server as MariaDB
 from tests.peers.mariadb import mariadb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import shlex
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from kojuto.tools.myps.processes import Process
 from kojuto.tools.myps.top import View, age_style, split_keys
 from tests.conftest import need_program, run, script, wait_until
 from tests.peers.mariadb import Server, mariadb
-from tests.peers.myps import threads
+from tests.peers.myps import frozen, stand_still, threads
 from tests.streams import full_ends, processes_end, start, wait_for_handler
 
 if TYPE_CHECKING:
@@ -335,6 +336,22 @@ def test_a_terminal_that_stands_still_holds_up_no_end(
     running.send_signal(number)
     assert running.wait(10) == status
     assert termios.tcgetattr(terminal) == before
+    os.close(reader)
+    os.close(terminal)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_server_that_is_frozen_holds_up_no_end(
+    number: signal.Signals, status: int, server: Server
+) -> None:
+    reader, terminal = pty.openpty()
+    options = ["--mysql-socket", server.socket, "--mysql-user", "root", "--refresh", "100ms"]
+    running = start("myps", "top", *options, stdin=terminal, stdout=terminal)
+    wait_for_handler(running.pid, signal.SIGTERM)
+    with frozen(server):
+        stand_still(running)
+        running.send_signal(number)
+        assert running.wait(10) == status
     os.close(reader)
     os.close(terminal)
 

@@ -6,7 +6,9 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -17,12 +19,14 @@ from kojuto.tools.myps.kill import Killer
 from kojuto.tools.myps.options import KILL
 from tests.conftest import script, wait_until
 from tests.peers.mariadb import Server, mariadb
-from tests.peers.myps import ids, myps, no_settings_of_ours, shop, threads
+from tests.peers.myps import frozen, ids, myps, no_settings_of_ours, shop, stand_still, threads
 from tests.streams import KINDS, full_ends, wait_for_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.peers.servers import Stage
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,27 @@ def test_a_watch_lives_through_a_restart_of_the_server() -> None:
     assert err.count(b": back") == 2
 
 
+def test_a_watch_goes_on_where_the_server_has_no_room_for_temporary_tables() -> None:
+    with mariadb() as own:
+        line = ["--info", "%watched%", "--interval", "100ms"]
+        with watching(own, *line) as process:
+            with threads(own, ("SELECT SLEEP(600), 'watched'", {})) as (thread,):
+                thread.join(20)
+            (own.folder / "tmp").rename(own.folder / "gone")
+            assert process.stderr is not None
+            first = next(line for line in process.stderr if not moved_on(line.rstrip()))
+            assert b"Can't create/write to file" in first
+            assert process.stderr.readline() == b"myps: warning: trying again every interval\n"
+            (own.folder / "gone").rename(own.folder / "tmp")
+            assert process.stderr.readline().endswith(b": back\n")
+            with threads(own, ("SELECT SLEEP(600), 'watched'", {})) as (thread,):
+                thread.join(20)
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert out.count(b"KILLED:") == 2
+
+
 WATCHED = ("SELECT SLEEP(600), 'watched'", {"user": "app1"})
 WATCH = ("--info", "%watched%", "--interval", "100ms")
 NOBODY_READS = b"standard output: nobody reads it: "
@@ -188,7 +213,9 @@ def test_a_reader_who_goes_on_gets_every_kill(server: Server, tmp_path: Path) ->
             with threads(server, WATCHED) as (thread,):
                 thread.join(20)
         assert len(ids(read_lines(reader, 3), "KILLED")) == 3
-        assert end(process) == (0, b"")
+        status, told = end(process)
+    assert status == 0
+    assert all(moved_on(line) for line in told.splitlines()), told
 
 
 def test_all_are_killed_before_a_reader_who_stands_still_has_the_list(
@@ -219,8 +246,8 @@ def test_a_dry_run_that_nobody_reads_ends_too(server: Server, tmp_path: Path) ->
 
 
 def test_a_watch_keeps_no_more_than_it_may_for_a_reader(server: Server, tmp_path: Path) -> None:
-    # The server's list shows 64 KiB of a statement; sixteen are kept, and one more.
-    long = (f"SELECT SLEEP(600), 'watched', '{'x' * 70_000}'", {"user": "app1"})
+    # The server's list shows all of it, nearly 64 KiB; sixteen are kept, and one more.
+    long = (f"SELECT SLEEP(600), 'watched', '{'x' * 65_400}'", {"user": "app1"})
     with (
         stuck("pipe", tmp_path) as (_, writer),
         watching(server, *WATCH, "--full", stdout=writer) as process,
@@ -296,3 +323,81 @@ def test_a_fifo_as_log_whose_reader_stands_still(server: Server, tmp_path: Path)
         status, told = end(process)
     assert status == 1
     assert b"fifo: Resource temporarily unavailable: 2 of 2 kills could not be reported" in told
+
+
+OTHERS = (
+    "SELECT 1 FROM information_schema.PROCESSLIST WHERE ID != CONNECTION_ID() AND USER = 'root'"
+)
+
+
+@pytest.mark.parametrize("by", ["socket", "port"])
+@pytest.mark.parametrize("since", ["before", "meanwhile"])
+def test_a_server_that_is_frozen_does_not_hold_up_the_end_of_a_watch(
+    by: str, since: str, server: Server
+) -> None:
+    where = (
+        () if by == "socket" else ("--mysql-host", "127.0.0.1", "--mysql-port", str(server.port))
+    )
+    with contextlib.ExitStack() as stack:
+        if since == "before":
+            stack.enter_context(frozen(server))
+        process = stack.enter_context(watching(server, *WATCH, *where, "--mysql-timeout", "2m"))
+        wait_for_handler(process.pid, signal.SIGTERM)
+        if since == "meanwhile":
+            wait_until(lambda: server.execute(OTHERS), what="a connection")
+            stack.enter_context(frozen(server))
+        stand_still(process)
+        assert end(process) == (0, b"")
+
+
+def through(server: Server, stage: Stage, meet_the_kill: Callable[[], None]) -> tuple[str, ...]:
+    """The way to the server by a relay that meets a KILL before the server does."""
+
+    def serve(conn: socket.socket) -> None:
+        with socket.socket(socket.AF_UNIX) as upstream:
+            upstream.connect(server.socket)
+            down = threading.Thread(target=pass_on, args=(upstream, conn))
+            down.start()
+            pass_on(conn, upstream)
+            down.join()
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                if b"KILL QUERY ID" in piece:
+                    meet_the_kill()
+                sink.sendall(piece)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    return ("--mysql-host", "127.0.0.1", "--mysql-port", str(stage.peer(serve).port))
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_kill_that_sigterm_meets_is_reported_or_said_to_be_unanswered(
+    answers: bool, server: Server, stage: Stage
+) -> None:
+    met, told = threading.Event(), threading.Event()
+    stage.later(told.set)
+    with threads(server, WATCHED) as (thread,), contextlib.ExitStack() as stack:
+
+        def meet() -> None:
+            if not answers:
+                stack.enter_context(frozen(server))
+            met.set()
+            told.wait(60)
+
+        watch = ("--info", "%watched%", "--interval", "1h")
+        process = stack.enter_context(watching(server, *watch, *through(server, stage, meet)))
+        assert met.wait(20)
+        process.send_signal(signal.SIGTERM)
+        told.set()
+        out, err = process.communicate(timeout=20)
+    if answers:
+        assert (process.returncode, ids(out, "KILLED")) == (0, {thread.id}), err
+        assert all(moved_on(line) for line in err.splitlines()), err
+    else:
+        assert (process.returncode, out) == (1, b"")
+        words = f"{thread.id}: SIGTERM came, and the server has not answered the kill"
+        assert words.encode() in err

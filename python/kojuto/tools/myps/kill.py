@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import pymysql
@@ -17,110 +16,28 @@ from kojuto.common.cli import complain
 from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.errors import KojutoError, UsageError, words
 from kojuto.tools.myps.connect import GONE, Target, code, server_words
+from kojuto.tools.myps.kill_same import Outcome, kill_same
 from kojuto.tools.myps.output import LOOK_AGAIN_S, STOP
 from kojuto.tools.myps.processes import Server, own_alone
 from kojuto.tools.myps.reports import Reports, open_log
 from kojuto.tools.myps.show import MAGENTA, RESET, colour
+from kojuto.tools.myps.stop import NoAnswer, NotAsked, Stop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from kojuto.common.cli import Values
     from kojuto.tools.myps.processes import Process
+
+    _T = TypeVar("_T")
 
 QUESTION = "Are you sure you want to kill threads? [y/N]:"
 KILLED = "Killed"
 """What a server lists as the command of a thread that was killed and has not ended."""
-NO_SUCH_THREAD, NO_SUCH_QUERY = 1094, 1957
 # You are not owner of this thread, of this query; you need a privilege (MySQL's SYSTEM_USER).
 REFUSED = frozenset({1095, 1979, 1227})
 RIGHTS = "the user needs CONNECTION ADMIN, CONNECTION_ADMIN or SUPER"
-
-
-class Outcome(Enum):
-    """What became of one that was to be killed."""
-
-    PASSED_OVER = 0
-    """It is gone, or had moved on."""
-    STATEMENT_ONLY = 1
-    """Its statement was ended, but its connection had moved on before it could be."""
-    KILLED = 2
-
-
-def kill_same(server: Server, process: Process, *, query_only: bool) -> Outcome:
-    """Kill a thread if it still runs the statement it was listed with.
-
-    MariaDB compares the query id itself while it holds its lock, so that ``KILL QUERY ID`` hits
-    that statement or none. For a whole connection it goes first, twice, in one block on the server:
-    it does nothing to a connection that sleeps, and fails for one that has moved on; the second
-    asks again because the first may have woken the client into its next statement. One that was
-    listed with a statement must be running it still. No command of a server compares and ends a
-    connection at once, so some microseconds are left between the last two.
-
-    Elsewhere the check and the kill travel in one packet.
-
-    Raises:
-        pymysql.err.MySQLError: the server refused.
-    """
-    by_query_id = server.mariadb and process.statement is not None
-    try:
-        if by_query_id and query_only:
-            server.query(f"KILL QUERY ID {process.statement}")
-        elif by_query_id:
-            return _kill_connection_of(server, process)
-        else:
-            _check_and_kill(server, process, "QUERY" if query_only else "CONNECTION")
-    except pymysql.err.MySQLError as error:
-        if code(error) in (NO_SUCH_THREAD, NO_SUCH_QUERY):
-            return Outcome.PASSED_OVER
-        raise
-    return Outcome.KILLED
-
-
-def _kill_connection_of(server: Server, process: Process) -> Outcome:
-    """One block: running it still? the statement, again the statement, the connection."""
-    number, thread = process.statement, process.id
-    busy = "1"
-    if process.command != "Sleep":
-        same = f"ID = {thread} AND QUERY_ID = {number} AND COMMAND <> 'Sleep'"
-        busy = f"(SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE {same})"  # noqa: S608
-    block = (
-        f"BEGIN NOT ATOMIC SET @myps_hit = 0; IF {busy} THEN KILL QUERY ID {number}; "
-        f"SET @myps_hit = 1; KILL QUERY ID {number}; KILL CONNECTION {thread}; "
-        "SET @myps_hit = 2; END IF; END"
-    )
-    try:
-        server.query(block)
-    except pymysql.err.MySQLError as error:
-        if code(error) not in (NO_SUCH_THREAD, NO_SUCH_QUERY):
-            raise
-    return Outcome(int(server.query("SELECT @myps_hit")[0][0]))
-
-
-def _check_and_kill(server: Server, process: Process, kind: str) -> None:
-    """The check leaves a variable at 0, an id that no thread has, unless all is as listed."""
-    conditions = (
-        "ID = %s AND IFNULL(USER, '') = %s AND IFNULL(HOST, '') = %s AND COMMAND = %s "
-        "AND IFNULL(INFO, '') = %s"
-    )
-    arguments: list[object] = [
-        process.id, process.user, process.host, process.command, process.info,
-    ]  # fmt: skip
-    if process.statement is not None:
-        conditions += (
-            " AND %s = (SELECT MAX(e.EVENT_ID) FROM performance_schema.threads t "
-            "JOIN performance_schema.events_statements_current e USING (THREAD_ID) "
-            "WHERE t.PROCESSLIST_ID = %s)"
-        )
-        arguments += [process.statement, process.id]
-    else:
-        conditions += " AND ABS(UNIX_TIMESTAMP() - TIME - %s) <= 1"
-        arguments.append(process.started)
-    select = f"SELECT IFNULL(MAX(ID), 0) INTO @myps_victim FROM {server.table}"  # noqa: S608
-    sql = f"{select} WHERE {conditions}; KILL {kind} @myps_victim"
-    connection = server.connection
-    with connection.cursor() as cursor:
-        cursor.execute(sql, arguments)
-        while cursor.nextset():
-            pass
 
 
 class Killer:
@@ -137,6 +54,7 @@ class Killer:
         self.reports = Reports(values, self.target.address)
         self.refused: set[int] = set()
         self._said_blind = False
+        self._stop: Stop | None = None
         self._spared: set[int] = set()
         self._killed: set[tuple[int, int | None]] = set()
 
@@ -162,12 +80,13 @@ class Killer:
 
     def victims(self) -> list[Process]:
         """Those to kill, in the order to kill them."""
-        values, server = self.values, self.connected()
-        found = server.match(values)
+        values = self.values
+        found = self._wait_for(lambda: self.connected().match(values))
         self._say_if_blind(found)
         found = self._without_killed(found)
         if values.ignore_user:
-            spared = self._users_like(values.ignore_user)
+            patterns = values.ignore_user
+            spared = self._wait_for(lambda: self._users_like(patterns))
             found = [process for process in found if process.id not in spared]
         if not values.include_system:
             for process in found:
@@ -187,7 +106,10 @@ class Killer:
         return found
 
     def _say_if_blind(self, found: list[Process]) -> None:
-        if not self._said_blind and self.connected().sees_own_alone(found, self.target.user):
+        user = self.target.user
+        if not self._said_blind and self._wait_for(
+            lambda: self.connected().sees_own_alone(found, user)
+        ):
             self._said_blind = True
             complain("myps", *own_alone(self.target.user))
 
@@ -206,11 +128,22 @@ class Killer:
         condition = " OR ".join(["IFNULL(USER, '') LIKE %s"] * len(patterns))
         return {process.id for process in self.connected().processes(f"({condition})", patterns)}
 
+    def _wait_for(self, ask: Callable[[], _T]) -> _T:
+        """What the server answers; in a watch, unless SIGTERM comes and it does not."""
+        return ask() if self._stop is None else self._stop.wait_for(ask)
+
     def kill(self, process: Process) -> bool:
         """Kill one that was listed; False when it was passed over."""
-        values, server = self.values, self.connected()
+        only = self.values.query_only
         try:
-            outcome = kill_same(server, process, query_only=values.query_only)
+            outcome = self._wait_for(lambda: kill_same(self.connected(), process, query_only=only))
+        except NotAsked:
+            raise
+        except NoAnswer:
+            raise KojutoError(
+                f"{process.id}: SIGTERM came, and the server has not answered the kill",
+                "it may be carried out yet: myps grep shows whether the thread is left",
+            ) from None
         except pymysql.err.MySQLError as error:
             if code(error) not in REFUSED:
                 raise
@@ -287,21 +220,31 @@ class Killer:
 
     def watch(self) -> int:
         """List and kill every interval until the time is over or a signal comes."""
+        self._stop = Stop()
+        try:
+            self._every_interval(self._stop)
+        except NoAnswer:
+            pass
+        finally:
+            self._stop.close()
+        return cli.DONE
+
+    def _every_interval(self, stop: Stop) -> None:
         values = self.values
-        # The signal waits until it is asked for. A handler that sets an event which its own thread
-        # is about to wait for would block on that event's lock.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
         end = None if values.run_time is None else time.monotonic() + values.run_time
-        down = False
+        begun = down = False
         while True:
             try:
                 self.once()
                 if down:
                     complain("myps", f"{self.target.address}: back")
-                down = False
+                begun, down = True, False
             except (KojutoError, pymysql.err.MySQLError) as error:
                 cause = error.__cause__ if isinstance(error, KojutoError) else error
-                if code(cause or error) not in GONE and not isinstance(cause, (OSError, EOFError)):
+                # What a server refuses at first it refuses for good; later it is in trouble (no
+                # room for temporary tables, say), and needs the watch.
+                passes = code(cause or error) in GONE or isinstance(cause, (OSError, EOFError))
+                if not passes and not (begun and isinstance(cause, pymysql.err.MySQLError)):
                     raise
                 self.close()
                 if not down:
@@ -312,8 +255,8 @@ class Killer:
                 down = True
             left = values.interval if end is None else min(values.interval, end - time.monotonic())
             last = end is not None and time.monotonic() + left >= end
-            if self._stopped(max(left, 0)) or last:
-                return cli.DONE
+            if stop.asked or self._stopped(max(left, 0)) or last:
+                return
 
     def _stopped(self, within_s: float) -> bool:
         """Wait for SIGTERM; what waits for its reader goes on meanwhile."""

@@ -24,7 +24,7 @@ from rich.text import Text
 from kojuto.common import cli
 from kojuto.errors import KojutoError
 from kojuto.tools.myps.connect import Target, server_words
-from kojuto.tools.myps.kill import Outcome, kill_same
+from kojuto.tools.myps.kill_same import Outcome, kill_same
 from kojuto.tools.myps.processes import Server
 from kojuto.tools.myps.show import escape
 from kojuto.tools.myps.terminal import Ended, Screen, keys_at_once, left_as_found

@@ -1,0 +1,103 @@
+"""A kill of a thread only while it still runs the statement that it was listed with."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import pymysql
+
+from kojuto.tools.myps.connect import code
+
+if TYPE_CHECKING:
+    from kojuto.tools.myps.processes import Process, Server
+
+NO_SUCH_THREAD, NO_SUCH_QUERY = 1094, 1957
+
+
+class Outcome(Enum):
+    """What became of one that was to be killed."""
+
+    PASSED_OVER = 0
+    """It is gone, or had moved on."""
+    STATEMENT_ONLY = 1
+    """Its statement was ended, but its connection had moved on before it could be."""
+    KILLED = 2
+
+
+def kill_same(server: Server, process: Process, *, query_only: bool) -> Outcome:
+    """Kill a thread if it still runs the statement it was listed with.
+
+    MariaDB compares the query id itself while it holds its lock, so that ``KILL QUERY ID`` hits
+    that statement or none. For a whole connection it goes first, twice, in one block on the server:
+    it does nothing to a connection that sleeps, and fails for one that has moved on; the second
+    asks again because the first may have woken the client into its next statement. One that was
+    listed with a statement must be running it still. No command of a server compares and ends a
+    connection at once, so some microseconds are left between the last two.
+
+    Elsewhere the check and the kill travel in one packet.
+
+    Raises:
+        pymysql.err.MySQLError: the server refused.
+    """
+    by_query_id = server.mariadb and process.statement is not None
+    try:
+        if by_query_id and query_only:
+            server.query(f"KILL QUERY ID {process.statement}")
+        elif by_query_id:
+            return _kill_connection_of(server, process)
+        else:
+            _check_and_kill(server, process, "QUERY" if query_only else "CONNECTION")
+    except pymysql.err.MySQLError as error:
+        if code(error) in (NO_SUCH_THREAD, NO_SUCH_QUERY):
+            return Outcome.PASSED_OVER
+        raise
+    return Outcome.KILLED
+
+
+def _kill_connection_of(server: Server, process: Process) -> Outcome:
+    """One block: running it still? the statement, again the statement, the connection."""
+    number, thread = process.statement, process.id
+    busy = "1"
+    if process.command != "Sleep":
+        same = f"ID = {thread} AND QUERY_ID = {number} AND COMMAND <> 'Sleep'"
+        busy = f"(SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE {same})"  # noqa: S608
+    block = (
+        f"BEGIN NOT ATOMIC SET @myps_hit = 0; IF {busy} THEN KILL QUERY ID {number}; "
+        f"SET @myps_hit = 1; KILL QUERY ID {number}; KILL CONNECTION {thread}; "
+        "SET @myps_hit = 2; END IF; END"
+    )
+    try:
+        server.query(block)
+    except pymysql.err.MySQLError as error:
+        if code(error) not in (NO_SUCH_THREAD, NO_SUCH_QUERY):
+            raise
+    return Outcome(int(server.query("SELECT @myps_hit")[0][0]))
+
+
+def _check_and_kill(server: Server, process: Process, kind: str) -> None:
+    """The check leaves a variable at 0, an id that no thread has, unless all is as listed."""
+    conditions = (
+        "ID = %s AND IFNULL(USER, '') = %s AND IFNULL(HOST, '') = %s AND COMMAND = %s "
+        "AND IFNULL(INFO, '') = %s"
+    )
+    arguments: list[object] = [
+        process.id, process.user, process.host, process.command, process.info,
+    ]  # fmt: skip
+    if process.statement is not None:
+        conditions += (
+            " AND %s = (SELECT MAX(e.EVENT_ID) FROM performance_schema.threads t "
+            "JOIN performance_schema.events_statements_current e USING (THREAD_ID) "
+            "WHERE t.PROCESSLIST_ID = %s)"
+        )
+        arguments += [process.statement, process.id]
+    else:
+        conditions += " AND ABS(UNIX_TIMESTAMP() - TIME - %s) <= 1"
+        arguments.append(process.started)
+    select = f"SELECT IFNULL(MAX(ID), 0) INTO @myps_victim FROM {server.table}"  # noqa: S608
+    sql = f"{select} WHERE {conditions}; KILL {kind} @myps_victim"
+    connection = server.connection
+    with connection.cursor() as cursor:
+        cursor.execute(sql, arguments)
+        while cursor.nextset():
+            pass

@@ -1,0 +1,77 @@
+"""SIGTERM for a watch whose server may stand still."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, TypeVar
+
+from kojuto.tools.myps.output import STOP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _T = TypeVar("_T")
+
+ANSWER_TIMEOUT_S = 2.0
+"""How long after SIGTERM a server may still answer what it was asked: a kill is to be reported."""
+AGAIN_S = 0.2
+
+
+class NoAnswer(Exception):  # noqa: N818
+    """SIGTERM has come, and the server has not answered in time."""
+
+
+class NotAsked(NoAnswer):
+    """The time was over before it was asked."""
+
+
+class Stop:
+    """SIGTERM, held back but while the server is waited for.
+
+    A handler that sets an event which its own thread is about to wait for would block on that
+    event's lock, so that all else asks for the signal instead (`sigtimedwait`).
+
+    Attributes:
+        asked: whether it has come while the server was waited for.
+        late: whether the time for an answer has been over since.
+    """
+
+    def __init__(self) -> None:
+        self.asked = self.late = False
+        self._waits = False
+        signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
+        signal.signal(signal.SIGALRM, self._over)
+        signal.signal(STOP, self._come)
+
+    def close(self) -> None:
+        """No more alarms: the interpreter's end would leave them to the system."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def wait_for(self, ask: Callable[[], _T]) -> _T:
+        """What the server answers.
+
+        Raises:
+            NoAnswer, NotAsked: it has had its time since SIGTERM.
+        """
+        self._waits = True
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {STOP})
+            if self.late:
+                raise NotAsked
+            answer = ask()
+            self._waits = False
+            return answer
+        finally:
+            self._waits = False
+            signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
+
+    def _come(self, _number: int, _frame: object) -> None:
+        if not self.asked:
+            self.asked = True
+            # Again and again: an exception in a finalizer is not passed on.
+            signal.setitimer(signal.ITIMER_REAL, ANSWER_TIMEOUT_S, AGAIN_S)
+
+    def _over(self, _number: int, _frame: object) -> None:
+        self.late = True
+        if self._waits:
+            raise NoAnswer
