@@ -107,14 +107,17 @@ def test_a_watch_ends_with_its_run_time(server: Server) -> None:
     assert 1 <= time.monotonic() - start < 5
 
 
-def test_a_watch_lives_through_a_restart_of_the_server() -> None:
+def test_a_watch_lives_through_a_restart_of_the_server(tmp_path: Path) -> None:
+    log = tmp_path / "kills.ltsv"
     with mariadb() as own:
-        line = ["--info", "%watched%", "--interval", "100ms", "--query-only"]
+        line = ["--info", "%watched%", "--interval", "100ms", "--query-only", "--log", str(log)]
         with watching(own, *line) as process:
-            for how in (signal.SIGKILL, signal.SIGTERM):
+            for count, how in enumerate((signal.SIGKILL, signal.SIGTERM), 1):
                 with threads(own, ("SELECT SLEEP(600), 'watched'", {})) as (thread,):
                     thread.join(20)
                     assert thread.error == 1317 or thread.rows is not None
+                # The watch is told later than the one that was killed.
+                wait_until(lambda count=count: log.read_text().count("\n") == count)  # type: ignore[misc]
                 own.stop(how)
                 time.sleep(0.3)
                 assert process.poll() is None
