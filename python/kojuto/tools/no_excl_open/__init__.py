@@ -82,16 +82,17 @@ def shim_path() -> str:
     return path
 
 
-def _find(name: str) -> str:
+def _find(name: str) -> str | None:
     from shutil import which
 
-    path = which(name) or which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
-    if path is None:
-        there = os.path.exists(name) if "/" in name else False
-        error = KojutoError(f"{name}: {'not executable' if there else 'command not found'}")
-        error.exit_status = NOT_EXECUTABLE if there else NOT_FOUND
-        raise error
-    return path
+    return which(name) or which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def _missing(name: str) -> tuple[str, int]:
+    """Why `_find` has no program, and the exit status that says so."""
+    if "/" in name and os.path.exists(name):
+        return "not executable", NOT_EXECUTABLE
+    return "command not found", NOT_FOUND
 
 
 def _work(values: Values, positional: list[str]) -> int:
@@ -104,6 +105,11 @@ def _work(values: Values, positional: list[str]) -> int:
     if ":" in shim or " " in shim:
         raise KojutoError(f"{shim}: LD_PRELOAD cannot hold a path with a blank or colon")
     program = _find(positional[0])
+    if program is None:
+        why, status = _missing(positional[0])
+        error = KojutoError(f"{positional[0]}: {why}")
+        error.exit_status = status
+        raise error
     from kojuto.tools.no_excl_open.elf import why_not_preloadable
 
     reason = why_not_preloadable(program)
@@ -131,20 +137,25 @@ def _work(values: Values, positional: list[str]) -> int:
         raise error from problem
 
 
-def _doctor(values: Values, programs: list[str]) -> int:
+def _why_not(name: str, path: str | None) -> str | None:
+    """Why a program cannot be run under the shim; None when it can."""
     from kojuto.tools.no_excl_open.elf import why_not_preloadable
 
+    try:
+        return why_not_preloadable(path) if path else _missing(name)[0]
+    except OSError as error:
+        return words(error)
+
+
+def _doctor(values: Values, programs: list[str]) -> int:
     print(f"shim: {shim_path()}")
     ill = False
     for name in programs or ["logrotate"]:
-        try:
-            path = _find(name)
-            reason = why_not_preloadable(path)
-        except (KojutoError, OSError) as error:
-            path, reason = name, words(error).removeprefix(f"{name}: ")
+        path = _find(name)
+        reason = _why_not(name, path)
         ill = ill or reason is not None
         can = "can" if reason is None else "cannot"
-        print(f"{path}: {can} be run under the shim" + (f": {reason}" if reason else ""))
+        print(f"{path or name}: {can} be run under the shim" + (f": {reason}" if reason else ""))
     orphans = sorted(found for directory in values.dir for found in _orphans(directory))
     for orphan in orphans:
         print(f"{orphan}: stranded by logrotate; nothing rotates or removes it")
