@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const SOURCE: &str = "src/no_excl_open.c";
+const SOURCES: [&str; 2] = ["src/no_excl_open.c", "src/patterns.c"];
 
 fn main() -> ExitCode {
-    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed=src");
     println!("cargo::rerun-if-changed=build.rs");
     let os = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     let libc = std::env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
@@ -28,14 +28,17 @@ fn main() -> ExitCode {
         .to_command()
         // The shim defines the functions that the fortified headers would replace by others.
         .args(["-U_FORTIFY_SOURCE", "-std=gnu11", "-fvisibility=hidden", "-shared"])
+        // A signal handler may have a stack of 2 KiB (MINSIGSTKSZ) for it and the shim.
+        .arg("-Wframe-larger-than=512")
         .args(["-Wl,-soname,no_excl_open.so", "-Wl,-z,relro,-z,now", "-s", "-o"])
         .arg(&out)
-        .args([SOURCE, "-ldl"])
+        .args(SOURCES)
+        .arg("-ldl")
         .status();
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         other => {
-            println!("cargo::error=cannot compile {SOURCE}: {other:?}");
+            println!("cargo::error=cannot compile the shim: {other:?}");
             ExitCode::FAILURE
         }
     }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -96,6 +98,22 @@ static void threads(const char *path) {
     printf("threads done, handler %s\n", in_handler > 10 ? "ran" : "did not run");
 }
 
+/* Opens from a signal handler whose stack has 2 KiB more than the kernel's frame takes. */
+static void small_stack(const char *path) {
+    size_t size = getauxval(AT_MINSIGSTKSZ) + 2048, page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t whole = (size + page - 1) / page * page;
+    char *guard = mmap(NULL, whole + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mprotect(guard + page, whole, PROT_READ | PROT_WRITE);
+    stack_t stack = {.ss_sp = guard + page, .ss_size = size}; /* what overflows meets the guard */
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_ONSTACK};
+    shared = path;
+    memset(stack.ss_sp, 0x5a, size);
+    if (sigaltstack(&stack, NULL) != 0 || sigaction(SIGALRM, &action, NULL) != 0)
+        _exit(4);
+    raise(SIGALRM);
+    printf("handler %s\n", in_handler == 1 ? "ran" : "did not run");
+}
+
 int main(int count, char **words) {
     if (count == 5 && strcmp(words[1], "calls") == 0)
         every_call(words[2], words[3], words[4]);
@@ -103,6 +121,8 @@ int main(int count, char **words) {
         modes(words[2]);
     else if (count == 3 && strcmp(words[1], "threads") == 0)
         threads(words[2]);
+    else if (count == 3 && strcmp(words[1], "small-stack") == 0)
+        small_stack(words[2]);
     else
         return 64;
     return 0;

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def exclusive(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The C program of tests/programs, compiled as distributions compile: fortified."""
     out = tmp_path_factory.mktemp("programs") / "exclusive"
     source = ROOT / "tests/programs/exclusive.c"
-    flags = ["-O2", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-pthread", "-w"]
+    flags = ["-O2", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-pthread", "-w", "-Wl,-z,now"]
     subprocess.run([need_program("cc"), *flags, "-o", str(out), str(source)], check=True)
     return str(out)
 
@@ -199,16 +200,75 @@ def test_links_and_what_is_no_file_are_refused(tmp_path: Path) -> None:
     assert target.read_bytes() == b"secret"
 
 
-def test_a_sticky_directory_keeps_its_guard(tmp_path: Path) -> None:
-    for mode, opened in [(0o1777, False), (0o777, True), (0o1775, True), (0o755, True)]:
-        directory = tmp_path / f"{mode:o}"
-        directory.mkdir()
-        directory.chmod(mode)
-        path = directory / "log"
-        path.write_bytes(b"")
-        assert opens(path) is opened, f"{mode:o}"
-        # A pattern does not lift it.
-        assert opens(path, NO_EXCL_OPEN_PATHS=f"{directory}/*") is opened
+def test_errno_is_of_the_first_try_whatever_the_second_met(exclusive: str, tmp_path: Path) -> None:
+    """A directory, a device without a driver, a file that may not be opened: EEXIST."""
+    if os.geteuid() != 0:
+        pytest.skip("device nodes need root")
+    (tmp_path / "directory").mkdir()
+    os.mknod(tmp_path / "device", 0o600 | stat.S_IFCHR, os.makedev(240, 7))
+    (tmp_path / "sealed").write_bytes(b"")
+    subprocess.run([need_program("chattr"), "+i", tmp_path / "sealed"], check=False)
+    try:
+        for name in ("directory", "device", "sealed"):
+            done = preloaded(exclusive, "calls", str(tmp_path / name), str(tmp_path), name)
+            assert f"\nopen64 refused {errno.EEXIST}\n" in done.stdout, (name, done.stdout)
+    finally:
+        subprocess.run([need_program("chattr"), "-i", tmp_path / "sealed"], check=False)
+
+
+def test_a_planted_hard_link_is_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"")
+    secret.chmod(0o600)
+    os.link(secret, tmp_path / "log")
+    assert not opens(tmp_path / "log")
+    (tmp_path / "log").unlink()
+    assert opens(secret)
+
+
+OPENED_IN = [
+    # Mode and owner of the directory, owner of the file, and whether it is opened.
+    (0o755, 0, 0, True), (0o755, 0, 33, True), (0o755, 33, 33, True), (0o755, 33, 0, True),
+    (0o700, 33, 34, True), (0o775, 0, 0, True), (0o775, 0, 33, True), (0o775, 33, 33, True),
+    (0o775, 33, 34, True), (0o775, 33, 0, False), (0o2775, 33, 0, False), (0o1775, 33, 0, False),
+    (0o720, 33, 0, False), (0o1775, 0, 0, True), (0o777, 0, 0, False), (0o777, 33, 33, False),
+    (0o1777, 0, 0, False), (0o1777, 0, 33, False), (0o702, 0, 0, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "directory_owner", "file_owner", "opened"), OPENED_IN)
+def test_who_may_write_to_the_directory_decides(
+    mode: int, directory_owner: int, file_owner: int, opened: bool, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("files of others need root")
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    path = directory / "log"
+    path.write_bytes(b"")
+    os.chown(path, file_owner, -1)
+    os.chown(directory, directory_owner, -1)
+    directory.chmod(mode)
+    assert opens(path) is opened
+    # A pattern does not lift it.
+    assert opens(path, NO_EXCL_OPEN_PATHS=f"{directory}/*") is opened
+
+
+def test_a_directory_of_ones_own_below_one_of_all(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    own = shared / "own"
+    own.mkdir(mode=0o700)
+    (own / "log").write_bytes(b"")
+    assert opens(own / "log")
+
+
+def test_a_small_stack_of_a_signal_handler_is_enough(exclusive: str, tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"")
+    for patterns in ({}, {"NO_EXCL_OPEN_PATHS": f"{tmp_path}/[a-z]*"}):
+        done = preloaded(exclusive, "small-stack", str(tmp_path / "log"), **patterns)
+        assert (done.returncode, done.stdout) == (0, "handler ran\n")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +277,12 @@ def test_a_sticky_directory_keeps_its_guard(tmp_path: Path) -> None:
         ("{d}/log", True), ("{d}/*", True), ("{d}/l?g", True), ("{d}/**", True), ("{u}/**g", True),
         ("{d}/*.log:{d}/lo*", True), ("{u}/*/log", True), ("{d}//log", False), ("{u}/*", False),
         ("{d}/other", False), ("log", False), ("{d}/log?", False), ("{d}", False), (":", False),
-        ("{u}/**/x/*:{d}/*o", False), ("/**/*og", True), ("{u}/a*a/*", False),
+        ("{u}/**/x/*:{d}/*o", False), ("/**/*og", True), ("{u}/a*a/*", False), ("", False),
+        ("{d}/[kl]og", True), ("{d}/[!l]og", False), ("{d}/[^l]og", False), ("{d}/[!a-k]og", True),
+        ("{d}/[a-kl]og", True), ("{d}/[a-k]og", False), ("{d}/[[l]og", True), ("{d}/lo[]g]", True),
+        ("{d}/lo[g-]", True), ("{d}/lo[g", False), ("{d}/\\log", True), ("{d}/\\*", False),
+        ("{d}/[[:alpha:]]og", False), ("{d}[/]log", False), ("{d}/*[g]", True),
+        ("{d}/[x]*:{d}/[l]??", True),
     ],
 )  # fmt: skip
 def test_patterns_limit_it(pattern: str, opened: bool, tmp_path: Path) -> None:
@@ -229,6 +294,26 @@ def test_patterns_limit_it(pattern: str, opened: bool, tmp_path: Path) -> None:
     assert opens(path, NO_EXCL_OPEN_PATHS=patterns) is opened
 
 
+def test_patterns_are_those_of_glob(tmp_path: Path) -> None:
+    """A period that begins a name is matched by itself alone, and a character of UTF-8 is one."""
+    names = [".log", "älog", "a\udcfflog", "[log", "a*log"]
+    rows = [
+        ("*log", [False, True, True, True, True]), (".*", [True, False, False, False, False]),
+        ("?log", [False, True, False, True, False]), ("**log", [True, True, True, True, True]),
+        ("[!x]log", [False, True, False, True, False]), ("[ß-ü]log", [False, True] + 3 * [False]),
+        ("a?log", [False, False, True, False, True]), ("[log", 3 * [False] + [True, False]),
+        (r"a\*log", 4 * [False] + [True]), ("[.]log", 5 * [False]),
+        (r"\.log", [True] + 4 * [False]),
+    ]  # fmt: skip
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    for pattern, expected in rows:
+        found = [
+            opens(tmp_path / name, NO_EXCL_OPEN_PATHS=f"{tmp_path}/{pattern}") for name in names
+        ]
+        assert found == expected, pattern
+
+
 def test_a_list_of_patterns_is_taken_whole_or_matches_nothing(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"")
@@ -238,18 +323,20 @@ def test_a_list_of_patterns_is_taken_whole_or_matches_nothing(tmp_path: Path) ->
 
 
 def test_the_longest_path_that_the_system_takes(tmp_path: Path) -> None:
-    """4095 bytes (PATH_MAX less the zero byte); one more has no absolute path to look at."""
+    """4095 bytes (PATH_MAX less the zero byte); one more has no absolute path to compare."""
     directory = tmp_path
     while len(str(directory)) < 4095 - 255:
         directory /= "d" * 200
     directory.mkdir(parents=True)
     length = 4095 - len(str(directory)) - 1
     command = f"cd {directory} && LD_PRELOAD={SHIM} {sys.executable} -c '{OPEN}'"
+    listed = {"NO_EXCL_OPEN_PATHS": "/**"}
     for more, status in ((0, 0), (1, 1)):
         name = "f" * (length + more)
         done = preloaded("sh", "-c", f"cd {directory} && : > {name}")
         assert done.returncode == 0, done.stderr
-        assert preloaded("sh", "-c", f"{command} {name}").returncode == status, more
+        assert preloaded("sh", "-c", f"{command} {name}").returncode == 0, more
+        assert preloaded("sh", "-c", f"{command} {name}", **listed).returncode == status, more
     assert opens(directory / ("f" * length))
 
 
@@ -299,6 +386,11 @@ def test_the_wrapper_sets_the_limits_and_tells(tmp_path: Path) -> None:
     done = run("no-excl-open", *options, sys.executable, "-c", OPEN, tmp_path / "b.log")
     assert done.returncode == 1
     assert run("no-excl-open", "--only", "a:b", "true").returncode == 2
+    classes = run("no-excl-open", "--only", "/var/log/[[:alpha:]]*", "true")
+    assert classes.returncode == 2
+    assert "([:…:]) are not known here" in classes.stderr.decode()
+    for length, status in ((16383, 0), (16384, 2)):
+        assert run("no-excl-open", "--only", "/".ljust(length, "x"), "true").returncode == status
     assert run("no-excl-open").returncode == 2
 
 

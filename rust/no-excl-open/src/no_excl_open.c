@@ -3,15 +3,15 @@
  *
  * logrotate renames a log and creates a new one with O_CREAT|O_EXCL. When the application has
  * re-created the log in between, that fails with EEXIST. With this object in LD_PRELOAD the call
- * is tried as it was written; only when it fails with EEXIST is it tried once more without O_EXCL,
- * and with O_NOFOLLOW, so that a planted symbolic link is not followed.
+ * is tried as it was written; only when it fails with EEXIST is the file that is there opened, if
+ * it is safe to: a regular file with one link in a directory where nobody else can have put it (see
+ * `is_trusted`). Whatever becomes of that, the program is told what it would have been told anyway.
  *
- * It acts on calls with O_CREAT|O_RDWR|O_EXCL and without O_TRUNC or O_TMPFILE; never in a
- * directory that is world-writable and sticky, where O_EXCL is a guard; and, when
- * NO_EXCL_OPEN_PATHS holds glob patterns separated by colons, only on paths that match one: `*`
- * and `?` stay within one directory, `**` crosses them. A path with `..` in it matches none.
+ * It acts on calls with O_CREAT|O_RDWR|O_EXCL and without O_TRUNC or O_TMPFILE; and, when
+ * NO_EXCL_OPEN_PATHS is set, only on paths that match one of its patterns (see patterns.h).
  *
- * Everything after the constructor is async-signal-safe: system calls and loops over memory.
+ * Everything after the constructor is async-signal-safe: system calls and loops over memory, no
+ * lock, no allocation, and little stack (the compiler is told how little).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,12 +22,16 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "patterns.h"
+
 #define EXPORT __attribute__((visibility("default")))
 #define MAX_PATTERNS_BYTES 16384
+#define MAX_TRIES 8
 
 typedef int open_function(const char *, int, ...);
 typedef int openat_function(int, const char *, int, ...);
@@ -65,7 +69,7 @@ static void resolve(void) {
 }
 
 static bool is_this_object(const char *name, size_t length, const struct stat *self) {
-    char path[PATH_MAX];
+    static char path[PATH_MAX];
     struct stat found;
     if (length == 0 || length >= sizeof path)
         return false;
@@ -108,8 +112,9 @@ static void leave_ld_preload(void) {
 __attribute__((constructor)) static void load(void) {
     int saved = errno;
     resolve();
+    /* An empty list names no file. */
     const char *list = getenv("NO_EXCL_OPEN_PATHS");
-    if (list != NULL && *list != '\0') {
+    if (list != NULL) {
         limited = true;
         /* A list that is too long matches nothing rather than something else. */
         if (strlen(list) < sizeof patterns)
@@ -122,56 +127,6 @@ __attribute__((constructor)) static void load(void) {
 }
 
 /* -- which files ------------------------------------------------------------------------------ */
-
-/* Whether the pattern's first `length` bytes match all of `text`. */
-static bool matches(const char *pattern, size_t length, const char *text) {
-    const char *end = pattern + length;
-    /* Where to go on after the last `*` and the last `**`: two are enough, since a later star of
-       the same reach takes over from an earlier one. */
-    const char *star = NULL, *star_text = NULL, *deep = NULL, *deep_text = NULL;
-    for (;;) {
-        if (pattern < end && *pattern == '*') {
-            while (pattern < end && *pattern == '*')
-                pattern++;
-            if (pattern - 1 > end - length && pattern[-2] == '*') {
-                deep = pattern;
-                deep_text = text;
-                star = NULL;
-            } else {
-                star = pattern;
-                star_text = text;
-            }
-            continue;
-        }
-        if (*text == '\0' && pattern == end)
-            return true;
-        if (*text != '\0' && pattern < end &&
-            (*pattern == *text || (*pattern == '?' && *text != '/'))) {
-            pattern++;
-            text++;
-            continue;
-        }
-        if (star != NULL && *star_text != '\0' && *star_text != '/') {
-            pattern = star;
-            text = ++star_text;
-            continue;
-        }
-        if (deep != NULL && *deep_text != '\0') {
-            pattern = deep;
-            text = ++deep_text;
-            star = NULL;
-            continue;
-        }
-        return false;
-    }
-}
-
-static bool has_dot_dot(const char *path) {
-    for (const char *at = path; (at = strstr(at, "..")) != NULL; at += 2)
-        if ((at == path || at[-1] == '/') && (at[2] == '/' || at[2] == '\0'))
-            return true;
-    return false;
-}
 
 /* Writes the absolute path into `whole` without `//` and `/./`; false when that cannot be done. */
 static bool absolute(int directory, const char *path, char whole[PATH_MAX]) {
@@ -207,27 +162,14 @@ static bool absolute(int directory, const char *path, char whole[PATH_MAX]) {
     return true;
 }
 
-static bool is_listed(const char *whole) {
-    for (const char *at = patterns; *at != '\0';) {
-        size_t length = strcspn(at, ":");
-        if (length > 0 && matches(at, length, whole))
-            return true;
-        at += length + (at[length] != '\0');
-    }
-    return false;
-}
-
-/* Whether the file's directory is world-writable and sticky; true when that cannot be found out.
-   `path` is overwritten. */
-static bool is_guarded(char *path) {
-    struct stat directory;
-    char *slash = strrchr(path, '/');
-    if (slash == NULL)
-        return true;
-    slash[slash == path] = '\0';
-    if (fstatat(AT_FDCWD, path, &directory, 0) != 0)
-        return true;
-    return (directory.st_mode & S_ISVTX) && (directory.st_mode & S_IWOTH);
+/* Whether nobody but its owner or root can have put the file where it is, or its owner gains
+   nothing by that. Ubuntu's /var/log may be written to by its group: root's files in it are root's
+   doing as long as the directory is root's; in another's they may have been moved there, and what
+   the program then makes of the file (logrotate gives it to somebody) is not for that other. */
+static bool is_trusted(const struct stat *directory, const struct stat *file) {
+    if (!S_ISREG(file->st_mode) || file->st_nlink != 1 || (directory->st_mode & S_IWOTH))
+        return false;
+    return !(directory->st_mode & S_IWGRP) || file->st_uid != 0 || directory->st_uid == 0;
 }
 
 static void tell(const char *path) {
@@ -237,17 +179,58 @@ static void tell(const char *path) {
         return;
 }
 
-static bool may_exist(int directory, const char *path, int flags) {
+/* Opens the file that is there if it is one that may be opened, -1 otherwise. What was looked at
+   is what is opened: the directory is held, and the file is looked at once more when it is open. */
+static int open_trusted(openat_function *at, int holder, const char *name, int flags) {
+    struct stat directory, file;
+    if (fstat(holder, &directory) != 0 ||
+        fstatat(holder, name, &file, AT_SYMLINK_NOFOLLOW) != 0 || !is_trusted(&directory, &file))
+        return -1;
+    flags = (flags & ~(O_CREAT | O_EXCL)) | O_NOFOLLOW;
+    int fd = at != NULL ? at(holder, name, flags) : (int)syscall(SYS_openat, holder, name, flags);
+    if (fd >= 0 && (fstat(fd, &file) != 0 || !is_trusted(&directory, &file))) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* The directory of `path` as a descriptor, -1 when it cannot be held or the path is not listed.
+   `space` is room for a path. */
+static int hold_directory(int directory, const char *path, char space[PATH_MAX]) {
+    if (limited && (!absolute(directory, path, space) || !is_listed(patterns, space)))
+        return -1;
+    const char *slash = strrchr(path, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - path);
+    if (length >= PATH_MAX)
+        return -1;
+    memcpy(space, path, length);
+    space[length] = '\0';
+    const char *parent = slash == NULL ? "." : length == 0 ? "/" : space;
+    return (int)syscall(SYS_openat, directory, parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int open_existing(openat_function *at, int directory, const char *path, int flags) {
     const int must = O_CREAT | O_EXCL;
-    char whole[PATH_MAX];
     if (path == NULL || (flags & must) != must || (flags & O_ACCMODE) != O_RDWR ||
         (flags & O_TRUNC) || (flags & O_TMPFILE) == O_TMPFILE)
-        return false;
-    if (!absolute(directory, path, whole))
-        return false;
-    if (limited && (has_dot_dot(whole) || !is_listed(whole)))
-        return false;
-    return !is_guarded(whole);
+        return -1;
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+    if (*name == '\0')
+        return -1;
+    /* Not on the stack, which may be a small one of a signal handler's. */
+    char *space =
+        mmap(NULL, PATH_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (space == MAP_FAILED)
+        return -1;
+    int holder = hold_directory(directory, path, space);
+    munmap(space, PATH_MAX);
+    if (holder < 0)
+        return -1;
+    int fd = open_trusted(at, holder, name, flags);
+    close(holder);
+    return fd;
 }
 
 /* -- the calls -------------------------------------------------------------------------------- */
@@ -261,33 +244,28 @@ static int call(openat_function *at, open_function *plain, int directory, const 
     return (int)syscall(SYS_openat, directory, path, flags, mode);
 }
 
+/* `at` serves for what `plain` is given for, too: the file is opened from its directory. */
 static int open_any(openat_function *at, open_function *plain, int directory, const char *path,
                     int flags, mode_t mode) {
     int before = errno;
-    int fd = call(at, plain, directory, path, flags, mode);
-    if (fd >= 0 || errno != EEXIST)
-        return fd;
-    bool again = may_exist(directory, path, flags);
-    errno = EEXIST;
-    if (!again)
-        return fd;
-    fd = call(at, plain, directory, path, (flags & ~O_EXCL) | O_NOFOLLOW, mode);
-    if (fd < 0) {
-        /* A symbolic link: what the program would have been told without this object. */
-        if (errno == ELOOP)
+    for (int tries = 1;; tries++) {
+        int fd = call(at, plain, directory, path, flags, mode);
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+        fd = open_existing(at, directory, path, flags);
+        if (fd >= 0) {
+            if (verbose)
+                tell(path);
+            errno = before;
+            return fd;
+        }
+        /* The file that was in the way may be gone again: then the program is to create it. */
+        if (errno != ENOENT || tries == MAX_TRIES) {
             errno = EEXIST;
-        return fd;
+            return -1;
+        }
+        errno = before;
     }
-    struct stat found;
-    if (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode)) {
-        close(fd);
-        errno = EEXIST;
-        return -1;
-    }
-    if (verbose)
-        tell(path);
-    errno = before;
-    return fd;
 }
 
 /* The mode is an argument only when a file may be created. */
@@ -308,13 +286,13 @@ static int open_any(openat_function *at, open_function *plain, int directory, co
 EXPORT int open(const char *path, int flags, ...) {
     MODE_OF(flags)
     NEED(open);
-    return open_any(NULL, next_open, AT_FDCWD, path, flags, mode);
+    return open_any(next_openat, next_open, AT_FDCWD, path, flags, mode);
 }
 
 EXPORT int open64(const char *path, int flags, ...) {
     MODE_OF(flags)
     NEED(open64);
-    return open_any(NULL, next_open64, AT_FDCWD, path, flags, mode);
+    return open_any(next_openat64, next_open64, AT_FDCWD, path, flags, mode);
 }
 
 EXPORT int openat(int directory, const char *path, int flags, ...) {

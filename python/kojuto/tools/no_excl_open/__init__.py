@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
+MAX_PATTERNS_BYTES = 16383
+"""What the shim has room for."""
 
 
 def pattern(text: str) -> str:
-    """A glob pattern as the shim compares it: absolute, without a colon."""
+    """A pattern of glob(7) as the shim compares it: absolute, without a colon."""
+    for kind in ("[:", "[.", "[="):
+        if kind in text:
+            raise ValueError(f"classes of characters ({kind}…{kind[1]}]) are not known here")
     if ":" in text:
         raise ValueError("a pattern must not have a colon")
     return os.path.abspath(text)
@@ -37,7 +42,7 @@ COMMAND = Command(
     [
         Option(
             "--only", metavar="GLOB", read=pattern, repeat=True,
-            help="act on these files only; * and ? stay within one directory, ** crosses them",
+            help="act on these files only; as glob(7), and ** crosses directories",
         ),
         Option("--verbose", help="report each file that was opened so on standard error"),
         Option("--path", help="print the path of the shim, for LD_PRELOAD, and exit"),
@@ -47,9 +52,9 @@ COMMAND = Command(
     stop_at_positional=True,
     commands={"doctor": "kojuto.tools.no_excl_open:DOCTOR"},
     epilog="""
-Directories that are world-writable and sticky (/tmp) are left alone; symbolic links are not
-followed. COMMAND's exit status is passed on; 126 and 127 when it cannot be run or found. Only
-COMMAND itself is changed: its children do not get the shim.
+Only a regular file with one link is opened, and only where nobody else can have put it: never in a
+directory that everybody may write to (/tmp). COMMAND's exit status is passed on; 126 and 127 when
+it cannot be run or found. Only COMMAND itself is changed: its children do not get the shim.
 
   no-excl-open --only '/var/log/app/*.log' -- logrotate /etc/logrotate.conf
   no-excl-open doctor logrotate
@@ -119,7 +124,10 @@ def _work(values: Values, positional: list[str]) -> int:
     others = environment.get("LD_PRELOAD")
     environment["LD_PRELOAD"] = f"{shim}:{others}" if others else shim
     if values.only:
-        environment["NO_EXCL_OPEN_PATHS"] = ":".join(values.only)
+        patterns = ":".join(values.only)
+        if len(os.fsencode(patterns)) > MAX_PATTERNS_BYTES:
+            raise UsageError(f"the patterns of --only have over {MAX_PATTERNS_BYTES} bytes")
+        environment["NO_EXCL_OPEN_PATHS"] = patterns
     if values.verbose:
         environment["NO_EXCL_OPEN_VERBOSE"] = "1"
         cli.complain("no-excl-open", f"running {' '.join([program, *positional[1:]])}")
