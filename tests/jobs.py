@@ -148,7 +148,8 @@ class Jobs:
         return Job("relaxlogs", "--log-dir", directory, stdin=NUMBERS, prints=False)
 
     def _no_excl_open(self) -> Job:
-        return Job("no-excl-open", shutil.which("true") or "true", prints=False)
+        true = shutil.which("true") or "true"
+        return Job("no-excl-open", "--for", "true", true, prints=False)
 
     def _ppdp(self) -> Job:
         port = free_port()

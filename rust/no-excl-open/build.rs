@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const SOURCES: [&str; 2] = ["src/no_excl_open.c", "src/patterns.c"];
+const SOURCES: [&str; 3] = ["src/no_excl_open.c", "src/patterns.c", "src/preload.c"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=src");

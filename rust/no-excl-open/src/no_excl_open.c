@@ -7,7 +7,8 @@
  * it is safe to: a regular file with one link in a directory where nobody else can have put it (see
  * `is_trusted`). Whatever becomes of that, the program is told what it would have been told anyway.
  *
- * It acts on calls with O_CREAT|O_RDWR|O_EXCL and without O_TRUNC or O_TMPFILE; and, when
+ * It acts in one program, named by NO_EXCL_OPEN_FOR, or the first that it is loaded into (see
+ * preload.h): on calls with O_CREAT|O_RDWR|O_EXCL and without O_TRUNC or O_TMPFILE; and, when
  * NO_EXCL_OPEN_PATHS is set, only on paths that match one of its patterns (see patterns.h).
  *
  * Everything after the constructor is async-signal-safe: system calls and loops over memory, no
@@ -28,6 +29,7 @@
 #include <unistd.h>
 
 #include "patterns.h"
+#include "preload.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define MAX_PATTERNS_BYTES 16384
@@ -48,6 +50,8 @@ static creat_function *next_creat, *next_creat64;
 /* A copy: the program may change its environment while another thread opens a file. */
 static char patterns[MAX_PATTERNS_BYTES];
 static bool limited, verbose;
+/* Not before the constructor has looked whether this is the program. */
+static bool active;
 
 /* -- at load ---------------------------------------------------------------------------------- */
 
@@ -68,47 +72,6 @@ static void resolve(void) {
     RESOLVE_FORTIFIED(openat64_2);
 }
 
-static bool is_this_object(const char *name, size_t length, const struct stat *self) {
-    static char path[PATH_MAX];
-    struct stat found;
-    if (length == 0 || length >= sizeof path)
-        return false;
-    memcpy(path, name, length);
-    path[length] = '\0';
-    return fstatat(AT_FDCWD, path, &found, 0) == 0 && found.st_dev == self->st_dev &&
-           found.st_ino == self->st_ino;
-}
-
-/* Children get every other object of LD_PRELOAD, in their order, and not this one. */
-static void leave_ld_preload(void) {
-    const char *list = getenv("LD_PRELOAD");
-    Dl_info info;
-    struct stat self;
-    if (list == NULL || dladdr((const void *)patterns, &info) == 0 || info.dli_fname == NULL ||
-        fstatat(AT_FDCWD, info.dli_fname, &self, 0) != 0)
-        return;
-    char *kept = malloc(strlen(list) + 1);
-    if (kept == NULL)
-        return;
-    size_t used = 0;
-    while (*list != '\0') {
-        size_t length = strcspn(list, ": ");
-        if (length > 0 && !is_this_object(list, length, &self)) {
-            if (used > 0)
-                kept[used++] = ':';
-            memcpy(kept + used, list, length);
-            used += length;
-        }
-        list += length + (list[length] != '\0');
-    }
-    kept[used] = '\0';
-    if (used > 0)
-        setenv("LD_PRELOAD", kept, 1);
-    else
-        unsetenv("LD_PRELOAD");
-    free(kept);
-}
-
 __attribute__((constructor)) static void load(void) {
     int saved = errno;
     resolve();
@@ -122,7 +85,7 @@ __attribute__((constructor)) static void load(void) {
     }
     const char *loud = getenv("NO_EXCL_OPEN_VERBOSE");
     verbose = loud != NULL && *loud != '\0' && strcmp(loud, "0") != 0;
-    leave_ld_preload();
+    active = is_for_this_program();
     errno = saved;
 }
 
@@ -250,10 +213,11 @@ static int open_any(openat_function *at, open_function *plain, int directory, co
     int before = errno;
     for (int tries = 1;; tries++) {
         int fd = call(at, plain, directory, path, flags, mode);
-        if (fd >= 0 || errno != EEXIST)
+        if (fd >= 0 || errno != EEXIST || !active)
             return fd;
         fd = open_existing(at, directory, path, flags);
         if (fd >= 0) {
+            report(REPORT_OPENED);
             if (verbose)
                 tell(path);
             errno = before;

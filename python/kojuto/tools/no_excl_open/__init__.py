@@ -5,6 +5,7 @@ The work is done by ``no_excl_open.so``, which this wrapper puts into LD_PRELOAD
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -33,30 +34,46 @@ def pattern(text: str) -> str:
     return os.path.abspath(text)
 
 
+def program_name(text: str) -> str:
+    """A program as the shim compares it: the name of its file, or an absolute path."""
+    if ":" in text:
+        raise ValueError("a program's name has no colon here")
+    return os.path.abspath(text) if "/" in text else text
+
+
+FOR = Option(
+    "--for", metavar="NAME", default="logrotate", read=program_name,
+    help="the program that is changed, by the name or path of its file",
+)  # fmt: skip
+
 COMMAND = Command(
     "no-excl-open",
-    "Runs COMMAND with a shim in LD_PRELOAD: where it creates a file with O_CREAT|O_EXCL|O_RDWR "
-    "that is already there, the file is opened. So logrotate does not fail with 'File exists', or "
-    "strand lines in a .backup file, when the application re-creates its log between rename and "
-    "create. 'no-excl-open doctor' says whether a program can be run so.",
+    "Runs COMMAND so that logrotate, whatever starts it, has a shim in LD_PRELOAD: where it "
+    "creates a file with O_CREAT|O_EXCL|O_RDWR that is already there, the file is opened. So it "
+    "does not fail with 'File exists', or strand lines in a .backup file, when the application "
+    "re-creates its log between rename and create. 'no-excl-open doctor' says whether a program "
+    "can be run so.",
     [
+        FOR,
         Option(
             "--only", metavar="GLOB", read=pattern, repeat=True,
             help="act on these files only; as glob(7), and ** crosses directories",
         ),
-        Option("--verbose", help="report each file that was opened so on standard error"),
+        Option("--verbose", help="report each file that was opened so, and how many"),
         Option("--path", help="print the path of the shim, for LD_PRELOAD, and exit"),
     ],
     positional="COMMAND …",
-    usage="[--only GLOB]… [--verbose] [--] COMMAND [argument …]",
+    usage="[--for NAME] [--only GLOB]… [--verbose] [--] COMMAND [argument …]",
     stop_at_positional=True,
     commands={"doctor": "kojuto.tools.no_excl_open:DOCTOR"},
     epilog="""
 Only a regular file with one link is opened, and only where nobody else can have put it: never in a
-directory that everybody may write to (/tmp). COMMAND's exit status is passed on; 126 and 127 when
-it cannot be run or found. Only COMMAND itself is changed: its children do not get the shim.
+directory that everybody may write to (/tmp). Wrappers and scripts pass the shim on; it acts in the
+program and ends with it, and a warning says at the end when it never got there. Signals and the
+exit status of COMMAND are passed on; 126 and 127 when it cannot be run or found.
 
   no-excl-open --only '/var/log/app/*.log' -- logrotate /etc/logrotate.conf
+  no-excl-open -- nice /etc/cron.daily/logrotate
   no-excl-open doctor logrotate
 """,
 )  # fmt: skip
@@ -115,14 +132,52 @@ def _work(values: Values, positional: list[str]) -> int:
         error = KojutoError(f"{positional[0]}: {why}")
         error.exit_status = status
         raise error
-    from kojuto.tools.no_excl_open.elf import why_not_preloadable
+    from kojuto.tools.no_excl_open import launch
 
-    reason = why_not_preloadable(program)
-    if reason is not None:
-        cli.complain("no-excl-open", f"warning: {program}: {reason}: it runs without the shim")
+    report = launch.Report()
+    target = vars(values)["for"]
+    environment = _environment(values, shim, target)
+    if report.path is not None:
+        environment["NO_EXCL_OPEN_REPORT"] = report.path
+    if values.verbose:
+        cli.complain("no-excl-open", f"running {' '.join([program, *positional[1:]])}")
+    try:
+        status = launch.run(program, positional, environment)
+    except OSError as problem:
+        report.close()
+        error = KojutoError(f"{program}: {words(problem)}")
+        error.exit_status = NOT_EXECUTABLE
+        raise error from problem
+    loaded, opened = report.close()
+    if report.path is None:
+        cli.complain(
+            "no-excl-open",
+            "warning: cannot tell whether the shim was loaded: no folder for a temporary file",
+            "set TMPDIR",
+        )
+    elif not loaded:
+        _never_loaded(target, program, positional[0])
+    elif values.verbose:
+        cli.complain(
+            "no-excl-open",
+            f"the shim was loaded into {target} ({_times(loaded)}) and opened a file that was "
+            f"already there {_times(opened)}",
+        )
+    return launch.end_as(status)
+
+
+def _environment(values: Values, shim: str, target: str) -> dict[str, str]:
     environment = dict(os.environ)
-    others = environment.get("LD_PRELOAD")
-    environment["LD_PRELOAD"] = f"{shim}:{others}" if others else shim
+    others = environment.get("LD_PRELOAD", "")
+    if shim not in others.replace(" ", ":").split(":"):
+        environment["LD_PRELOAD"] = f"{shim}:{others}" if others else shim
+    names = [target]
+    path = _find(target)
+    # A name may be a link to the program's file, which is called otherwise.
+    if path is not None and os.path.basename(os.path.realpath(path)) != target:
+        names.append(os.path.realpath(path))
+    environment["NO_EXCL_OPEN_FOR"] = ":".join(names)
+    environment.pop("NO_EXCL_OPEN_REPORT", None)
     if values.only:
         patterns = ":".join(values.only)
         if len(os.fsencode(patterns)) > MAX_PATTERNS_BYTES:
@@ -130,19 +185,27 @@ def _work(values: Values, positional: list[str]) -> int:
         environment["NO_EXCL_OPEN_PATHS"] = patterns
     if values.verbose:
         environment["NO_EXCL_OPEN_VERBOSE"] = "1"
-        cli.complain("no-excl-open", f"running {' '.join([program, *positional[1:]])}")
-    # What the interpreter ignores for itself must not be ignored in the command.
-    from signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal
+    return environment
 
-    signal(SIGPIPE, SIG_DFL)
-    signal(SIGXFSZ, SIG_DFL)
-    try:
-        # In this process's place: signals and the exit status need no passing on.
-        os.execve(program, positional, environment)  # noqa: S606
-    except OSError as problem:
-        error = KojutoError(f"{program}: {words(problem)}")
-        error.exit_status = NOT_EXECUTABLE
-        raise error from problem
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _never_loaded(target: str, program: str, command: str) -> None:
+    """Say that the shim did not act, and why if that can be seen."""
+    from kojuto.tools.no_excl_open.elf import why_not_preloadable
+
+    reason = f"{command} did not start it, or in an environment of its own"
+    path = program if os.path.basename(program) == target else _find(target)
+    if path is not None:
+        with contextlib.suppress(OSError):
+            reason = why_not_preloadable(path) or reason
+    cli.complain(
+        "no-excl-open",
+        f"warning: the shim was never loaded into {target}: {reason}",
+        f"'no-excl-open doctor {command}' looks into it; --for NAME names another program",
+    )
 
 
 def _why_not(name: str, path: str | None) -> str | None:
