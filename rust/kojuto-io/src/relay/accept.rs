@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::context::Context;
 use super::endpoint::{Side, Tcp};
 use super::failure::Shortage;
 use super::listener::Listener;
@@ -18,69 +19,20 @@ const PAUSE_MS: u64 = 20;
 /// Accepts in a row before the connections get their turn.
 const BATCH: usize = 32;
 
-impl Worker {
-    pub(super) fn watch(&self, at: usize, listener: &Listener) {
+impl Context {
+    /// Accepts on a socket from now on.
+    pub(super) fn listen(&mut self, listener: Arc<Listener>) {
+        if self.paused_until.is_none() {
+            self.watch(self.listeners.len(), &listener);
+        }
+        self.listeners.push(listener);
+    }
+
+    fn watch(&self, at: usize, listener: &Listener) {
         if let Err(error) = self.epoll.add_listener(listener.fd(), LISTENER_TOKEN | at as u64) {
             let line = Log::line("error", "cannot watch a listening socket");
             let line = line.text("listener", &listener.route.name).text("error", &words(&error));
             self.shared.log.write(&line.end());
-        }
-    }
-
-    /// Takes what the kernel has already accepted for us, then lets go of the sockets.
-    pub(super) fn unlisten(&mut self) {
-        for at in 0..self.listeners.len() {
-            if self.paused_until.is_none() {
-                self.accept(at, QUEUE);
-            }
-            self.epoll.remove(self.listeners[at].fd());
-        }
-        self.listeners.clear();
-    }
-
-    /// Accepts what waits, a batch at most. Those who were accepted and still lack a descriptor for
-    /// their upstream come first: else clients could take every descriptor there is and none of them
-    /// be served.
-    pub(super) fn accept_some(&mut self, at: usize) {
-        if self.shared.starving.load(Relaxed) > 0 {
-            self.rest();
-        } else {
-            self.accept(at, BATCH);
-        }
-    }
-
-    /// Accepts at most `most` connections, none when there is no place for it.
-    pub(super) fn accept(&mut self, at: usize, most: usize) {
-        let Some(listener) = self.listeners.get(at).cloned() else { return };
-        for _ in 0..most {
-            if self.paused_until.is_some() {
-                return;
-            }
-            if !self.shared.reserve() {
-                let limit = self.shared.options.max_connections;
-                self.pause(&Shortage::Connections { limit });
-                return;
-            }
-            let accepted = sys::accept(listener.fd());
-            self.shared.settle_place(accepted.is_ok());
-            match accepted {
-                Ok((socket, address)) => {
-                    let remote = address.map_or_else(|| Remote::Unix("".into()), Remote::Socket);
-                    self.shared.accepting_again();
-                    self.begin(
-                        Arc::clone(&listener.route),
-                        Side::new(Box::new(Tcp::new(socket))),
-                        remote,
-                    );
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    if let Ok(shortage) = Shortage::of(error) {
-                        return self.pause(&shortage);
-                    }
-                    // Else the peer has gone already, or a network error that accept(2) hands on.
-                }
-            }
         }
     }
 
@@ -106,6 +58,65 @@ impl Worker {
         self.paused_until = None;
         for (at, listener) in self.listeners.iter().enumerate() {
             self.watch(at, listener);
+        }
+    }
+}
+
+impl Worker {
+    /// Takes what the kernel has already accepted for us, then lets go of the sockets.
+    pub(super) fn unlisten(&mut self) {
+        for at in 0..self.context.listeners.len() {
+            if self.context.paused_until.is_none() {
+                self.accept(at, QUEUE);
+            }
+            self.context.epoll.remove(self.context.listeners[at].fd());
+        }
+        self.context.listeners.clear();
+    }
+
+    /// Accepts what waits, a batch at most. Those who were accepted and still lack a descriptor for
+    /// their upstream come first: else clients could take every descriptor there is and none of them
+    /// be served.
+    pub(super) fn accept_some(&mut self, at: usize) {
+        if self.context.shared.starving.load(Relaxed) > 0 {
+            self.context.rest();
+        } else {
+            self.accept(at, BATCH);
+        }
+    }
+
+    /// Accepts at most `most` connections, none when there is no place for it.
+    pub(super) fn accept(&mut self, at: usize, most: usize) {
+        let Some(listener) = self.context.listeners.get(at).cloned() else { return };
+        for _ in 0..most {
+            if self.context.paused_until.is_some() {
+                return;
+            }
+            if !self.context.shared.reserve() {
+                let limit = self.context.shared.options.max_connections;
+                self.context.pause(&Shortage::Connections { limit });
+                return;
+            }
+            let accepted = sys::accept(listener.fd());
+            self.context.shared.settle_place(accepted.is_ok());
+            match accepted {
+                Ok((socket, address)) => {
+                    let remote = address.map_or_else(|| Remote::Unix("".into()), Remote::Socket);
+                    self.context.shared.accepting_again();
+                    self.begin(
+                        Arc::clone(&listener.route),
+                        Side::new(Box::new(Tcp::new(socket))),
+                        remote,
+                    );
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    if let Ok(shortage) = Shortage::of(error) {
+                        return self.context.pause(&shortage);
+                    }
+                    // Else the peer has gone already, or a network error that accept(2) hands on.
+                }
+            }
         }
     }
 }

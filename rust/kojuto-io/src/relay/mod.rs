@@ -7,21 +7,21 @@
 
 mod accept;
 mod busy_poll;
-mod care;
+mod client;
 mod connection;
+mod context;
 mod dump;
+mod duplex;
 mod endpoint;
 mod failure;
-mod header;
 mod listener;
 mod near;
-mod opening;
 mod options;
-mod patience;
 mod pump;
 mod remote;
 mod shared;
 mod slab;
+mod stage;
 mod stats;
 mod tap;
 mod timers;
@@ -38,9 +38,9 @@ use std::time::Duration;
 
 pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Party, Tcp};
-pub use header::HEADER_BYTES;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
+pub use stage::HEADER_BYTES;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
 pub use tap::{Direction, Tap};
 pub use tunnel::{Adoption, Field, Stream};

@@ -48,6 +48,22 @@ pub(super) struct Shared {
     pub(super) pipes: Arc<Pipes>,
 }
 
+/// Counts a connection among those that lack a descriptor, until it is dropped.
+pub(super) struct Starving(Arc<Shared>);
+
+impl Starving {
+    pub(super) fn new(shared: &Arc<Shared>) -> Starving {
+        shared.starving.fetch_add(1, Relaxed);
+        Starving(Arc::clone(shared))
+    }
+}
+
+impl Drop for Starving {
+    fn drop(&mut self) {
+        self.0.starving.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Shared {
     /// Takes a place for a connection that is about to be accepted; false when all are taken.
     pub(super) fn reserve(&self) -> bool {

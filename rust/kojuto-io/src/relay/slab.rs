@@ -1,6 +1,30 @@
 //! Connections under small numbers; a number that is used again carries another generation, so
 //! that an event for the old connection cannot touch the new one.
 
+use super::endpoint::Party;
+
+const UPSTREAM_SIDE: u64 = 1 << 62;
+
+/// Where a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+impl Place {
+    /// What epoll tells with the events of one of its sockets.
+    pub(super) fn token(self, party: Party) -> u64 {
+        let side = if party == Party::Upstream { UPSTREAM_SIDE } else { 0 };
+        u64::from(self.slot) | u64::from(self.generation) << 32 | side
+    }
+
+    pub(super) fn of_token(token: u64) -> (Place, Party) {
+        let place = Place { slot: token as u32, generation: (token >> 32) as u32 & GENERATIONS };
+        (place, if token & UPSTREAM_SIDE != 0 { Party::Upstream } else { Party::Client })
+    }
+}
+
 pub(super) struct Slab<T> {
     entries: Vec<(u32, Option<Box<T>>)>,
     free: Vec<u32>,
@@ -13,13 +37,13 @@ impl<T> Slab<T> {
         Slab { entries: Vec::new(), free: Vec::new(), first: 0 }
     }
 
-    /// Reserves a slot: (slot, generation). It must be filled or released.
-    pub(super) fn reserve(&mut self) -> (u32, u32) {
+    /// Reserves a place, which must be filled or released.
+    pub(super) fn reserve(&mut self) -> Place {
         if let Some(slot) = self.free.pop() {
-            return (slot, self.entries[slot as usize].0);
+            return Place { slot, generation: self.entries[slot as usize].0 };
         }
         self.entries.push((self.first, None));
-        (self.entries.len() as u32 - 1, self.first)
+        Place { slot: self.entries.len() as u32 - 1, generation: self.first }
     }
 
     pub(super) fn fill(&mut self, slot: u32, value: Box<T>) {
@@ -30,12 +54,15 @@ impl<T> Slab<T> {
         self.entries.get_mut(slot as usize)?.1.as_deref_mut()
     }
 
-    pub(super) fn is_current(&self, slot: u32, generation: u32) -> bool {
-        self.entries.get(slot as usize).is_some_and(|e| e.0 == generation && e.1.is_some())
+    /// What is in a place, if it is still the same.
+    pub(super) fn current(&mut self, place: Place) -> Option<&mut T> {
+        let entry = self.entries.get_mut(place.slot as usize)?;
+        if entry.0 == place.generation { entry.1.as_deref_mut() } else { None }
     }
 
-    pub(super) fn generation(&self, slot: u32) -> u32 {
-        self.entries[slot as usize].0
+    pub(super) fn is_current(&self, place: Place) -> bool {
+        let entry = self.entries.get(place.slot as usize);
+        entry.is_some_and(|entry| entry.0 == place.generation && entry.1.is_some())
     }
 
     /// Frees a slot, filled or only reserved.
@@ -56,8 +83,10 @@ impl<T> Slab<T> {
         value
     }
 
-    pub(super) fn slots(&self) -> Vec<u32> {
-        (0..self.entries.len() as u32).filter(|&i| self.entries[i as usize].1.is_some()).collect()
+    /// All that are filled.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let filled = self.entries.iter().enumerate().filter(|(_, entry)| entry.1.is_some());
+        filled.map(|(at, entry)| Place { slot: at as u32, generation: entry.0 }).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,4 +95,4 @@ impl<T> Slab<T> {
 }
 
 /// Generations fit into 30 bits of an epoll token.
-pub(super) const GENERATIONS: u32 = (1 << 30) - 1;
+const GENERATIONS: u32 = (1 << 30) - 1;

@@ -2,37 +2,39 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::slab::Place;
+
 /// How old a connection to an upstream must be for keep-alive to be worth four system calls.
 const KEEP_ALIVE_AFTER_MS: u64 = 1000;
 
 /// Connections whose keep-alive is still to be switched on, the oldest first.
 #[derive(Default)]
 pub(super) struct KeepAlives {
-    queue: VecDeque<(u64, u32, u32)>,
+    queue: VecDeque<(u64, Place)>,
 }
 
 impl KeepAlives {
-    pub(super) fn add(&mut self, slot: u32, generation: u32, now_ms: u64) {
-        self.queue.push_back((now_ms + KEEP_ALIVE_AFTER_MS, slot, generation));
+    pub(super) fn add(&mut self, place: Place, now_ms: u64) {
+        self.queue.push_back((now_ms + KEEP_ALIVE_AFTER_MS, place));
     }
 
     /// Leaves out those at the front that have ended, so that nobody wakes for them.
-    pub(super) fn forget(&mut self, ended: impl Fn(u32, u32) -> bool) {
-        while self.queue.front().is_some_and(|&(_, slot, generation)| ended(slot, generation)) {
+    pub(super) fn forget(&mut self, ended: impl Fn(Place) -> bool) {
+        while self.queue.front().is_some_and(|&(_, place)| ended(place)) {
             self.queue.pop_front();
         }
         self.shrink();
     }
 
-    /// The next one that is old enough: (slot, generation), which may have ended long ago.
-    pub(super) fn due(&mut self, now_ms: u64) -> Option<(u32, u32)> {
-        let &(at, slot, generation) = self.queue.front()?;
+    /// The next one that is old enough, which may have ended long ago.
+    pub(super) fn due(&mut self, now_ms: u64) -> Option<Place> {
+        let &(at, place) = self.queue.front()?;
         if at > now_ms {
             return None;
         }
         self.queue.pop_front();
         self.shrink();
-        Some((slot, generation))
+        Some(place)
     }
 
     fn shrink(&mut self) {
@@ -43,7 +45,7 @@ impl KeepAlives {
 
     /// Milliseconds until the next one is.
     pub(super) fn next_ms(&self, now_ms: u64) -> Option<u64> {
-        self.queue.front().map(|&(at, _, _)| at.saturating_sub(now_ms))
+        self.queue.front().map(|&(at, _)| at.saturating_sub(now_ms))
     }
 }
 
@@ -101,17 +103,20 @@ mod tests {
     fn nobody_wakes_for_connections_that_have_ended() {
         let mut keep_alives = KeepAlives::default();
         for slot in 0..5 {
-            keep_alives.add(slot, 7, u64::from(slot) * 100);
+            keep_alives.add(Place { slot, generation: 7 }, u64::from(slot) * 100);
         }
-        keep_alives.forget(|slot, generation| generation == 7 && slot != 2);
+        keep_alives.forget(|place| place.generation == 7 && place.slot != 2);
         assert_eq!(
             keep_alives.next_ms(200),
             Some(KEEP_ALIVE_AFTER_MS),
             "the first two have ended, and the last"
         );
         assert_eq!(keep_alives.due(199 + KEEP_ALIVE_AFTER_MS), None);
-        assert_eq!(keep_alives.due(200 + KEEP_ALIVE_AFTER_MS), Some((2, 7)));
-        keep_alives.forget(|_, _| true);
+        assert_eq!(
+            keep_alives.due(200 + KEEP_ALIVE_AFTER_MS),
+            Some(Place { slot: 2, generation: 7 })
+        );
+        keep_alives.forget(|_| true);
         assert_eq!(keep_alives.next_ms(0), None);
     }
 }

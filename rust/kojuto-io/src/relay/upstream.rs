@@ -1,6 +1,7 @@
 //! Where connections can go: lists of addresses that change while connections are open.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -35,6 +36,30 @@ impl Upstream {
             failed: AtomicU64::new(0),
             recent_failures: AtomicU32::new(0),
         }
+    }
+}
+
+/// An upstream that was chosen for a connection, which counts as open until this is dropped.
+pub(super) struct Lease(Arc<Upstream>);
+
+impl Lease {
+    fn new(upstream: &Arc<Upstream>) -> Lease {
+        upstream.open.fetch_add(1, Relaxed);
+        Lease(Arc::clone(upstream))
+    }
+}
+
+impl Deref for Lease {
+    type Target = Upstream;
+
+    fn deref(&self) -> &Upstream {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -87,8 +112,8 @@ impl Pool {
     }
 
     /// Whether an upstream is still in the list.
-    pub(super) fn has(&self, member: &Arc<Upstream>) -> bool {
-        self.members().iter().any(|known| Arc::ptr_eq(known, member))
+    pub(super) fn has(&self, lease: &Lease) -> bool {
+        self.members().iter().any(|known| Arc::ptr_eq(known, &lease.0))
     }
 
     /// The list as it is now.
@@ -125,12 +150,7 @@ impl Pool {
     }
 
     /// Chooses an upstream that was not tried yet, and counts it as open.
-    pub(super) fn pick(
-        &self,
-        client: &Remote,
-        tried: &[SocketAddr],
-        random: u64,
-    ) -> Option<Arc<Upstream>> {
+    pub(super) fn pick(&self, client: &Remote, tried: &[SocketAddr], random: u64) -> Option<Lease> {
         let members = self.members();
         let fresh = |member: &&Arc<Upstream>| !tried.contains(&member.address);
         let mut candidates: Vec<&Arc<Upstream>> =
@@ -146,9 +166,7 @@ impl Pool {
             Balance::LeastConn | Balance::First => {}
         }
         let weighed = candidates.iter().map(|m| (m.name.as_bytes(), m.open.load(Relaxed)));
-        let chosen = candidates[choose(self.balance, &key, weighed, random)?];
-        chosen.open.fetch_add(1, Relaxed);
-        Some(Arc::clone(chosen))
+        Some(Lease::new(candidates[choose(self.balance, &key, weighed, random)?]))
     }
 }
 
@@ -162,16 +180,10 @@ mod tests {
         (1..=count).map(|i| SocketAddr::from(([127, 0, 0, i], 80))).collect()
     }
 
-    /// Every address that a pick may be answered with, none of the picks left open.
+    /// Every address that a pick may be answered with.
     fn picked(pool: &Pool) -> BTreeSet<SocketAddr> {
         let client = Remote::Socket(addresses(1)[0]);
-        (0..50)
-            .map(|random| {
-                let picked = pool.pick(&client, &[], random).unwrap();
-                picked.open.fetch_sub(1, Relaxed);
-                picked.address
-            })
-            .collect()
+        (0..50).map(|random| pool.pick(&client, &[], random).unwrap().address).collect()
     }
 
     #[test]
@@ -208,6 +220,22 @@ mod tests {
         }
         assert_eq!(picked(&pool), addresses(2).into_iter().collect());
         assert!(!pool.members().iter().any(|member| pool.is_left_out(member)), "as it is told");
+    }
+
+    #[test]
+    fn an_upstream_is_open_as_long_as_somebody_has_it() {
+        let pool = Pool::new(Balance::First, 0, String::new());
+        pool.replace(&addresses(1));
+        let pick = || pool.pick(&Remote::Socket(addresses(1)[0]), &[], 0).unwrap();
+        let open = || pool.members()[0].open.load(Relaxed);
+        let (one, two) = (pick(), pick());
+        assert_eq!(open(), 2);
+        drop(one);
+        assert_eq!(open(), 1);
+        pool.replace(&addresses(2));
+        assert!(pool.has(&two));
+        pool.replace(&[]);
+        assert!(!pool.has(&two));
     }
 
     #[test]

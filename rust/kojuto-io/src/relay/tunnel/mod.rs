@@ -7,7 +7,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::endpoint::{Endpoint, Party, Tcp};
+use kojuto_core::scan::json_line::JsonLine;
+
+use super::endpoint::{Endpoint, Party, Side, Tcp};
 use super::pump::Turn;
 use super::remote::Remote;
 use crate::sys::socket as sys;
@@ -74,8 +76,8 @@ pub(super) struct Adopted {
 
 /// What a connection that was adopted has beside the others.
 pub(super) struct Tunnel {
-    pub(super) upstream: String,
-    pub(super) fields: Vec<(String, Field)>,
+    upstream: String,
+    fields: Vec<(String, Field)>,
     pub(super) websocket: Party,
     ping_ms: u64,
     pinged_ms: u64,
@@ -142,6 +144,33 @@ impl Adoption {
 }
 
 impl Tunnel {
+    /// Adds what it was handed over with to a log line.
+    pub(super) fn describe(&self, line: JsonLine) -> JsonLine {
+        let line = line.text("upstream", &self.upstream);
+        self.fields.iter().fold(line, |line, (key, value)| match value {
+            Field::Text(text) => line.text(key, text),
+            Field::Number(number) => line.number(key, *number),
+        })
+    }
+
+    /// When the WebSocket peer is due for a ping.
+    pub(super) fn ping_at_ms(&self, active_ms: u64) -> Option<u64> {
+        let at = active_ms.max(self.pinged_ms).saturating_add(self.ping_ms);
+        (self.ping_ms > 0).then_some(at)
+    }
+
+    /// Sends the peer a ping, or as much of it as there is room for.
+    pub(super) fn ping(&mut self, now_ms: u64, sides: (&mut Side, &mut Side)) -> io::Result<()> {
+        self.pinged_ms = now_ms;
+        let (client, upstream) = sides;
+        let side = match self.websocket {
+            Party::Client => client,
+            Party::Upstream => upstream,
+        };
+        side.end.ping();
+        side.flush()
+    }
+
     /// Notes what ended first, in the words of the original's logs.
     pub(super) fn note_end(&mut self, up: &Turn, down: &Turn, ended: (bool, bool)) {
         if self.ended_at.is_some() {

@@ -1,0 +1,132 @@
+//! Both directions of a connection, each with its pump.
+
+use super::endpoint::{Party, Side};
+use super::failure::Failure;
+use super::pump::{Pump, Tools, Turn};
+use super::tap::{Direction, Tap};
+use super::tunnel::Tunnel;
+
+#[derive(Default)]
+pub(super) struct Duplex {
+    /// From the client to the upstream.
+    pub(super) up: Pump,
+    /// From the upstream to the client.
+    pub(super) down: Pump,
+}
+
+/// How a turn of both directions ended.
+pub(super) enum Progress {
+    Waiting,
+    Again,
+    /// Both directions have ended.
+    Complete,
+    /// It is over.
+    Broken(Failure),
+}
+
+impl Duplex {
+    /// Moves what can be moved in both directions; answers how many bytes each moved.
+    /// `tap`: who looks at them, and the connection's id.
+    pub(super) fn turn(
+        &mut self,
+        (client, upstream): (&mut Side, &mut Side),
+        tools: &mut Tools,
+        tunnel: Option<&mut Tunnel>,
+        tap: Option<(&dyn Tap, u64)>,
+    ) -> (Progress, u64, u64) {
+        let tunnels = tunnel.is_some();
+        if tunnels {
+            forsake((&mut *client, &mut self.down), (&mut *upstream, &mut self.up), tools);
+        }
+        let before = (self.up.moved(), self.down.moved());
+        let mut see = seen(tap, Direction::ToUpstream);
+        let up = self.up.turn(client, upstream, tools, see.as_mut().map(|see| see as _));
+        if tunnels {
+            forsake((&mut *client, &mut self.down), (&mut *upstream, &mut self.up), tools);
+        }
+        let mut see = seen(tap, Direction::ToClient);
+        let down = self.down.turn(upstream, client, tools, see.as_mut().map(|see| see as _));
+        let moved = (self.up.moved() - before.0, self.down.moved() - before.1);
+        if moved.0 > 0 {
+            self.down.rest();
+        }
+        if moved.1 > 0 {
+            self.up.rest();
+        }
+        let mut more = false;
+        if let Some(tunnel) = tunnel {
+            let ended = (self.up.source_ended(), self.down.source_ended());
+            tunnel.note_end(&up, &down, ended);
+            more = client.settle(ended.0) | upstream.settle(ended.1);
+            more |= forsake((&mut *client, &mut self.down), (&mut *upstream, &mut self.up), tools);
+        }
+        let progress = match (up, down) {
+            (Turn::SourceFailed(source), _) | (_, Turn::SinkFailed(source)) => {
+                Progress::Broken(Failure::Peer { party: Party::Client, source })
+            }
+            (Turn::SinkFailed(source), _) | (_, Turn::SourceFailed(source)) => {
+                Progress::Broken(Failure::Peer { party: Party::Upstream, source })
+            }
+            _ if self.up.is_done() && self.down.is_done() => Progress::Complete,
+            (Turn::Again, _) | (_, Turn::Again) => Progress::Again,
+            _ if more => Progress::Again,
+            _ => Progress::Waiting,
+        };
+        (progress, moved.0, moved.1)
+    }
+
+    /// Whether there may be bytes that no event tells of.
+    pub(super) fn is_patient(&self) -> bool {
+        self.up.is_patient() || self.down.is_patient()
+    }
+
+    /// Both streams rested.
+    pub(super) fn rest(&mut self) {
+        self.up.rest();
+        self.down.rest();
+    }
+
+    /// Lets the next turn read whatever there is.
+    pub(super) fn hurry(&mut self, client: &mut Side, upstream: &mut Side) {
+        self.up.hurry(client);
+        self.down.hurry(upstream);
+    }
+
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.up.source_ended() || self.down.source_ended()
+    }
+
+    /// Whether a peer has left and all that it said is passed on.
+    pub(super) fn is_left_behind(&self) -> bool {
+        (self.down.is_abandoned() && self.up.is_done())
+            || (self.up.is_abandoned() && self.down.is_done())
+    }
+
+    /// How far it has ended; each step has its limit of silence.
+    pub(super) fn ends(&self) -> (bool, bool) {
+        (self.is_half_closed(), self.is_left_behind())
+    }
+}
+
+/// Hands the bytes of a direction to the tap, if it wants them.
+fn seen(tap: Option<(&dyn Tap, u64)>, direction: Direction) -> Option<impl FnMut(&[u8])> {
+    let (tap, id) = tap.filter(|(tap, _)| tap.wants(direction))?;
+    Some(move |bytes: &[u8]| tap.bytes(id, direction, bytes))
+}
+
+/// Gives nothing more to a peer that has left; each comes with the direction that leads to it.
+/// Answers whether that is news.
+fn forsake(
+    client: (&mut Side, &mut Pump),
+    upstream: (&mut Side, &mut Pump),
+    tools: &mut Tools,
+) -> bool {
+    let mut news = false;
+    for (side, pump) in [client, upstream] {
+        if side.end.has_left(side.ending) && !pump.is_abandoned() {
+            pump.abandon(tools);
+            news = true;
+        }
+    }
+    news
+}

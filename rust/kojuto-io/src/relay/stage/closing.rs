@@ -1,0 +1,80 @@
+//! The end of a connection: what the peers, the counters and the log are told of it.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::relay::client::Client;
+use crate::relay::context::Context;
+use crate::relay::endpoint::{Party, Side};
+use crate::relay::failure::Failure;
+use crate::relay::tunnel::Tunnel;
+use crate::relay::upstream::Lease;
+
+#[derive(Default)]
+pub(in crate::relay) struct Closing {
+    /// None: it has ended as both sides wanted.
+    pub(super) why: Option<Failure>,
+    pub(super) upstream: Option<Side>,
+    pub(super) target: Option<Lease>,
+    pub(super) tunnel: Option<Box<Tunnel>>,
+    /// Payload bytes that the upstream has taken, and the client.
+    pub(super) moved: (u64, u64),
+    /// Those that nobody was there to take.
+    pub(super) dropped: u64,
+    /// The tap was told that it has opened.
+    pub(super) tapped: bool,
+}
+
+impl Closing {
+    /// Ends it; after a failure both peers see that their stream was cut.
+    pub(in crate::relay) fn finish(mut self, mut client: Client, context: &mut Context) {
+        if let Some(why) = &self.why {
+            client.side.end.reset(why.cut());
+            if let Some(upstream) = &mut self.upstream {
+                upstream.end.reset(why.cut());
+            }
+        }
+        client.set_timer(None, context);
+        if self.tapped
+            && let Some(tap) = &context.shared.tap
+        {
+            tap.closed(client.id);
+        }
+        let stats = &context.shared.stats;
+        stats.open.fetch_sub(1, Relaxed);
+        let ended = if self.why.is_none() { &stats.succeeded } else { &stats.failed };
+        ended.fetch_add(1, Relaxed);
+        if self.why.is_some() || client.is_logged(context) {
+            let line = self.line(&client);
+            self.target = None; // who reads the line finds it counted as closed
+            context.shared.log.write(&line);
+        }
+    }
+
+    fn line(&self, client: &Client) -> Vec<u8> {
+        let (level, status) =
+            if self.why.is_none() { ("info", "Suceeded") } else { ("warn", "Failed") };
+        let mut line = client.line(level, "log");
+        line = match (&self.tunnel, &self.target) {
+            (Some(tunnel), _) => tunnel.describe(line),
+            (None, Some(target)) => line.text("upstream", &target.name),
+            (None, None) => line,
+        };
+        line = line
+            .text("status", status)
+            .number("read", self.moved.0)
+            .number("write", self.moved.1)
+            .seconds("duration", client.age().as_secs_f64());
+        if let Some(tunnel) = &self.tunnel
+            && tunnel.websocket == Party::Client
+        {
+            line = line.text("disconnect_at", tunnel.ended_at.unwrap_or("server"));
+        }
+        if self.dropped > 0 {
+            line = line.number("dropped", self.dropped); // for a peer that had left
+        }
+        if let Some(why) = &self.why {
+            line = line.text("error", &why.to_string());
+        }
+        line.end()
+    }
+}

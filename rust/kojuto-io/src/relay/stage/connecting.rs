@@ -1,0 +1,262 @@
+//! The way of a connection to its upstream.
+
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+use super::opening::Opening;
+use super::pumping::Pumping;
+use super::settling::Settling;
+use super::{Closing, Event, Stage, failed, is_broken};
+use crate::relay::client::Client;
+use crate::relay::context::Context;
+use crate::relay::endpoint::{Party, Side, Tcp};
+use crate::relay::failure::{AttemptFailure, Failure, Shortage};
+use crate::relay::near;
+use crate::relay::options::HeaderOut;
+use crate::relay::shared::Starving;
+use crate::relay::upstream::Lease;
+use crate::sys::epoll;
+use crate::sys::socket as sys;
+
+/// How long to wait before asking for a descriptor once more.
+const RETRY_MS: u64 = 20;
+/// The pause between two rounds over all upstreams.
+const ROUND_MS: u64 = 20;
+
+pub(in crate::relay) struct Connecting {
+    opening: Opening,
+    wait: Wait,
+}
+
+/// What it waits for.
+enum Wait {
+    /// An upstream to come.
+    Upstream { until_ms: u64 },
+    /// A descriptor for a socket to the one that was chosen.
+    Descriptor { attempt: Attempt, starving: Starving },
+    /// The answer of the one that was chosen.
+    Answer { attempt: Attempt, upstream: Side },
+}
+
+/// One upstream that was chosen, and when to give it up.
+struct Attempt {
+    target: Lease,
+    began: Instant,
+    deadline_ms: u64,
+}
+
+/// Tries one upstream after the other.
+pub(super) fn connect(mut opening: Opening, client: &mut Client, context: &mut Context) -> Stage {
+    loop {
+        let Some(target) = opening.pick(client, context) else {
+            return wait_or_give_up(opening, client, context);
+        };
+        let deadline_ms = context.after(context.shared.options.connect_timeout);
+        let deadline_ms = deadline_ms.unwrap_or(u64::MAX);
+        let attempt = Attempt { target, began: Instant::now(), deadline_ms };
+        match dial(opening, attempt, None, client, context) {
+            Ok(stage) => return stage,
+            Err(back) => opening = back,
+        }
+    }
+}
+
+/// Lets a client wait for an upstream to come, unless it is not to wait or has waited long enough.
+fn wait_or_give_up(mut opening: Opening, client: &mut Client, context: &mut Context) -> Stage {
+    if client.route.pool.is_patient() {
+        let limit_ms = context.after(context.shared.options.connect_timeout);
+        let until_ms = *opening.waits_until_ms.get_or_insert(limit_ms.unwrap_or(u64::MAX));
+        if context.now_ms < until_ms {
+            client.set_timer(Some(context.now_ms + ROUND_MS), context);
+            return Stage::Connecting(Connecting { opening, wait: Wait::Upstream { until_ms } });
+        }
+    }
+    let none = opening.tried.is_empty();
+    let why = if none { Failure::NoUpstream } else { Failure::NoneReached };
+    let line = client.line("error", "Giveup to connect upstreams").text("error", &why.to_string());
+    context.shared.log.write(&line.end());
+    failed(why)
+}
+
+/// Connects to the upstream that was chosen; gives the opening back when that failed.
+fn dial(
+    mut opening: Opening,
+    attempt: Attempt,
+    starving: Option<Starving>,
+    client: &mut Client,
+    context: &mut Context,
+) -> Result<Stage, Opening> {
+    let address = attempt.target.address;
+    let near = address.ip().is_loopback();
+    let wait = match open(&address, near, client, context) {
+        Ok(upstream) => {
+            drop(starving);
+            // Within one machine a handshake ends before connect(2) returns: no event need be
+            // awaited.
+            if near
+                && talks_first(&opening, client, context)
+                && sys::peer_address(upstream.end.fd()).is_some()
+            {
+                return Ok(established(opening, attempt, upstream, client, context));
+            }
+            let deadline_ms = (attempt.deadline_ms < u64::MAX).then_some(attempt.deadline_ms);
+            client.set_timer(deadline_ms, context);
+            Wait::Answer { attempt, upstream }
+        }
+        Err(error) => match Shortage::of(error) {
+            // Our own shortage is not the upstream's fault: wait for a descriptor.
+            Ok(shortage) => {
+                let starving = starving.unwrap_or_else(|| Starving::new(&context.shared));
+                context.pause(&shortage);
+                let retry_ms = attempt.deadline_ms.min(context.now_ms + RETRY_MS);
+                client.set_timer(Some(retry_ms), context);
+                Wait::Descriptor { attempt, starving }
+            }
+            Err(error) => {
+                let why = AttemptFailure::Refused(error);
+                opening.note_failure(attempt.target, &why, client, context);
+                return Err(opening);
+            }
+        },
+    };
+    Ok(Stage::Connecting(Connecting { opening, wait }))
+}
+
+/// A socket on its way to the upstream.
+fn open(
+    address: &SocketAddr,
+    near: bool,
+    client: &Client,
+    context: &Context,
+) -> std::io::Result<Side> {
+    let prepare = |fd| {
+        if near {
+            near::never_pace(fd);
+        }
+    };
+    let socket = sys::connect(address, prepare)?;
+    context.epoll.add_stream(socket.as_raw_fd(), client.place.token(Party::Upstream))?;
+    let mut upstream = Side::new(Box::new(Tcp::new(socket)));
+    upstream.writable = false;
+    Ok(upstream)
+}
+
+/// Whether the upstream is given bytes as soon as the connection is made.
+fn talks_first(opening: &Opening, client: &Client, context: &Context) -> bool {
+    let header = context.shared.options.header_out != HeaderOut::Off;
+    (header || !opening.payload.is_empty()) && client.route.pool.settle_ms() == 0
+}
+
+fn established(
+    opening: Opening,
+    attempt: Attempt,
+    upstream: Side,
+    client: &mut Client,
+    context: &mut Context,
+) -> Stage {
+    context.shared.stats.connected_after(attempt.began.elapsed());
+    match client.route.pool.settle_ms() {
+        0 => Pumping::start(opening, attempt.target, upstream, client, context),
+        settle_ms => Settling::begin(opening, attempt.target, upstream, settle_ms, client, context),
+    }
+}
+
+/// Goes on to the next upstream.
+fn next(
+    mut opening: Opening,
+    attempt: Attempt,
+    why: &AttemptFailure,
+    client: &mut Client,
+    context: &mut Context,
+) -> Stage {
+    opening.note_failure(attempt.target, why, client, context);
+    connect(opening, client, context)
+}
+
+impl Connecting {
+    pub(super) fn on_event(
+        self,
+        event: Event<'_>,
+        client: &mut Client,
+        context: &mut Context,
+    ) -> Stage {
+        match event {
+            Event::Ready { party: Party::Client, mask } => {
+                client.side.saw(mask);
+                if is_broken(mask) {
+                    return self.close(Some(Failure::GoneEarly));
+                }
+                Stage::Connecting(self)
+            }
+            Event::Ready { party: Party::Upstream, mask } => self.answered(mask, client, context),
+            Event::TimedOut => self.timed_out(client, context),
+            _ => Stage::Connecting(self),
+        }
+    }
+
+    fn answered(self, mask: u32, client: &mut Client, context: &mut Context) -> Stage {
+        let Connecting { opening, wait } = self;
+        let (attempt, mut upstream) = match wait {
+            Wait::Answer { attempt, upstream } => (attempt, upstream),
+            wait => return Stage::Connecting(Connecting { opening, wait }),
+        };
+        upstream.saw(mask);
+        if mask & epoll::HANGUP != 0
+            && let Some(error) = sys::pending_error(upstream.end.fd())
+        {
+            drop(upstream); // its descriptor may be the one that the next needs
+            let why = AttemptFailure::Refused(error);
+            return next(opening, attempt, &why, client, context);
+        }
+        if mask & epoll::WRITE != 0 {
+            return established(opening, attempt, upstream, client, context);
+        }
+        Stage::Connecting(Connecting { opening, wait: Wait::Answer { attempt, upstream } })
+    }
+
+    fn timed_out(self, client: &mut Client, context: &mut Context) -> Stage {
+        let Connecting { mut opening, wait } = self;
+        match wait {
+            Wait::Upstream { until_ms } => {
+                if context.now_ms < until_ms {
+                    opening.tried.clear();
+                }
+                connect(opening, client, context)
+            }
+            Wait::Descriptor { attempt, starving } if context.now_ms < attempt.deadline_ms => {
+                dial(opening, attempt, Some(starving), client, context)
+                    .unwrap_or_else(|opening| connect(opening, client, context))
+            }
+            Wait::Answer { attempt, upstream } if context.now_ms < attempt.deadline_ms => {
+                client.set_timer(Some(attempt.deadline_ms), context);
+                Stage::Connecting(Connecting { opening, wait: Wait::Answer { attempt, upstream } })
+            }
+            Wait::Descriptor { attempt, .. } => {
+                next(opening, attempt, &AttemptFailure::TimedOut, client, context)
+            }
+            Wait::Answer { attempt, upstream } => {
+                drop(upstream);
+                next(opening, attempt, &AttemptFailure::TimedOut, client, context)
+            }
+        }
+    }
+
+    pub(super) fn target(&self) -> Option<&Lease> {
+        match &self.wait {
+            Wait::Upstream { .. } => None,
+            Wait::Descriptor { attempt, .. } | Wait::Answer { attempt, .. } => {
+                Some(&attempt.target)
+            }
+        }
+    }
+
+    pub(super) fn close(self, why: Option<Failure>) -> Stage {
+        let (target, upstream) = match self.wait {
+            Wait::Upstream { .. } => (None, None),
+            Wait::Descriptor { attempt, .. } => (Some(attempt.target), None),
+            Wait::Answer { attempt, upstream } => (Some(attempt.target), Some(upstream)),
+        };
+        Stage::Closing(Closing { why, target, upstream, ..Closing::default() })
+    }
+}

@@ -1,0 +1,128 @@
+//! The PROXY header with which a client's connection may begin.
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+
+use kojuto_core::net::proxy_protocol::{self, Addresses, Step};
+
+use super::{Event, Stage, announce_and_connect, failed};
+use crate::relay::client::Client;
+use crate::relay::context::Context;
+use crate::relay::endpoint::Party;
+use crate::relay::failure::{Failure, HeaderFailure};
+use crate::relay::options::HeaderIn;
+use crate::relay::remote::Remote;
+
+/// The longest PROXY header that is accepted; nginx's own limit is half of it.
+pub const HEADER_BYTES: usize = 8192;
+
+#[derive(Default)]
+pub(in crate::relay) struct Header {
+    /// What has come of it.
+    seen: Vec<u8>,
+}
+
+impl Header {
+    pub(super) fn begin(client: &mut Client, context: &mut Context) -> Stage {
+        let deadline_ms = context.after(context.shared.options.header_timeout);
+        client.set_timer(deadline_ms, context);
+        Stage::Header(Header::default())
+    }
+
+    pub(super) fn on_event(
+        self,
+        event: Event<'_>,
+        client: &mut Client,
+        context: &mut Context,
+    ) -> Stage {
+        match event {
+            Event::Ready { party: Party::Client, mask } => {
+                client.side.saw(mask);
+                self.read(client, context)
+            }
+            // A client that waits for the server to speak first.
+            Event::TimedOut if self.seen.is_empty() && is_optional(client) => {
+                announce_and_connect(self.seen, None, client, context)
+            }
+            Event::TimedOut => {
+                let (seen, limit) = (self.seen.len(), context.shared.options.header_timeout);
+                refuse(HeaderFailure::Late { seen, limit }, context)
+            }
+            _ => Stage::Header(self),
+        }
+    }
+
+    fn read(mut self, client: &mut Client, context: &mut Context) -> Stage {
+        while client.side.readable {
+            let count = match client.side.end.read(&mut context.tools.buffer[..HEADER_BYTES]) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    client.side.readable = false;
+                    break;
+                }
+                Err(error) => return refuse(HeaderFailure::Read(error), context),
+            };
+            self.seen.extend_from_slice(&context.tools.buffer[..count]);
+            match proxy_protocol::parse(&self.seen, HEADER_BYTES) {
+                // Not a whole header, and nothing more will come: relayed as it is.
+                Ok(Step::NeedMore) if count == 0 && is_optional(client) => {
+                    return announce_and_connect(self.seen, None, client, context);
+                }
+                Ok(Step::NeedMore) if count == 0 => {
+                    return refuse(HeaderFailure::Ended { seen: self.seen.len() }, context);
+                }
+                Ok(Step::NeedMore) => {}
+                Ok(Step::NotProxy) if is_optional(client) => {
+                    return announce_and_connect(self.seen, None, client, context);
+                }
+                Ok(Step::NotProxy) => return refuse(HeaderFailure::Missing, context),
+                Ok(Step::Done { header, used }) => {
+                    let payload = self.seen[used..].to_vec();
+                    return accept(header, payload, client, context);
+                }
+                Err(error) => return refuse(HeaderFailure::Malformed(error), context),
+            }
+        }
+        Stage::Header(self)
+    }
+}
+
+fn is_optional(client: &Client) -> bool {
+    client.route.header_in == HeaderIn::Optional
+}
+
+fn is_trusted(remote: &Remote, context: &Context) -> bool {
+    let trusted = &context.shared.options.trusted;
+    trusted.is_empty()
+        || remote.ip().is_some_and(|ip| trusted.iter().any(|range| range.contains(ip)))
+}
+
+/// Believes a whole header, if it comes from somebody who is to be believed.
+fn accept(
+    header: proxy_protocol::Header,
+    payload: Vec<u8>,
+    client: &mut Client,
+    context: &mut Context,
+) -> Stage {
+    if !is_trusted(&client.remote, context) {
+        return refuse(HeaderFailure::Untrusted, context);
+    }
+    if header.local {
+        client.probe = true;
+        context.shared.stats.probes.fetch_add(1, Relaxed);
+    } else {
+        match &header.addresses {
+            Addresses::Inet { source, .. } => client.remote = Remote::Socket(*source),
+            Addresses::Unix { source, .. } => {
+                client.remote = Remote::Unix(String::from_utf8_lossy(source).into());
+            }
+            Addresses::Unknown => {}
+        }
+    }
+    announce_and_connect(payload, Some(header), client, context)
+}
+
+fn refuse(why: HeaderFailure, context: &Context) -> Stage {
+    context.shared.stats.header_failures.fetch_add(1, Relaxed);
+    failed(Failure::Header(why))
+}

@@ -1,0 +1,314 @@
+//! A connection whose bytes are moved, both ways, until both directions have ended.
+//!
+//! The reader of a long stream from this machine is woken for 128 KiB, not for each segment: half
+//! the CPU. What is left when the stream rests is less than that, and no event tells of it. So a
+//! worker with such a stream sleeps but for a moment, and when nothing has come it takes what there
+//! is and waits for any byte again. The last bytes of a stream are late by that moment at most, and
+//! only those of a stream that went one way for long ([`crate::relay::pump`]).
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::opening::Opening;
+use super::{Closing, Event, Stage, is_broken};
+use crate::relay::client::Client;
+use crate::relay::context::{Context, ms};
+use crate::relay::duplex::{Duplex, Progress};
+use crate::relay::endpoint::{Party, Side};
+use crate::relay::failure::Failure;
+use crate::relay::tap::Direction;
+use crate::relay::tunnel::Tunnel;
+use crate::relay::upstream::Lease;
+use crate::sys::socket as sys;
+
+/// How long a worker that has enough else to do leaves bytes that no event tells of, in
+/// milliseconds.
+const MOMENT_MS: u64 = 1;
+/// A silence of so many milliseconds is a rest.
+const REST_MS: u64 = 10;
+/// How long a connection may go on when one peer has left and all that it said is passed on: the
+/// other one, which was told of the end, may be busy with it.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
+
+pub(in crate::relay) struct Pumping {
+    upstream: Side,
+    /// None: it was handed over.
+    target: Option<Lease>,
+    bytes: Duplex,
+    /// When a byte was last moved.
+    active_ms: u64,
+    /// The tap was told that it has opened.
+    tapped: bool,
+    /// It is in the worker's list of those that wait for much.
+    listed: bool,
+    /// It was handed over and one of its sides speaks WebSocket.
+    tunnel: Option<Box<Tunnel>>,
+}
+
+/// Whether it goes on, or has ended: by a failure, or as both sides wanted.
+type Flow = ControlFlow<Option<Failure>>;
+
+impl Pumping {
+    fn new(
+        upstream: Side,
+        target: Option<Lease>,
+        tunnel: Option<Box<Tunnel>>,
+        now_ms: u64,
+    ) -> Pumping {
+        Pumping {
+            upstream,
+            target,
+            bytes: Duplex::default(),
+            active_ms: now_ms,
+            tapped: false,
+            listed: false,
+            tunnel,
+        }
+    }
+
+    /// Gives the upstream its first bytes and lets the rest follow.
+    pub(super) fn start(
+        opening: Opening,
+        target: Lease,
+        mut upstream: Side,
+        client: &mut Client,
+        context: &mut Context,
+    ) -> Stage {
+        let header = opening.header_for_upstream(client, context);
+        let payload = opening.payload;
+        target.connected.fetch_add(1, Relaxed);
+        upstream.writable = true;
+        let address = target.address;
+        let mut pumping = Pumping::new(upstream, Some(target), None, context.now_ms);
+        pumping.open_tap(address, [&payload, &[]], client, context);
+        if !header.is_empty() || !payload.is_empty() {
+            pumping.bytes.up.preload(&header, &payload);
+        }
+        context.keep_alives.add(client.place, context.now_ms);
+        pumping.first_turn(client, context)
+    }
+
+    /// Begins in the middle: both sides are connected and may have said something, which is passed
+    /// on first.
+    pub(in crate::relay) fn adopt(
+        upstream: Side,
+        tunnel: Box<Tunnel>,
+        peer: Option<SocketAddr>,
+        said: [&[u8]; 2],
+        client: &mut Client,
+        context: &mut Context,
+    ) -> Stage {
+        let mut pumping = Pumping::new(upstream, None, Some(tunnel), context.now_ms);
+        if let Some(peer) = peer {
+            pumping.open_tap(peer, said, client, context);
+        }
+        for (data, pump) in said.into_iter().zip([&mut pumping.bytes.up, &mut pumping.bytes.down]) {
+            if !data.is_empty() {
+                pump.preload(&[], data);
+            }
+        }
+        for (party, fd) in
+            [(Party::Client, client.side.end.fd()), (Party::Upstream, pumping.upstream.end.fd())]
+        {
+            if let Err(error) = context.epoll.add_stream(fd, client.place.token(party)) {
+                return pumping.close(Some(Failure::Watch(error)), context);
+            }
+        }
+        pumping.first_turn(client, context)
+    }
+
+    /// Tells the tap of a connection that begins, and of what its peers have said already.
+    fn open_tap(
+        &mut self,
+        address: SocketAddr,
+        said: [&[u8]; 2],
+        client: &Client,
+        context: &Context,
+    ) {
+        let Some(tap) = &context.shared.tap else { return };
+        self.tapped = true;
+        tap.opened(client.id, &client.route.name, &client.remote, address);
+        for (data, direction) in said.into_iter().zip([Direction::ToUpstream, Direction::ToClient])
+        {
+            if !data.is_empty() && tap.wants(direction) {
+                tap.bytes(client.id, direction, data);
+            }
+        }
+    }
+
+    fn first_turn(mut self, client: &mut Client, context: &mut Context) -> Stage {
+        self.watch_silence(client, context);
+        match self.turn(client, context) {
+            ControlFlow::Continue(()) => Stage::Pumping(self),
+            ControlFlow::Break(why) => self.close(why, context),
+        }
+    }
+
+    pub(super) fn on_event(
+        &mut self,
+        event: Event<'_>,
+        client: &mut Client,
+        context: &mut Context,
+    ) -> Flow {
+        match event {
+            Event::Ready { party, mask } => {
+                let side = match party {
+                    Party::Client => &mut client.side,
+                    Party::Upstream => &mut self.upstream,
+                };
+                side.saw(mask);
+                self.turn(client, context)?;
+                if is_broken(mask) {
+                    return Flow::Break(Some(self.lost(party, client)));
+                }
+            }
+            Event::Turn => self.turn(client, context)?,
+            Event::Quiet => {
+                self.listed = false;
+                self.bytes.hurry(&mut client.side, &mut self.upstream);
+                self.turn(client, context)?;
+            }
+            Event::TimedOut => self.timed_out(client, context)?,
+            Event::Aged => sys::keep_alive(self.upstream.end.fd()),
+            // One half of which is gone: it ends in a while, unless its other half still moves.
+            Event::Stop if self.bytes.is_half_closed() => {
+                self.active_ms = context.now_ms;
+                self.watch_silence(client, context);
+            }
+            Event::Stop | Event::Cut(..) | Event::Abort => {}
+        }
+        Flow::Continue(())
+    }
+
+    /// A socket has failed while the other direction holds its bytes back, so that no read or
+    /// write has met the error yet.
+    fn lost(&self, party: Party, client: &Client) -> Failure {
+        let side = match party {
+            Party::Client => &client.side,
+            Party::Upstream => &self.upstream,
+        };
+        let error = sys::pending_error(side.end.fd());
+        error.map_or(Failure::Lost(party), |source| Failure::Peer { party, source })
+    }
+
+    // -- bytes ------------------------------------------------------------------------------
+
+    fn turn(&mut self, client: &mut Client, context: &mut Context) -> Flow {
+        if context.now_ms.saturating_sub(self.active_ms) > REST_MS {
+            self.bytes.rest();
+        }
+        let before = self.bytes.ends();
+        let tap = context.shared.tap.as_deref().filter(|_| self.tapped);
+        let (progress, read, written) = self.bytes.turn(
+            (&mut client.side, &mut self.upstream),
+            &mut context.tools,
+            self.tunnel.as_deref_mut(),
+            tap.map(|tap| (tap, client.id)),
+        );
+        if read > 0 {
+            context.shared.stats.read_bytes.fetch_add(read, Relaxed);
+        }
+        if written > 0 {
+            context.shared.stats.write_bytes.fetch_add(written, Relaxed);
+        }
+        if read + written > 0 {
+            self.active_ms = context.now_ms;
+        }
+        if self.bytes.is_patient() && !std::mem::replace(&mut self.listed, true) {
+            context.waiting_for_much.push(client.place);
+        }
+        match progress {
+            Progress::Waiting => {
+                if self.bytes.ends() != before {
+                    self.active_ms = context.now_ms;
+                    self.watch_silence(client, context);
+                }
+            }
+            Progress::Again => context.run_queue.push_back(client.place),
+            Progress::Complete => return Flow::Break(None),
+            Progress::Broken(why) => return Flow::Break(Some(why)),
+        }
+        Flow::Continue(())
+    }
+
+    // -- ends -------------------------------------------------------------------------------
+
+    pub(super) fn target(&self) -> Option<&Lease> {
+        self.target.as_ref()
+    }
+
+    pub(super) fn close(mut self, why: Option<Failure>, context: &mut Context) -> Stage {
+        let Duplex { up, down } = &mut self.bytes;
+        up.clear(&mut context.tools);
+        down.clear(&mut context.tools);
+        Stage::Closing(Closing {
+            why,
+            moved: (up.moved(), down.moved()),
+            dropped: up.dropped() + down.dropped(),
+            upstream: Some(self.upstream),
+            target: self.target,
+            tunnel: self.tunnel,
+            tapped: self.tapped,
+        })
+    }
+
+    // -- time -------------------------------------------------------------------------------
+
+    /// The limit of silence that holds now, 0 for none.
+    fn silence_ms(&self, context: &Context) -> u64 {
+        let options = &context.shared.options;
+        let mut limits = [options.idle_timeout, Duration::ZERO, Duration::ZERO, Duration::ZERO];
+        if self.bytes.is_half_closed() {
+            limits[1] = options.half_close_timeout;
+            if context.stopping {
+                limits[2] = options.leaving_timeout;
+            }
+        }
+        if self.bytes.is_left_behind() {
+            limits[3] = LEFT_BEHIND;
+        }
+        limits.into_iter().filter(|limit| !limit.is_zero()).min().map_or(0, ms)
+    }
+
+    /// Sets the timer for the silence. Traffic does not touch it: when it runs out, the time of
+    /// the last byte decides.
+    fn watch_silence(&self, client: &mut Client, context: &mut Context) {
+        let limit_ms = self.silence_ms(context);
+        let silent = (limit_ms > 0).then(|| self.active_ms + limit_ms);
+        let at = [silent, self.ping_at_ms()].into_iter().flatten().min();
+        client.set_timer(at, context);
+    }
+
+    /// When the WebSocket peer is due for a ping.
+    fn ping_at_ms(&self) -> Option<u64> {
+        self.tunnel.as_ref()?.ping_at_ms(self.active_ms)
+    }
+
+    fn timed_out(&mut self, client: &mut Client, context: &mut Context) -> Flow {
+        let limit_ms = self.silence_ms(context);
+        if limit_ms > 0 && context.now_ms >= self.active_ms + limit_ms {
+            if self.bytes.is_left_behind() {
+                return Flow::Break(None);
+            }
+            let (limit, half_closed) =
+                (Duration::from_millis(limit_ms), self.bytes.is_half_closed());
+            return Flow::Break(Some(Failure::Idle { limit, half_closed }));
+        }
+        if self.ping_at_ms().is_some_and(|at| at <= context.now_ms)
+            && let Some(tunnel) = &mut self.tunnel
+        {
+            let sides = (&mut client.side, &mut self.upstream);
+            if let Err(error) = tunnel.ping(context.now_ms, sides) {
+                return Flow::Break(Some(Failure::Ping(error)));
+            }
+        }
+        self.watch_silence(client, context);
+        Flow::Continue(())
+    }
+
+    pub(super) fn is_quiet(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.active_ms) > MOMENT_MS
+    }
+}
