@@ -2,13 +2,15 @@
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
 use kojuto_core::net::icmp::{self, Family};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, ipproto};
 
-use crate::sys::resolve::to_address;
+use crate::sys::address;
 use crate::{Error, Result};
 
 const PACKET_BYTES: usize = 65_536;
@@ -44,24 +46,25 @@ impl IcmpSocket {
     /// [`Error::Io`] when neither kind is allowed (EPERM, EACCES) or the family is missing.
     pub(super) fn open(family: Family, random: u16) -> Result<IcmpSocket> {
         let (domain, protocol) = match family {
-            Family::V4 => (libc::AF_INET, libc::IPPROTO_ICMP),
-            Family::V6 => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
+            Family::V4 => (AddressFamily::INET, ipproto::ICMP),
+            Family::V6 => (AddressFamily::INET6, ipproto::ICMPV6),
         };
-        let what = Error::on("ICMP socket");
-        let (fd, raw) = match socket(domain, libc::SOCK_DGRAM, protocol) {
+        let socket = |kind| net::socket_with(domain, kind, SocketFlags::CLOEXEC, Some(protocol));
+        let failed = |errno: Errno| Error::on("ICMP socket")(errno.into());
+        let (fd, raw) = match socket(SocketType::DGRAM) {
             Ok(fd) => (fd, false),
-            Err(_) => (socket(domain, libc::SOCK_RAW, protocol).map_err(what)?, true),
+            Err(_) => (socket(SocketType::RAW).map_err(failed)?, true),
         };
         let mut opened = IcmpSocket { fd, family, id: random, raw, buffer: vec![0; PACKET_BYTES] };
-        opened.prepare(domain).map_err(Error::on("ICMP socket"))?;
+        opened.prepare().map_err(Error::on("ICMP socket"))?;
         Ok(opened)
     }
 
-    fn prepare(&mut self, domain: libc::c_int) -> io::Result<()> {
+    fn prepare(&mut self) -> io::Result<()> {
         if self.raw {
             self.let_only_replies_in()?;
         } else {
-            self.id = self.bind_any(domain)?;
+            self.id = self.bind_any()?;
         }
         let (level, errors) = match self.family {
             Family::V4 => (libc::IPPROTO_IP, libc::IP_RECVERR),
@@ -77,20 +80,13 @@ impl IcmpSocket {
     }
 
     /// Binds to a port of the kernel's choice, which is the identifier of a ping socket.
-    fn bind_any(&self, domain: libc::c_int) -> io::Result<u16> {
-        // SAFETY: an all-zero sockaddr_storage is a valid "any" address of the family set below.
-        let mut any: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-        any.ss_family = domain as libc::sa_family_t;
-        let mut len = match self.family {
-            Family::V4 => size_of::<libc::sockaddr_in>(),
-            Family::V6 => size_of::<libc::sockaddr_in6>(),
-        } as libc::socklen_t;
-        // SAFETY: the address is valid for `len` bytes.
-        check(unsafe { libc::bind(self.raw_fd(), (&raw const any).cast(), len) })?;
-        // SAFETY: the storage is larger than any address the kernel writes.
-        check(unsafe { libc::getsockname(self.raw_fd(), (&raw mut any).cast(), &mut len) })?;
-        // SAFETY: the kernel has written `len` bytes.
-        let bound = unsafe { to_address((&raw const any).cast(), len) };
+    fn bind_any(&self) -> io::Result<u16> {
+        let any: IpAddr = match self.family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        net::bind(&self.fd, &SocketAddr::new(any, 0))?;
+        let bound = address::of(&net::getsockname(&self.fd)?);
         Ok(bound.map_or(0, |address| address.port()))
     }
 
@@ -132,20 +128,10 @@ impl IcmpSocket {
     }
 
     /// Sends one message without waiting.
-    pub(super) fn send(&self, message: &[u8], to: SocketAddr) -> io::Result<()> {
-        let (storage, len) = to_storage(to);
-        // SAFETY: message and address are valid for the lengths given.
-        let sent = unsafe {
-            libc::sendto(
-                self.raw_fd(),
-                message.as_ptr().cast(),
-                message.len(),
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-                (&raw const storage).cast(),
-                len,
-            )
-        };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    pub(super) fn send(&self, message: &[u8], mut to: SocketAddr) -> io::Result<()> {
+        to.set_port(0); // what a raw socket takes for a protocol
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        net::sendto(&self.fd, message, flags, &to).map(drop).map_err(io::Error::from)
     }
 
     /// Hands everything that waits to `each`: first what the error queue holds (the time stamps
@@ -190,7 +176,7 @@ impl IcmpSocket {
             _ => Some(packet),
         };
         // SAFETY: the kernel has written msg_namelen bytes of a zeroed storage.
-        let from = unsafe { to_address(name.as_ptr().cast(), header.msg_namelen) };
+        let from = unsafe { address::read(name.as_ptr().cast(), header.msg_namelen) };
         if let (Some(message), Some(from)) = (message, from) {
             each(Event::Received { message, from, at_ns: notes.stamp_ns });
         }
@@ -260,38 +246,6 @@ impl Notes {
     }
 }
 
-fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
-    // SAFETY: socket takes no pointers.
-    let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
-    check(fd)?;
-    // SAFETY: the descriptor is new and belongs to nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 fn check(status: libc::c_int) -> io::Result<()> {
     if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-fn to_storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
-    // SAFETY: an all-zero sockaddr_storage is valid.
-    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-    let place = &raw mut storage;
-    let len = match address {
-        SocketAddr::V4(v4) => {
-            // SAFETY: the storage is large enough and aligned for every socket address.
-            let target = unsafe { &mut *place.cast::<libc::sockaddr_in>() };
-            target.sin_family = libc::AF_INET as libc::sa_family_t;
-            target.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
-            size_of::<libc::sockaddr_in>()
-        }
-        SocketAddr::V6(v6) => {
-            // SAFETY: as above.
-            let target = unsafe { &mut *place.cast::<libc::sockaddr_in6>() };
-            target.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-            target.sin6_addr.s6_addr = v6.ip().octets();
-            target.sin6_scope_id = v6.scope_id();
-            size_of::<libc::sockaddr_in6>()
-        }
-    };
-    (storage, len as libc::socklen_t)
 }

@@ -65,8 +65,8 @@ pub(super) fn await_any(fd: RawFd) {
 
 /// Whether both ends of a connection are surely on this machine.
 pub(super) fn is_near(fd: RawFd) -> bool {
-    let ends = (sys::address_by(libc::getsockname, fd), sys::address_by(libc::getpeername, fd));
-    matches!(ends, (Ok(Some(local)), Ok(Some(peer))) if are_near(local, peer))
+    let ends = (sys::local_address(fd), sys::peer_address(fd));
+    matches!(ends, (Ok(local), Some(peer)) if are_near(local, peer))
 }
 
 /// They have one address, or the peer has a loopback one.

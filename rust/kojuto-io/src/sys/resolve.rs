@@ -1,11 +1,12 @@
 //! Host names to addresses by the system's resolver, several at a time.
 
 use std::ffi::{CStr, CString};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr;
 
 use crate::cancel::{Cancel, Never};
 use crate::parallel;
+use crate::sys::address;
 
 /// Which addresses are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,41 +58,12 @@ fn lookup(name: &str, family: libc::c_int) -> Result<SocketAddr, String> {
         return Err(words.to_string_lossy().into_owned());
     }
     // SAFETY: status 0 means a list of at least one entry, which lives until freeaddrinfo.
-    let address = unsafe { to_address((*found).ai_addr, (*found).ai_addrlen) };
+    let address = unsafe { address::read((*found).ai_addr, (*found).ai_addrlen) };
     // SAFETY: the list came from getaddrinfo and is freed once.
     unsafe { libc::freeaddrinfo(found) };
-    address.ok_or_else(|| "no address of this family".to_owned())
-}
-
-/// The address behind a `sockaddr` of `len` bytes; None for other families.
-///
-/// # Safety
-/// `address` must be NULL or point to `len` readable bytes.
-pub(crate) unsafe fn to_address(
-    address: *const libc::sockaddr,
-    len: libc::socklen_t,
-) -> Option<SocketAddr> {
-    if address.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {
-        return None;
-    }
-    // SAFETY: the family is within the `len` bytes; reads may be unaligned.
-    let family = unsafe { ptr::read_unaligned(&raw const (*address).sa_family) };
-    match i32::from(family) {
-        libc::AF_INET if len as usize >= size_of::<libc::sockaddr_in>() => {
-            // SAFETY: the caller promises `len` bytes, which hold the structure.
-            let v4 = unsafe { ptr::read_unaligned(address.cast::<libc::sockaddr_in>()) };
-            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
-        }
-        libc::AF_INET6 if len as usize >= size_of::<libc::sockaddr_in6>() => {
-            // SAFETY: as above.
-            let v6 = unsafe { ptr::read_unaligned(address.cast::<libc::sockaddr_in6>()) };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            let port = u16::from_be(v6.sin6_port);
-            Some(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
-        }
-        _ => None,
-    }
+    // A mapped address is asked for as IPv6 and is IPv4.
+    let fits = |address: &SocketAddr| address.is_ipv4() == (family == libc::AF_INET);
+    address.filter(fits).ok_or_else(|| "no address of this family".to_owned())
 }
 
 /// The address to ping for `address`: the unspecified one means this machine.
@@ -116,6 +88,14 @@ mod tests {
         assert!(resolve("::1", Want::V4).is_err());
         assert!(resolve("127.0.0.1", Want::V6).is_err());
         assert!(or_loopback(resolve("0.0.0.0", Want::V4).unwrap()).ip().is_loopback());
+    }
+
+    #[test]
+    fn a_mapped_address_is_an_ipv4_address() {
+        let mapped = "::ffff:127.0.0.1";
+        assert_eq!(resolve(mapped, Want::Either).unwrap().ip(), Ipv4Addr::LOCALHOST);
+        assert_eq!(resolve(mapped, Want::V4).unwrap().ip(), Ipv4Addr::LOCALHOST);
+        assert!(resolve(mapped, Want::V6).is_err());
     }
 
     #[test]

@@ -2,10 +2,14 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, socklen_t};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+
+use super::{address, borrowed};
 
 /// The most that is taken out of the queue of a socket that is let go of: as many as wait there
 /// where the system's limit (net.core.somaxconn) is its default.
@@ -26,83 +30,21 @@ pub(super) fn check_fd(result: c_int) -> io::Result<OwnedFd> {
 
 /// Accepts one connection, non-blocking.
 pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
-    // SAFETY: an all-zero sockaddr_storage is valid.
-    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
-    let mut length = mem::size_of::<libc::sockaddr_storage>() as socklen_t;
-    // SAFETY: `storage` has `length` writable bytes.
-    let fd = unsafe {
-        libc::accept4(
-            listener,
-            (&raw mut storage).cast(),
-            &raw mut length,
-            libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-        )
-    };
-    Ok((check_fd(fd)?, address_of(&storage)))
-}
-
-fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match c_int::from(storage.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says that this is a sockaddr_in, which is smaller.
-            let v4: &libc::sockaddr_in = unsafe { &*(&raw const *storage).cast() };
-            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: the family says that this is a sockaddr_in6, which is smaller.
-            let v6: &libc::sockaddr_in6 = unsafe { &*(&raw const *storage).cast() };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            let port = u16::from_be(v6.sin6_port);
-            // A client on a dual-stack socket is shown as what it is, an IPv4 address.
-            Some(match ip.to_ipv4_mapped() {
-                Some(ip) => SocketAddrV4::new(ip, port).into(),
-                None => SocketAddrV6::new(ip, port, 0, v6.sin6_scope_id).into(),
-            })
-        }
-        _ => None,
-    }
-}
-
-fn raw_address(address: &SocketAddr) -> (libc::sockaddr_storage, socklen_t) {
-    // SAFETY: an all-zero sockaddr_storage is valid.
-    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
-    let length = match address {
-        SocketAddr::V4(v4) => {
-            // SAFETY: sockaddr_storage is large enough and aligned for each family.
-            let raw: &mut libc::sockaddr_in = unsafe { &mut *(&raw mut storage).cast() };
-            raw.sin_family = libc::AF_INET as libc::sa_family_t;
-            raw.sin_port = v4.port().to_be();
-            raw.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
-            mem::size_of::<libc::sockaddr_in>()
-        }
-        SocketAddr::V6(v6) => {
-            // SAFETY: as above.
-            let raw: &mut libc::sockaddr_in6 = unsafe { &mut *(&raw mut storage).cast() };
-            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-            raw.sin6_port = v6.port().to_be();
-            raw.sin6_addr.s6_addr = v6.ip().octets();
-            raw.sin6_scope_id = v6.scope_id();
-            mem::size_of::<libc::sockaddr_in6>()
-        }
-    };
-    (storage, length as socklen_t)
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = net::acceptfrom_with(borrowed(listener)?, flags)?;
+    Ok((socket, peer.as_ref().and_then(address::of)))
 }
 
 /// Starts a non-blocking connection on a socket that `prepare` has been shown; it is made, or has
 /// failed, when the socket is writable.
 pub(crate) fn connect(address: &SocketAddr, prepare: impl FnOnce(RawFd)) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: no pointers.
-    let socket = check_fd(unsafe { libc::socket(family, kind, 0) })?;
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
     no_delay(socket.as_raw_fd());
     prepare(socket.as_raw_fd());
-    let (storage, length) = raw_address(address);
-    // SAFETY: `storage` holds an address of `length` bytes.
-    let done = unsafe { libc::connect(socket.as_raw_fd(), (&raw const storage).cast(), length) };
-    match check(done as isize) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+    match net::connect(&socket, address) {
+        Err(error) if error != Errno::INPROGRESS => Err(error.into()),
         _ => Ok(socket),
     }
 }
@@ -224,23 +166,10 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     check_fd(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })
 }
 
-/// The local address of a socket, or the path of a UNIX socket, as text.
+/// The local address of a socket; `0.0.0.0:0` for one that is not of the internet.
 pub(crate) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
-    let address = address_by(libc::getsockname, fd)?;
+    let address = address::of(&net::getsockname(borrowed(fd)?)?);
     Ok(address.unwrap_or_else(|| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into()))
-}
-
-/// What `getsockname` or `getpeername` says of a socket; None for one that is not of the internet.
-pub(crate) fn address_by(
-    ask: unsafe extern "C" fn(c_int, *mut libc::sockaddr, *mut socklen_t) -> c_int,
-    fd: RawFd,
-) -> io::Result<Option<SocketAddr>> {
-    // SAFETY: an all-zero sockaddr_storage is valid.
-    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
-    let mut length = mem::size_of::<libc::sockaddr_storage>() as socklen_t;
-    // SAFETY: `storage` has `length` writable bytes, as both calls want it.
-    check(unsafe { ask(fd, (&raw mut storage).cast(), &raw mut length) } as isize)?;
-    Ok(address_of(&storage))
 }
 
 pub(crate) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
@@ -287,14 +216,10 @@ pub(crate) fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<us
     check(unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL) })
 }
 
-/// The address of a socket's peer.
+/// The address of a socket's peer; None for one that is not of the internet, or not connected.
 pub(crate) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
-    // SAFETY: an all-zero sockaddr_storage is valid.
-    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
-    let mut length = mem::size_of::<libc::sockaddr_storage>() as socklen_t;
-    // SAFETY: `storage` has `length` writable bytes.
-    let done = unsafe { libc::getpeername(fd, (&raw mut storage).cast(), &raw mut length) };
-    check(done as isize).ok().and_then(|_| address_of(&storage))
+    let peer = borrowed(fd).and_then(net::getpeername).ok()??;
+    address::of(&peer)
 }
 
 /// Waits at most `timeout_ms` for bytes to read, or for room to write.
