@@ -56,8 +56,7 @@ impl Session {
         let Some((_, command)) = self.pending.front_mut() else { return };
         match (code, head.first()) {
             (0x09, _) => self.answered(out), // COM_STATISTICS: a text
-            (0x04, _) if !is_end => self.expect = Expect::List,
-            (0x1c, _) if !is_end => {
+            (0x04 | 0x1c, _) if !is_end => {
                 command.rows += 1;
                 self.expect = Expect::List;
             }

@@ -1,4 +1,4 @@
-//! Packets of real clients, statements, several results.
+//! A recorded conversation, statements, several results.
 
 use super::answers::{DEPRECATE_EOF, MAX_STATEMENT_BYTES, MAX_STATEMENTS};
 use super::commands::{MAX_OPEN_BYTES, MAX_PENDING, QUERY_ATTRIBUTES};
@@ -10,10 +10,10 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 /// The command of a client packet, fed byte by byte.
-fn command(hex: &str, capabilities: u32) -> Command {
+fn command(packet: &[u8], capabilities: u32) -> Command {
     let mut session = Session::logged_in(capabilities);
     let mut out = Vec::new();
-    for byte in bytes(hex) {
+    for &byte in packet {
         session.from_client(&[byte], 1.0, &mut out);
     }
     session.end(&mut out);
@@ -23,32 +23,113 @@ fn command(hex: &str, capabilities: u32) -> Command {
     }
 }
 
-// Packets from zeek/zeek, testing/btest/Traces/mysql (BSD-3-Clause), and deepflowio/deepflow,
-// agent/resources/test/flow_generator/mysql (Apache-2.0).
+/// What `mariadb --auto-rehash` and a server of MariaDB 10.11 said to each other through a proxy that
+/// wrote it down: `C` the client, `S` the server.
+const CONVERSATION: &[(char, &str)] = &[
+    (
+        'S',
+        "640000000a352e352e352d31302e31312e31392d4d6172696144422d302b646562313275310009000000607341294a\
+         76354300fef7080200ff81150000000000001d000000316c4b727e416868513c7867006d7973716c5f6e6174697665\
+         5f70617373776f726400",
+    ),
+    (
+        'C',
+        "bb00000184a6ff200000100021000000000000000000000000000000000000001d00000077656200006d7973716c5f\
+         6e61746976655f70617373776f7264007f035f6f73054c696e75780c5f636c69656e745f6e616d650a6c69626d6172\
+         69616462045f7069640531383237310f5f636c69656e745f76657273696f6e06332e332e3230095f706c6174666f72\
+         6d067838365f36340c70726f6772616d5f6e616d65056d7973716c0c5f7365727665725f686f7374093132372e302e\
+         302e31",
+    ),
+    ('S', "0700000200000002000000"),
+    ('C', "210000000373656c65637420404076657273696f6e5f636f6d6d656e74206c696d69742031"),
+    (
+        'S',
+        "020000010101280000020364656600000011404076657273696f6e5f636f6d6d656e7400000c21001b000000fd0000\
+         27000005000003fe000002000a0000040944656269616e20313205000005fe00000200",
+    ),
+    ('C', "050000000273686f70"),
+    ('S', "1000000100000002400000000701050473686f70"),
+    ('C', "06000000046974656d00"),
+    (
+        'S',
+        "28000001036465660473686f70046974656d046974656d026964026964000c3f000b000000030000000000fb2c0000\
+         02036465660473686f70046974656d046974656d046e616d65046e616d65000c2100fdff0200fc1000000000fb0500\
+         0003fe00000200",
+    ),
+    ('C', "0f0000000373656c656374206e6f7468696e67"),
+    (
+        'S',
+        "2d000001ff1e04233432533232556e6b6e6f776e20636f6c756d6e20276e6f7468696e672720696e202753454c4543\
+         5427",
+    ),
+    ('C', "010000000e"),
+    ('S', "0700000100000002000000"),
+    ('C', "0100000001"),
+];
+
 #[test]
-fn packets_of_real_clients() {
-    let plain =
-        command("210000000373656c65637420404076657273696f6e5f636f6d6d656e74206c696d69742031", 0);
+fn a_conversation_of_the_mariadb_client() {
+    let mut session = Session::default();
+    let mut out = Vec::new();
+    for (who, hex) in CONVERSATION {
+        for byte in bytes(hex) {
+            match who {
+                'C' => session.from_client(&[byte], 1.0, &mut out),
+                _ => session.from_server(&[byte], 2.0, &mut out),
+            }
+        }
+    }
+    assert_eq!((&session.user[..], &session.database[..]), (&b"web"[..], &b"shop"[..]));
+    assert_eq!(out.remove(0), Event::Login { error: None });
+    let told: Vec<_> = out
+        .iter()
+        .map(|event| match event {
+            Event::Command(command) => (&command.name[..], text(&command.text), command.rows),
+            other => panic!("{other:?}"),
+        })
+        .collect();
     assert_eq!(
-        (&plain.name[..], &plain.text[..]),
-        ("COM_QUERY", &b"select @@version_comment limit 1"[..])
+        told,
+        [
+            ("COM_QUERY", "select @@version_comment limit 1", 1),
+            ("COM_INIT_DB", "shop", 0),
+            ("COM_FIELD_LIST", "item", 2),
+            ("COM_QUERY", "select nothing", 0),
+            ("COM_PING", "", 0),
+            ("COM_QUIT", "", 0),
+        ]
     );
-    let with = command("1100000003000173686f7720646174616261736573", QUERY_ATTRIBUTES);
-    assert_eq!(with.text, b"show databases");
-    let typed = "5400000003040100010180076e756d62657231fe0007737472696e67310a000564617465310c\
-        00096461746574696d65312a086120737472696e6704c3070a1207c607091a0c0d0e53454c4543542076657273696f6e2829";
-    assert_eq!(command(&typed.replace(' ', ""), QUERY_ATTRIBUTES).text, b"SELECT version()");
-    let init = command("050000000274657374", 0);
-    assert_eq!((&init.name[..], &init.text[..]), ("COM_INIT_DB", &b"test"[..]));
-    let list = command("07000000046167656e7400", 0);
-    assert_eq!((&list.name[..], &list.text[..]), ("COM_FIELD_LIST", &b"agent"[..]));
-    assert_eq!(command("0100000001", 0).name, "COM_QUIT");
-    assert_eq!(command("010000000e", 0).name, "COM_PING");
-    let prepare = command(
-        "290000001653454c454354202a2046524f4d2060636f6e74726f6c6c657260205748455245206970203c3e203f",
-        0,
-    );
-    assert_eq!(prepare.text, b"SELECT * FROM `controller` WHERE ip <> ?");
+    let Event::Command(failed) = &out[3] else { panic!() };
+    let (code, why) = failed.error.as_ref().unwrap();
+    assert_eq!((*code, text(why)), (1054, "Unknown column 'nothing' in 'SELECT'"));
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Written from the manual (MySQL 8.0, "COM_QUERY" with CLIENT_QUERY_ATTRIBUTES): the number of
+/// attributes, of sets, the bitmap of NULL, "bound", each kind with its name, the values, the SQL.
+#[test]
+fn sql_stands_behind_query_attributes() {
+    let none = [&[11, 0, 0, 0, 3, 0, 1][..], b"SELECT 1"].concat();
+    let two = [
+        &[28, 0, 0, 0, 3, 2, 1, 0, 1][..],
+        b"\xfe\0\x05trace\x03\0\x01n",
+        b"\x02ab\x07\0\0\0",
+        b"DO 1",
+    ]
+    .concat();
+    for (packet, sql) in [(none, "SELECT 1"), (two, "DO 1")] {
+        assert_eq!(packet.len(), usize::from(packet[0]) + 4);
+        assert_eq!(text(&command(&packet, QUERY_ATTRIBUTES).text), sql);
+    }
+}
+
+#[test]
+fn a_statement_that_is_prepared_is_told_with_its_text() {
+    let prepared = command(&[&[9, 0, 0, 0, 0x16][..], b"SELECT ?"].concat(), 0);
+    assert_eq!((&prepared.name[..], text(&prepared.text)), ("COM_STMT_PREPARE", "SELECT ?"));
 }
 
 #[test]
