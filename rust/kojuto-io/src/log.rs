@@ -1,12 +1,15 @@
 //! JSON lines on standard error, written by a thread of their own: a reader of the log that
 //! stands still never stands in the way of a connection.
 
+use std::io::ErrorKind;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kojuto_core::scan::json_line::JsonLine;
+
+use crate::sys::{descriptor, socket as sys};
 
 /// The most that may wait to be written; lines beyond it are dropped and counted.
 const LIMIT_BYTES: usize = 8 << 20;
@@ -41,7 +44,7 @@ impl Log {
         let log = Arc::new(Log { queue: Mutex::default(), filled: Condvar::new(), verbose });
         let writer = Arc::clone(&log);
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            crate::sys::socket::block_signals();
+            sys::block_signals();
             writer.run(fd);
         })?;
         Ok((log, thread))
@@ -110,18 +113,11 @@ impl Log {
 /// Writes everything, waiting as long as it takes; a closed standard error is nobody's loss.
 fn write_all(fd: RawFd, mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        // SAFETY: `bytes` is readable for its length.
-        let count = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
-        if count > 0 {
-            bytes = &bytes[count as usize..];
-            continue;
-        }
-        match std::io::Error::last_os_error().raw_os_error() {
-            Some(libc::EINTR) => {}
-            Some(libc::EAGAIN) => {
-                let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-                // SAFETY: one pollfd.
-                unsafe { libc::poll(&raw mut poll, 1, 1000) };
+        match descriptor::write(fd, bytes) {
+            Ok(count) if count > 0 => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                sys::wait_for(fd, true, Duration::from_secs(1));
             }
             _ => return,
         }

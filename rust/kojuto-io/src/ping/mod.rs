@@ -7,11 +7,12 @@
 mod socket;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kojuto_core::net::icmp::{self, Echo, Family, Mark};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::{Cancel, Error, Result, words};
 use socket::{Event, IcmpSocket};
@@ -249,27 +250,17 @@ impl Run<'_> {
 
     /// Waits for a socket or the time; true when a signal came.
     fn wait(&self, at_most: Duration) -> Result<bool> {
-        let mut watched: Vec<libc::pollfd> = self
+        let mut watched: Vec<PollFd<'_>> = self
             .sockets
             .iter()
-            .map(|socket| libc::pollfd { fd: socket.raw_fd(), events: libc::POLLIN, revents: 0 })
+            .map(|socket| PollFd::from_borrowed_fd(socket.fd(), PollFlags::IN))
             .collect();
-        let time = libc::timespec {
-            tv_sec: at_most.as_secs() as libc::time_t,
-            tv_nsec: at_most.subsec_nanos().into(),
-        };
-        // SAFETY: the array holds as many entries as told; the time is valid; no signal mask.
-        let status = unsafe {
-            libc::ppoll(watched.as_mut_ptr(), watched.len() as _, &time, std::ptr::null())
-        };
-        if status >= 0 {
-            return Ok(false);
+        let limit = Timespec::try_from(at_most).ok();
+        match poll(&mut watched, limit.as_ref()) {
+            Ok(_) => Ok(false),
+            Err(Errno::INTR) => Ok(true),
+            Err(error) => Err(Error::on("ICMP socket")(error.into())),
         }
-        let error = io::Error::last_os_error();
-        if error.kind() == io::ErrorKind::Interrupted {
-            return Ok(true);
-        }
-        Err(Error::on("ICMP socket")(error))
     }
 }
 

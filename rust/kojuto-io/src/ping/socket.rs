@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use kojuto_core::net::icmp::{self, Family};
@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, ipproto};
 
 use crate::sys::address;
+use crate::sys::socket::set_option;
 use crate::{Error, Result};
 
 const PACKET_BYTES: usize = 65_536;
@@ -96,34 +97,21 @@ impl IcmpSocket {
             Family::V6 => {
                 let mut blocked = [u32::MAX; 8];
                 blocked[129 / 32] &= !(1 << (129 % 32));
-                // SAFETY: the filter is 32 bytes, as the option wants.
-                check(unsafe {
-                    libc::setsockopt(
-                        self.raw_fd(),
-                        libc::IPPROTO_ICMPV6,
-                        ICMP6_FILTER,
-                        blocked.as_ptr().cast(),
-                        size_of::<[u32; 8]>() as libc::socklen_t,
-                    )
-                })
+                let filter = blocked.map(u32::to_ne_bytes);
+                set_option(self.raw_fd(), libc::IPPROTO_ICMPV6, ICMP6_FILTER, filter.as_flattened())
             }
         }
     }
 
     fn set(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-        // SAFETY: the value is an int, whose size is told.
-        check(unsafe {
-            libc::setsockopt(
-                self.raw_fd(),
-                level,
-                option,
-                (&raw const value).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
-            )
-        })
+        set_option(self.raw_fd(), level, option, &value.to_ne_bytes())
     }
 
-    pub(super) fn raw_fd(&self) -> libc::c_int {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn raw_fd(&self) -> libc::c_int {
         self.fd.as_raw_fd()
     }
 
@@ -141,7 +129,8 @@ impl IcmpSocket {
         while self.receive(0, &mut each) {}
     }
 
-    /// One message; false when nothing waits.
+    /// One message; false when nothing waits. By hand, for `rustix` shows of the control messages
+    /// of recvmsg(2) neither time stamps nor errors.
     fn receive(&mut self, flags: libc::c_int, each: &mut impl FnMut(Event<'_>)) -> bool {
         let mut control = [0u64; 128]; // aligned for cmsghdr
         let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
@@ -244,8 +233,4 @@ impl Notes {
         }
         notes
     }
-}
-
-fn check(status: libc::c_int) -> io::Result<()> {
-    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use kojuto_core::logs::log_name::{LogName, MARK_BYTES, Mark, Pattern, Tail, with_generation};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::{Error, Result};
 
@@ -78,16 +79,14 @@ impl LogDir {
             .open(&name)
             .map_err(Error::on_path(&name))?;
         let start = Instant::now();
-        // SAFETY: the descriptor is open for as long as `file` lives.
-        while unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::EWOULDBLOCK) if start.elapsed() < LOCK_PATIENCE => {
+        let lock = || flock(&file, FlockOperation::NonBlockingLockExclusive);
+        while let Err(error) = retry_on_intr(lock) {
+            match error {
+                Errno::WOULDBLOCK if start.elapsed() < LOCK_PATIENCE => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
-                Some(libc::EWOULDBLOCK) => return Err(Error::Busy(self.path.clone())),
-                _ => return Err(Error::on_path(&name)(error)),
+                Errno::WOULDBLOCK => return Err(Error::Busy(self.path.clone())),
+                _ => return Err(Error::on_path(&name)(error.into())),
             }
         }
         self.lock = Some(file);

@@ -1,17 +1,19 @@
 //! Where the lines of `relaxlogs` come from: a pipe that can be looked into before anything is
 //! taken out of it, or whatever else standard input is.
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::ptr;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, RawFd};
+
+use rustix::fs::{FsWord, fstat, fstatfs};
 
 use crate::error::no_such_call;
-use crate::sys::pipe::{is_pipe, widen};
+use crate::sys::descriptor::{self, borrowed};
+use crate::sys::pipe::{self, is_pipe, widen};
 use crate::sys::signals::wait;
 use crate::{Error, Result};
 
 const CHUNK_BYTES: usize = 1 << 20;
-const PIPEFS_MAGIC: libc::c_long = 0x5049_5045;
+const PIPEFS_MAGIC: FsWord = 0x5049_5045;
 
 /// What looking found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,22 +69,15 @@ impl Input {
 
     /// The inode of an anonymous pipe, by which a successor knows that it reads the same one.
     pub(super) fn pipe_inode(&self) -> Option<u64> {
-        // SAFETY: all-zero is valid for both structures, which the calls fill.
-        let (mut stat, mut fs): (libc::stat, libc::statfs) = unsafe { std::mem::zeroed() };
-        // SAFETY: see above.
-        let known =
-            unsafe { libc::fstat(self.fd, &mut stat) == 0 && libc::fstatfs(self.fd, &mut fs) == 0 };
-        (known && is_pipe(self.fd) && fs.f_type as libc::c_long == PIPEFS_MAGIC)
-            .then_some(stat.st_ino)
+        let fd = borrowed(self.fd).ok()?;
+        let (stat, fs) = (fstat(fd).ok()?, fstatfs(fd).ok()?);
+        (is_pipe(self.fd) && fs.f_type == PIPEFS_MAGIC).then_some(stat.st_ino)
     }
 
     /// How many bytes wait in the pipe or socket.
     pub(super) fn waiting(&self) -> usize {
-        let mut count: libc::c_int = 0;
-        // SAFETY: FIONREAD writes one integer.
-        let done = unsafe { libc::ioctl(self.fd, libc::FIONREAD, &mut count) };
         let inside = if self.taken { self.bytes.len() - self.used } else { 0 };
-        inside + if done == 0 { count.max(0) as usize } else { 0 }
+        inside + pipe::waiting(self.fd)
     }
 
     /// Whether there is anything to be had without waiting.
@@ -112,23 +107,17 @@ impl Input {
         self.used = 0;
         self.bytes.clear();
         if let Some((reader, writer, _)) = &mut self.aside {
-            // SAFETY: no memory of ours is involved.
-            let copied =
-                unsafe { libc::tee(self.fd, writer.as_raw_fd(), most, libc::SPLICE_F_NONBLOCK) };
-            if copied < 0 {
-                let error = io::Error::last_os_error();
-                return match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Seen::Nothing),
-                    _ => {
+            match pipe::tee(self.fd, writer.as_raw_fd(), most) {
+                Ok(0) => return Ok(Seen::End),
+                Ok(copied) => self.bytes.resize(copied, 0),
+                Err(error) => {
+                    let later = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
+                    if !later.contains(&error.kind()) {
                         self.stop_peeking();
-                        Ok(Seen::Nothing)
                     }
-                };
+                    return Ok(Seen::Nothing);
+                }
             }
-            if copied == 0 {
-                return Ok(Seen::End);
-            }
-            self.bytes.resize(copied as usize, 0);
             reader.read_exact(&mut self.bytes).map_err(Error::on("standard input"))?;
             return Ok(Seen::Bytes);
         }
@@ -137,19 +126,15 @@ impl Input {
             return Ok(Seen::Nothing);
         }
         self.bytes.resize(most, 0);
-        // SAFETY: the buffer is `most` long and lives through the call.
-        let read = unsafe { libc::read(self.fd, self.bytes.as_mut_ptr().cast(), most) };
-        self.bytes.truncate(read.max(0) as usize);
+        let read = descriptor::read(self.fd, &mut self.bytes);
+        self.bytes.truncate(*read.as_ref().unwrap_or(&0));
         match read {
-            1.. => Ok(Seen::Bytes),
-            0 => Ok(Seen::End),
-            _ => {
-                let error = io::Error::last_os_error();
-                match error.kind() {
-                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Ok(Seen::Nothing),
-                    _ => Err(Error::on("standard input")(error)),
-                }
-            }
+            Ok(0) => Ok(Seen::End),
+            Ok(_) => Ok(Seen::Bytes),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Ok(Seen::Nothing),
+                _ => Err(Error::on("standard input")(error)),
+            },
         }
     }
 
@@ -178,11 +163,9 @@ impl Input {
     fn read_away(&self, most: usize) -> Result<usize> {
         let mut nowhere = [0u8; 1 << 16];
         let most = most.min(nowhere.len());
-        // SAFETY: the buffer is at least `most` long and lives through the call.
-        let read = unsafe { libc::read(self.fd, nowhere.as_mut_ptr().cast(), most) };
-        usize::try_from(read).or_else(|_| match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            error => Err(Error::on("standard input")(error)),
+        descriptor::read(self.fd, &mut nowhere[..most]).or_else(|error| match error.kind() {
+            io::ErrorKind::Interrupted => Ok(0),
+            _ => Err(Error::on("standard input")(error)),
         })
     }
 
@@ -204,20 +187,5 @@ impl AsRawFd for Input {
 }
 
 fn splice(from: RawFd, to: RawFd, most: usize) -> io::Result<usize> {
-    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
-    // SAFETY: no memory of ours is involved; null offsets mean the descriptors' own.
-    let moved = unsafe {
-        libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), most.min(CHUNK_BYTES), flags)
-    };
-    if moved < 0 { Err(io::Error::last_os_error()) } else { Ok(moved as usize) }
-}
-
-/// A copy of standard output that may be written without waiting for it to be closed elsewhere.
-pub(super) fn duplicate(fd: RawFd) -> io::Result<std::fs::File> {
-    // SAFETY: the caller's descriptor is only borrowed for the call.
-    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    let owned: OwnedFd = borrowed.try_clone_to_owned()?;
-    let mut file = std::fs::File::from(owned);
-    file.flush()?;
-    Ok(file)
+    pipe::splice(from, to, most.min(CHUNK_BYTES))
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use rustix::process::setpriority_process;
+
 use super::directory::LogDir;
 
 /// What is kept; None means no limit.
@@ -140,7 +142,7 @@ impl Compressor {
         // SAFETY: setpriority is async-signal-safe and touches nothing but the child.
         unsafe {
             command.pre_exec(|| {
-                libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+                let _ = setpriority_process(None, 19);
                 Ok(())
             });
         }

@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 
 use kojuto_core::logs::log_name::{Pattern, floor};
 
+use crate::sys::descriptor::duplicate;
 use crate::sys::signals::{Signals, wait};
 use crate::{Error, Result};
 use files::{Clock, Files};
-use input::{Input, duplicate};
+use input::Input;
 
 pub use keep::Keep;
 
@@ -155,7 +156,7 @@ impl<'a> Rotator<'a> {
             Sink::Files(Box::new(files))
         } else {
             input.stop_peeking();
-            Sink::Output(duplicate(output).map_err(Error::on("standard output"))?)
+            Sink::Output(duplicate(output).map_err(Error::on("standard output"))?.into())
         };
         let now = Instant::now();
         let splices = input.can_peek() && !options.with_time;

@@ -1,8 +1,10 @@
 //! Reads a descriptor to its end, block by block, wherever it leads: file, pipe, terminal.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::{Cancel, Error, Result};
 
@@ -10,7 +12,7 @@ use crate::{Cancel, Error, Result};
 pub const BLOCK_BYTES: usize = 128 << 10;
 
 /// How long a wait for more input lasts before a signal is looked for.
-const WAIT_MS: i32 = 200;
+const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Why [`read`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,37 +46,32 @@ pub fn read(
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Stop::Time);
         }
-        let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid pollfd; the descriptor is borrowed for as long.
-        match unsafe { libc::poll(&raw mut poll, 1, WAIT_MS) } {
-            0 => continue,
-            -1 => {
-                retry(cancel, what)?;
+        match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&WAIT)) {
+            Ok(0) => continue,
+            Ok(_) => {}
+            Err(error) => {
+                retry(error, cancel, what)?;
                 continue;
             }
-            _ => {}
         }
-        // SAFETY: the buffer has as many bytes as it says.
-        let got = unsafe { libc::read(fd.as_raw_fd(), block.as_mut_ptr().cast(), block.len()) };
-        match usize::try_from(got) {
+        match rustix::io::read(fd, &mut block[..]) {
             Ok(0) => return Ok(Stop::End),
             Ok(got) => {
                 if !on(&block[..got]) {
                     return Ok(Stop::Enough);
                 }
             }
-            Err(_) => retry(cancel, what)?,
+            Err(error) => retry(error, cancel, what)?,
         }
     }
 }
 
 /// Passes over an interrupted call and one that found nothing to read; fails for anything else.
-fn retry(cancel: &dyn Cancel, what: &str) -> Result<()> {
-    let error = io::Error::last_os_error();
-    match error.kind() {
-        io::ErrorKind::Interrupted => cancel.interrupted(),
-        io::ErrorKind::WouldBlock => Ok(()),
-        _ => Err(Error::on(what)(error)),
+fn retry(error: Errno, cancel: &dyn Cancel, what: &str) -> Result<()> {
+    match error {
+        Errno::INTR => cancel.interrupted(),
+        Errno::AGAIN => Ok(()),
+        _ => Err(Error::on(what)(error.into())),
     }
 }
 
@@ -83,7 +80,7 @@ mod tests {
     use super::*;
     use crate::Never;
     use std::fs::File;
-    use std::io::Write;
+    use std::io::{self, Write};
     use std::os::fd::AsFd;
 
     fn collect(file: impl AsFd, within: Option<Duration>) -> (Result<Stop>, Vec<u8>) {

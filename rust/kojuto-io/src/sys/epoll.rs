@@ -5,8 +5,10 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use libc::c_int;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
 
-use super::socket::{check, check_fd};
+use super::descriptor::borrowed;
 
 pub(crate) const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
 pub(crate) const WRITE: u32 = libc::EPOLLOUT as u32;
@@ -14,20 +16,19 @@ pub(crate) const HANGUP: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
 pub(crate) const PEER_ENDED: u32 = libc::EPOLLRDHUP as u32;
 
 /// An epoll instance (epoll(7)).
+///
+/// The waits are made by hand: `rustix` can wait for whole milliseconds alone, or by epoll_pwait2
+/// alone, which old kernels and some sandboxes do not have.
 pub(crate) struct Epoll(OwnedFd);
 
 impl Epoll {
     pub(crate) fn new() -> io::Result<Epoll> {
-        // SAFETY: no pointers.
-        Ok(Epoll(check_fd(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?))
+        Ok(Epoll(epoll::create(CreateFlags::CLOEXEC)?))
     }
 
     fn add(&self, fd: RawFd, events: u32, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events, u64: token };
-        // SAFETY: `event` lives for the call.
-        let done =
-            unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
-        check(done as isize).map(drop)
+        let events = EventFlags::from_bits_retain(events);
+        Ok(epoll::add(&self.0, borrowed(fd)?, EventData::new_u64(token), events)?)
     }
 
     /// Watches a connection, edge-triggered in both directions: the only epoll_ctl it ever needs.
@@ -45,10 +46,7 @@ impl Epoll {
     }
 
     pub(crate) fn remove(&self, fd: RawFd) {
-        // SAFETY: EPOLL_CTL_DEL reads no event.
-        unsafe {
-            libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut());
-        }
+        let _ = borrowed(fd).and_then(|fd| epoll::delete(&self.0, fd));
     }
 
     /// Waits at most `timeout_ms` (-1: for ever) and returns the number of events filled in.
@@ -95,8 +93,7 @@ pub(crate) struct Wake(OwnedFd);
 
 impl Wake {
     pub(crate) fn new() -> io::Result<Wake> {
-        // SAFETY: no pointers.
-        Ok(Wake(check_fd(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?))
+        Ok(Wake(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -104,14 +101,10 @@ impl Wake {
     }
 
     pub(crate) fn wake(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: eight readable bytes.
-        unsafe { libc::write(self.fd(), one.as_ptr().cast(), one.len()) };
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
     pub(crate) fn clear(&self) {
-        let mut count = [0u8; 8];
-        // SAFETY: eight writable bytes.
-        unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }

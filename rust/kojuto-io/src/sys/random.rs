@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+
 use crate::error::no_such_call;
 
 /// Fills `bytes` by getrandom(2), or from `/dev/urandom` where a sandbox forbids that.
@@ -13,12 +16,10 @@ pub(crate) fn fill(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
-        // SAFETY: `rest` is writable for its length.
-        let count = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
-        match usize::try_from(count) {
+        match getrandom(&mut *rest, GetRandomFlags::empty()) {
             Ok(count) => filled += count,
-            Err(_) => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(Errno::INTR) => {}
+            Err(error) => match io::Error::from(error) {
                 error if no_such_call(&error) => {
                     return File::open("/dev/urandom")?.read_exact(rest);
                 }

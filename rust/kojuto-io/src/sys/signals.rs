@@ -8,15 +8,19 @@
 //! A signal that comes in the moment before a call blocks would not end that call. So the signals
 //! that ask for the end start a timer, which interrupts the thread again and again from then on:
 //! no read, write or splice holds up an end for longer than one of its periods.
+//!
+//! Handlers, masks and timers are set by hand: `rustix` leaves signals to the C library.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::descriptor::borrowed;
 use crate::{Error, Result};
 
 const HIGHEST: usize = 64;
@@ -43,9 +47,8 @@ extern "C" fn count(signal: libc::c_int) {
     let saved = unsafe { *errno };
     if let Some(slot) = PENDING.get(signal as usize) {
         slot.fetch_add(1, Ordering::Relaxed);
-        let one = 1u64;
-        // SAFETY: writes eight bytes of a local to an eventfd (or fails with EBADF).
-        unsafe { libc::write(WAKE.load(Ordering::Relaxed), ptr::from_ref(&one).cast(), 8) };
+        let wake = borrowed(WAKE.load(Ordering::Relaxed));
+        let _ = wake.and_then(|wake| rustix::io::write(wake, &1u64.to_ne_bytes()));
         // Last: where another thread clears meanwhile, a descriptor that stays readable is one
         // that `any` tells of, or every wait would return at once and nobody clear it.
         ANY.store(true, Ordering::Release);
@@ -69,8 +72,7 @@ fn make_timer() {
     let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
     event.sigev_notify = libc::SIGEV_THREAD_ID;
     event.sigev_signo = NUDGE;
-    // SAFETY: no preconditions.
-    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_nonzero().get();
     let mut timer: libc::c_int = -1;
     // SAFETY: reads the event and writes the number, both locals.
     let made = unsafe {
@@ -108,7 +110,7 @@ fn delete_timer() {
 /// is the one whose system calls the signals interrupt.
 #[derive(Debug)]
 pub struct Signals {
-    wake: File,
+    wake: OwnedFd,
     former: Vec<(i32, Former)>,
 }
 
@@ -131,15 +133,14 @@ impl Signals {
             let busy = io::Error::from_raw_os_error(libc::EBUSY);
             return Err(Error::Io { what: "signals".to_owned(), source: busy });
         }
-        // SAFETY: no preconditions; the result is checked.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            INSTALLED.store(false, Ordering::Release);
-            return Err(Error::on("eventfd")(io::Error::last_os_error()));
-        }
-        // SAFETY: the descriptor is new and ours alone.
-        let wake = unsafe { File::from_raw_fd(fd) };
-        WAKE.store(fd, Ordering::Relaxed);
+        let wake = match eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
+            Ok(wake) => wake,
+            Err(error) => {
+                INSTALLED.store(false, Ordering::Release);
+                return Err(Error::on("eventfd")(error.into()));
+            }
+        };
+        WAKE.store(wake.as_raw_fd(), Ordering::Relaxed);
         ANY.store(false, Ordering::Relaxed);
         let mut this = Signals { wake, former: Vec::new() };
         if signals.iter().any(|signal| ENDS.contains(signal)) {
@@ -190,7 +191,7 @@ impl Signals {
     /// Makes the descriptor unreadable again; call it before [`Self::take`].
     pub fn clear(&self) {
         ANY.store(false, Ordering::Release);
-        let _ = (&self.wake).read(&mut [0; 8]);
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
     }
 
     /// How often `signal` came since it was last asked for.
@@ -220,6 +221,8 @@ impl Drop for Signals {
 /// Waits until one of `wants` (descriptor, poll events) is ready, a signal came or `timeout` is
 /// over. Returns which descriptors are ready (an error or hang-up counts); a signal answers with
 /// none ready.
+///
+/// By hand, for `rustix` has no place in its list for what is not waited for.
 ///
 /// # Errors
 /// [`Error::Io`] when ppoll fails other than by EINTR.

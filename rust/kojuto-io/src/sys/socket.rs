@@ -1,32 +1,30 @@
 //! The system calls of the relay, each wrapped once so that the rest of it is safe code.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use libc::{c_int, socklen_t};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+use rustix::net::{
+    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags,
+    SocketType, sockopt,
+};
 
-use super::{address, borrowed};
+use super::address;
+use super::descriptor::borrowed;
+pub(crate) use super::descriptor::{duplicate, set_nonblocking};
+pub(crate) use super::pipe::{pipe, splice};
 
 /// The most that is taken out of the queue of a socket that is let go of: as many as wait there
 /// where the system's limit (net.core.somaxconn) is its default.
 pub(crate) const QUEUE: usize = 4096;
-/// Seconds of silence before the kernel asks whether the peer is still there, seconds between
-/// its questions, and how many stay unanswered before the connection counts as dead.
-const KEEPALIVE: (c_int, c_int, c_int) = (60, 15, 4);
-
-pub(super) fn check(result: isize) -> io::Result<usize> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
-}
-
-pub(super) fn check_fd(result: c_int) -> io::Result<OwnedFd> {
-    check(result as isize)?;
-    // SAFETY: the call that returned this descriptor gave it to us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(result) })
-}
+/// Silence before the kernel asks whether the peer is still there, the time between its questions,
+/// and how many stay unanswered before the connection counts as dead.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
 /// Accepts one connection, non-blocking.
 pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
@@ -51,20 +49,22 @@ pub(crate) fn connect(address: &SocketAddr, prepare: impl FnOnce(RawFd)) -> io::
 
 /// Sets a socket option that is an int. A refusal leaves the default.
 pub(crate) fn set(fd: RawFd, level: c_int, name: c_int, value: c_int) {
-    // SAFETY: an int-sized option value that lives for the call.
-    unsafe {
-        libc::setsockopt(
-            fd,
-            level,
-            name,
-            (&raw const value).cast(),
-            mem::size_of::<c_int>() as socklen_t,
-        );
+    let _ = set_option(fd, level, name, &value.to_ne_bytes());
+}
+
+/// Sets any socket option. By hand, for `rustix` has not all that are wanted: `SO_RCVLOWAT`,
+/// `TCP_WINDOW_CLAMP`, time stamps and filters of ICMP.
+pub(crate) fn set_option(fd: RawFd, level: c_int, name: c_int, value: &[u8]) -> io::Result<()> {
+    let length = value.len() as socklen_t;
+    // SAFETY: `value` is readable for its length.
+    match unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
 /// The name of a socket's congestion control, padded with zeros (tcp(7), `TCP_CONGESTION`); only
-/// zeros for a socket that has none.
+/// zeros for a socket that has none. By hand, for `rustix` allocates a text for each answer.
 pub(crate) fn congestion_control(fd: RawFd) -> [u8; 16] {
     let mut name = [0; 16];
     let mut length = name.len() as socklen_t;
@@ -83,30 +83,22 @@ pub(crate) fn congestion_control(fd: RawFd) -> [u8; 16] {
 
 /// Chooses a socket's congestion control. A refusal leaves the present one.
 pub(crate) fn set_congestion_control(fd: RawFd, name: &[u8]) {
-    // SAFETY: `name` is readable for its length.
-    unsafe {
-        libc::setsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            libc::TCP_CONGESTION,
-            name.as_ptr().cast(),
-            name.len() as socklen_t,
-        )
-    };
+    let _ = set_option(fd, libc::IPPROTO_TCP, libc::TCP_CONGESTION, name);
 }
 
 /// Small messages go out at once. Sockets accepted from a listener inherit it.
 pub(crate) fn no_delay(fd: RawFd) {
-    set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+    let _ = borrowed(fd).and_then(|fd| sockopt::set_tcp_nodelay(fd, true));
 }
 
 /// The kernel asks now and then whether a silent peer is still there. Sockets accepted from a
 /// listener inherit it.
 pub(crate) fn keep_alive(fd: RawFd) {
-    set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
-    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, KEEPALIVE.0);
-    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, KEEPALIVE.1);
-    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEPALIVE.2);
+    let Ok(fd) = borrowed(fd) else { return };
+    let _ = sockopt::set_socket_keepalive(fd, true);
+    let _ = sockopt::set_tcp_keepidle(fd, KEEPALIVE.0);
+    let _ = sockopt::set_tcp_keepintvl(fd, KEEPALIVE.1);
+    let _ = sockopt::set_tcp_keepcnt(fd, KEEPALIVE.2);
 }
 
 /// Both.
@@ -117,53 +109,18 @@ pub(crate) fn tune_stream(fd: RawFd) {
 
 /// Makes the coming close(2) send a reset.
 pub(crate) fn reset_on_close(fd: RawFd) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: a linger structure that lives for the call.
-    unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            mem::size_of::<libc::linger>() as socklen_t,
-        );
-    }
+    let _ = borrowed(fd).and_then(|fd| sockopt::set_socket_linger(fd, Some(Duration::ZERO)));
 }
 
 /// The error that waits on a socket, if any (SO_ERROR).
 pub(crate) fn pending_error(fd: RawFd) -> Option<io::Error> {
-    let mut code: c_int = 0;
-    let mut length = mem::size_of::<c_int>() as socklen_t;
-    // SAFETY: an int and its length, both writable.
-    unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            (&raw mut code).cast(),
-            &raw mut length,
-        )
-    };
-    (code != 0).then(|| io::Error::from_raw_os_error(code))
-}
-
-pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
-    // SAFETY: no pointers.
-    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) } as isize)? as c_int;
-    // SAFETY: no pointers.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) } as isize).map(drop)
+    let answer = borrowed(fd).and_then(sockopt::socket_error).ok()?;
+    answer.err().map(io::Error::from)
 }
 
 /// Lets others run on this core, if there are any (sched_yield(2)).
 pub(crate) fn give_way() {
-    // SAFETY: no pointers.
-    unsafe { libc::sched_yield() };
-}
-
-/// A second descriptor of the same open file, closed on exec.
-pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    check_fd(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })
+    rustix::thread::sched_yield();
 }
 
 /// The local address of a socket; `0.0.0.0:0` for one that is not of the internet.
@@ -173,47 +130,33 @@ pub(crate) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
 }
 
 pub(crate) fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: `buffer` is writable for its length.
-    check(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+    Ok(net::recv(borrowed(fd)?, buffer, RecvFlags::empty())?.0)
 }
 
 /// Looks at what is to be read without taking it.
 pub(crate) fn peek(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: `buffer` is writable for its length.
-    check(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_PEEK) })
+    Ok(net::recv(borrowed(fd)?, buffer, RecvFlags::PEEK)?.0)
 }
 
 /// Sends bytes that more will follow at once.
 pub(crate) fn send_ahead(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    let flags = libc::MSG_NOSIGNAL | libc::MSG_MORE;
-    // SAFETY: `bytes` is readable for its length.
-    check(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+    Ok(net::send(borrowed(fd)?, bytes, SendFlags::NOSIGNAL | SendFlags::MORE)?)
 }
 
 /// Whether a read would find something at once: bytes, or the end of the stream.
 pub(crate) fn has_input(fd: RawFd) -> bool {
-    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    // SAFETY: one pollfd.
-    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
+    poll_one(fd, PollFlags::IN, Duration::ZERO)
 }
 
 pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: `bytes` is readable for its length.
-    check(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
+    Ok(net::send(borrowed(fd)?, bytes, SendFlags::NOSIGNAL)?)
 }
 
 /// Sends two pieces as one (sendmsg(2)).
 pub(crate) fn send_both(fd: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
-    let mut pieces = [first, second].map(|piece| libc::iovec {
-        iov_base: piece.as_ptr().cast_mut().cast(),
-        iov_len: piece.len(),
-    });
-    // SAFETY: an all-zero msghdr is valid.
-    let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    message.msg_iov = pieces.as_mut_ptr();
-    message.msg_iovlen = pieces.len() as _;
-    // SAFETY: the pieces are readable for their lengths and live for the call.
-    check(unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL) })
+    let pieces = [IoSlice::new(first), IoSlice::new(second)];
+    let mut nothing = SendAncillaryBuffer::default();
+    Ok(net::sendmsg(borrowed(fd)?, &pieces, &mut nothing, SendFlags::NOSIGNAL)?)
 }
 
 /// The address of a socket's peer; None for one that is not of the internet, or not connected.
@@ -222,45 +165,23 @@ pub(crate) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
     address::of(&peer)
 }
 
-/// Waits at most `timeout_ms` for bytes to read, or for room to write.
-pub(crate) fn wait_for(fd: RawFd, writing: bool, timeout_ms: i32) {
-    let events = if writing { libc::POLLOUT } else { libc::POLLIN };
-    let mut poll = libc::pollfd { fd, events, revents: 0 };
-    // SAFETY: one pollfd.
-    unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
+/// Waits at most so long for bytes to read, or for room to write.
+pub(crate) fn wait_for(fd: RawFd, writing: bool, limit: Duration) {
+    poll_one(fd, if writing { PollFlags::OUT } else { PollFlags::IN }, limit);
+}
+
+fn poll_one(fd: RawFd, events: PollFlags, limit: Duration) -> bool {
+    let Ok(fd) = borrowed(fd) else { return false };
+    let limit = Timespec::try_from(limit).ok();
+    poll(&mut [PollFd::from_borrowed_fd(fd, events)], limit.as_ref()).is_ok_and(|count| count > 0)
 }
 
 pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::shutdown(fd, libc::SHUT_WR) } as isize).map(drop)
-}
-
-/// A pipe for splice(2): (read end, write end), as large as the system allows up to `bytes`.
-pub(crate) fn pipe(bytes: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [0; 2];
-    // SAFETY: room for two descriptors.
-    let done = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC) };
-    check(done as isize)?;
-    // SAFETY: pipe2 gave both to us alone.
-    let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
-    let mut size = bytes;
-    // SAFETY: no pointers. A refusal (pipe-max-size, pipe-user-pages-soft) leaves the default.
-    while size > 65536 && unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, size) } < 0 {
-        size /= 2;
-    }
-    Ok((read, write))
-}
-
-/// Moves up to `limit` bytes between a socket and a pipe without copying (splice(2)).
-pub(crate) fn splice(from: RawFd, to: RawFd, limit: usize) -> io::Result<usize> {
-    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
-    let null = std::ptr::null_mut;
-    // SAFETY: null offsets are what sockets and pipes need.
-    check(unsafe { libc::splice(from, null(), to, null(), limit, flags) })
+    Ok(net::shutdown(borrowed(fd)?, Shutdown::Write)?)
 }
 
 /// Keeps signals away from a worker thread: they are the main thread's affair, and a splice into
-/// a closed socket must answer EPIPE.
+/// a closed socket must answer EPIPE. By hand, for `rustix` leaves signals to the C library.
 pub(crate) fn block_signals() {
     // SAFETY: a zeroed set is filled before it is used; the calls touch this thread only.
     unsafe {

@@ -6,14 +6,14 @@
 //! who stands still holds up the end that a signal asks for: then for [`LAST_BYTES`], else not at all.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::ptr;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use kojuto_core::budget::token_bucket::Grant;
 
 use crate::error::no_such_call;
-use crate::sys::pipe::{is_pipe, widen};
+use crate::sys::descriptor;
+use crate::sys::pipe::{self, is_pipe, widen};
 use crate::sys::signals::{Signals, wait};
 use crate::throttle::Throttle;
 use crate::{Error, Result};
@@ -221,18 +221,11 @@ impl<'a> Pump<'a> {
     }
 
     fn splice(&mut self, most: usize) -> Result<Moved> {
-        let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
-        // SAFETY: no memory of ours is involved; null offsets mean the descriptors' own.
-        let moved = unsafe {
-            libc::splice(self.input, ptr::null_mut(), self.output, ptr::null_mut(), most, flags)
+        let error = match pipe::splice(self.input, self.output, most) {
+            Ok(0) => return Ok(Moved::Eof),
+            Ok(moved) => return Ok(Moved::Bytes(moved)),
+            Err(error) => error,
         };
-        if moved > 0 {
-            return Ok(Moved::Bytes(moved as usize));
-        }
-        if moved == 0 {
-            return Ok(Moved::Eof);
-        }
-        let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::EINTR) => Ok(Moved::Bytes(0)),
             Some(libc::EAGAIN) => {
@@ -254,19 +247,14 @@ impl<'a> Pump<'a> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(BUFFER_BYTES, 0);
         let most = most.min(BUFFER_BYTES);
-        // SAFETY: the buffer is at least `most` long and lives through the call.
-        let read = unsafe { libc::read(self.input, buffer.as_mut_ptr().cast(), most) };
-        let result = match read {
-            1.. => self.write_all(&buffer[..read as usize]),
-            0 => Ok(Moved::Eof),
-            _ => {
-                let error = io::Error::last_os_error();
-                match error.kind() {
-                    io::ErrorKind::Interrupted => Ok(Moved::Bytes(0)),
-                    io::ErrorKind::WouldBlock => Ok(Moved::NeedInput),
-                    _ => Err(Error::on("standard input")(error)),
-                }
-            }
+        let result = match descriptor::read(self.input, &mut buffer[..most]) {
+            Ok(0) => Ok(Moved::Eof),
+            Ok(read) => self.write_all(&buffer[..read]),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Ok(Moved::Bytes(0)),
+                io::ErrorKind::WouldBlock => Ok(Moved::NeedInput),
+                _ => Err(Error::on("standard input")(error)),
+            },
         };
         self.buffer = buffer;
         result
@@ -296,13 +284,13 @@ impl<'a> Pump<'a> {
             if !ready {
                 continue;
             }
-            // SAFETY: the slice lives through the call.
-            let written = unsafe { libc::write(self.output, rest.as_ptr().cast(), rest.len()) };
-            if written >= 0 {
-                rest = &rest[written as usize..];
-                continue;
-            }
-            let error = io::Error::last_os_error();
+            let error = match descriptor::write(self.output, rest) {
+                Ok(written) => {
+                    rest = &rest[written..];
+                    continue;
+                }
+                Err(error) => error,
+            };
             if !matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) {
                 self.bytes += (bytes.len() - rest.len()) as u64;
                 return Err(Error::on("standard output")(error));
@@ -315,16 +303,9 @@ impl<'a> Pump<'a> {
 /// Closes a copy of the descriptor: network filesystems and quotas tell only then that what was
 /// written did not reach the disk.
 fn flush(fd: RawFd) -> Result<()> {
-    let copy = {
-        // SAFETY: gives a new descriptor or -1.
-        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
-        if copy < 0 {
-            return Ok(());
-        }
-        copy
-    };
-    // SAFETY: the copy is ours and closed once.
-    if unsafe { libc::close(copy) } != 0 {
+    let Ok(copy) = descriptor::duplicate(fd) else { return Ok(()) };
+    // SAFETY: the copy is ours and closed once. By hand, for an owner that is dropped tells nothing.
+    if unsafe { libc::close(copy.into_raw_fd()) } != 0 {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(Error::on("standard output")(error));

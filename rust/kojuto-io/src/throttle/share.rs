@@ -6,13 +6,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use kojuto_core::budget::share::{is_unfinished, lock_name, parse_lock_name};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
 
 use crate::{Error, Result};
 
@@ -147,8 +148,8 @@ fn put_file(directory: &Path, name: &str) -> io::Result<File> {
         .mode(0o644)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
         .open(&hidden)?;
-    let placed =
-        flock(&file, libc::LOCK_EX).and_then(|()| fs::rename(&hidden, directory.join(name)));
+    let placed = lock(&file, FlockOperation::NonBlockingLockExclusive)
+        .and_then(|()| fs::rename(&hidden, directory.join(name)));
     if let Err(error) = placed {
         let _ = fs::remove_file(&hidden);
         return Err(error);
@@ -172,7 +173,7 @@ fn is_alive(path: &Path, pid: Option<u32>) -> bool {
     }
     // A shared lock is refused by the owner's exclusive one all the same, and two members that
     // look at the same moment do not take each other's look for a life sign.
-    match flock(&file, libc::LOCK_SH) {
+    match lock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => {
             let _ = fs::remove_file(path);
             false
@@ -192,17 +193,8 @@ fn is_old(path: &Path) -> bool {
     })
 }
 
-fn flock(file: &File, kind: i32) -> io::Result<()> {
-    loop {
-        // SAFETY: the descriptor is open for as long as `file` lives.
-        if unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) } == 0 {
-            return Ok(());
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
+fn lock(file: &File, how: FlockOperation) -> io::Result<()> {
+    Ok(retry_on_intr(|| flock(file, how))?)
 }
 
 /// Twenty characters that no other member has, in the alphabet of the Go program's names.

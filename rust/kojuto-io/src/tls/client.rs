@@ -18,7 +18,7 @@ use crate::sys::socket as sys;
 use crate::{Cancel, Error, Result};
 
 /// How often a wait looks whether it is to end early.
-const SLICE_MS: i32 = 50;
+const SLICE: Duration = Duration::from_millis(50);
 /// How long the system's certificates and a bundle's are believed to be what they were.
 const KEEP: Duration = Duration::from_secs(600);
 
@@ -261,7 +261,7 @@ impl TlsStream {
                 let source = io::Error::from_raw_os_error(libc::ETIMEDOUT);
                 return Err(Error::Io { what: self.what.clone(), source });
             }
-            let slice = left.map_or(SLICE_MS, |left| left.as_millis().min(50) as i32 + 1);
+            let slice = left.map_or(SLICE, |left| left.min(SLICE));
             let writing = self.session.is_sending();
             sys::wait_for(self.session.fd(), writing, slice);
             cancel.check()?;

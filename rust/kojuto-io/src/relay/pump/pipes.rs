@@ -37,7 +37,7 @@ impl Pipes {
     pub(in crate::relay) fn take(&self) -> Option<Pipe> {
         let kept = self.free().pop();
         kept.or_else(|| {
-            let (read, write) = sys::pipe(PIPE_BYTES as i32).ok()?;
+            let (read, write) = sys::pipe(PIPE_BYTES).ok()?;
             Some(Pipe { read, write })
         })
     }
