@@ -63,6 +63,17 @@ pub fn stamp(wall: i64, offset: i64) -> String {
     )
 }
 
+/// `2026-11-23T10:20:30+09:00` (RFC 3339), `offset` in seconds east of UTC.
+pub fn rfc3339(wall: i64, offset: i64) -> String {
+    let Civil { year, month, day, second, .. } = civil(wall);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let sign = if offset < 0 { '-' } else { '+' };
+    let (east, rest) = (offset.abs() / 3600, offset.abs() / 60 % 60);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{sign}{east:02}:{rest:02}"
+    )
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Text(Vec<u8>),
@@ -288,6 +299,8 @@ mod tests {
         assert_eq!(pattern.format(floor(WALL, 7 * 1440)), "log.202611160000");
         assert_eq!(stamp(WALL, 9 * 3600), "[22/Nov/2026:22:45:10 +0900] ");
         assert_eq!(stamp(WALL, -(3 * 3600 + 1800)), "[22/Nov/2026:22:45:10 -0330] ");
+        assert_eq!(rfc3339(WALL, 9 * 3600), "2026-11-22T22:45:10+09:00");
+        assert_eq!(rfc3339(WALL, -(3 * 3600 + 1800)), "2026-11-22T22:45:10-03:30");
         let other = Pattern::parse("a%%%y-%j_%S").unwrap();
         assert_eq!(other.format(WALL), "a%26-326_10");
         assert_eq!(Pattern::parse("%Y%m%d").unwrap().format(951_782_400), "20000229");

@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::header::{HOST, HeaderMap, HeaderName, REFERER, USER_AGENT};
 use hyper::{Method, Uri, Version};
+use kojuto_core::logs::log_name::rfc3339;
 
 use crate::running::Runs;
+use crate::sys::local_time::offset_s;
 use crate::sys::socket as sys;
 
 /// The most that may wait to be taken; lines beyond it are dropped and counted.
@@ -166,26 +168,9 @@ fn put(line: &mut Vec<u8>, label: &str, value: &[u8]) {
     }
 }
 
-/// `2026-11-23T10:20:30+09:00`, local time.
 fn local_time(now_s: i64) -> String {
-    // SAFETY: all-zero is a valid tm; localtime_r fills it or answers null.
-    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
-    let now = now_s as libc::time_t;
-    // SAFETY: both pointers are valid for the call.
-    unsafe { libc::localtime_r(&raw const now, &raw mut tm) };
-    let offset = tm.tm_gmtoff / 60;
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}{:02}:{:02}",
-        tm.tm_year + 1900,
-        tm.tm_mon + 1,
-        tm.tm_mday,
-        tm.tm_hour,
-        tm.tm_min,
-        tm.tm_sec,
-        if offset < 0 { '-' } else { '+' },
-        offset.abs() / 60,
-        offset.abs() % 60
-    )
+    let offset = offset_s(now_s).unwrap_or(0);
+    rfc3339(now_s + offset, offset)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::directory::{Current, LogDir};
 use super::input::Input;
 use super::keep::Compressor;
 use super::{Options, Rotator, Sink};
+use crate::sys::local_time::offset_s;
 use crate::{Error, Result};
 
 #[derive(Debug)]
@@ -95,11 +96,8 @@ impl Clock {
         let now = age.as_secs() as i64;
         if now != self.now {
             self.now = now;
-            // SAFETY: all-zero is a valid tm; localtime_r fills it or answers null.
-            let mut local: libc::tm = unsafe { std::mem::zeroed() };
-            // SAFETY: both pointers are to locals.
-            if !unsafe { libc::localtime_r(&now, &mut local) }.is_null() {
-                self.offset = local.tm_gmtoff;
+            if let Some(offset) = offset_s(now) {
+                self.offset = offset;
             }
         }
         now + self.offset
