@@ -4,6 +4,8 @@
 //! the second and third with `-2` and `-3` behind the unique part: whoever only counts files (the
 //! Go program does) still gives everybody the right share.
 
+use crate::scan::number::digits;
+
 /// The longest file name a directory can hold (NAME_MAX); a longer one is no lock file.
 const MAX_NAME_BYTES: usize = 255;
 
@@ -35,23 +37,13 @@ pub fn parse_lock_name(name: &[u8], budget: u64) -> Option<LockName> {
     let rest = std::str::from_utf8(rest).unwrap_or("");
     let (pid, unique) = rest.split_once('_').unwrap_or((rest, ""));
     let stem = unique.strip_suffix(".lock").unwrap_or(unique);
-    let part = stem.rsplit_once('-').and_then(|(_, part)| number(part)).unwrap_or(1);
-    Some(LockName { pid: number(pid).filter(|&pid| pid > 0), part: part.max(1) })
+    let part = stem.rsplit_once('-').and_then(|(_, part)| digits(part.as_bytes())).unwrap_or(1);
+    Some(LockName { pid: digits(pid.as_bytes()).filter(|&pid| pid > 0), part: part.max(1) })
 }
 
 /// Whether the name is that of a lock file that was not yet (or never) put in place.
 pub fn is_unfinished(name: &[u8], budget: u64) -> bool {
     name.strip_prefix(b"_").is_some_and(|name| parse_lock_name(name, budget).is_some())
-}
-
-fn number(text: &str) -> Option<u32> {
-    digits(text.as_bytes())
-}
-
-/// A number of digits alone that fits; leading zeros are allowed, a sign is not.
-pub(crate) fn digits(text: &[u8]) -> Option<u32> {
-    let plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|_| plain)
 }
 
 /// Bytes a second of a member that holds `own` of `total` lock files, never below `floor`, 1, nor

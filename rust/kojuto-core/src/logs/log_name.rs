@@ -4,7 +4,7 @@
 //! offset of local time. So a file name needs no time zone, and every rule can be tested.
 
 use crate::Error;
-use crate::budget::share;
+use crate::scan::number::digits;
 
 /// The longest pattern and file name.
 const MAX_NAME_BYTES: usize = 200;
@@ -186,8 +186,8 @@ impl Pattern {
             match piece {
                 Piece::Text(text) => rest = rest.strip_prefix(text.as_slice())?,
                 Piece::Field { letter, width } => {
-                    let (digits, after) = rest.split_at_checked(*width)?;
-                    let value = share::digits(digits)?;
+                    let (field, after) = rest.split_at_checked(*width)?;
+                    let value: u32 = digits(field)?;
                     let range = match letter {
                         b'm' => 1..=12,
                         b'd' => 1..=31,
@@ -207,7 +207,7 @@ impl Pattern {
         let compressed = plain.is_some();
         let generation = match plain.unwrap_or(rest) {
             b"" => 0,
-            [b'.', digits @ ..] if !digits.starts_with(b"0") => share::digits(digits)?,
+            [b'.', number @ ..] if !number.starts_with(b"0") => digits(number)?,
             _ => return None,
         };
         Some(LogName { base, generation, compressed })

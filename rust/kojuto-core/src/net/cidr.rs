@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::Error;
+use crate::scan::number::digits;
 
 /// `192.0.2.0/24`, `2001:db8::/32` or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +39,7 @@ impl FromStr for Cidr {
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let width: u32 = if address.is_ipv4() { 32 } else { 128 };
         let length = match length {
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse::<u32>().map_err(|_| wrong())?
-            }
-            Some(_) => return Err(wrong()),
+            Some(length) => digits(length.as_bytes()).ok_or_else(wrong)?,
             None => width,
         };
         if length > width {

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::Error;
+use crate::scan::number::digits;
 
 /// The longest version 1 line with its CR LF (section 2.1).
 pub const V1_MAX: usize = 107;
@@ -145,9 +146,9 @@ fn v1_addresses(line: &[u8]) -> Result<Addresses, Error> {
         address.map_or_else(|| malformed(format!("version 1: {text:?} is no {family} address")), Ok)
     };
     let port = |text: &str| -> Result<u16, Error> {
-        let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let value = (plain && (text == "0" || !text.starts_with('0'))).then(|| text.parse().ok());
-        value.flatten().map_or_else(|| malformed(format!("version 1: {text:?} is no port")), Ok)
+        let plain = text == "0" || !text.starts_with('0');
+        let value = digits(text.as_bytes()).filter(|_| plain);
+        value.map_or_else(|| malformed(format!("version 1: {text:?} is no port")), Ok)
     };
     Ok(Addresses::Inet {
         source: SocketAddr::new(read(source)?, port(source_port)?),

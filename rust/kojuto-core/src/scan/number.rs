@@ -5,6 +5,8 @@
 //! point numbers accurately", 1990: a mantissa below 2^53 times or over a power of ten up to
 //! 10^22 is one correctly rounded operation).
 
+use std::str::FromStr;
+
 /// The longest text that is looked at; no printed double needs more than 767 significant digits.
 pub const MAX_NUMBER_BYTES: usize = 1024;
 
@@ -12,6 +14,12 @@ const EXACT_POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
+
+/// A whole number of digits alone that fits: leading zeros are allowed, a sign is not.
+pub(crate) fn digits<T: FromStr>(text: &[u8]) -> Option<T> {
+    let plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| plain)?.parse().ok()
+}
 
 /// Reads a whole slice as a decimal number: optional sign, digits with at most one point (`.5` and
 /// `5.` are numbers), optional exponent.
@@ -189,6 +197,15 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn digits_alone_are_a_whole_number() {
+        let read = |text: &str| digits::<u16>(text.as_bytes());
+        assert_eq!((read("0"), read("007"), read("65535")), (Some(0), Some(7), Some(65535)));
+        for text in ["", "+1", "-1", " 1", "1.0", "65536", "\u{0663}"] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn what_people_pipe_is_read() {
