@@ -216,3 +216,47 @@ def test_nothing_is_decided_on_the_text_of_an_error_in_rust() -> None:
     assert [path.name for path in files if LOOKED_INTO.search(rust_code(path))] == []
     assert [path.name for path in files if "(os error" in rust_code(path)] == ["error.rs"]
     assert LOOKED_INTO.search('if error.to_string().contains("tls") {')
+
+
+def results(code: str) -> Iterator[tuple[str, str]]:
+    """What each ``Result<T, E>`` of a text is of: T and E."""
+    for found in re.finditer(r"\bResult\s*<", code):
+        depth, parts, start = 1, [], found.end()
+        for at in range(found.end(), len(code)):
+            opens = code[at] in "<([{"
+            closes = code[at] in ")]}" or (code[at] == ">" and code[at - 1] not in "-=")
+            depth += opens - closes
+            if depth == 0 or (depth == 1 and code[at] == ","):
+                parts.append(code[start:at].strip())
+                start = at + 1
+            if depth == 0:
+                break
+        if len(parts) == 2:
+            yield parts[0], parts[1]
+
+
+def test_no_error_in_rust_is_a_text() -> None:
+    """An error says what, as a value; its words are made where it is shown."""
+    texts = {"String", "&str", "&'static str", "Cow<'static, str>", "Box<str>"}
+    files = [path for path in RUST if not path.stem.endswith("tests")]
+    assert [
+        f"{path.relative_to(ROOT)}: Result<{value}, {error}>"
+        for path in files
+        for value, error in results(rust_code(path))
+        if error in texts
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("fn read() -> Result<(), String> {", ("()", "String")),
+        ("-> Vec<Result<SocketAddr, String>> {", ("SocketAddr", "String")),
+        ("Result<(A, Vec<String>), &'static str>", ("(A, Vec<String>)", "&'static str")),
+        ("Result<HashMap<String, String>, Error>", ("HashMap<String, String>", "Error")),
+        ("Result<fn(u8) -> u8, String>", ("fn(u8) -> u8", "String")),
+    ],
+)  # fmt: skip
+def test_an_error_that_is_a_text_is_seen(code: str, expected: tuple[str, str]) -> None:
+    assert list(results(code)) == [expected]
+    assert list(results("fn read() -> Result<HashMap<String, String>> {")) == []

@@ -36,7 +36,7 @@ __all__ = ["consul"]
         (["--timeout", "soon"], "--timeout soon: not a duration"),
         (["--wait", "11m"], "--wait 11m: above the maximum of 10m (1s to 10m)"),
         (["--address", "lan"], "--address lan: not one of any, node, service, tagged:NAME"),
-        (["--service", "a.b"], "--service a.b: no name of a service"),
+        (["--service", "a.b"], "--service a.b: not the name of a service"),
         (["--trusted-proxies", "10.0.0.1/8"], "--trusted-proxies 10.0.0.1/8: "),
         (["--address-header", "Via"], "--address-header Via: not one of"),
     ],

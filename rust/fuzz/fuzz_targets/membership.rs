@@ -10,7 +10,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let (path, query) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
     let body = match read(path, query) {
         Asked::Live | Asked::Unknown => return,
-        Asked::Wrong(why) => body_problem(&why),
+        Asked::Wrong(why) => body_problem(&why.to_string()),
         Asked::Question(question) => {
             let start = format!("/v1/health/service/{}?passing", question.service);
             let rest = question.key.strip_prefix(&start).expect("it asks for the service");

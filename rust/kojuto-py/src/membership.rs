@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use kojuto_core::membership::{AddressHeader, Asked, Client, Members, read};
+use kojuto_core::membership::{AddressHeader, Asked, Client, Members, Refusal, read};
 use kojuto_io::Error;
 use kojuto_io::auth::membership::{self, Outcome, problem};
 use pyo3::prelude::*;
@@ -46,8 +46,8 @@ impl Membership {
     fn key(service: &str, query: &str) -> PyResult<String> {
         match read(&format!("/has/{service}/::"), query) {
             Asked::Question(question) => Ok(question.key),
-            Asked::Wrong(why) => Err(refused(why)),
-            _ => Err(refused("no name of a service: letters, digits, - and _")),
+            Asked::Wrong(why) => Err(refused(why.to_string())),
+            _ => Err(refused(Refusal::Service.to_string())),
         }
     }
 

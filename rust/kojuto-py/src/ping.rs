@@ -35,7 +35,7 @@ fn resolve_hosts(
         .into_iter()
         .map(|result| match result {
             Ok(address) => (Some(resolve::or_loopback(address).to_string()), None),
-            Err(words) => (None, Some(words)),
+            Err(why) => (None, Some(why.to_string())),
         })
         .collect())
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::Refusal;
 use super::members::read_ip;
 use crate::net::cidr::Cidr;
 
@@ -53,17 +54,17 @@ impl Client {
     /// `named` is the argument `ip` and `headers` are all values of the header, in their order.
     ///
     /// # Errors
-    /// Why there is none, in words.
+    /// Why there is none.
     pub fn address<'a>(
         &self,
         remote: &str,
         named: Option<&str>,
         headers: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<String, String> {
+    ) -> Result<String, Refusal> {
         if !self.trusts(remote) {
             return match named {
                 None => Ok(remote.to_owned()),
-                Some(_) => Err(format!("{remote} is no trusted proxy and may not name an ip")),
+                Some(_) => Err(Refusal::Untrusted { remote: remote.to_owned() }),
             };
         }
         if let Some(named) = named {
@@ -72,19 +73,22 @@ impl Client {
         let mut values: Vec<&str> = Vec::new();
         for value in headers {
             let value = std::str::from_utf8(value);
-            values.push(value.map_err(|_| format!("{} is no text", self.header.name()))?);
+            values.push(value.map_err(|_| Refusal::NotText(self.header.name()))?);
         }
         let found = match self.header {
             AddressHeader::RealIp if values.len() > 1 => {
-                return Err("there are several headers x-real-ip".to_owned());
+                return Err(Refusal::Several(self.header.name()));
             }
             AddressHeader::RealIp => values.first().map(|value| value.trim()),
             AddressHeader::ForwardedFor => self.last_client(&values),
         };
         match found {
             Some(text) if read_ip(text).is_some() => Ok(text.to_owned()),
-            Some(_) => Err(format!("{} names no address", self.header.name())),
-            None => Err(format!("the proxy {remote} sent no header {}", self.header.name())),
+            Some(_) => Err(Refusal::NotAnAddress(self.header.name())),
+            None => {
+                let (remote, header) = (remote.to_owned(), self.header.name());
+                Err(Refusal::Missing { remote, header })
+            }
         }
     }
 
@@ -112,7 +116,7 @@ mod tests {
         Client { trusted, header }
     }
 
-    fn asked(header: AddressHeader, remote: &str, values: &[&str]) -> Result<String, String> {
+    fn asked(header: AddressHeader, remote: &str, values: &[&str]) -> Result<String, Refusal> {
         client(header).address(remote, None, values.iter().map(|v| v.as_bytes()))
     }
 
@@ -132,22 +136,29 @@ mod tests {
     #[test]
     fn what_names_no_single_address_is_refused() {
         use AddressHeader::{ForwardedFor, RealIp};
-        for (header, values) in [
-            (RealIp, &[][..]),
-            (RealIp, &[""]),
-            (RealIp, &["192.0.2.7", "192.0.2.8"]),
-            (RealIp, &["192.0.2.7, 192.0.2.8"]),
-            (RealIp, &["web.example"]),
-            (ForwardedFor, &[]),
-            (ForwardedFor, &[""]),
-            (ForwardedFor, &["192.0.2.7, unknown"]),
-            (ForwardedFor, &["192.0.2.7,"]),
-            (ForwardedFor, &["192.0.2.7, 10.1.2.3:80, 127.0.0.1"]),
+        let remote = "127.0.0.1";
+        let missing = |header| Refusal::Missing { remote: remote.to_owned(), header };
+        for (header, values, why) in [
+            (RealIp, &[][..], missing("x-real-ip")),
+            (RealIp, &[""], Refusal::NotAnAddress("x-real-ip")),
+            (RealIp, &["192.0.2.7", "192.0.2.8"], Refusal::Several("x-real-ip")),
+            (RealIp, &["192.0.2.7, 192.0.2.8"], Refusal::NotAnAddress("x-real-ip")),
+            (RealIp, &["web.example"], Refusal::NotAnAddress("x-real-ip")),
+            (ForwardedFor, &[], missing("x-forwarded-for")),
+            (ForwardedFor, &[""], Refusal::NotAnAddress("x-forwarded-for")),
+            (ForwardedFor, &["192.0.2.7, unknown"], Refusal::NotAnAddress("x-forwarded-for")),
+            (ForwardedFor, &["192.0.2.7,"], Refusal::NotAnAddress("x-forwarded-for")),
+            (
+                ForwardedFor,
+                &["192.0.2.7, 10.1.2.3:80, 127.0.0.1"],
+                Refusal::NotAnAddress("x-forwarded-for"),
+            ),
         ] {
-            assert!(asked(header, "127.0.0.1", values).is_err(), "{header:?} {values:?}");
+            assert_eq!(asked(header, remote, values), Err(why), "{header:?} {values:?}");
         }
         let text: &[u8] = b"\xff";
-        assert!(client(RealIp).address("::1", None, [text].into_iter()).is_err());
+        let found = client(RealIp).address("::1", None, [text].into_iter());
+        assert_eq!(found, Err(Refusal::NotText("x-real-ip")));
     }
 
     #[test]
@@ -155,6 +166,7 @@ mod tests {
         let client = client(AddressHeader::RealIp);
         let none = || std::iter::empty::<&[u8]>();
         assert_eq!(client.address("::1", Some("192.0.2.9"), none()), Ok("192.0.2.9".to_owned()));
-        assert!(client.address("192.0.2.1", Some("192.0.2.9"), none()).is_err());
+        let refused = client.address("192.0.2.1", Some("192.0.2.9"), none()).unwrap_err();
+        assert_eq!(refused.to_string(), "192.0.2.1 is not a trusted proxy and may not name an ip");
     }
 }

@@ -4,10 +4,12 @@
 mod client;
 mod members;
 mod question;
+mod refusal;
 
 pub use client::{AddressHeader, Client};
 pub use members::{Address, Members};
 pub use question::{Asked, Flavour, Question, body_no, body_problem, read};
+pub use refusal::Refusal;
 
 /// The body of a yes.
 pub const BODY_YES: &str = "{\"error\":0}\n";

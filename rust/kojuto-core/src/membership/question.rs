@@ -1,5 +1,6 @@
 //! Reading a question out of a request's target, and the bodies of answers.
 
+use super::Refusal;
 use crate::scan::json_line;
 
 /// The longest text for an address, in bytes once decoded.
@@ -41,8 +42,8 @@ pub enum Asked {
     Question(Question),
     /// Nothing that is there.
     Unknown,
-    /// A question that is wrong; in words.
-    Wrong(String),
+    /// A question that is wrong.
+    Wrong(Refusal),
 }
 
 /// Reads a request's path and query, both as sent.
@@ -57,13 +58,13 @@ pub fn read(path: &str, query: &str) -> Asked {
         return Asked::Unknown;
     };
     let (Some(service), Some(address)) = (decode(service, false), decode(address, false)) else {
-        return Asked::Wrong("the path is not encoded as it should be".to_owned());
+        return Asked::Wrong(Refusal::Path);
     };
     if !is_service(&service) || address.is_empty() {
         return Asked::Unknown;
     }
     if address.len() > MAX_ADDRESS {
-        return Asked::Wrong(format!("the ip is longer than {MAX_ADDRESS} bytes"));
+        return Asked::Wrong(Refusal::LongAddress(MAX_ADDRESS));
     }
     match Parameters::read(query) {
         Ok(parameters) => {
@@ -81,10 +82,10 @@ fn read_auth(query: &str) -> Asked {
         Err(wrong) => return Asked::Wrong(wrong),
     };
     let Some(service) = parameters.service.take() else {
-        return Asked::Wrong("no service is named: write /auth?service=NAME".to_owned());
+        return Asked::Wrong(Refusal::NoService);
     };
     if !is_service(&service) {
-        return Asked::Wrong("the service is none: letters, digits, - and _".to_owned());
+        return Asked::Wrong(Refusal::Service);
     }
     let key = parameters.key(&service);
     let address = parameters.ip.take();
@@ -111,24 +112,24 @@ struct Parameters {
 
 impl Parameters {
     /// Of a parameter that is there twice the first counts, except `tag`: all of them.
-    fn read(query: &str) -> Result<Parameters, String> {
+    fn read(query: &str) -> Result<Parameters, Refusal> {
         let mut this = Parameters::default();
         for piece in query.split('&') {
             let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
-            let limit = if name == "filter" { MAX_FILTER } else { MAX_VALUE };
-            let slot = match name {
-                "service" => &mut this.service,
-                "ip" => &mut this.ip,
-                "dc" => &mut this.dc,
-                "filter" => &mut this.filter,
-                "ns" => &mut this.ns,
-                "partition" => &mut this.partition,
-                "tag" => &mut None,
+            let (name, slot) = match name {
+                "service" => ("service", &mut this.service),
+                "ip" => ("ip", &mut this.ip),
+                "dc" => ("dc", &mut this.dc),
+                "filter" => ("filter", &mut this.filter),
+                "ns" => ("ns", &mut this.ns),
+                "partition" => ("partition", &mut this.partition),
+                "tag" => ("tag", &mut None),
                 _ => continue,
             };
-            let value = decode(value, true).ok_or_else(|| format!("{name} is badly encoded"))?;
+            let limit = if name == "filter" { MAX_FILTER } else { MAX_VALUE };
+            let value = decode(value, true).ok_or(Refusal::Parameter(name))?;
             if value.len() > limit {
-                return Err(format!("{name} is longer than {limit} bytes"));
+                return Err(Refusal::LongParameter(name, limit));
             }
             if value.is_empty() {
                 continue;
@@ -140,7 +141,7 @@ impl Parameters {
             }
         }
         if this.tags.len() > MAX_TAGS {
-            return Err(format!("there are more than {MAX_TAGS} tags"));
+            return Err(Refusal::Tags(MAX_TAGS));
         }
         this.tags.sort_unstable();
         this.tags.dedup();
@@ -325,7 +326,10 @@ mod tests {
             let asked = read(&path, &query);
             match expected {
                 None => assert!(matches!(asked, Asked::Question(_)), "{path}?{query}"),
-                Some(wrong) => assert_eq!(asked, Asked::Wrong(wrong.to_owned())),
+                Some(wrong) => {
+                    let Asked::Wrong(refusal) = asked else { panic!("{path}?{query}") };
+                    assert_eq!(refusal.to_string(), wrong);
+                }
             }
         }
         assert!(matches!(read(&format!("/has/{}/1", x(256)), ""), Asked::Question(_)));

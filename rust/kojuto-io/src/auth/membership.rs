@@ -193,7 +193,7 @@ impl Membership {
                 let reply = made(404, "404 page not found\n").with(CONTENT_TYPE, TEXT);
                 return self.refused(reply);
             }
-            Asked::Wrong(why) => return self.refused(problem(400, &why)),
+            Asked::Wrong(why) => return self.refused(problem(400, &why.to_string())),
         };
         let named = question.address.take();
         let address = match (question.flavour, named) {
@@ -206,7 +206,7 @@ impl Membership {
         };
         match address {
             Ok(address) => Heard::Question(question, address),
-            Err(why) => self.refused(problem(403, &why)),
+            Err(why) => self.refused(problem(403, &why.to_string())),
         }
     }
 

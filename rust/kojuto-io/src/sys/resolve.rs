@@ -1,6 +1,7 @@
 //! Host names to addresses by the system's resolver, several at a time.
 
 use std::ffi::{CStr, CString};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr;
 
@@ -19,11 +20,36 @@ pub enum Want {
     V6,
 }
 
-/// The first address of `name` (port 0), or the resolver's own words why there is none.
+/// Why a name has no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unresolved {
+    /// The name holds a NUL byte.
+    Nul,
+    /// It has addresses, but none of the family that is wanted.
+    Family,
+    /// What getaddrinfo(3) answered, `EAI_NONAME` for one.
+    Resolver(i32),
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Unresolved::Nul => f.write_str("NUL in the name"),
+            Unresolved::Family => f.write_str("no address of this family"),
+            Unresolved::Resolver(status) => {
+                // SAFETY: gai_strerror answers a static NUL-terminated text for every number.
+                let words = unsafe { CStr::from_ptr(libc::gai_strerror(status)) };
+                f.write_str(&words.to_string_lossy())
+            }
+        }
+    }
+}
+
+/// The first address of `name` (port 0).
 ///
 /// # Errors
-/// What getaddrinfo(3) said.
-pub fn resolve(name: &str, want: Want) -> Result<SocketAddr, String> {
+/// Why there is none.
+pub fn resolve(name: &str, want: Want) -> Result<SocketAddr, Unresolved> {
     match want {
         Want::V4 => lookup(name, libc::AF_INET),
         Want::V6 => lookup(name, libc::AF_INET6),
@@ -35,7 +61,7 @@ pub fn resolve(name: &str, want: Want) -> Result<SocketAddr, String> {
 }
 
 /// [`resolve`] for each name, side by side: one slow name server costs its time once.
-pub fn resolve_all(names: &[String], want: Want) -> Vec<Result<SocketAddr, String>> {
+pub fn resolve_all(names: &[String], want: Want) -> Vec<Result<SocketAddr, Unresolved>> {
     if let [name] = names {
         return vec![resolve(name, want)];
     }
@@ -43,8 +69,8 @@ pub fn resolve_all(names: &[String], want: Want) -> Vec<Result<SocketAddr, Strin
     parallel::each(names.iter().collect(), &Never, look_up)
 }
 
-fn lookup(name: &str, family: libc::c_int) -> Result<SocketAddr, String> {
-    let text = CString::new(name).map_err(|_| "NUL in the name".to_owned())?;
+fn lookup(name: &str, family: libc::c_int) -> Result<SocketAddr, Unresolved> {
+    let text = CString::new(name).map_err(|_| Unresolved::Nul)?;
     // SAFETY: an all-zero addrinfo is the documented "no hints".
     let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
     hints.ai_family = family;
@@ -53,9 +79,7 @@ fn lookup(name: &str, family: libc::c_int) -> Result<SocketAddr, String> {
     // SAFETY: the name is NUL-terminated, the hints are valid, the result goes to a valid place.
     let status = unsafe { libc::getaddrinfo(text.as_ptr(), ptr::null(), &hints, &mut found) };
     if status != 0 {
-        // SAFETY: gai_strerror answers a static NUL-terminated text for every number.
-        let words = unsafe { CStr::from_ptr(libc::gai_strerror(status)) };
-        return Err(words.to_string_lossy().into_owned());
+        return Err(Unresolved::Resolver(status));
     }
     // SAFETY: status 0 means a list of at least one entry, which lives until freeaddrinfo.
     let address = unsafe { address::read((*found).ai_addr, (*found).ai_addrlen) };
@@ -63,7 +87,7 @@ fn lookup(name: &str, family: libc::c_int) -> Result<SocketAddr, String> {
     unsafe { libc::freeaddrinfo(found) };
     // A mapped address is asked for as IPv6 and is IPv4.
     let fits = |address: &SocketAddr| address.is_ipv4() == (family == libc::AF_INET);
-    address.filter(fits).ok_or_else(|| "no address of this family".to_owned())
+    address.filter(fits).ok_or(Unresolved::Family)
 }
 
 /// The address to ping for `address`: the unspecified one means this machine.
@@ -95,15 +119,16 @@ mod tests {
         let mapped = "::ffff:127.0.0.1";
         assert_eq!(resolve(mapped, Want::Either).unwrap().ip(), Ipv4Addr::LOCALHOST);
         assert_eq!(resolve(mapped, Want::V4).unwrap().ip(), Ipv4Addr::LOCALHOST);
-        assert!(resolve(mapped, Want::V6).is_err());
+        assert_eq!(resolve(mapped, Want::V6), Err(Unresolved::Family));
     }
 
     #[test]
     fn a_name_without_address_is_told_and_does_not_stop_the_others() {
         let names = ["no-such-name.invalid".to_owned(), "127.0.0.2".to_owned(), "a\0b".to_owned()];
         let found = resolve_all(&names, Want::Either);
-        assert!(found[0].as_ref().is_err_and(|words| !words.is_empty()));
+        assert!(matches!(found[0], Err(Unresolved::Resolver(_))));
+        assert!(!found[0].unwrap_err().to_string().is_empty());
         assert!(found[1].is_ok());
-        assert!(found[2].is_err());
+        assert_eq!(found[2], Err(Unresolved::Nul));
     }
 }
