@@ -28,9 +28,9 @@ held = threading.Event()
 TOKEN = "e30.e30.c2ln"
 """What has the form of a token (RFC 7515, 7.1)."""
 WRONG: dict[str, tuple[Answer, str]] = {
-    "/status": ((99, [], ""), "no status"),
-    "/name": ((200, [("a b", "c")], ""), "no name of a header"),
-    "/value": ((200, [("a", "b\nc: d")], ""), "value is none"),
+    "/status": ((99, [], ""), "not the status"),
+    "/name": ((200, [("a b", "c")], ""), "is not the name of a header"),
+    "/value": ((200, [("a", "b\nc: d")], ""), "a: not a header value"),
 }
 """Targets with what `echo` answers to them, which is no answer, and what is wrong with it."""
 

@@ -210,7 +210,7 @@ def test_a_wrong_expression_is_one_line(tmp_path: Path, workdir: Path) -> None:
     log = write(tmp_path / "log")
     done = run(PROG, "--logfile", log, "--key-prefix", "t", "--format", "regex", "--regex", "(")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.startswith(b"mackerel-plugin-axslog: error: regular expression: ")
+    assert done.stderr.startswith(b"mackerel-plugin-axslog: error: not a regular expression: ")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -112,7 +112,7 @@ def test_sketches_that_do_not_fit_or_are_damaged_are_named(tmp_path: Path) -> No
     for other, words in (
         (coarse, "its accuracy is 5 %, not 1 %"),
         (damaged, "it is damaged or cut short"),
-        (text, "it is no sketch"),
+        (text, "it is not a sketch"),
         (huge, "it is larger than a sketch can be"),
         (tmp_path / "none", "No such file"),
     ):

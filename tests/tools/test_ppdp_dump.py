@@ -90,7 +90,7 @@ def test_wrong_dump_options_are_named(stage: Stage) -> None:
     to = ["-l", f"127.0.0.1:{free_port()}", "--upstream", "127.0.0.1:1"]
     done = run("ppdp", *to, "--dump-tcp", "1", "--dump-redact", "(")
     assert done.returncode == 2
-    assert '--dump-redact: "(" is no regular expression' in done.stderr.decode()
+    assert '--dump-redact: "(" is not a regular expression' in done.stderr.decode()
     done = run("ppdp", *to, "--dump-pcap", stage.folder / "missing/x.pcap")
     assert done.returncode == 1
     assert "missing/x.pcap: No such file or directory" in done.stderr.decode()

@@ -73,7 +73,7 @@ def test_unknown_keeps_the_sockets_address_and_local_is_not_logged(stage: Stage)
     ("bytes_", "why"),
     [
         (b"GET / HTTP/1.0\r\n\r\n", "there is none"),
-        (b"PROXY TCP4 1.2.3.4 5.6.7.8 080 443\r\n", "is no port"),
+        (b"PROXY TCP4 1.2.3.4 5.6.7.8 080 443\r\n", "is not a port"),
         (v2(V2_INET + b"\x03\0\x04abcd"), "the CRC32c does not match"),
         (SIGNATURE + b"\x21\x11\xff\xff", "header of 65551 bytes, at most 8192 allowed"),
         (b"PROXY TCP4", "the stream ended after 10 bytes of it"),

@@ -1,15 +1,19 @@
-//! The crate's one error enum.
+//! The crate's one error enum, and the words of what it can refuse.
+
+mod malformed;
 
 use std::fmt;
+
+pub use malformed::{HeaderFault, Malformed, SketchFault};
 
 /// What a pure part can refuse.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// An argument is outside what the part can do; the text names the value and the bound.
-    Argument(String),
-    /// Bytes that others wrote are not of the expected form; the text says where and why.
-    Malformed(String),
+    /// An argument is outside what the part can do.
+    Argument(Argument),
+    /// Bytes that others wrote are not of the expected form.
+    Malformed(Malformed),
     /// A sketch of one relative accuracy cannot take in one of another.
     Accuracy {
         /// Of the sketch that was to be taken in; 0.01 is 1 %.
@@ -19,10 +23,87 @@ pub enum Error {
     },
 }
 
+/// What is wrong with an argument.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Argument {
+    /// A text is not a range of IP addresses.
+    AddressRange(String),
+    /// A range has bits set behind its prefix.
+    HostBits {
+        /// The range as it was written.
+        range: String,
+        /// The length of its prefix in bits.
+        prefix: u32,
+    },
+    /// A path cannot be one that is allowed.
+    Path {
+        /// The path as it was written.
+        path: String,
+        /// Why.
+        fault: PathFault,
+    },
+    /// A pattern cannot name log files.
+    Pattern(PatternFault),
+    /// A regular expression does not compile; what the compiler said.
+    Expression(String),
+    /// So many keys cannot be read.
+    Keys {
+        /// How many there are.
+        count: usize,
+        /// The most that can be read.
+        most: usize,
+    },
+    /// A key is empty.
+    EmptyKey,
+    /// The relative accuracy of a sketch is out of range.
+    SketchAccuracy {
+        /// What was asked for; 0.01 is 1 %.
+        value: f64,
+        /// The least that there can be.
+        least: f64,
+        /// The most that there can be.
+        most: f64,
+    },
+    /// A sketch would count more numbers than it can.
+    TooManyNumbers,
+}
+
+/// Why a path cannot be one that is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathFault {
+    /// It does not begin with a slash.
+    Relative,
+    /// It is longer than so many bytes.
+    TooLong(usize),
+    /// It has a character with a meaning of its own.
+    Character(char),
+    /// It has a character that some read as a dot or slash.
+    Lookalike,
+    /// It has an empty segment, or one of dots.
+    Segment,
+}
+
+/// Why a pattern cannot name log files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatternFault {
+    /// It is longer than so many bytes.
+    TooLong(usize),
+    /// It has a slash or begins with a dot.
+    FileName,
+    /// It has a field that is not known.
+    Field(char),
+    /// It has no field.
+    NoField,
+    /// Its names would be longer than so many bytes.
+    LongNames(usize),
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Argument(text) | Error::Malformed(text) => f.write_str(text),
+            Error::Argument(wrong) => wrong.fmt(f),
+            Error::Malformed(wrong) => wrong.fmt(f),
             Error::Accuracy { theirs, ours } => {
                 write!(f, "its accuracy is {} %, not {} %", theirs * 100.0, ours * 100.0)
             }
@@ -31,3 +112,63 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Argument::AddressRange(text) => {
+                write!(f, "{text}: not an address range (write 192.0.2.0/24)")
+            }
+            Argument::HostBits { range, prefix } => {
+                write!(f, "{range}: has bits set behind its prefix of {prefix}")
+            }
+            Argument::Path { path, fault } => write!(f, "{path}: {fault}"),
+            Argument::Pattern(fault) => fault.fmt(f),
+            Argument::Expression(why) => write!(f, "not a regular expression: {why}"),
+            Argument::Keys { count, most } => {
+                write!(f, "{count} keys; between 1 and {most} can be read")
+            }
+            Argument::EmptyKey => f.write_str("a key must not be empty"),
+            Argument::SketchAccuracy { value, least, most } => {
+                write!(f, "accuracy {value} is outside {least} to {most}")
+            }
+            Argument::TooManyNumbers => f.write_str("more numbers than 2^64"),
+        }
+    }
+}
+
+impl fmt::Display for PathFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PathFault::Relative => f.write_str("a path begins with a slash"),
+            PathFault::TooLong(limit) => write!(f, "over {limit} bytes"),
+            PathFault::Character(odd) => {
+                write!(f, "{:?} cannot be part of a path", odd.to_string())
+            }
+            PathFault::Lookalike => {
+                f.write_str("it has a character that some read as a dot or slash")
+            }
+            PathFault::Segment => f.write_str("an empty or dot segment"),
+        }
+    }
+}
+
+impl fmt::Display for PatternFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PatternFault::TooLong(limit) => write!(f, "longer than {limit} bytes"),
+            PatternFault::FileName => {
+                f.write_str("a file name without '/' that does not begin with '.'")
+            }
+            PatternFault::Field(letter) => {
+                write!(f, "%{letter}: not one of %Y %y %m %d %H %M %S %j %%")
+            }
+            PatternFault::NoField => {
+                f.write_str("without a field such as %Y%m%d every file has the same name")
+            }
+            PatternFault::LongNames(limit) => {
+                write!(f, "its names are longer than {limit} bytes")
+            }
+        }
+    }
+}

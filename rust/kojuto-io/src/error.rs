@@ -49,8 +49,51 @@ pub enum Error {
     Busy(PathBuf),
     /// A pure part refused its input.
     Core(kojuto_core::Error),
+    /// A part of this crate refused an argument.
+    Refused(Refused),
     /// The caller's [`crate::Cancel`] asked the job to stop.
     Cancelled,
+}
+
+/// What is wrong with an argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused {
+    /// A name that goes into a header has a byte that none may have.
+    HeaderText(String),
+    /// No answer has this status.
+    Status(u16),
+    /// No header has this name.
+    HeaderName(String),
+    /// The header of this name cannot have the value that was given.
+    HeaderValue(String),
+    /// Not the name of a TLS server.
+    ServerName(String),
+    /// A regular expression does not compile.
+    Expression {
+        /// The expression.
+        text: String,
+        /// What the compiler said.
+        why: String,
+    },
+    /// The budget was closed.
+    BudgetClosed,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::HeaderText(text) => write!(f, "{text:?} cannot be the value of a header"),
+            Refused::Status(status) => write!(f, "{status} is not the status of an answer"),
+            Refused::HeaderName(name) => write!(f, "{name:?} is not the name of a header"),
+            Refused::HeaderValue(name) => write!(f, "{name}: not a header value"),
+            Refused::ServerName(name) => write!(f, "{name:?} is not a host name"),
+            Refused::Expression { text, why } => {
+                write!(f, "{text:?} is not a regular expression: {why}")
+            }
+            Refused::BudgetClosed => f.write_str("the budget is closed"),
+        }
+    }
 }
 
 impl Error {
@@ -80,7 +123,7 @@ impl Error {
         match self {
             Error::Io { source, .. } | Error::NoThread { source, .. } => source.raw_os_error(),
             Error::Busy(_) => Some(libc::EWOULDBLOCK),
-            Error::Core(_) | Error::Cancelled => None,
+            Error::Core(_) | Error::Refused(_) | Error::Cancelled => None,
         }
     }
 }
@@ -93,6 +136,7 @@ impl fmt::Display for Error {
             }
             Error::Busy(path) => write!(f, "{}: locked by another process", path.display()),
             Error::Core(error) => error.fmt(f),
+            Error::Refused(refused) => refused.fmt(f),
             Error::Cancelled => f.write_str("cancelled"),
         }
     }

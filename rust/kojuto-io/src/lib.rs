@@ -33,4 +33,4 @@ pub mod throttle;
 pub mod tls;
 
 pub use cancel::{Cancel, Never};
-pub use error::{Error, Result, words};
+pub use error::{Error, Refused, Result, words};

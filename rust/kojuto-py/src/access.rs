@@ -8,7 +8,7 @@ use kojuto_io::follow::{Followed, LineSink, Scan};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::errors::to_py;
+use crate::errors::{refused, to_py};
 use crate::follow::{FollowOptions, FollowReport, Log, follow_all};
 use crate::group_name::{GroupOf, group_of};
 
@@ -61,23 +61,24 @@ struct AccessOptions {
 }
 
 impl AccessOptions {
-    fn resolve(self) -> Result<Options, Error> {
-        let refuse = |text: String| Error::Core(kojuto_core::Error::Argument(text));
+    fn resolve(self) -> PyResult<Options> {
         let prefix = if self.skip_until_json { Prefix::Skip } else { Prefix::Refuse };
         let format = match (self.format.as_str(), &self.regex) {
             ("ltsv", _) => Format::Ltsv(prefix),
             ("json", _) => Format::Json(prefix),
             ("combined", _) => Format::Combined,
             ("auto", _) => Format::Auto(prefix),
-            ("regex", Some(pattern)) => Format::regex(pattern).map_err(Error::Core)?,
-            (other, _) => return Err(refuse(format!("no log format: {other}"))),
+            ("regex", Some(pattern)) => {
+                Format::regex(pattern).map_err(|error| to_py(error.into()))?
+            }
+            (other, _) => return Err(refused(format!("not a log format: {other}"))),
         };
         let time_list = match self.time_list.as_str() {
             "refuse" => TimeList::Refuse,
             "sum" => TimeList::Sum,
             "last" => TimeList::Last,
             "max" => TimeList::Max,
-            other => return Err(refuse(format!("no way to read a list of times: {other}"))),
+            other => return Err(refused(format!("not a way to read a list of times: {other}"))),
         };
         Ok(Options {
             format,
@@ -175,7 +176,7 @@ fn follow_access_logs<'py>(
     follow: FollowOptions,
     options: AccessOptions,
 ) -> PyResult<Bound<'py, PyList>> {
-    let options = options.resolve().map_err(to_py)?;
+    let options = options.resolve()?;
     let sink = Sink(Access::new(&options).map_err(|error| to_py(Error::Core(error)))?);
     let logs = logs.into_iter().map(|log| (log, sink.clone())).collect();
     let results = PyList::empty(py);

@@ -24,6 +24,7 @@ pub(crate) fn to_py(error: Error) -> PyErr {
             AccuracyError::new_err(error.to_string())
         }
         Error::Core(error) => refused(error.to_string()),
+        Error::Refused(error) => refused(error.to_string()),
         Error::Cancelled => PyKeyboardInterrupt::new_err(()),
         other => PyOSError::new_err(other.to_string()),
     }

@@ -116,8 +116,7 @@ fn numbers(carry: &Bound<'_, PyMapping>) -> PyResult<Vec<(String, f64)>> {
 }
 
 fn committed() -> PyErr {
-    let text = "the position has been committed already".to_owned();
-    errors::to_py(Error::Core(kojuto_core::Error::Argument(text)))
+    errors::refused("the position has been committed already")
 }
 
 /// Follows each log into the scan that stands with it; see [`follow::follow_all`].

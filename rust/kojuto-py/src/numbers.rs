@@ -12,7 +12,7 @@ use kojuto_io::sys::blocks::{self, Stop};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::errors::to_py;
+use crate::errors::{refused, to_py};
 use crate::group_name::{GroupOf, group_of};
 use crate::job;
 
@@ -62,7 +62,7 @@ impl Numbers {
             None => None,
             Some("ltsv") => Some(Format::Ltsv),
             Some("json") => Some(Format::Json),
-            Some(other) => return Err(core(CoreError::Argument(format!("{other}: no format")))),
+            Some(other) => return Err(refused(format!("{other}: not a format"))),
         };
         let reader = match key {
             None => Reader::Lines(NumberLines::default()),

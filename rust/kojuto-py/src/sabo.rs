@@ -8,6 +8,7 @@ use kojuto_core::budget::token_bucket::Grant;
 use kojuto_io::sys::signals::{Signals, wait};
 use kojuto_io::throttle::pump::{End, Event, Pump, SIGNALS, Totals};
 use kojuto_io::throttle::{Throttle, Wish};
+use kojuto_io::{Error, Refused};
 use pyo3::prelude::*;
 
 use crate::errors::to_py;
@@ -92,8 +93,7 @@ impl Budget {
                     let mut inner = self.inner();
                     let Inner { throttle, warnings, .. } = &mut *inner;
                     let Some(throttle) = throttle else {
-                        let text = "the budget is closed".to_owned();
-                        return Err(kojuto_core::Error::Argument(text).into());
+                        return Err(Error::Refused(Refused::BudgetClosed));
                     };
                     let now = Instant::now();
                     warnings.extend(throttle.refresh(now));
@@ -130,7 +130,7 @@ impl Budget {
         let signals = Signals::install(&SIGNALS).map_err(to_py)?;
         // The pump holds the throttle alone; the getters meanwhile answer 0.
         let Some(mut throttle) = self.inner().throttle.take() else {
-            return Err(to_py(kojuto_core::Error::Argument("the budget is closed".into()).into()));
+            return Err(to_py(Error::Refused(Refused::BudgetClosed)));
         };
         let mut tell = |event: Event| {
             Python::attach(|py| {

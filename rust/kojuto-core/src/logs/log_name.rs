@@ -3,7 +3,7 @@
 //! Times here are seconds of the wall clock since 1970-01-01 00:00:00: the Unix time plus the
 //! offset of local time. So a file name needs no time zone, and every rule can be tested.
 
-use crate::Error;
+use crate::error::{Argument, Error, PatternFault};
 use crate::scan::number::digits;
 
 /// The longest pattern and file name.
@@ -104,12 +104,12 @@ impl Pattern {
     /// [`Error::Argument`] for a slash, an unknown field, a pattern without any field, one that
     /// begins with a dot or is too long.
     pub fn parse(text: &str) -> Result<Pattern, Error> {
-        let refuse = |why: String| Err(Error::Argument(why));
+        let refuse = |fault| Err(Error::Argument(Argument::Pattern(fault)));
         if text.len() > MAX_NAME_BYTES {
-            return refuse(format!("longer than {MAX_NAME_BYTES} bytes"));
+            return refuse(PatternFault::TooLong(MAX_NAME_BYTES));
         }
         if text.contains(['/', '\0']) || text.starts_with('.') {
-            return refuse("a file name without '/' that does not begin with '.'".into());
+            return refuse(PatternFault::FileName);
         }
         let mut pieces = Vec::new();
         let mut literal = Vec::new();
@@ -129,7 +129,7 @@ impl Pattern {
                 Some(b'Y') => (b'Y', 4),
                 other => {
                     let field = other.map(char::from).unwrap_or(' ');
-                    return refuse(format!("%{field}: not one of %Y %y %m %d %H %M %S %j %%"));
+                    return refuse(PatternFault::Field(field));
                 }
             };
             if !literal.is_empty() {
@@ -141,14 +141,14 @@ impl Pattern {
             pieces.push(Piece::Text(literal));
         }
         if !pieces.iter().any(|piece| matches!(piece, Piece::Field { .. })) {
-            return refuse("without a field such as %Y%m%d every file has the same name".into());
+            return refuse(PatternFault::NoField);
         }
         let length = |piece: &Piece| match piece {
             Piece::Text(text) => text.len(),
             Piece::Field { width, .. } => *width,
         };
         if pieces.iter().map(length).sum::<usize>() > MAX_NAME_BYTES {
-            return refuse(format!("its names are longer than {MAX_NAME_BYTES} bytes"));
+            return refuse(PatternFault::LongNames(MAX_NAME_BYTES));
         }
         Ok(Pattern { pieces })
     }

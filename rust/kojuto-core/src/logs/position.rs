@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 pub use self::carried::{Carried, MAX_CARRIED, MAX_CARRIED_NAME_BYTES};
 
 use self::reader::Reader;
-use crate::Error;
+use crate::error::{Error, Malformed};
 use crate::scan::json::unescape;
 use crate::scan::json_line;
 
@@ -183,8 +183,10 @@ impl Position {
     /// [`Error::Malformed`] saying what is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Position, Error> {
         if bytes.len() > MAX_POSITION_BYTES {
-            let text = format!("{} bytes, more than {MAX_POSITION_BYTES}", bytes.len());
-            return Err(Error::Malformed(text));
+            return Err(Error::Malformed(Malformed::LongPosition {
+                bytes: bytes.len(),
+                limit: MAX_POSITION_BYTES,
+            }));
         }
         let mut reader = Reader { bytes, at: 0 };
         let position = reader.position()?;
@@ -333,7 +335,7 @@ impl Reader<'_> {
         position.paths = given.zip(target).map(|(given, target)| Paths { given, target });
         match seen {
             true => Ok(position),
-            false => Err(Error::Malformed("it has no \"pos\"".to_owned())),
+            false => Err(Error::Malformed(Malformed::NoPosition)),
         }
     }
 

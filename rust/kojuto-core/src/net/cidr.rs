@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::Error;
+use crate::error::{Argument, Error};
 use crate::scan::number::digits;
 
 /// `192.0.2.0/24`, `2001:db8::/32` or a single address.
@@ -31,7 +31,7 @@ impl FromStr for Cidr {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Cidr, Error> {
-        let wrong = || Error::Argument(format!("{text}: no address range (write 192.0.2.0/24)"));
+        let wrong = || Error::Argument(Argument::AddressRange(text.to_owned()));
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
@@ -48,8 +48,8 @@ impl FromStr for Cidr {
         let mask = u128::MAX.checked_shl(width - length).unwrap_or(0);
         let bits = to_bits(address);
         if bits & mask != bits {
-            let text = format!("{text}: has bits behind the prefix of {length}");
-            return Err(Error::Argument(text));
+            let (range, prefix) = (text.to_owned(), length);
+            return Err(Error::Argument(Argument::HostBits { range, prefix }));
         }
         Ok(Cidr { bits, mask })
     }

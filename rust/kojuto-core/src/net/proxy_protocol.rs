@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::Error;
+use crate::error::{Error, HeaderFault, Malformed};
 use crate::scan::number::digits;
 
 /// The longest version 1 line with its CR LF (section 2.1).
@@ -79,8 +79,8 @@ pub enum Step {
     },
 }
 
-fn malformed<T>(why: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Malformed(why.into()))
+fn malformed<T>(fault: HeaderFault) -> Result<T, Error> {
+    Err(Error::Malformed(Malformed::Header(fault)))
 }
 
 /// Reads the header at the front of a stream.
@@ -107,17 +107,17 @@ fn parse_v1(bytes: &[u8], limit: usize) -> Result<Step, Error> {
     let window = &bytes[..bytes.len().min(limit)];
     let Some(end) = window.iter().position(|&b| b == b'\r' || b == b'\n') else {
         if bytes.len() >= limit {
-            return malformed(format!("version 1: no CR LF in the first {limit} bytes"));
+            return malformed(HeaderFault::NoEnd(limit));
         }
         return Ok(Step::NeedMore);
     };
     if window[end] == b'\n' || end + 2 > limit {
-        return malformed("version 1: the line must end in CR LF");
+        return malformed(HeaderFault::LineEnd);
     }
     match bytes.get(end + 1) {
         None => return Ok(Step::NeedMore),
         Some(b'\n') => {}
-        Some(_) => return malformed("version 1: CR is not followed by LF"),
+        Some(_) => return malformed(HeaderFault::BareCr),
     }
     let line = &bytes[V1_START.len()..end];
     let addresses = if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
@@ -131,24 +131,25 @@ fn parse_v1(bytes: &[u8], limit: usize) -> Result<Step, Error> {
 
 fn v1_addresses(line: &[u8]) -> Result<Addresses, Error> {
     let Ok(line) = std::str::from_utf8(line) else {
-        return malformed("version 1: not ASCII");
+        return malformed(HeaderFault::NotAscii);
     };
     let fields: Vec<&str> = line.split(' ').collect();
     let [family, source, destination, source_port, destination_port] = fields[..] else {
-        return malformed(format!("version 1: {} fields, 5 expected", fields.len()));
+        return malformed(HeaderFault::Fields(fields.len()));
     };
     let read = |text: &str| -> Result<IpAddr, Error> {
         let address = match family {
             "TCP4" => text.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
             "TCP6" => text.parse::<Ipv6Addr>().map(IpAddr::V6).ok(),
-            _ => return malformed(format!("version 1: {family:?} is no known protocol")),
+            _ => return malformed(HeaderFault::Protocol(family.to_owned())),
         };
-        address.map_or_else(|| malformed(format!("version 1: {text:?} is no {family} address")), Ok)
+        let (text, family) = (text.to_owned(), family.to_owned());
+        address.map_or_else(|| malformed(HeaderFault::Address { text, family }), Ok)
     };
     let port = |text: &str| -> Result<u16, Error> {
         let plain = text == "0" || !text.starts_with('0');
         let value = digits(text.as_bytes()).filter(|_| plain);
-        value.map_or_else(|| malformed(format!("version 1: {text:?} is no port")), Ok)
+        value.map_or_else(|| malformed(HeaderFault::Port(text.to_owned())), Ok)
     };
     Ok(Addresses::Inet {
         source: SocketAddr::new(read(source)?, port(source_port)?),
@@ -162,12 +163,12 @@ fn parse_v2(bytes: &[u8], limit: usize) -> Result<Step, Error> {
         None => return Ok(Step::NeedMore),
         Some(0x20) => true,
         Some(0x21) => false,
-        Some(byte) => return malformed(format!("version 2: version and command {byte:#04x}")),
+        Some(&byte) => return malformed(HeaderFault::Command(byte)),
     };
     let (family, transport) = match bytes.get(13) {
         None => return Ok(Step::NeedMore),
         Some(byte) if byte >> 4 <= 3 && byte & 15 <= 2 => (byte >> 4, byte & 15),
-        Some(byte) => return malformed(format!("version 2: family and transport {byte:#04x}")),
+        Some(&byte) => return malformed(HeaderFault::Family(byte)),
     };
     let &[high, low] = match bytes.get(14..16) {
         None => return Ok(Step::NeedMore),
@@ -176,11 +177,11 @@ fn parse_v2(bytes: &[u8], limit: usize) -> Result<Step, Error> {
     let length = usize::from(u16::from_be_bytes([high, low]));
     let used = V2_FIXED + length;
     if used > limit {
-        return malformed(format!("version 2: header of {used} bytes, at most {limit} allowed"));
+        return malformed(HeaderFault::TooLong { bytes: used, limit });
     }
     let block = if local || family == 0 || transport == 0 { 0 } else { block_length(family) };
     if length < block {
-        return malformed(format!("version 2: address block of {length} bytes, {block} needed"));
+        return malformed(HeaderFault::Block { bytes: length, needed: block });
     }
     let Some(whole) = bytes.get(..used) else { return Ok(Step::NeedMore) };
     let mut header = Header {
@@ -237,15 +238,14 @@ fn v2_tlvs(mut area: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, Error> {
     let mut tlvs = Vec::new();
     while !area.is_empty() {
         let [kind, high, low, rest @ ..] = area else {
-            return malformed("version 2: a TLV ends before its length");
+            return malformed(HeaderFault::CutTlv);
         };
         let length = usize::from(u16::from_be_bytes([*high, *low]));
         let Some((value, next)) = rest.split_at_checked(length) else {
-            return malformed(format!("version 2: TLV {kind:#04x} runs over the header's end"));
+            return malformed(HeaderFault::LongTlv(*kind));
         };
         if *kind == UNIQUE_ID && length > MAX_UNIQUE_ID {
-            let text = format!("unique id of {length} bytes, at most {MAX_UNIQUE_ID}");
-            return malformed(format!("version 2: {text}"));
+            return malformed(HeaderFault::UniqueId { bytes: length, limit: MAX_UNIQUE_ID });
         }
         tlvs.push((*kind, value.to_vec()));
         area = next;
@@ -260,12 +260,12 @@ fn check_crc32c(whole: &[u8], mut at: usize) -> Result<bool, Error> {
         let value = at + 3..at + 3 + length;
         if whole[at] == CRC32C {
             let Ok(stated) = <[u8; 4]>::try_from(&whole[value.clone()]) else {
-                return malformed(format!("version 2: CRC32c of {length} bytes, 4 expected"));
+                return malformed(HeaderFault::CrcLength(length));
             };
             let crc = crc32c(0, &whole[..value.start]);
             let crc = crc32c(crc32c(crc, &[0; 4]), &whole[value.end..]);
             if crc != u32::from_be_bytes(stated) {
-                return malformed("version 2: the CRC32c does not match");
+                return malformed(HeaderFault::Crc);
             }
             return Ok(true);
         }

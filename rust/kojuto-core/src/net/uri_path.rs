@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::Error;
+use crate::error::{Argument, Error, PathFault};
 
 /// The longest URI that is looked at.
 pub const URI_BYTES: usize = 8192;
@@ -80,22 +80,23 @@ impl Allowed {
     /// # Errors
     /// [`Error::Argument`]: it is no path that every reader takes for the same.
     pub fn new(text: &str) -> Result<Allowed, Error> {
-        let refuse = |why: &str| Err(Error::Argument(format!("{text}: {why}")));
+        let path = || text.to_owned();
+        let refuse = |fault| Err(Error::Argument(Argument::Path { path: path(), fault }));
         if !text.starts_with('/') {
-            return refuse("a path begins with a slash");
+            return refuse(PathFault::Relative);
         }
         if text.len() > URI_BYTES {
-            return refuse("over 8192 bytes");
+            return refuse(PathFault::TooLong(URI_BYTES));
         }
         if let Some(odd) = text.chars().find(|&c| c.is_control() || "%?#;\\".contains(c)) {
-            return refuse(&format!("{:?} cannot be part of a path", odd.to_string()));
+            return refuse(PathFault::Character(odd));
         }
         if text.chars().any(is_lookalike) {
-            return refuse("it has a character that some read as a dot or slash");
+            return refuse(PathFault::Lookalike);
         }
         let path = text.strip_suffix('/').unwrap_or(text);
         if path.split('/').skip(1).any(|segment| segment.is_empty() || is_dots(segment)) {
-            return refuse("an empty or dot segment");
+            return refuse(PathFault::Segment);
         }
         Ok(Allowed { path: path.to_owned(), below: path.len() < text.len() && !path.is_empty() })
     }

@@ -7,6 +7,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use super::Options;
 use super::lanes;
 use crate::Error;
+use crate::scan::select::expression;
 use crate::scan::simd::Level;
 
 /// The daemons whose lines carry no delay; they are counted by what they say.
@@ -44,11 +45,8 @@ const MAX_MET: usize = 1024;
 /// [`Error::Argument`] with what is wrong in the pattern.
 pub fn syslog_name_pattern(text: &str) -> Result<Regex, Error> {
     let compile = |text: &str| RegexBuilder::new(text).unicode(false).build();
-    compile(text).and_then(|_| compile(&format!("^(?:{text})$"))).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        Error::Argument(format!("not a regular expression: {reason}"))
-    })
+    let compiled = compile(text).and_then(|_| compile(&format!("^(?:{text})$")));
+    compiled.map_err(|error| expression(&error))
 }
 
 impl Programs {

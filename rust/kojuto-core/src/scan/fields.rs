@@ -1,6 +1,6 @@
 //! Which fields of a line are wanted, and what a scanner hands back for each line.
 
-use crate::Error;
+use crate::error::{Argument, Error};
 
 /// The most keys that one scan can look for.
 pub const MAX_KEYS: usize = 16;
@@ -124,11 +124,10 @@ impl Keys {
     /// [`Error::Argument`] without a key, with more than [`MAX_KEYS`], or with an empty key.
     pub fn new(names: &[(&[u8], bool)]) -> Result<Keys, Error> {
         if names.is_empty() || names.len() > MAX_KEYS {
-            let text = format!("{} keys; between 1 and {MAX_KEYS} can be read", names.len());
-            return Err(Error::Argument(text));
+            return Err(Error::Argument(Argument::Keys { count: names.len(), most: MAX_KEYS }));
         }
         if names.iter().any(|(name, _)| name.is_empty()) {
-            return Err(Error::Argument("a key must not be empty".to_owned()));
+            return Err(Error::Argument(Argument::EmptyKey));
         }
         let keys = names.iter().map(|(name, _)| Key::new(name)).collect();
         let stop = names

@@ -2,7 +2,7 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::Error;
+use crate::error::{Argument, Error};
 use crate::scan::newlines;
 
 /// The most bytes that a compiled regular expression may take.
@@ -17,7 +17,14 @@ pub(crate) fn regex(pattern: &str) -> Result<Regex, Error> {
         .unicode(false)
         .size_limit(MAX_REGEX_BYTES)
         .build()
-        .map_err(|error| Error::Argument(format!("regular expression: {error}")))
+        .map_err(|error| expression(&error))
+}
+
+/// The error for an expression that does not compile: the compiler's reason without its picture.
+pub(crate) fn expression(error: &regex::Error) -> Error {
+    let text = error.to_string();
+    let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    Error::Argument(Argument::Expression(reason.to_owned()))
 }
 
 /// Counts the lines that match one expression and do not match another, each optional.

@@ -6,7 +6,7 @@
 //! holds for every input, and merging is adding counts. Negative numbers have buckets of their
 //! own, zero is counted apart, and the sum is exact.
 
-use crate::Error;
+use crate::error::{Argument, Error};
 use crate::stats::exact_sum::ExactSum;
 use crate::stats::quantile::rank_index;
 use crate::stats::samples::Summary;
@@ -78,9 +78,11 @@ impl Sketch {
     /// [`Error::Argument`] outside [`MIN_ACCURACY`] to [`MAX_ACCURACY`].
     pub fn new(accuracy: f64) -> Result<Sketch, Error> {
         if !(MIN_ACCURACY..=MAX_ACCURACY).contains(&accuracy) {
-            return Err(Error::Argument(format!(
-                "accuracy {accuracy} is outside {MIN_ACCURACY} to {MAX_ACCURACY}"
-            )));
+            return Err(Error::Argument(Argument::SketchAccuracy {
+                value: accuracy,
+                least: MIN_ACCURACY,
+                most: MAX_ACCURACY,
+            }));
         }
         Ok(Sketch {
             accuracy,
@@ -137,7 +139,7 @@ impl Sketch {
             return Err(Error::Accuracy { theirs: other.accuracy, ours: self.accuracy });
         }
         let count = self.count.checked_add(other.count);
-        self.count = count.ok_or_else(|| Error::Argument("more numbers than 2^64".to_owned()))?;
+        self.count = count.ok_or(Error::Argument(Argument::TooManyNumbers))?;
         // No bucket can overflow where their total does not.
         self.zeros += other.zeros;
         self.min = self.min.min(other.min);

@@ -10,7 +10,7 @@
 //! | varints | for positive, then negative numbers: how many buckets; of each, ascending, how far its index is above the one before (the first above -2^31) and its count |
 //! | 4 | CRC-32 (IEEE 802.3) of all before, little endian |
 
-use crate::Error;
+use crate::error::{Error, Malformed, SketchFault};
 use crate::stats::exact_sum::{ExactSum, LIMBS};
 use crate::stats::sketch::{Buckets, Sketch};
 
@@ -49,26 +49,23 @@ impl Sketch {
     /// [`Error::Malformed`] for anything that [`to_bytes`](Self::to_bytes) does not write.
     pub fn from_bytes(bytes: &[u8]) -> Result<Sketch, Error> {
         if bytes.len() > MAX_BYTES {
-            return Err(bad("it is larger than a sketch can be"));
+            return Err(bad(SketchFault::TooLarge));
         }
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
-            return Err(bad("it is no sketch"));
+            return Err(bad(SketchFault::NotASketch));
         };
         match rest.first() {
             Some(&VERSION) => {}
-            Some(other) => {
-                let text = format!("it is a sketch of version {other}; this one reads {VERSION}");
-                return Err(Error::Malformed(text));
-            }
-            None => return Err(bad("it is cut short")),
+            Some(&found) => return Err(bad(SketchFault::Version { found, known: VERSION })),
+            None => return Err(bad(SketchFault::CutShort)),
         }
         let Some((body, checksum)) = rest[1..].split_last_chunk::<4>() else {
-            return Err(bad("it is cut short"));
+            return Err(bad(SketchFault::CutShort));
         };
         if crc32(&bytes[..bytes.len() - 4]) != u32::from_le_bytes(*checksum) {
-            return Err(bad("it is damaged or cut short: its checksum does not fit"));
+            return Err(bad(SketchFault::Checksum));
         }
-        read_body(&mut Reader { rest: body }).ok_or_else(|| bad("its content contradicts itself"))
+        read_body(&mut Reader { rest: body }).ok_or_else(|| bad(SketchFault::Content))
     }
 }
 
@@ -78,8 +75,8 @@ pub fn seal(mut content: Vec<u8>) -> Vec<u8> {
     content
 }
 
-fn bad(text: &str) -> Error {
-    Error::Malformed(text.to_owned())
+fn bad(fault: SketchFault) -> Error {
+    Error::Malformed(Malformed::Sketch(fault))
 }
 
 fn read_body(reader: &mut Reader<'_>) -> Option<Sketch> {
@@ -263,7 +260,7 @@ mod tests {
     #[test]
     fn a_file_has_an_upper_bound() {
         let why = |len| Sketch::from_bytes(&vec![0; len]).unwrap_err().to_string();
-        assert_eq!(why(MAX_BYTES), "it is no sketch");
+        assert_eq!(why(MAX_BYTES), "it is not a sketch");
         assert_eq!(why(MAX_BYTES + 1), "it is larger than a sketch can be");
     }
 

@@ -13,9 +13,9 @@ use hyper::{Method, StatusCode};
 use kojuto_core::net::uri_path::{self, Allowed, Refusal};
 
 use super::tokens::{Found, Tokens};
-use crate::Error;
 use crate::http::{Quick, Reply};
 use crate::log::{Log, unix_time_s};
+use crate::{Error, Refused};
 
 const URI: HeaderName = HeaderName::from_static("x-original-uri");
 const METHOD: HeaderName = HeaderName::from_static("x-original-method");
@@ -135,7 +135,7 @@ impl Gate {
     /// A gate without known tokens.
     ///
     /// # Errors
-    /// [`Error::Core`]: the name of a service is no value of a header.
+    /// [`Error::Refused`]: the name of a service cannot be the value of a header.
     pub fn new(
         endpoint: &str,
         services: Vec<Service>,
@@ -144,10 +144,8 @@ impl Gate {
         log: Arc<Log>,
     ) -> crate::Result<Gate> {
         let answered = services.into_iter().map(|service| {
-            let user = HeaderValue::from_bytes(service.id.as_bytes()).map_err(|_| {
-                let why = format!("{:?} cannot be the value of a header", service.id);
-                Error::Core(kojuto_core::Error::Argument(why))
-            })?;
+            let user = HeaderValue::from_bytes(service.id.as_bytes())
+                .map_err(|_| Error::Refused(Refused::HeaderText(service.id.clone())))?;
             let reply = Reply::text(StatusCode::OK, "OK\n").with(USER, user);
             Ok((service, reply))
         });

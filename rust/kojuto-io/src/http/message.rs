@@ -6,7 +6,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use crate::{Error, Result};
+use crate::{Error, Refused, Result};
 
 /// A whole request.
 #[derive(Debug)]
@@ -37,19 +37,18 @@ impl Reply {
     /// An answer from parts.
     ///
     /// # Errors
-    /// [`Error::Core`] with what is wrong with them.
+    /// [`Error::Refused`] with what is wrong with them.
     pub fn new(status: u16, headers: &[(String, String)], body: impl Into<Bytes>) -> Result<Reply> {
-        let wrong = |why| Error::Core(kojuto_core::Error::Argument(why));
         let code = StatusCode::from_u16(status)
             .ok()
             .filter(|code| !code.is_informational())
-            .ok_or_else(|| wrong(format!("{status} is no status of an answer")))?;
+            .ok_or(Error::Refused(Refused::Status(status)))?;
         let mut found = HeaderMap::with_capacity(headers.len());
         for (name, value) in headers {
             let key: HeaderName =
-                name.parse().map_err(|_| wrong(format!("{name:?} is no name of a header")))?;
+                name.parse().map_err(|_| Error::Refused(Refused::HeaderName(name.clone())))?;
             let value = HeaderValue::from_bytes(value.as_bytes())
-                .map_err(|_| wrong(format!("{name}: the value is none of a header")))?;
+                .map_err(|_| Error::Refused(Refused::HeaderValue(name.clone())))?;
             found.append(key, value);
         }
         Ok(Reply { status: code, headers: found, body: body.into() })

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use super::session::Session;
 use super::wire::Wire;
 use crate::sys::socket as sys;
-use crate::{Cancel, Error, Result};
+use crate::{Cancel, Error, Refused, Result};
 
 /// How often a wait looks whether it is to end early.
 const SLICE: Duration = Duration::from_millis(50);
@@ -184,7 +184,7 @@ impl TlsStream {
     ///
     /// # Errors
     /// [`Error::Io`]: with what is wrong with the certificate, with ETIMEDOUT, or as the socket
-    /// fails; [`Error::Core`]: `server_name` is none; [`Error::Cancelled`].
+    /// fails; [`Error::Refused`]: `server_name` is none; [`Error::Cancelled`].
     pub fn connect(
         fd: RawFd,
         server_name: &str,
@@ -192,10 +192,8 @@ impl TlsStream {
         timeout: Duration,
         cancel: &dyn Cancel,
     ) -> Result<TlsStream> {
-        let name = ServerName::try_from(server_name.to_owned()).map_err(|_| {
-            let text = format!("{server_name:?} is no host name");
-            Error::Core(kojuto_core::Error::Argument(text))
-        })?;
+        let name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| Error::Refused(Refused::ServerName(server_name.to_owned())))?;
         let what = format!("TLS with {server_name}");
         let make = || {
             let socket: OwnedFd = sys::duplicate(fd)?;

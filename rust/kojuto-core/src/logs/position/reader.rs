@@ -1,6 +1,6 @@
 //! A reader of just enough JSON: what it does not know it checks and passes over.
 
-use crate::Error;
+use crate::error::{Error, Malformed};
 use crate::scan::number::parse_f64;
 
 pub(super) const MAX_DEPTH: usize = 8;
@@ -12,8 +12,8 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn wrong(&self, expected: &str) -> Error {
-        Error::Malformed(format!("expected {expected} at byte {}", self.at))
+    pub(super) fn wrong(&self, expected: &'static str) -> Error {
+        Error::Malformed(Malformed::Json { expected, at: self.at })
     }
 
     pub(super) fn blanks(&mut self) {

@@ -17,7 +17,7 @@ use super::{Dump, Entry};
 use crate::log::{Log, unix_time_s};
 use crate::relay::remote::Remote;
 use crate::relay::tap::Direction;
-use crate::{Error, Result};
+use crate::{Error, Refused, Result};
 
 /// How long bytes are gathered for one line.
 const GATHER: Duration = Duration::from_millis(300);
@@ -28,10 +28,8 @@ pub(super) fn expression(text: &str) -> Result<Regex> {
     let built = RegexBuilder::new(text).unicode(false).size_limit(1 << 20).build();
     built.map_err(|error| {
         let why = error.to_string();
-        let why = why.lines().last().unwrap_or_default();
-        Error::Core(kojuto_core::Error::Argument(format!(
-            "{text:?} is no regular expression: {why}"
-        )))
+        let why = why.lines().last().unwrap_or_default().to_owned();
+        Error::Refused(Refused::Expression { text: text.to_owned(), why })
     })
 }
 
