@@ -18,6 +18,7 @@ pub mod log;
 pub mod parallel;
 /// ICMP echo requests and their answers.
 pub mod ping;
+mod queue;
 /// The TCP relay engine.
 pub mod relay;
 /// Lines into dated files.

@@ -3,30 +3,22 @@
 
 use std::io::ErrorKind;
 use std::os::fd::RawFd;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kojuto_core::scan::json_line::JsonLine;
 
+use crate::queue::{Lines, Queue};
+use crate::running;
 use crate::sys::{descriptor, socket as sys};
 
-/// The most that may wait to be written; lines beyond it are dropped and counted.
-const LIMIT_BYTES: usize = 8 << 20;
 /// Lines that come this close together go out in one write.
 const GATHER: Duration = Duration::from_millis(10);
 
-#[derive(Default)]
-struct Queue {
-    bytes: Vec<u8>,
-    dropped: u64,
-    closed: bool,
-}
-
 /// Takes log lines without ever waiting for the one who reads them.
 pub struct Log {
-    queue: Mutex<Queue>,
-    filled: Condvar,
+    queue: Queue<Lines>,
     verbose: bool,
 }
 
@@ -41,11 +33,10 @@ impl Log {
     /// # Errors
     /// The system has no thread to give.
     pub fn start(fd: RawFd, verbose: bool) -> std::io::Result<(Arc<Log>, JoinHandle<()>)> {
-        let log = Arc::new(Log { queue: Mutex::default(), filled: Condvar::new(), verbose });
+        let log = Arc::new(Log { queue: Queue::default(), verbose });
         let writer = Arc::clone(&log);
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            sys::block_signals();
-            writer.run(fd);
+        let thread = running::start("log", move || {
+            writer.queue.serve(GATHER, |lines| write_lines(fd, lines));
         })?;
         Ok((log, thread))
     }
@@ -62,17 +53,7 @@ impl Log {
 
     /// Queues a line; it is dropped and counted when too much is waiting.
     pub fn write(&self, line: &[u8]) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.bytes.len() + line.len() > LIMIT_BYTES {
-            queue.dropped += 1;
-            return;
-        }
-        let was_empty = queue.bytes.is_empty();
-        queue.bytes.extend_from_slice(line);
-        drop(queue);
-        if was_empty {
-            self.filled.notify_one();
-        }
+        self.queue.put(|lines| lines.push(line));
     }
 
     /// Queues a line of level `error`.
@@ -82,32 +63,18 @@ impl Log {
 
     /// Writes what is queued and ends the thread.
     pub fn close(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.filled.notify_one();
+        self.queue.close();
     }
+}
 
-    fn run(&self, fd: RawFd) {
-        loop {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            while queue.bytes.is_empty() && queue.dropped == 0 && !queue.closed {
-                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            let closed = queue.closed;
-            let mut bytes = std::mem::take(&mut queue.bytes);
-            let dropped = std::mem::take(&mut queue.dropped);
-            drop(queue);
-            if dropped > 0 {
-                let line =
-                    Log::line("warn", "log lines dropped: nobody reads standard error fast enough");
-                bytes.extend_from_slice(&line.number("dropped", dropped).end());
-            }
-            write_all(fd, &bytes);
-            if closed {
-                return;
-            }
-            std::thread::sleep(GATHER);
-        }
+/// Writes lines, and how many were dropped.
+fn write_lines(fd: RawFd, lines: Lines) {
+    let Lines { mut bytes, dropped } = lines;
+    if dropped > 0 {
+        let line = Log::line("warn", "log lines dropped: nobody reads standard error fast enough");
+        bytes.extend_from_slice(&line.number("dropped", dropped).end());
     }
+    write_all(fd, &bytes);
 }
 
 /// Writes everything, waiting as long as it takes; a closed standard error is nobody's loss.

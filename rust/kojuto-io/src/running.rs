@@ -1,9 +1,26 @@
 //! The threads of an engine: how many still run, and waiting until none does.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::sys::socket::block_signals;
 use crate::{Cancel, Result};
+
+/// Starts a thread with a name, to which no signal comes: they are the main thread's affair.
+///
+/// # Errors
+/// The system has no thread to give.
+pub(crate) fn start<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    Builder::new().name(name.to_owned()).spawn(move || {
+        block_signals();
+        work()
+    })
+}
 
 /// How often one who waits asks whether to stop.
 const SLICE: Duration = Duration::from_millis(50);

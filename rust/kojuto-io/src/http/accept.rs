@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::shared::{Course, Shared, accepting_again, pausing};
 use super::worker::{Accepted, Worker};
+use crate::running;
 use crate::sys::socket::{self as sys, QUEUE};
 
 /// Without descriptors or memory the next attempt is made after this time.
@@ -42,10 +43,9 @@ impl Acceptor {
             sockets.into_iter().map(register).collect::<io::Result<Vec<Listener>>>()?
         };
         let acceptor = Arc::new(Acceptor { shared: Arc::clone(shared), workers });
-        let running = shared.running.begin();
-        std::thread::Builder::new().name("accept".to_owned()).spawn(move || {
-            let _running = running;
-            sys::block_signals();
+        let counted = shared.running.begin();
+        running::start("accept", move || {
+            let _counted = counted;
             runtime.block_on(async {
                 let tasks: Vec<_> = listeners
                     .into_iter()

@@ -1,19 +1,17 @@
 //! Access-log lines in LTSV, handed over in batches by a thread of their own.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::header::{HOST, HeaderMap, HeaderName, REFERER, USER_AGENT};
 use hyper::{Method, Uri, Version};
 use kojuto_core::logs::log_name::rfc3339;
 
-use crate::running::Runs;
+use crate::queue::{Lines, Queue};
+use crate::running::{self, Runs};
 use crate::sys::local_time::offset_s;
-use crate::sys::socket as sys;
 
-/// The most that may wait to be taken; lines beyond it are dropped and counted.
-const LIMIT_BYTES: usize = 8 << 20;
 /// Lines that come this close together are handed over together.
 const GATHER: Duration = Duration::from_millis(20);
 /// The most of a value of the client's that goes into a line.
@@ -25,17 +23,9 @@ pub trait LogSink: Send + Sync {
     fn take(&self, lines: &[u8]);
 }
 
-#[derive(Default)]
-struct Queue {
-    bytes: Vec<u8>,
-    closed: bool,
-}
-
 /// The queue of lines.
-pub(super) struct AccessLog {
-    queue: Mutex<Queue>,
-    filled: Condvar,
-}
+#[derive(Default)]
+pub(super) struct AccessLog(Queue<Lines>);
 
 /// What a line keeps of a request.
 pub(super) struct Entry {
@@ -65,14 +55,13 @@ fn wanted() -> [(HeaderName, &'static str); 4] {
 }
 
 impl AccessLog {
-    /// Starts the thread, which `running` counts.
-    pub(super) fn start(running: Runs, sink: Arc<dyn LogSink>) -> io::Result<Arc<AccessLog>> {
-        let log = Arc::new(AccessLog { queue: Mutex::default(), filled: Condvar::new() });
+    /// Starts the thread, which `counted` counts.
+    pub(super) fn start(counted: Runs, sink: Arc<dyn LogSink>) -> io::Result<Arc<AccessLog>> {
+        let log = Arc::new(AccessLog::default());
         let writer = Arc::clone(&log);
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            let _running = running;
-            sys::block_signals();
-            writer.run(sink.as_ref());
+        running::start("access-log", move || {
+            let _counted = counted;
+            writer.0.serve(GATHER, |lines| sink.take(&lines.bytes));
         })?;
         Ok(log)
     }
@@ -88,42 +77,12 @@ impl AccessLog {
     ) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = line(entry, remote, status, bytes, took, now.as_secs() as i64);
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.bytes.len() + line.len() > LIMIT_BYTES {
-            return false;
-        }
-        let was_empty = queue.bytes.is_empty();
-        queue.bytes.extend_from_slice(&line);
-        drop(queue);
-        if was_empty {
-            self.filled.notify_one();
-        }
-        true
+        self.0.put(|lines| lines.push(&line))
     }
 
     /// Hands over what is queued and ends the thread.
     pub(super) fn close(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.filled.notify_one();
-    }
-
-    fn run(&self, sink: &dyn LogSink) {
-        loop {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            while queue.bytes.is_empty() && !queue.closed {
-                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            let closed = queue.closed;
-            let lines = std::mem::take(&mut queue.bytes);
-            drop(queue);
-            if !lines.is_empty() {
-                sink.take(&lines);
-            }
-            if closed {
-                return;
-            }
-            std::thread::sleep(GATHER);
-        }
+        self.0.close();
     }
 }
 

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use tokio::sync::oneshot;
 
 use super::message::{Reply, Request, Slow};
-use crate::sys::socket as sys;
+use crate::running;
 
 struct Job {
     request: Request,
@@ -27,10 +27,7 @@ impl Pool {
         let receiver = Arc::new(Mutex::new(receiver));
         for index in 0..threads.max(1) {
             let (slow, receiver) = (Arc::clone(slow), Arc::clone(&receiver));
-            std::thread::Builder::new().name(format!("answer-{index}")).spawn(move || {
-                sys::block_signals();
-                work(&receiver, slow.as_ref());
-            })?;
+            running::start(&format!("answer-{index}"), move || work(&receiver, slow.as_ref()))?;
         }
         Ok(Pool { queue: sender })
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::connection::{Answerer, State, Stream, serve};
 use super::pool::Pool;
 use super::shared::{Course, LastCloses, Shared};
-use crate::sys::socket as sys;
+use crate::running;
 
 /// How often deadlines are looked at; they are as exact as this.
 const TICK: Duration = Duration::from_millis(100);
@@ -49,11 +49,10 @@ impl Worker {
             known: Arc::default(),
             next: 0,
         };
-        let (running, closes) = (shared.running.begin(), Arc::clone(closes));
-        std::thread::Builder::new().name(format!("http-{index}")).spawn(move || {
-            let _running = running;
+        let (counted, closes) = (shared.running.begin(), Arc::clone(closes));
+        running::start(&format!("http-{index}"), move || {
+            let _counted = counted;
             let _closes = closes;
-            sys::block_signals();
             runtime.block_on(house.run(incoming, course));
         })?;
         Ok(Worker { queue, open })

@@ -7,14 +7,17 @@ mod capture;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::remote::Remote;
 use super::tap::{Direction, Tap};
 use crate::log::{Log, unix_time_s};
+use crate::queue::{Queue, Waiting};
+use crate::running;
 use crate::{Error, Result};
 use capture::Capture;
 use worker::{Worker, expression};
@@ -46,20 +49,32 @@ enum Entry {
     Closed,
 }
 
+/// What waits to be dumped.
 #[derive(Default)]
-struct Queue {
+struct Entries {
     entries: VecDeque<(u64, f64, Entry)>,
     bytes: usize,
     /// Dropped since the last entry of the connection and direction that went in.
     lost: HashMap<(u64, bool), u64>,
     dropped: u64,
-    ended: bool,
+}
+
+impl Waiting for Entries {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What was lost of a connection is told with its next entry.
+    fn take(&mut self) -> Entries {
+        self.bytes = 0;
+        let (entries, dropped) = (mem::take(&mut self.entries), mem::take(&mut self.dropped));
+        Entries { entries, dropped, ..Entries::default() }
+    }
 }
 
 /// The relay's side of the dump.
 pub struct Dump {
-    queue: Mutex<Queue>,
-    filled: Condvar,
+    queue: Queue<Entries>,
     options: DumpOptions,
 }
 
@@ -71,23 +86,17 @@ impl Dump {
     pub fn start(options: DumpOptions, log: Arc<Log>) -> Result<(Arc<Dump>, JoinHandle<()>)> {
         let redact = options.redact.as_deref().map(expression).transpose()?;
         let capture = options.pcap.as_deref().map(Capture::create).transpose()?;
-        let dump = Arc::new(Dump { queue: Mutex::default(), filled: Condvar::new(), options });
+        let dump = Arc::new(Dump { queue: Queue::default(), options });
         let worker =
             Worker { dump: Arc::clone(&dump), log, redact, capture, connections: HashMap::new() };
-        let thread = std::thread::Builder::new()
-            .name("dump".to_owned())
-            .spawn(move || {
-                crate::sys::socket::block_signals();
-                worker.run();
-            })
-            .map_err(Error::starting("the dump"))?;
+        let thread = running::start("dump", move || worker.run());
+        let thread = thread.map_err(Error::starting("the dump"))?;
         Ok((dump, thread))
     }
 
     /// Writes what is queued and ends the thread.
     pub fn close(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
-        self.filled.notify_one();
+        self.queue.close();
     }
 
     fn push(&self, id: u64, entry: Entry) {
@@ -95,28 +104,24 @@ impl Dump {
             Entry::Bytes(direction, bytes) => (bytes.len() + ENTRY_BYTES, Some(*direction)),
             _ => (ENTRY_BYTES, None),
         };
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(direction) = direction {
-            let key = (id, direction == Direction::ToUpstream);
-            if queue.bytes + cost > QUEUE_BYTES {
-                *queue.lost.entry(key).or_default() += (cost - ENTRY_BYTES) as u64;
-                queue.dropped += (cost - ENTRY_BYTES) as u64;
-                return;
+        self.queue.put(|queue| {
+            if let Some(direction) = direction {
+                let key = (id, direction == Direction::ToUpstream);
+                if queue.bytes + cost > QUEUE_BYTES {
+                    *queue.lost.entry(key).or_default() += (cost - ENTRY_BYTES) as u64;
+                    queue.dropped += (cost - ENTRY_BYTES) as u64;
+                    return;
+                }
+                if let Some(count) = queue.lost.remove(&key) {
+                    queue.entries.push_back((id, unix_time_s(), Entry::Lost(direction, count)));
+                }
+            } else if matches!(entry, Entry::Closed) {
+                queue.lost.remove(&(id, true));
+                queue.lost.remove(&(id, false));
             }
-            if let Some(count) = queue.lost.remove(&key) {
-                queue.entries.push_back((id, unix_time_s(), Entry::Lost(direction, count)));
-            }
-        } else if matches!(entry, Entry::Closed) {
-            queue.lost.remove(&(id, true));
-            queue.lost.remove(&(id, false));
-        }
-        queue.bytes += cost;
-        let was_empty = queue.entries.is_empty();
-        queue.entries.push_back((id, unix_time_s(), entry));
-        drop(queue);
-        if was_empty {
-            self.filled.notify_one();
-        }
+            queue.bytes += cost;
+            queue.entries.push_back((id, unix_time_s(), entry));
+        });
     }
 }
 
@@ -150,26 +155,19 @@ mod tests {
 
     #[test]
     fn so_much_waits_to_be_dumped_and_the_rest_is_counted() {
-        let dump = Dump {
-            queue: Mutex::default(),
-            filled: Condvar::new(),
-            options: DumpOptions::default(),
-        };
+        let dump = Dump { queue: Queue::default(), options: DumpOptions::default() };
         let push = |count: usize| dump.bytes(7, Direction::ToUpstream, &vec![0; count]);
         push((32 << 20) - 2 * ENTRY_BYTES - 1);
         push(1);
         push(5);
         dump.bytes(8, Direction::ToClient, b"abc");
         dump.closed(8);
-        {
-            let mut queue = dump.queue.lock().unwrap();
-            assert_eq!((queue.entries.len(), queue.dropped), (3, 8));
-            assert_eq!(queue.lost, HashMap::from([((7, true), 5)]), "8 has ended");
-            queue.entries.clear();
-            queue.bytes = 0;
-        }
+        let lost = |queue: &mut Entries| queue.lost.clone();
+        assert_eq!(dump.queue.put(lost), HashMap::from([((7, true), 5)]), "8 has ended");
+        let (queue, _) = dump.queue.take(None);
+        assert_eq!((queue.entries.len(), queue.dropped), (3, 8));
         push(1);
-        let queue = dump.queue.lock().unwrap();
+        let (queue, _) = dump.queue.take(None);
         assert!(matches!(queue.entries[0].2, Entry::Lost(Direction::ToUpstream, 5)));
         assert!(matches!(queue.entries[1].2, Entry::Bytes(..)));
     }
@@ -179,8 +177,7 @@ mod tests {
         let (read, write) = crate::sys::socket::pipe(65536).unwrap();
         let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
         let dump = Arc::new(Dump {
-            queue: Mutex::default(),
-            filled: Condvar::new(),
+            queue: Queue::default(),
             options: DumpOptions { tcp: 1, ..DumpOptions::default() },
         });
         let (redact, capture, connections) = (None, None, HashMap::new());

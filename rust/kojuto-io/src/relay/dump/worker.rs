@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kojuto_core::mysql::{Event as MysqlEvent, Session};
@@ -13,7 +13,7 @@ use kojuto_core::scan::json_line::JsonLine;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::capture::Capture;
-use super::{Dump, Entry};
+use super::{Dump, Entries, Entry};
 use crate::log::{Log, unix_time_s};
 use crate::relay::remote::Remote;
 use crate::relay::tap::Direction;
@@ -65,16 +65,7 @@ fn index(direction: Direction) -> usize {
 impl Worker {
     pub(super) fn run(mut self) {
         loop {
-            let mut queue = self.dump.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.entries.is_empty() && !queue.ended {
-                let wait = self.dump.filled.wait_timeout(queue, GATHER / 6);
-                queue = wait.unwrap_or_else(PoisonError::into_inner).0;
-            }
-            let entries = std::mem::take(&mut queue.entries);
-            queue.bytes = 0;
-            let dropped = std::mem::take(&mut queue.dropped);
-            let ended = queue.ended;
-            drop(queue);
+            let (Entries { entries, dropped, .. }, ended) = self.dump.queue.take(Some(GATHER / 6));
             let idle = entries.is_empty();
             for (id, time_s, entry) in entries {
                 self.handle(id, time_s, entry);
