@@ -124,7 +124,9 @@ def check_sabo(one: Stuck, began: float, number: int = signal.SIGTERM) -> None:
     assert took_s < LAST_BYTES_S + SLACK_S, one.name
     lost = 0
     if told:
-        assert "bytes that were read are not written: nobody took them within 5 s" in told, told
+        assert (
+            "bytes that were read are not written: the reader did not take them within 5 s" in told
+        ), told
         lost = int(told.split("warning: ")[1].split()[0])
     assert one.came() + lost + one.unread() == one.put, (one.name, told)
     if one.name in ("pipe from pipe", "fifo from pipe", "socket from pipe"):

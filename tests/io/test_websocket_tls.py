@@ -106,8 +106,8 @@ def test_a_right_certificate_is_accepted(
         ("name", "not for localhost but for"),
         ("expired", "has expired"),
         ("early", "not valid yet"),
-        ("stranger", "not signed by anybody who is trusted"),
-        ("system", "not signed by anybody who is trusted"),
+        ("stranger", "not signed by a trusted authority"),
+        ("system", "not signed by a trusted authority"),
     ],
 )
 def test_a_wrong_certificate_is_refused_by_name(

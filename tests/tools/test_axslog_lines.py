@@ -37,8 +37,8 @@ def test_bad_lines_are_summed_up_in_one_line(tmp_path: Path, workdir: Path) -> N
     assert len(done.stderr.splitlines()) == 1
     text = done.stderr.decode()
     assert "8 lines not counted" in text
-    for part in ("no time taken: 1", "time taken is no number: 3", "no status: 1",
-                 "status is no integer: 1", "not in the expected format: 2"):  # fmt: skip
+    for part in ("no time taken: 1", "time taken is not a number: 3", "no status: 1",
+                 "status is not an integer: 1", "not in the expected format: 2"):  # fmt: skip
         assert part in text
     assert r"'status:200\tptime:-'" in text
     assert read_metrics(done.stdout)["axslog.latency_t.average"] == "1.000000"

@@ -448,7 +448,7 @@ def pings(pid: int) -> bool:
 
 
 def test_arguments_of_the_native_call_are_checked() -> None:
-    with pytest.raises(ValueError, match="nowhere: no address"):
+    with pytest.raises(ValueError, match="nowhere: not an address"):
         _native.ping_hosts(["nowhere"], 1, 1, 1, 1, 56)
     with pytest.raises(ValueError, match="timeout_ms"):
         _native.ping_hosts(["127.0.0.1:0"], 1, -1, 1, 1, 56)

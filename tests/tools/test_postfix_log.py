@@ -321,7 +321,7 @@ def test_bad_lines_make_one_line_on_stderr(workdir: Path, tmp_path: Path) -> Non
     assert done.returncode == 0
     about = json.loads(done.stdout)["logs"][0]
     assert about["deliveries"] == 1
-    reasons = {"no delays=A/B/C/D": 4, "a delay that is no number": 2, "no dsn=": 2}
+    reasons = {"no delays=A/B/C/D": 4, "a delay that is not a number": 2, "no dsn=": 2}
     assert about["bad_lines"] == reasons
     (message,) = done.stderr.decode().splitlines()
     assert "8 lines not counted" in message

@@ -24,8 +24,8 @@ pub const REASONS: [&str; 5] = [
     "not in the expected format",
     "no time taken",
     "no status",
-    "time taken is no number",
-    "status is no integer",
+    "time taken is not a number",
+    "status is not an integer",
 ];
 const FORMAT: usize = 0;
 const NO_TIME: usize = 1;

@@ -93,7 +93,7 @@ impl Bad {
     pub fn reason(self) -> &'static str {
         match self {
             Bad::NoDelays => "no delays=A/B/C/D",
-            Bad::Number => "a delay that is no number",
+            Bad::Number => "a delay that is not a number",
             Bad::NoDsn => "no dsn=",
         }
     }

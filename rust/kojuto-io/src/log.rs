@@ -71,7 +71,7 @@ impl Log {
 fn write_lines(fd: RawFd, lines: Lines) {
     let Lines { mut bytes, dropped } = lines;
     if dropped > 0 {
-        let line = Log::line("warn", "log lines dropped: nobody reads standard error fast enough");
+        let line = Log::line("warn", "log lines dropped: standard error is not read fast enough");
         bytes.extend_from_slice(&line.number("dropped", dropped).end());
     }
     write_all(fd, &bytes);

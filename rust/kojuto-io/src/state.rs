@@ -54,7 +54,7 @@ pub fn read(path: &Path) -> Found {
 fn read_trusted(file: File) -> io::Result<Found> {
     let meta = file.metadata()?;
     if !meta.is_file() {
-        return Ok(Found::Unusable("it is no regular file".to_owned()));
+        return Ok(Found::Unusable("it is not a regular file".to_owned()));
     }
     if !owner_is_trusted(meta.uid()) {
         return Ok(Found::Unusable(format!("it belongs to another user (uid {})", meta.uid())));

@@ -52,10 +52,11 @@ fn ping_hosts(
 ) -> PyResult<Vec<PingOutcome>> {
     let targets = addresses
         .iter()
-        .map(|text| text.parse().map_err(|_| refused(format!("{text}: no address"))))
+        .map(|text| text.parse().map_err(|_| refused(format!("{text}: not an address"))))
         .collect::<PyResult<Vec<_>>>()?;
     let time = |name: &str, ms: f64| {
-        Duration::try_from_secs_f64(ms / 1e3).map_err(|_| refused(format!("{name} {ms}: no time")))
+        Duration::try_from_secs_f64(ms / 1e3)
+            .map_err(|_| refused(format!("{name} {ms}: not a duration")))
     };
     let plan = Plan {
         count,

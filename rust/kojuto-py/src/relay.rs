@@ -131,11 +131,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn seconds(value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
-        .map_err(|_| refused(format!("{value} is no number of seconds")))
+        .map_err(|_| refused(format!("{value} is not a number of seconds")))
 }
 
 fn address((ip, port): (String, u16)) -> PyResult<SocketAddr> {
-    let ip: IpAddr = ip.parse().map_err(|_| refused(format!("{ip} is no IP address")))?;
+    let ip: IpAddr = ip.parse().map_err(|_| refused(format!("{ip} is not an IP address")))?;
     Ok(SocketAddr::new(ip, port))
 }
 

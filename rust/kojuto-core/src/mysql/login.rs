@@ -26,7 +26,7 @@ impl Session {
             Some((u32::from(high) << 16 | u32::from(low), extended))
         });
         let Some((capabilities, extended)) = parsed else {
-            return self.opaque("the server's greeting is no MySQL", out);
+            return self.opaque("the server's greeting is not MySQL", out);
         };
         self.capabilities = capabilities;
         self.server_extended = if capabilities & LONG_PASSWORD == 0 { extended } else { 0 };

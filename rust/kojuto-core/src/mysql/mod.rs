@@ -150,7 +150,7 @@ impl Session {
     pub fn from_client(&mut self, mut bytes: &[u8], now_s: f64, out: &mut Vec<Event>) {
         while self.phase != Phase::Opaque && self.client.feed(&mut bytes, MAX_TEXT) {
             match self.phase {
-                Phase::Greeting => self.opaque("the client spoke first: no MySQL", out),
+                Phase::Greeting => self.opaque("the client spoke first: not MySQL", out),
                 Phase::Response => self.handshake_response(out),
                 Phase::Authentication | Phase::Opaque => {}
                 Phase::Commands => self.command(now_s, out),

@@ -56,7 +56,7 @@ impl fmt::Display for Refusal {
             Refusal::Slash => "an encoded slash or a backslash in the path",
             Refusal::Twice => "an encoded %, ? or # in the path",
             Refusal::Parameter => "a ; in the path",
-            Refusal::Utf8 => "the decoded path is no UTF-8",
+            Refusal::Utf8 => "the decoded path is not UTF-8",
             Refusal::Lookalike => "a character in the path that some read as a dot or slash",
             Refusal::Dots => "a segment of dots in the path",
             Refusal::Leaves => "the path leaves what is allowed by ..",

@@ -162,7 +162,7 @@ fn bad_lines_are_counted_by_reason_and_the_first_is_shown() {
     .concat();
     let summary = scan(&options(&["smtp"]), &text);
     assert_eq!(summary.deliveries.unwrap().total, 1);
-    let reasons = [("no delays=A/B/C/D", 2), ("a delay that is no number", 2), ("no dsn=", 3)];
+    let reasons = [("no delays=A/B/C/D", 2), ("a delay that is not a number", 2), ("no dsn=", 3)];
     assert_eq!(summary.bad, reasons);
     let (reason, line) = summary.example.unwrap();
     assert_eq!((reason, line.as_slice()), (reasons[0].0, text.lines().next().unwrap().as_bytes()));

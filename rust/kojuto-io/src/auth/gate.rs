@@ -285,7 +285,7 @@ impl NoToken {
     fn words(self) -> &'static str {
         match self {
             NoToken::Missing => "no Authorization header",
-            NoToken::OtherScheme | NoToken::Cut => "the Authorization header is no Bearer token",
+            NoToken::OtherScheme | NoToken::Cut => "the Authorization header is not a Bearer token",
             NoToken::Repeated => "more than one Authorization header",
             NoToken::TooLong => "the token is over 16384 characters",
         }

@@ -100,7 +100,7 @@ impl Acceptor {
                 continue;
             };
             while !self.reserve() {
-                pausing(&self.shared, "the limit of connections is reached");
+                pausing(&self.shared, "the connection limit is reached");
                 self.shared.freed.notified().await;
             }
             match self.accept(listener) {

@@ -274,7 +274,7 @@ impl Answerer {
         let request = Request { head, remote: self.remote.clone(), body };
         let Some(answer) = self.pool.ask(request) else {
             self.shared.stats.refused.fetch_add(1, Relaxed);
-            return Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests wait\n")
+            return Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting\n")
                 .with(RETRY_AFTER, HeaderValue::from_static("1"));
         };
         answer

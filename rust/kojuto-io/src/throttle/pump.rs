@@ -267,7 +267,7 @@ impl<'a> Pump<'a> {
             let late = self.give_up.is_some_and(|at| Instant::now() >= at);
             if late || self.stops >= 2 {
                 let why = if late {
-                    format!("nobody took them within {} s", LAST_BYTES.as_secs())
+                    format!("the reader did not take them within {} s", LAST_BYTES.as_secs())
                 } else {
                     "a second signal came".to_owned()
                 };

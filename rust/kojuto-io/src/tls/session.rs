@@ -73,7 +73,7 @@ fn refusal(error: &rustls::Error) -> String {
                 presented.join(", ")
             ),
             CertificateError::UnknownIssuer => {
-                "the server's certificate is not signed by anybody who is trusted".to_owned()
+                "the server's certificate is not signed by a trusted authority".to_owned()
             }
             other => format!("the server's certificate is refused: {other}"),
         },
