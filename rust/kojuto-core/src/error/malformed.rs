@@ -19,6 +19,13 @@ pub enum Malformed {
     },
     /// A position file does not say how far the log was read.
     NoPosition,
+    /// JSON goes on with another byte.
+    JsonByte {
+        /// The byte that should stand there, of ASCII.
+        expected: u8,
+        /// Where, from 0.
+        at: usize,
+    },
     /// JSON goes on with something else.
     Json {
         /// What could stand there.
@@ -118,6 +125,9 @@ impl fmt::Display for Malformed {
                 write!(f, "{bytes} bytes, more than {limit}")
             }
             Malformed::NoPosition => f.write_str("it has no \"pos\""),
+            Malformed::JsonByte { expected, at } => {
+                write!(f, "expected {:?} at byte {at}", char::from(*expected))
+            }
             Malformed::Json { expected, at } => write!(f, "expected {expected} at byte {at}"),
         }
     }

@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
     pub(super) fn want(&mut self, byte: u8) -> Result<(), Error> {
         match self.take(byte) {
             true => Ok(()),
-            false => Err(self.wrong(&format!("{:?}", char::from(byte)))),
+            false => Err(Error::Malformed(Malformed::JsonByte { expected: byte, at: self.at })),
         }
     }
 
