@@ -104,7 +104,7 @@ def test_bad_key_files_end_the_start(tmp_path: Path) -> None:
         (["--iap-credential", tmp_path / "json", "--iap-client-id", "x"], "not a service account"),
         (["--iap-credential", tmp_path / "http", "--iap-client-id", "x"], "not an https address"),
         (["--iap-credential", tmp_path / "key", "--iap-client-id", "x"], "cannot be read"),
-        (["--ca-file", tmp_path / "public"], "there is no certificate in it"),
+        (["--ca-file", tmp_path / "public"], "no certificate in it"),
     ]:
         done = run("wsgate-client", "--map", tmp_path / "map", *options)  # type: ignore[arg-type]
         assert done.returncode == 1, options

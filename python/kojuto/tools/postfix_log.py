@@ -68,8 +68,8 @@ COMMAND = Command(
             read=_syslog_name,
             default="postfix",
             group="What is counted",
-            help="what stands before the program's name, as a regular expression for the whole of "
-            "it: 'postfix(-out)?(/submission)?'",
+            help="the syslog tag up to the program's name: a regular expression that has to match "
+            "all of it, 'postfix(-out)?(/submission)?'",
         ),
         Option(
             "--activity",

@@ -62,7 +62,7 @@ COMMAND = Command(
         ),
         Option(
             "--max-total-size", metavar="SIZE", read=units.sized("1B"), group="Files",
-            help="keep at most so many bytes in all files together",
+            help="keep at most this many bytes in all files together",
         ),
         Option(
             "--compress", metavar="FORM", choices=("gz", "zst"), group="Files",

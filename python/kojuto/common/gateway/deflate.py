@@ -53,7 +53,7 @@ class Loop:
                 except RuntimeError:
                     loop.close()
                     work.close()
-                    raise OSError(EAGAIN, "no thread to be had") from None
+                    raise OSError(EAGAIN, "no thread can be started") from None
                 self._loop = loop
             task = asyncio.run_coroutine_threadsafe(work, self._loop)
             self._tasks.add(task)

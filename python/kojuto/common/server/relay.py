@@ -23,7 +23,7 @@ OPTIONS = [
         metavar="TIME",
         read=units.timed("1ms", "365d", zero=True),
         default="0",
-        help="end a connection on which no byte has passed for so long; 0 for never",
+        help="end a connection after this long without a byte; 0 for never",
         group="Connections",
     ),
     Option(

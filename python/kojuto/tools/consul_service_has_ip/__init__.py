@@ -116,7 +116,7 @@ COMMAND = Command(
             metavar="DAYS",
             read=units.integer(0, 36500, "days"),
             default="30",
-            help="remove files of the access log after so many days; 0 keeps them",
+            help="remove access log files after this many days; 0 keeps them",
         ),
         options.metrics_listen(group=None),
         Option(
@@ -124,7 +124,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "365d", zero=True),
             default="0",
-            help="while Consul is away, answer so long from what was known, with the header "
+            help="while Consul is away, answer for this long from what was known, with the header "
             "X-Consul-Stale: SECONDS; 0 answers 500 at once",
             group="Consul",
         ),
@@ -190,7 +190,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "365d", zero=True),
             default="10m",
-            help="stop watching a service that nobody has asked about for so long; 0 for never",
+            help="stop watching a service that nobody has asked about for this long; 0 for never",
             group="Consul",
         ),
         Option(
@@ -215,19 +215,19 @@ COMMAND = Command(
             default="X-Real-IP",
             choices=("X-Real-IP", "X-Forwarded-For"),
             help="the one header that names the client: X-Real-IP, or X-Forwarded-For (the last "
-            "address in it that is no trusted proxy)",
+            "address in it that is not a trusted proxy)",
             group="/auth",
         ),
     ],
     usage="--consul-api-endpoint URL [options]",
     epilog="""
-GET /has/SERVICE/IP         200 {"error":0}, 404 not in the service, 500 Consul does not tell
+GET /has/SERVICE/IP         200 {"error":0}, 404 not in the service, 500 no answer from Consul
 GET /auth?service=SERVICE   the same for nginx's auth_request: 200, 403, 500
 GET /, /live                200 OK
 Both questions take ?dc=, ?tag= (several: all of them), ?filter=, ?ns= and ?partition=.
 
 /auth asks about the client that a trusted proxy names in --address-header, or in the argument
-ip; about the peer itself when that is no trusted proxy. In nginx:
+ip; about the peer itself when that is not a trusted proxy. In nginx:
 
   location /admin/ { auth_request /in-service; … }
   location = /in-service {

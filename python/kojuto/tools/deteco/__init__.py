@@ -57,7 +57,7 @@ COMMAND = Command(
             metavar="N",
             read=units.integer(1, 10_000_000),
             default="100",
-            help="how many of them are dropped when there is no room, the least used first",
+            help="how many of them are dropped when the cache is full, the least used first",
         ),
         Option("--dry-run", help="check the configuration and exit"),
         Option(

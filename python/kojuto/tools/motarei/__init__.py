@@ -82,7 +82,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "365d", zero=True),
             default="0",
-            help="cut the connections to a container that was replaced so long ago; 0 for never",
+            help="cut the connections to a container this long after it was replaced; 0 for never",
         ),
         Option(
             "--wait", help="wait when there is no such container at the start, instead of failing"

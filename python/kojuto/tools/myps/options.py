@@ -22,7 +22,7 @@ def _filters() -> list[Option]:
 
     return [
         Option("-t", "--time", "--duration", metavar="SECONDS", read=timed("0", "36500d"),
-               group=FILTER, help="in its present state for at least so long"),
+               group=FILTER, help="for at least this long in its present state"),
         like("-u", "--user", "of this user"),
         like("-d", "--db", "in this database"),
         like("-c", "--command", "of this command (Query, Sleep, …)"),

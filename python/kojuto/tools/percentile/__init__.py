@@ -59,7 +59,7 @@ COMMAND = Command(
         Option("--format", metavar="FORM", default="auto", choices=("auto", "ltsv", "json"),
                group="Fields", help="how the lines of --key are written: ltsv, json, or auto, by "
                "each file's first line"),
-        cli.max_groups("keep so many groups apart", most=1_000_000, default="1000",
+        cli.max_groups("the most groups to keep apart", most=1_000_000, default="1000",
                        group="Fields"),
         Option("--sketch", metavar="FILE", group="Many hosts",
                help="keep a small sketch instead of all numbers and write it to FILE ('-': to "

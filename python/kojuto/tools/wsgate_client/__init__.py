@@ -212,7 +212,7 @@ def _trust(values: Values, log: Logger) -> Trust:
     if values.ca_file:
         pem = read_key_file(values.ca_file)
         if b"-----BEGIN CERTIFICATE-----" not in pem:
-            raise KojutoError(f"--ca-file {values.ca_file}: there is no certificate in it")
+            raise KojutoError(f"--ca-file {values.ca_file}: no certificate in it")
     identity = (values.cert, values.key or values.cert) if values.cert else None
     trust = Trust(pem, values.insecure, values.sni, identity)
     if identity is not None:
