@@ -112,7 +112,7 @@ def reader_is_gone() -> bool:
     return any(events & (POLLERR | POLLHUP) for _, events in waiting.poll(0))
 
 
-def hand_over(text: str) -> None:
+def print_whole(text: str) -> None:
     """Print a result that is of use whole or not at all, such as a token.
 
     Raises:

@@ -76,7 +76,7 @@ def jwtgen(values: Values, _: list[str]) -> int:
     claims["exp"] = now + max(int(values.max_age), 1)
     if values.audience:
         claims["aud"] = values.audience[0] if len(values.audience) == 1 else values.audience
-    streams.hand_over(f"Authorization: Bearer {jwt.sign(key, claims)}")
+    streams.print_whole(f"Authorization: Bearer {jwt.sign(key, claims)}")
     return cli.DONE
 
 
@@ -101,7 +101,7 @@ def keygen(values: Values, _: list[str]) -> int:
     )
     public = private.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
     _write(values.out + ".pub", public, 0o644)
-    streams.hand_over(f"{values.out}\n{values.out}.pub")
+    streams.print_whole(f"{values.out}\n{values.out}.pub")
     return cli.DONE
 
 

@@ -120,7 +120,7 @@ def _missing(name: str) -> tuple[str, int]:
 def _work(values: Values, positional: list[str]) -> int:
     shim = shim_path()
     if values.path:
-        streams.hand_over(shim)
+        streams.print_whole(shim)
         return cli.DONE
     if not positional:
         raise UsageError("no command to run", "'no-excl-open --help' shows how to write one")
