@@ -178,6 +178,14 @@ def test_help_fits_every_terminal(name: str, columns: int, monkeypatch: pytest.M
         ), line
 
 
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_each_heading_of_a_help_comes_once_with_all_of_its_options(name: str) -> None:
+    command = EVERY[name]
+    lines = helptext.help_text(command).splitlines()
+    for heading in {f"{option.group or 'Options'}:" for option in command.options}:
+        assert lines.count(heading) == 1, heading
+
+
 def test_the_list_of_commands_fits_too() -> None:
     for columns in ("1", "30", "80"):
         done = run("kojuto", env={"COLUMNS": columns})

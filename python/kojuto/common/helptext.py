@@ -71,13 +71,12 @@ def help_text(command: Command) -> str:
         "",
         wrap(command.summary, width),
     ]
-    group: str | None = ""
+    groups: dict[str, list[Option]] = {}
     for option in command.options:
-        heading = option.group if option.dest not in ("help", "version") else None
-        if heading != group:
-            lines += ["", wrap(f"{heading or 'Options'}:", width)]
-            group = heading
-        lines.append(row(_head(option), _about(option), width))
+        groups.setdefault(option.group or "Options", []).append(option)
+    for heading, options in groups.items():
+        lines += ["", wrap(f"{heading}:", width)]
+        lines += [row(_head(option), _about(option), width) for option in options]
     if command.epilog:
         lines += ["", command.epilog.strip("\n")]
     return "\n".join(lines)
