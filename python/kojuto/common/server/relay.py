@@ -63,7 +63,7 @@ def connect_timeout(peer: str) -> Option:
         metavar="TIME",
         read=units.timed("1ms", "1h"),
         default="60s",
-        help=f"for each attempt to reach {peer}",
+        help=f"how long an attempt to reach {peer} may take",
     )
 
 

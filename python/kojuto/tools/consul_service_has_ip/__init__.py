@@ -87,7 +87,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "24h"),
             default="30s",
-            help="for a request to come in whole",
+            help="how long a request may take to arrive",
         ),
         Option(
             "--write-timeout",
@@ -102,7 +102,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "1h"),
             default="30s",
-            help="to connect to Consul, and for an answer of it",
+            help="how long to wait for a connection to Consul, and for its answer",
         ),
         Option(
             "--access-log-dir",

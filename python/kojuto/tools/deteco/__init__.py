@@ -65,7 +65,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "24h", zero=True),
             default="10s",
-            help="for a request to arrive; 0 for never, as below",
+            help="how long a request may take to arrive; 0 for no limit, as below",
             group="Connections",
         ),
         Option(
@@ -73,7 +73,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "365d", zero=True),
             default="75s",
-            help="between two requests of a connection",
+            help="how long a connection may be idle between two requests",
             group="Connections",
         ),
         Option(
@@ -81,7 +81,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "24h", zero=True),
             default="30s",
-            help="for a client to take more of an answer",
+            help="how long to wait for a client to take more of an answer",
             group="Connections",
         ),
         max_connections(),

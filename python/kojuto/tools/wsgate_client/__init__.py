@@ -32,7 +32,7 @@ COMMAND = Command(
             metavar="TIME",
             read=units.timed("1ms", "1h"),
             default="60s",
-            help="for the connection to a backend, its TLS and its answer together",
+            help="how long the connection to a backend, its TLS and its answer may take together",
         ),
         gateway.compression("offer"),
         gateway.ping_interval("backend"),
