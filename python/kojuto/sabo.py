@@ -137,7 +137,7 @@ def throttled(
         A buffered binary stream whose reads wait until the budget allows.
 
     Raises:
-        ValueError: a rate or weight is no such thing.
+        ValueError: a rate or weight cannot be read or is out of range.
         OSError: the work directory is missing, read-only or full.
     """
     from os import fspath

@@ -103,7 +103,7 @@ class Port:
                 return
             try:
                 self._begin(sock, collect, log)
-            except OSError as error:  # no thread to be had
+            except OSError as error:  # no thread can be started
                 log.error("Failed to serve metrics", error=str(error))
             return
 

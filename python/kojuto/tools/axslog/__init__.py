@@ -26,7 +26,7 @@ def percentile_set(text: str) -> list[tuple[str, float]]:
     """``99,99.9`` as [(label, fraction)], each once: 99 and 99.0 are the same.
 
     Raises:
-        ValueError: one of them is no number above 0 and up to 100.
+        ValueError: one of them is not a number above 0 and up to 100.
     """
     wanted: dict[float, str] = {}
     for label, percent in units.percentiles(text, zero=False):

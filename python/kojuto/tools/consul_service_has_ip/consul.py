@@ -303,7 +303,7 @@ def addresses(
     """The addresses in an answer of ``/v1/health/service``.
 
     Raises:
-        ConsulError: it is no such answer.
+        ConsulError: it is not such an answer.
     """
     from json import loads
 
@@ -332,7 +332,7 @@ def picker(rule: str) -> Callable[[dict[str, Any], dict[str, Any]], list[str]]:
             ``tagged:NAME``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is not one of these.
     """
 
     def of(where: dict[str, Any]) -> list[str]:

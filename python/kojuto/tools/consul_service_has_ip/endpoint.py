@@ -21,7 +21,7 @@ class Endpoint:
         tls: http means https.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it has none of these forms.
     """
 
     def __init__(self, text: str, *, tls: bool = False) -> None:
@@ -115,7 +115,7 @@ class Proxy:
         text: its URL.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an HTTP proxy.
     """
 
     def __init__(self, text: str) -> None:
@@ -133,7 +133,7 @@ def find_proxy(endpoint: Endpoint) -> Proxy | None:
     """The proxy on the way to Consul; none to this machine.
 
     Raises:
-        KojutoError: what the environment names is no proxy.
+        KojutoError: what the environment names is not a proxy.
     """
     from ipaddress import ip_address
     from urllib.request import getproxies, proxy_bypass

@@ -94,7 +94,7 @@ class State:
         """The claims of a good token.
 
         Raises:
-            TokenError: it is none.
+            TokenError: it is not a good token of the service.
         """
         return jwt.verify(
             token, service.keys, now=now, freshness_s=self._freshness_s, require=service.require

@@ -28,8 +28,8 @@ MAX_WAITING_BYTES = 1 << 20
 class Reports:
     """What is told of the kills, on standard output and in the log.
 
-    A report that fails stops no kill, and is no trouble of the server: it is counted here, and the
-    end of the command says so.
+    A report that fails stops no kill, and is not an error of the server: it is counted here, and
+    the end of the command says so.
 
     Args:
         values: the command line.
@@ -124,7 +124,7 @@ class Reports:
         )
 
     def close(self) -> None:
-        """The end: whoever reads has a few seconds after a watch, else all the time he needs.
+        """The end: the reader has a few seconds after a watch, else all the time it needs.
 
         Raises:
             KojutoError: some could not be told.

@@ -1,4 +1,4 @@
-"""SIGTERM for a watch whose server may stand still."""
+"""SIGTERM for a watch whose server may not answer."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Tls:
         settings: all that is set, in its order.
 
     Raises:
-        KojutoError: a mode is none.
+        KojutoError: a mode is not one of `MODES`.
     """
 
     def __init__(self, settings: list[Setting]) -> None:
@@ -77,7 +77,7 @@ class Tls:
         """What pymysql is to be given.
 
         Raises:
-            KojutoError: a file cannot be read, or a cipher or version is none.
+            KojutoError: a file cannot be read, or a cipher or version is unknown.
         """
         if self.mode == "DISABLED" or (by_socket and self.mode == "PREFERRED"):
             return {"ssl_disabled": True}

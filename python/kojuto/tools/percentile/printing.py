@@ -53,7 +53,7 @@ def write(
 
 
 def _save(path: str, content: bytes) -> None:
-    """Replace a file as a whole; what is no file (/dev/null, a named pipe) is written to."""
+    """Replace a regular file as a whole; a device or a named pipe is written to."""
     from stat import S_ISREG
 
     from kojuto._native import write_state

@@ -33,7 +33,7 @@ class Address:
     """A backend as a map line gives it: ``http(s)://host[:port]/path``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an address of a backend.
     """
 
     def __init__(self, text: str) -> None:
@@ -125,7 +125,7 @@ class Opener:
         gateway just leaves when its upstream has.
 
         Raises:
-            OpenError: it cannot be had; a refused connection was tried again.
+            OpenError: it cannot be reached; a refused connection was tried again.
         """
         deadline = time.monotonic() + self._timeout_s
         pauses = list(RETRY_PAUSES_S)
@@ -160,7 +160,7 @@ class Opener:
         """A connection to the backend, through the environment's proxy where there is one.
 
         Raises:
-            OpenError: it cannot be had.
+            OpenError: it cannot be reached.
         """
         from kojuto.tools.wsgate_client import proxies
 
@@ -269,7 +269,7 @@ def accept(protocol: ClientProtocol, head: Head, title: str) -> None:
     """Check the answer to a handshake.
 
     Raises:
-        OpenError: it is no upgrade.
+        OpenError: it is not an upgrade to WebSocket.
     """
     from kojuto.tools.wsgate_client import proxies
 

@@ -32,7 +32,7 @@ def open_compressed(loop: deflate.Loop, opener: Opener, timeout_s: float) -> soc
         timeout_s: for all of it.
 
     Raises:
-        OpenError: it cannot be had.
+        OpenError: the backend cannot be reached.
     """
     from concurrent.futures import TimeoutError as TooLate
 

@@ -1,4 +1,4 @@
-"""Why a backend cannot be had."""
+"""Why there is no connection to a backend."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ class Gateways:
         """Open a tunnel for a connection and hand both to the engine, which has its own copies.
 
         Raises:
-            OpenError: the backend cannot be had.
+            OpenError: the backend cannot be reached.
             OSError: the engine does not take it.
         """
         if self._values.enable_compression:

@@ -57,7 +57,7 @@ class Renewed:
         """A token that has not expired; fetched on the spot when there is none.
 
         Raises:
-            KojutoError: there is none and none can be had.
+            KojutoError: there is no valid token and a new one cannot be fetched.
         """
         token, expires = self._token, self._expires
         if token and time.time() < expires:

@@ -41,7 +41,7 @@ class Identity:
         freshness_s: how old a token may be.
         audiences: those of ``X-Goog-IAP-JWT-Assertion``; empty to ask for none.
         iap_keys: where Google's keys are.
-        log: told of keys that cannot be had.
+        log: told of keys that cannot be fetched.
 
     Raises:
         KojutoError: a key file cannot be used.

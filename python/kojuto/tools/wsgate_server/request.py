@@ -37,7 +37,7 @@ def read(protocol: ServerProtocol, head: Head) -> Request:
     tunnel.
 
     Raises:
-        Refused: it is none that is understood.
+        Refused: it is not a request that is understood.
     """
     lines = bytes(head.data).split(b"\r\n")
     if len(lines[0]) > MAX_LINE_BYTES:
