@@ -179,7 +179,7 @@ impl Session {
                 }
                 Ok(_) => return Err(bad("TLS: a state that this client does not know")),
                 Err(error) => {
-                    self.alert();
+                    self.alert(&mut records[used + discard..]);
                     return Err(bad(refusal(&error)));
                 }
             }
@@ -187,10 +187,14 @@ impl Session {
         }
     }
 
-    /// Sends the peer the reason for a failure, if it can be had and sent at once.
-    fn alert(&mut self) {
+    /// Sends the peer the reason for a failure, if it can be had and sent at once. `records` are
+    /// those that are left: rustls looks into them once more.
+    fn alert(&mut self, records: &mut [u8]) {
+        let mut used = 0;
         for _ in 0..4 {
-            match self.connection.process_tls_records(&mut []).state {
+            let status = self.connection.process_tls_records(&mut records[used..]);
+            used += status.discard;
+            match status.state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     let mut alert = [0; 256];
                     if let Ok(count) = data.encode(&mut alert) {
@@ -357,3 +361,6 @@ impl Wire for Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
