@@ -23,7 +23,7 @@ const ICMP6_FILTER: libc::c_int = 1; // linux/icmpv6.h, level IPPROTO_ICMPV6
 pub(super) enum Event<'a> {
     /// The kernel handed the request of this sequence number to the device at this time.
     Sent { message: &'a [u8], at_ns: i64 },
-    /// An ICMP error, or a local one, about the request quoted.
+    /// An ICMP error about the request quoted.
     Failed { message: &'a [u8], words: &'static str },
     /// A message arrived; the time is the kernel's, when it stamped.
     Received { message: &'a [u8], from: SocketAddr, at_ns: Option<i64> },
@@ -183,9 +183,7 @@ impl IcmpSocket {
                 let words = icmp::error_words(self.family, error.ee_type, error.ee_code);
                 Some(Event::Failed { message: packet, words })
             }
-            libc::SO_EE_ORIGIN_LOCAL => {
-                Some(Event::Failed { message: packet, words: "refused by this machine" })
-            }
+            // A local one (SO_EE_ORIGIN_LOCAL) quotes nothing, and the call that sent fails too.
             _ => None,
         }
     }
@@ -232,5 +230,35 @@ impl Notes {
             next = unsafe { libc::CMSG_NXTHDR(header, next) };
         }
         notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    /// A socket of UDP in the place of one of ICMP, for which another's refusal is at hand.
+    fn of_udp(socket: UdpSocket) -> IcmpSocket {
+        let buffer = vec![0; PACKET_BYTES];
+        IcmpSocket { fd: socket.into(), family: Family::V4, id: 0, raw: false, buffer }
+    }
+
+    #[test]
+    fn an_error_of_the_socket_does_not_hide_the_message_behind_it() {
+        let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = peer.local_addr().unwrap();
+        ours.connect(address).unwrap();
+        peer.send_to(b"reply", ours.local_addr().unwrap()).unwrap();
+        drop(peer);
+        ours.send(b"to nobody").unwrap(); // "port unreachable" is pending when this returns
+        let (mut socket, mut got) = (of_udp(ours), Vec::new());
+        socket.drain(|event| match event {
+            Event::Received { message, from, at_ns } => got.push((message.to_vec(), from, at_ns)),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(got, [(b"reply".to_vec(), address, None)]);
     }
 }
