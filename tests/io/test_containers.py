@@ -35,6 +35,7 @@ def row(*ports: tuple[str, int, int, str], status: str = "Up 1 second", **more: 
         ([("0.0.0.0", 80, 1, "tcp")], "10.9.9.9", ("10.9.9.9", 1)),
         ([("0.0.0.0", 80, 1, "tcp")], "::1", ("127.0.0.1", 1)),
         ([("0.0.0.0", 80, 5, "udp"), ("0.0.0.0", 80, 1, "tcp")], "127.0.0.1", ("127.0.0.1", 1)),
+        ([("0.0.0.0", 80, 1, "tcp"), ("0.0.0.0", 80, 2, "tcp")], "127.0.0.1", ("127.0.0.1", 1)),
     ],
 )
 def test_the_address_of_a_port(ports: Any, connect_ip: str, expected: tuple[str, int]) -> None:
@@ -92,6 +93,97 @@ def test_a_container_says_which_signals_stop_it() -> None:
     assert Details({"Config": {"StopSignal": "SIGQUIT"}}).stop_signals == {3, 9, 15}
     assert Details({"Config": {"StopSignal": "28"}}).stop_signals == {9, 15, 28}
     assert Details({"Config": None}).stop_signals == {9, 15}
+
+
+class Engine:
+    """A client of an engine with these containers; notes whose details were asked for."""
+
+    def __init__(self, *rows: Any) -> None:
+        self.rows = list(rows)
+        self.asked: list[str] = []
+
+    def containers(self, **_: object) -> list[Any]:
+        return self.rows
+
+    def inspect_container(self, name: str) -> dict[str, Any]:
+        self.asked.append(name)
+        return {}
+
+    def finder(self) -> Finder:
+        finder = Finder([], "127.0.0.1")
+        finder._client = self  # type: ignore[assignment]
+        return finder
+
+
+def up(name: str, created: int, status: str, port: int = 1) -> Any:
+    return {
+        **row(("0.0.0.0", 80, port, "tcp"), status=status),
+        "Id": name,
+        "Created": created,
+        "State": "running",
+    }
+
+
+def told(finder: Finder, action: str, name: str, number: str = "15") -> None:
+    finder._note({"Action": action, "Actor": {"ID": name, "Attributes": {"signal": number}}})
+
+
+def test_the_details_of_a_container_are_asked_for_once() -> None:
+    engine = Engine(up("a", 1, "Up"), up("b", 2, "Up"))
+    finder = engine.finder()
+    for _ in range(2):
+        assert [container.id for container in finder.running()] == ["b", "a"]
+    assert engine.asked == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "found", "pending"),
+    [
+        ("healthy", "health: starting", ["old"], True),
+        ("health: starting", "healthy", ["new"], False),
+        ("healthy", "unhealthy", ["old"], False),
+        ("unhealthy", "health: starting", [], True),
+    ],
+)
+def test_only_a_newer_one_that_starts_is_waited_for(
+    older: str, newer: str, found: list[str], pending: bool
+) -> None:
+    finder = Engine(up("old", 1, f"Up ({older})"), up("new", 2, f"Up ({newer})")).finder()
+    ready, waits = finder.ready()
+    assert ([container.id for container in ready], waits) == (found, pending)
+
+
+def test_who_was_told_to_stop_comes_last_until_it_is_started_again() -> None:
+    engine = Engine(up("old", 1, "Up (healthy)"), up("new", 2, "Up (healthy)"))
+    finder = engine.finder()
+
+    def order() -> list[str]:
+        return [container.id for container in finder.ready()[0]]
+
+    assert order() == ["new", "old"]
+    told(finder, "kill", "new", "1")  # a reload, say
+    assert order() == ["new", "old"]
+    told(finder, "kill", "new")
+    assert order() == ["old", "new"]
+    told(finder, "start", "new")
+    assert order() == ["new", "old"]
+    told(finder, "kill", "new")
+    new, engine.rows = engine.rows[1], engine.rows[:1]
+    assert order() == ["old"]
+    engine.rows.append(new)
+    assert order() == ["new", "old"], "what ended is forgotten"
+
+
+def test_a_container_that_came_back_is_probed_again() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        engine = Engine(up("a", 1, "Up", listener.getsockname()[1]))
+        finder = engine.finder()
+        assert len(finder.ready()[0]) == 1
+    assert len(finder.ready()[0]) == 1, "it has accepted once"
+    rows, engine.rows = engine.rows, []
+    assert finder.ready() == ([], False)
+    engine.rows = rows
+    assert finder.ready() == ([], True)
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, host: str) -> KojutoError:

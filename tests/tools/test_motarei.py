@@ -49,6 +49,11 @@ class FakeRelay:
 
     def __init__(self) -> None:
         self.waits: list[bool] = []
+        self.upstreams: list[list[tuple[str, int]]] = []
+        self.cuts: list[tuple[str, int]] = []
+
+    def cut(self, _: int, address: tuple[str, int]) -> None:
+        self.cuts.append(address)
 
     def add_pool(self, _: list[tuple[str, int]]) -> int:
         return 1
@@ -56,12 +61,48 @@ class FakeRelay:
     def listen(self, *_: object, **__: object) -> None:
         pass
 
-    def set_upstreams(self, *_: object) -> None:
-        pass
+    def set_upstreams(self, _: int, addresses: list[tuple[str, int]]) -> None:
+        self.upstreams.append(addresses)
 
     def set_settling(self, _: int, *, settle_s: float, wait_for_upstream: bool) -> None:
         assert settle_s == 0
         self.waits.append(wait_for_upstream)
+
+
+def switch_of(**options: float) -> tuple[FakeRelay, module.Switch]:
+    relay: Any = FakeRelay()
+    values: Any = SimpleNamespace(bind="127.0.0.1", publish=[], **{"drain_timeout": 0.0, **options})
+    nothing: Any = SimpleNamespace(info=lambda *_, **__: None)
+    switch = module.Switch(relay, nothing, values, nothing, [])
+    switch._pools[80] = 1
+    return relay, switch
+
+
+def container(name: str, port: int) -> Any:
+    return SimpleNamespace(ports={80: ("127.0.0.1", port)}, short_id=name, stopping=False)
+
+
+def test_connections_are_cut_once_and_not_of_a_container_that_is_the_newest_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    relay, switch = switch_of(drain_timeout=10.0)
+    old, new = container("old", 1), container("new", 2)
+    for ready in ([old], [old], [new, old]):
+        switch.update(ready, False)
+    assert relay.upstreams == [[("127.0.0.1", 1)], [("127.0.0.1", 2), ("127.0.0.1", 1)]]
+    now += 9
+    assert switch._cut_drained() == 1
+    switch.update([old], False)  # the new one failed
+    now += 1
+    assert switch._cut_drained() == 9
+    assert relay.cuts == [], "the old one is the newest again"
+    now += 9
+    assert switch._cut_drained() == module.TICK_S
+    assert relay.cuts == [("127.0.0.1", 2)]
+    switch._cut_drained()
+    assert relay.cuts == [("127.0.0.1", 2)]
 
 
 def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
@@ -69,11 +110,7 @@ def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
-    relay: Any = FakeRelay()
-    values: Any = SimpleNamespace(bind="127.0.0.1", publish=[], drain_timeout=0.0)
-    nothing: Any = SimpleNamespace(info=lambda *_, **__: None)
-    switch = module.Switch(relay, nothing, values, nothing, [])
-    switch._pools[80] = 1
+    relay, switch = switch_of()
     serving: Any = SimpleNamespace(ports={80: ("127.0.0.1", 1)}, short_id="a", stopping=False)
     switch.update([serving], False)
     assert relay.waits == []
