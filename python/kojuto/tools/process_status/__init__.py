@@ -18,8 +18,9 @@ from kojuto.common.plugin.metrics import (
 )
 from kojuto.common.plugin.state import output_first, state_path, way_out
 from kojuto.common.units import integer
-from kojuto.errors import KojutoError, UsageError
+from kojuto.errors import KojutoError, words
 from kojuto.tools.process_status import procfs
+from kojuto.tools.process_status.find import find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,11 +83,12 @@ class Run:
         self.values = values
         self.key = key_name(values.key_prefix)
         self.metrics = Metrics(FAMILIES)
-        self.root = _find(values)
+        self.root = find(values)
         self.tree = [self.root]
         if values.with_children:
             self.tree = procfs.with_descendants(self.root, procfs.every_stat())
         self.failed = False
+        self._used_bytes: int | None = None
         self._state: tuple[str, bytes] | None = None
 
     def sum(self, of: Callable[[int], int]) -> int:
@@ -94,16 +96,23 @@ class Run:
         total = 0
         for process in self.tree:
             try:
-                total += of(process.pid)
+                total += of(process.seen_by)
             except (FileNotFoundError, ProcessLookupError):  # noqa: PERF203
                 if process is self.root:
                     raise
         return total
 
     def part(self, what: str, work: Callable[[], None]) -> None:
-        """Do a part of the work that may need more rights than we have."""
+        """Do a part of the work. Where it fails, all other parts are still done.
+
+        Raises:
+            OSError: the process has ended.
+        """
         try:
             work()
+        except (FileNotFoundError, ProcessLookupError) as error:
+            procfs.stat(self.root.pid)  # it is there: the kernel has no such file
+            self._fail(what, error)
         except PermissionError as error:
             if not self.failed:
                 complain(
@@ -112,11 +121,41 @@ class Run:
                     "run it as root or as the user of that process",
                 )
             self.failed = True
+        except (OSError, ValueError, LookupError) as error:
+            self._fail(what, error)
+
+    def _fail(self, what: str, error: Exception) -> None:
+        complain(PROG, f"error: {what} of process {self.root.pid}: {words(error)}")
+        self.failed = True
 
     def add(self, graph: str, name: str, value: float, family: str) -> None:
         """Add a metric of one graph."""
         title = f"process-status.{graph}_{self.key}.{name}"
         self.metrics.add(title, value, family, process=self.values.key_prefix, kind=name)
+
+    def every_part(self) -> None:
+        """All that can be measured.
+
+        Raises:
+            OSError: the process has ended.
+        """
+        if self.root.is_kernel_thread:
+            complain(
+                PROG,
+                f"error: process {self.root.pid} ({self.root.name}) is a kernel thread: "
+                "it has no file descriptors and no memory",
+            )
+            self.failed = True
+        else:
+            self.part("file descriptors", self.fds)
+        self.part("CPU", self.rates)
+        if not self.root.is_kernel_thread:
+            self.part("memory", self.memory)
+            self.part("memory limit", self.memory_limit)
+        self.more()
+        now = procfs.stat(self.root.pid)
+        if now.has_ended or now.start_ticks != self.root.start_ticks:
+            raise ProcessLookupError
 
     # -- the parts --------------------------------------------------------------------------------
 
@@ -168,13 +207,14 @@ class Run:
             ticks += sum(process.reaped_ticks for process in self.tree)
         sample: dict[str, float] = {
             "now": int(time()),
-            "syscpu": procfs.busy_and_idle_ticks() / procfs.TICKS_PER_S,
+            "syscpu": 0.0,  # not known
             "cpu": ticks / procfs.TICKS_PER_S,
             "uptime": clock_gettime(CLOCK_BOOTTIME),
             "pid": self.root.pid,
             "start": self.root.start_ticks,
             "tree": int(self.values.with_children),
         }
+        self.part("CPU of the machine", lambda: self._sample_machine(sample))
         if self.values.io:
             self.part("I/O", lambda: self._sample_pair(sample, "io", procfs.io_bytes))
         if self.values.context_switches:
@@ -183,6 +223,9 @@ class Run:
                 lambda: self._sample_pair(sample, "ctx", procfs.context_switches),
             )
         return sample
+
+    def _sample_machine(self, sample: dict[str, float]) -> None:
+        sample["syscpu"] = procfs.busy_and_idle_ticks() / procfs.TICKS_PER_S
 
     def _sample_pair(
         self, sample: dict[str, float], name: str, of: Callable[[int], tuple[int, int]]
@@ -222,7 +265,8 @@ class Run:
         """CPU seconds that are 100%."""
         base = self.values.cpu_base
         if base == "compat" or "uptime" not in before:  # a state file of the original
-            return sample["syscpu"] - before["syscpu"]
+            both = sample["syscpu"] > 0 and before["syscpu"] > 0
+            return sample["syscpu"] - before["syscpu"] if both else 0.0
         cpus: float = os.cpu_count() or 1
         if base == "core":
             cpus = 1
@@ -234,15 +278,23 @@ class Run:
 
     def memory(self) -> None:
         """Resident memory beside what there is."""
-        used = self.sum(procfs.resident_bytes)
+        # Of a tree the pages that are shared are counted once with --pss.
+        shares = self.values.pss and self.values.with_children
+        used = self.sum(procfs.pss_bytes if shares else procfs.resident_bytes)
+        self.add("mem", "used", used, "process_status_memory_bytes")
+        self._used_bytes = used
+
+    def memory_limit(self) -> None:
+        """What memory there is, and the share that is used."""
         most = procfs.memory_bytes()
         if not self.values.ignore_cgroup:
             from kojuto.tools.process_status.cgroup import Groups
 
             most = min(most, Groups(self.root.pid).memory_limit() or most)
-        self.add("mem", "used", used, "process_status_memory_bytes")
         self.add("mem", "max", most, "process_status_memory_bytes")
-        self.add("mem_usage", "percentage", used * 100 / most, "process_status_memory_usage_ratio")
+        if self._used_bytes is not None:
+            share = self._used_bytes * 100 / most
+            self.add("mem_usage", "percentage", share, "process_status_memory_usage_ratio")
 
     def more(self) -> None:
         """What was asked for beyond the original's metrics."""
@@ -251,50 +303,11 @@ class Run:
             self.add("threads", "count", threads, "process_status_threads")
             if self.values.with_children:
                 self.add("processes", "count", len(self.tree), "process_status_processes")
-        if self.values.pss:
+        if self.values.pss and not self.root.is_kernel_thread:
             self.part("smaps_rollup", self._pss)
 
     def _pss(self) -> None:
         self.add("mem", "pss", self.sum(procfs.pss_bytes), "process_status_memory_bytes")
-
-
-def _find(values: Values) -> procfs.Stat:
-    given = [name for name in ("pid", "pid_file", "name") if getattr(values, name) is not None]
-    if len(given) != 1:
-        raise UsageError("one of --pid, --pid-file and --name is required")
-    pid = values.pid
-    if values.name is not None:
-        return _by_name(values.name)
-    if values.pid_file is not None:
-        pid = _from_file(values.pid_file)
-    try:
-        return procfs.stat(pid)
-    except (FileNotFoundError, ProcessLookupError):
-        where = f" (from {values.pid_file})" if values.pid_file is not None else ""
-        raise KojutoError(f"no process {pid}{where}", "is it running?") from None
-
-
-def _from_file(path: str) -> int:
-    text = procfs.read(path).split()
-    if not text or not text[0].isascii() or not text[0].isdigit() or len(text[0]) > 9:
-        raise KojutoError(f"{path}: no process id in it")
-    return int(text[0])
-
-
-def _by_name(name: str) -> procfs.Stat:
-    """The one process of that name whose parent does not bear it too."""
-    own = os.getpid()
-    every = [each for each in procfs.every_stat() if each.state != "Z" and each.pid != own]
-    found = {each.pid: each for each in every if name in procfs.command_names(each.pid, each.name)}
-    roots = [each for each in found.values() if each.ppid not in found]
-    if not roots:
-        raise KojutoError(f"no process is called {name}", "see 'ps -eo pid,comm,args'")
-    if len(roots) > 1:
-        pids = ", ".join(str(each.pid) for each in sorted(roots, key=lambda each: each.pid)[:10])
-        raise KojutoError(
-            f"{len(roots)} processes are called {name}: {pids}", "choose with --pid or --pid-file"
-        )
-    return roots[0]
 
 
 def _load(path: str) -> dict[str, float] | None:
@@ -364,10 +377,7 @@ def _work(values: Values, _: list[str]) -> int:
         return cli.DONE
     run = Run(values)
     try:
-        run.part("file descriptors", run.fds)
-        run.rates()
-        run.memory()
-        run.more()
+        run.every_part()
     except (FileNotFoundError, ProcessLookupError) as error:
         of_process = isinstance(error, ProcessLookupError)
         if not of_process and not (error.filename or "").startswith("/proc/"):

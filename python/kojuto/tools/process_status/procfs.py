@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+PF_KTHREAD = 0x00200000  # include/linux/sched.h
 MAX_BYTES = 1 << 20  # of any one file of /proc read here
 TICKS_PER_S: int = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: int = os.sysconf("SC_PAGE_SIZE")
@@ -42,10 +43,14 @@ class Stat:
         reaped_ticks: that of the children it has waited for.
         start_ticks: when it started, ticks since boot; with the pid it names a process for good.
         threads: how many it has.
+        flags: what the kernel marks it with.
+        seen_by: the thread in whose folder of /proc its files and memory are: the first one is
+            empty when it has ended before the others.
     """
 
     __slots__ = (
-        "cpu_ticks", "name", "pid", "ppid", "reaped_ticks", "start_ticks", "state", "threads",
+        "cpu_ticks", "flags", "name", "pid", "ppid", "reaped_ticks", "seen_by", "start_ticks",
+        "state", "threads",
     )  # fmt: skip
 
     def __init__(self, text: str) -> None:
@@ -59,7 +64,19 @@ class Stat:
         self.cpu_ticks = int(fields[11]) + int(fields[12])
         self.reaped_ticks = int(fields[13]) + int(fields[14])
         self.threads = int(fields[17])
+        self.flags = int(fields[6])
         self.start_ticks = int(fields[19])
+        self.seen_by = self.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing but its number is left (a zombie)."""
+        return self.state in "ZX" and self.threads <= 1
+
+    @property
+    def is_kernel_thread(self) -> bool:
+        """Whether it runs in the kernel alone, without memory or files."""
+        return bool(self.flags & PF_KTHREAD)
 
 
 def stat(pid: int) -> Stat:
@@ -68,7 +85,20 @@ def stat(pid: int) -> Stat:
     Raises:
         OSError: it is gone.
     """
-    return Stat(read(f"/proc/{pid}/stat"))
+    found = Stat(read(f"/proc/{pid}/stat"))
+    if found.state in "ZX" and not found.has_ended:
+        found.seen_by = _living_thread(pid)
+    return found
+
+
+def _living_thread(pid: int) -> int:
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            if Stat(read(f"/proc/{pid}/task/{task}/stat")).state not in "ZX":
+                return int(task)
+        except OSError:  # noqa: PERF203
+            continue  # the thread ended meanwhile
+    return pid
 
 
 def every_stat() -> list[Stat]:
@@ -84,7 +114,7 @@ def every_stat() -> list[Stat]:
 
 
 def with_descendants(root: Stat, everything: Iterable[Stat]) -> list[Stat]:
-    """`root` and all that descends from it, without zombies (which have nothing but a pid)."""
+    """`root` and all that descends from it, without those that have ended."""
     children: dict[int, list[Stat]] = {}
     for each in everything:
         children.setdefault(each.ppid, []).append(each)
@@ -95,7 +125,7 @@ def with_descendants(root: Stat, everything: Iterable[Stat]) -> list[Stat]:
             if child.pid not in seen:
                 seen.add(child.pid)
                 tree.append(child)
-    return [each for each in tree if each is root or each.state != "Z"]
+    return [each for each in tree if each is root or not each.has_ended]
 
 
 def resident_bytes(pid: int) -> int:

@@ -1,0 +1,107 @@
+"""Which process is meant, and what to say of one that cannot be measured."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from kojuto.errors import KojutoError, UsageError
+from kojuto.tools.process_status import procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kojuto.common.cli import Values
+
+KINDS = {
+    stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a directory",
+    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+HIDDEN = "proc is mounted with hidepid=: run this as root or in the group that its gid= names"
+
+
+def find(values: Values) -> procfs.Stat:
+    """The process of ``--pid``, ``--pid-file`` or ``--name``.
+
+    Raises:
+        KojutoError: there is none, or it has ended.
+        UsageError: none or several of the three are given.
+    """
+    given = [name for name in ("pid", "pid_file", "name") if getattr(values, name) is not None]
+    if len(given) != 1:
+        raise UsageError("one of --pid, --pid-file and --name is required")
+    pid = values.pid
+    if values.name is not None:
+        return _by_name(values.name)
+    if values.pid_file is not None:
+        pid = _from_file(values.pid_file)
+    where = f" (from {values.pid_file})" if values.pid_file is not None else ""
+    try:
+        found = procfs.stat(pid)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        if _is_there(pid):
+            message = f"process {pid}{where} is there, but /proc does not show it to this user"
+            raise KojutoError(message, HIDDEN) from None
+        raise KojutoError(f"no process {pid}{where}", "is it running?") from None
+    refuse_zombie(found, where)
+    return found
+
+
+def refuse_zombie(found: procfs.Stat, where: str = "") -> None:
+    """Refuse a process that has ended: all that is left of it is its number.
+
+    Raises:
+        KojutoError: it is a zombie and no thread of it lives on.
+    """
+    if not found.has_ended:
+        return
+    try:
+        parent = f"{found.ppid} ({procfs.stat(found.ppid).name})"
+    except OSError:
+        parent = str(found.ppid)
+    raise KojutoError(
+        f"process {found.pid} ({found.name}){where} is a zombie: it has ended",
+        f"its parent {parent} has not waited for it yet",
+    )
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _from_file(path: str) -> int:
+    # A FIFO is not waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        kind = KINDS.get(stat.S_IFMT(os.fstat(descriptor).st_mode))
+        if kind is not None:
+            raise KojutoError(f"{path}: {kind}, not a file with a process id")
+        text = os.read(descriptor, 65536).decode("utf-8", "surrogateescape").split()
+    finally:
+        os.close(descriptor)
+    if not text or not text[0].isascii() or not text[0].isdigit() or len(text[0]) > 9:
+        raise KojutoError(f"{path}: no process id in it")
+    return int(text[0])
+
+
+def _by_name(name: str) -> procfs.Stat:
+    """The one process of that name whose parent does not bear it too."""
+    own = os.getpid()
+    every = [each for each in procfs.every_stat() if not each.has_ended and each.pid != own]
+    found = {each.pid: each for each in every if name in procfs.command_names(each.pid, each.name)}
+    roots = [each for each in found.values() if each.ppid not in found]
+    if not roots:
+        if not os.path.exists("/proc/1/stat"):
+            raise KojutoError(f"no process that /proc shows to this user is called {name}", HIDDEN)
+        raise KojutoError(f"no process is called {name}", "see 'ps -eo pid,comm,args'")
+    if len(roots) > 1:
+        pids = ", ".join(str(each.pid) for each in sorted(roots, key=lambda each: each.pid)[:10])
+        raise KojutoError(
+            f"{len(roots)} processes are called {name}: {pids}", "choose with --pid or --pid-file"
+        )
+    return roots[0]
