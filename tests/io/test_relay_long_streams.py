@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.peers.servers import Stage
 
 BLOCK = 1 << 20
-LONG = 24 * BLOCK  # enough for any reader to become patient
+LONG = 24 * BLOCK  # enough for any reader to wait for much
 
 
 class Sink:
@@ -126,7 +126,7 @@ def test_a_stream_rests_while_others_of_the_same_thread_run(stage: Stage) -> Non
             whole = b""
             for tail in (77, 1000, 50_000, 127_000):
                 piece = pattern(LONG + tail, tail)
-                # In blocks that are taken one by one, so that the reader gets patient.
+                # In blocks that are taken one by one, so that the reader waits for much.
                 for at in range(0, len(piece), BLOCK // 4):
                     resting.sendall(piece[at : at + BLOCK // 4])
                     time.sleep(0.0003)
