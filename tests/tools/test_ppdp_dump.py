@@ -341,7 +341,7 @@ def test_a_refused_login_and_a_stranger(stage: Stage, mariadb: MariaDb) -> None:
         conn.sendall(b"GET / HTTP/1.0\r\n\r\n" + bytes(9 << 20))
         conn.shutdown(socket.SHUT_WR)
         assert len(read_all(conn)) == 18 + (9 << 20)
-    wait_until(lambda: [line for line in commands(other) if "no MySQL" in line.get("opaque", "")])
+    wait_until(lambda: [line for line in commands(other) if "not MySQL" in line.get("opaque", "")])
 
 
 def test_tshark_reads_the_queries_of_a_capture(stage: Stage, mariadb: MariaDb) -> None:
