@@ -97,6 +97,7 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+    use crate::queue::LIMIT_BYTES;
 
     #[test]
     fn lines_beyond_the_limit_are_dropped_counted_and_said() {
@@ -118,7 +119,7 @@ mod tests {
             lines
         });
         // Once there is room, lines are taken again.
-        while log.queue.lock().unwrap().bytes.len() > LIMIT_BYTES / 2 {
+        while log.queue.put(|lines| lines.bytes.len()) > LIMIT_BYTES / 2 {
             std::thread::sleep(GATHER);
         }
         log.write(&line(LINES));

@@ -85,7 +85,7 @@ impl<W: Waiting> Queue<W> {
 }
 
 /// The most bytes of lines that may wait; a line beyond it is dropped and counted.
-const LIMIT_BYTES: usize = 8 << 20;
+pub(crate) const LIMIT_BYTES: usize = 8 << 20;
 
 /// Lines of a log.
 #[derive(Default)]
