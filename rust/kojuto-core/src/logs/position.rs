@@ -88,11 +88,11 @@ pub struct Rotated {
     pub inode: u64,
 }
 
-/// The content of a file that was read, or that is to be passed over; it is known by this when it
-/// comes again under another name or inode.
+/// A file that was read, or that is to be passed over; it is known by this when it comes again under
+/// another name or inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Its first bytes. Of none: it could not be read, and that has been said.
+    /// Its first bytes. Of none: it could not be read, and that has been said, or it is a copy.
     pub head: Print,
     /// Its inode number, which copying and compressing change.
     pub inode: u64,
@@ -101,6 +101,10 @@ pub struct Known {
     /// The hash of the bytes before `pos`, at most [`WINDOW_BYTES`]; `None` for a file that was not
     /// read, such as one that was there before the first run.
     pub tail: Option<u64>,
+    /// When it was last written to, in nanoseconds since the epoch, if the position file says.
+    pub written: Option<u64>,
+    /// It was compressed already.
+    pub packed: bool,
 }
 
 impl Known {
@@ -132,8 +136,8 @@ pub struct Position {
     pub newest_rotated: Option<Option<Rotated>>,
     /// The log; `None` when the position file does not say.
     pub paths: Option<Paths>,
-    /// When the live log had last changed, in nanoseconds of its file system's clock since the
-    /// epoch: the run was later.
+    /// An instant of the log's file system's clock, in nanoseconds since the epoch: what was born
+    /// earlier was there when the run began.
     pub changed: Option<u64>,
     /// The files that need not be read, oldest first; `None` when the position file does not say.
     pub known: Option<Vec<Known>>,
@@ -226,13 +230,19 @@ fn write_lingering(out: &mut String, lingering: &[Lingering]) {
 
 fn write_known(out: &mut String, known: &[Known]) {
     out.push_str(r#","known":["#);
-    for (index, Known { head: Print { len, hash }, inode, pos, tail }) in known.iter().enumerate() {
+    for (index, known) in known.iter().enumerate() {
+        let Known { head: Print { len, hash }, inode, pos, tail, written, packed } = known;
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(out, r#"{comma}[{len},"{hash:016x}",{inode},{pos}"#);
         let _ = match tail {
-            Some(hash) => write!(out, r#","{hash:016x}"]"#),
-            None => write!(out, "]"),
+            Some(hash) => write!(out, r#","{hash:016x}""#),
+            None if written.is_some() => write!(out, r#","""#),
+            None => Ok(()),
         };
+        if let Some(written) = written {
+            let _ = write!(out, ",{written}{}", if *packed { ",1" } else { "" });
+        }
+        out.push(']');
     }
     out.push(']');
 }
@@ -284,8 +294,13 @@ impl Reader<'_> {
     }
 
     fn hash(&mut self) -> Result<u64, Error> {
+        self.hash_or_none()?.ok_or_else(|| self.wrong("a hexadecimal hash before"))
+    }
+
+    fn hash_or_none(&mut self) -> Result<Option<u64>, Error> {
         let text = std::str::from_utf8(self.string()?).ok();
-        let hash = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+        let hash = text.map(|text| (!text.is_empty()).then(|| u64::from_str_radix(text, 16)));
+        let hash = hash.and_then(|hash| hash.transpose().ok());
         hash.ok_or_else(|| self.wrong("a hexadecimal hash before"))
     }
 
@@ -297,9 +312,11 @@ impl Reader<'_> {
             let inode = reader.integer()?;
             reader.want(b',')?;
             let pos = reader.integer()?;
-            let tail = if reader.take(b',') { Some(reader.hash()?) } else { None };
+            let tail = if reader.take(b',') { reader.hash_or_none()? } else { None };
+            let written = if reader.take(b',') { Some(reader.integer()?) } else { None };
+            let packed = reader.take(b',') && reader.integer()? == 1;
             reader.want(b']')?;
-            all.push(Known { head, inode, pos, tail });
+            all.push(Known { head, inode, pos, tail, written, packed });
             Ok(())
         })?;
         all.drain(..all.len().saturating_sub(MAX_KNOWN));
@@ -394,6 +411,14 @@ mod tests {
     }
 
     #[test]
+    fn known_files_of_an_older_position_file_have_no_times() {
+        let text = br#"{"pos":1,"known":[[3,"a",4,5],[3,"a",4,5,"b"],[3,"a",4,5,"",6,1]]}"#;
+        let known = Position::decode(text).unwrap().known.unwrap();
+        let told: Vec<_> = known.iter().map(|one| (one.tail, one.written, one.packed)).collect();
+        assert_eq!(told, [(None, None, false), (Some(11), None, false), (None, Some(6), true)]);
+    }
+
+    #[test]
     fn garbage_says_where_it_is_wrong() {
         for (text, why) in [
             ("", "expected '{' at byte 0"),
@@ -444,10 +469,12 @@ mod tests {
             inode: u64::MAX,
             pos: u64::MAX - n,
             tail: Some(u64::MAX),
+            written: Some(u64::MAX),
+            packed: true,
         };
         let known: Vec<_> = (0..=MAX_KNOWN as u64).map(one).collect();
         let text = Position { known: Some(known.clone()), ..Position::default() }.encode();
-        assert!(text.len() < 50 * 1024, "{}", text.len());
+        assert!(text.len() < 64 * 1024, "{}", text.len());
         let read = Position::decode(text.as_bytes()).unwrap();
         assert_eq!(read.known.unwrap(), known[1..], "the oldest is left out");
     }
@@ -462,7 +489,12 @@ mod tests {
 
     fn any_known() -> impl Strategy<Value = Known> {
         let ids = (any::<u64>(), any::<u64>(), proptest::option::of(any::<u64>()));
-        (any_print(), ids).prop_map(|(head, (inode, pos, tail))| Known { head, inode, pos, tail })
+        let written = proptest::option::of((any::<u64>(), any::<bool>()));
+        (any_print(), ids, written).prop_map(|(head, (inode, pos, tail), written)| {
+            let packed = written.is_some_and(|(_, packed)| packed);
+            let written = written.map(|(time, _)| time);
+            Known { head, inode, pos, tail, written, packed }
+        })
     }
 
     fn any_mark() -> impl Strategy<Value = Mark> {

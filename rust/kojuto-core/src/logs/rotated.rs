@@ -37,6 +37,14 @@ pub struct RotatedName {
 }
 
 impl RotatedName {
+    /// The number in `access.log.7` and its like, where a higher one is older.
+    pub fn number(&self) -> Option<u64> {
+        match self.stamp {
+            Stamp::Number(number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// Whether the name says no more than that the file is an old one: `.old`, `.bak`.
     pub fn is_word(&self) -> bool {
         self.stamp == Stamp::Word
@@ -134,10 +142,17 @@ pub fn order(files: &[(RotatedName, i64)]) -> Vec<usize> {
         }
     }
     let time = |index: usize| files[index].1;
-    let disagreements =
-        |sorted: &[usize]| sorted.windows(2).filter(|pair| time(pair[0]) > time(pair[1])).count();
-    let agreements =
-        |sorted: &[usize]| sorted.windows(2).filter(|pair| time(pair[0]) < time(pair[1])).count();
+    // Not every compressor keeps the time, and the older files are compressed first.
+    let tells = |pair: &[usize]| {
+        let packed = |index: usize| files[index].0.packing != Packing::None;
+        !packed(pair[0]) || packed(pair[1])
+    };
+    let count = |sorted: &[usize], agrees: fn(i64, i64) -> bool| {
+        let pairs = sorted.windows(2).filter(|pair| tells(pair));
+        pairs.filter(|pair| agrees(time(pair[0]), time(pair[1]))).count()
+    };
+    let disagreements = |sorted: &[usize]| count(sorted, |first, second| first > second);
+    let agreements = |sorted: &[usize]| count(sorted, |first, second| first < second);
     numbered.sort_by(|&a, &b| match (&files[b].0.stamp, &files[a].0.stamp) {
         (Stamp::Number(b), Stamp::Number(a)) => b.cmp(a),
         _ => std::cmp::Ordering::Equal,
@@ -272,6 +287,13 @@ mod tests {
     #[test]
     fn a_numbering_that_counts_upwards_is_seen_by_the_times() {
         assert_eq!(ordered("l", &[("l.3", 30), ("l.1", 10), ("l.2", 20)]), ["l.1", "l.2", "l.3"]);
+    }
+
+    #[test]
+    fn the_time_at_which_an_older_file_was_compressed_contradicts_no_name() {
+        assert_eq!(ordered("l", &[("l.1", 10), ("l.2.gz", 20)]), ["l.2.gz", "l.1"]);
+        assert_eq!(ordered("l", &[("l.1.gz", 10), ("l.2.gz", 20)]), ["l.1.gz", "l.2.gz"]);
+        assert_eq!(ordered("l", &[("l.1.gz", 10), ("l.2", 20)]), ["l.1.gz", "l.2"]);
     }
 
     #[test]

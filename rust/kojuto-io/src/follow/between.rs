@@ -1,20 +1,45 @@
-//! Which files came between the last run and this one: not there then, and not read before.
+//! Which files came between the last run and this one: not there then, and not read before. The
+//! table that decides is in the manual of the module above.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
-use kojuto_core::logs::position::{Known, MAX_KNOWN, Position, Print};
+use kojuto_core::logs::position::{MAX_KNOWN, Mark, Position};
 
-use super::known::{self, Look, Memory};
+use super::known::{self, Content, Look, Memory};
 use super::plan::{Link, Origin, Plan};
-use super::siblings::{Entry, Siblings};
-use super::source::Source;
+use super::siblings::{self, Entry, Siblings};
+use super::source::{Source, is_strong};
 
 /// A rotated file of which nothing was read.
 pub(super) struct Newer {
     /// Its place among the rotated files.
     pub(super) index: usize,
     source: Source,
+    /// It is no copy, whatever its content is like.
+    is_sure: bool,
+    /// Its content tells nothing.
+    is_alike: bool,
+}
+
+/// A file that was not there at the last run.
+struct Found {
+    index: usize,
+    content: Content,
+}
+
+/// The files that were not there at the last run, oldest first.
+pub(super) struct Between<'a> {
+    log: &'a Path,
+    siblings: &'a Siblings,
+    memory: Memory,
+    found: Vec<Found>,
+}
+
+/// Where the file of the mark is among the rotated ones, if it is found by its inode.
+fn by_inode(before: &Position, siblings: &Siblings) -> Option<usize> {
+    siblings.rotated.iter().position(|entry| entry.is_of(&before.mark))
 }
 
 /// What tells the files that were there at the last run from those that came since.
@@ -22,69 +47,252 @@ struct Since<'a> {
     before: &'a Position,
     /// Nothing that was born before this instant of the file system's clock came since.
     born: Option<u64>,
+    /// Of an old version: the files after this one in the order of the names came since.
+    after: Option<usize>,
 }
 
 impl<'a> Since<'a> {
-    fn of(before: &'a Position, live: Option<&Source>, time: f64) -> Since<'a> {
+    fn of(before: &'a Position, siblings: &Siblings, plan: &Plan, time: f64) -> Since<'a> {
         // A log that was born, or changed, before the last run's was: the clock has been set back.
-        let went_back = |changed: u64| {
-            let live = live.map(|live| live.identity);
-            let is_earlier = live.is_some_and(|live| {
-                live.changed < changed
-                    || (!live.fits(&before.mark) && live.born.is_some_and(|born| born < changed))
-            });
+        let live = plan.live.as_ref().map(|live| live.identity);
+        let went_back = |then: u64| {
+            let is_earlier = plan.instant.is_none_or(|now| now + 1 < then)
+                || live.is_some_and(|live| {
+                    !live.fits(&before.mark) && live.born.is_some_and(|born| born < then)
+                });
             is_earlier || time < before.time
         };
-        Since { before, born: before.changed.filter(|&changed| !went_back(changed)) }
+        let newest = before.newest_rotated.flatten();
+        let after = newest.and_then(|newest| siblings::find(&siblings.rotated, &newest));
+        let after = after.max(by_inode(before, siblings));
+        Since { before, born: before.changed.filter(|&then| !went_back(then)), after }
     }
 
-    fn may_be_newer(&self, entry: &Entry) -> bool {
-        // What is archived or restored may be older than its lines are to us. Where more files lie
-        // than are remembered, their time must do: compressing makes all of them anew.
-        let all_are_known = self.before.known.as_ref().is_some_and(|all| all.len() < MAX_KNOWN);
-        let slack_s = if all_are_known { 86_400 } else { 0 };
-        if self.before.known.is_none() {
-            // Of the Go tools or an old version: what was written to after that run.
+    fn may_be_newer(&self, index: usize, entry: &Entry) -> bool {
+        let Some(known) = &self.before.known else {
+            // Of the Go tools or an old version: the names, else what was written to after that run.
             let none_was_there = self.before.newest_rotated == Some(None);
-            return none_was_there || entry.mtime_s as f64 >= self.before.time.floor();
-        }
+            let is_later = self.after.is_none_or(|after| index > after);
+            let is_new = match self.before.newest_rotated {
+                Some(Some(_)) if self.after.is_some() => true,
+                _ => entry.mtime_s as f64 >= self.before.time.floor(),
+            };
+            return none_was_there || is_later && is_new;
+        };
         let Some(since) = self.born else { return true };
-        entry.born.is_none_or(|born| born >= since)
-            && entry.mtime_s + slack_s >= (since / 1_000_000_000) as i64
+        // Where more files lie than are remembered, their time must do: compressing makes all of
+        // them anew.
+        let is_old = known.len() >= MAX_KNOWN && entry.written < since;
+        entry.born.is_none_or(|born| born >= since) && !is_old
     }
 }
 
-/// The rotated files that were not there at the last run and of which nothing was read, oldest
-/// first; `None` when one moved.
-pub(super) fn find(
-    log: &Path,
+/// Looks for the rotated files that were not there at the last run; `None` when one moved.
+pub(super) fn find<'a>(
+    log: &'a Path,
     before: &Position,
-    siblings: &Siblings,
+    siblings: &'a Siblings,
     time: f64,
     plan: &mut Plan,
-) -> io::Result<Option<Vec<Newer>>> {
+) -> Option<Between<'a>> {
     let memory = Memory::of(before);
-    let since = Since::of(before, plan.live.as_ref(), time);
-    let mut newer: Vec<Newer> = Vec::new();
+    let since = Since::of(before, siblings, plan, time);
+    let mut found: Vec<Found> = Vec::new();
     let entries = siblings.rotated.iter().enumerate().filter(|(_, entry)| !entry.taken);
     for (index, entry) in entries {
-        if !(since.may_be_newer(entry) || entry.is_of(&before.mark) && before.mark.pos == 0) {
+        let is_marked = entry.is_of(&before.mark) && before.mark.pos == 0;
+        if !is_marked && (!since.may_be_newer(index, entry) || memory.has_listed(entry)) {
             continue;
         }
         match memory.look(entry) {
-            Look::Moved => return Ok(None),
-            Look::Before => {}
-            Look::New(source) => newer.push(Newer { index, source: *source }),
-            Look::Unreadable(_) if memory.has_named(entry) => {}
+            Look::Moved => return None,
+            Look::Nothing => {}
+            Look::Content(content) => found.push(Found { index, content }),
             Look::Unreadable(why) => {
-                let (log, path) = (log.display(), entry.path.display());
-                plan.notes.push(format!("{log}: {path} cannot be read, passed over: {why}"));
-                let (head, inode) = (Print::of(b""), entry.inode);
-                plan.passed.push(Known { head, inode, pos: 0, tail: None });
+                if !memory.has_named(entry) {
+                    let (log, path) = (log.display(), entry.path.display());
+                    let note = format!("{log}: {path} cannot be read, passed over: {why}");
+                    plan.notes.push(note);
+                }
+                plan.passed.push((known::there_only(entry), None));
             }
         }
     }
-    Ok(Some(newer))
+    Some(Between { log, siblings, memory, found })
+}
+
+/// Whether one of `siblings` came since they were `listed`, and the run has not read it.
+pub(super) fn has_appeared(
+    siblings: &Siblings,
+    listed: &HashSet<(u64, u64)>,
+    after: &Position,
+    live: &Source,
+) -> io::Result<bool> {
+    let memory = Memory::of(after);
+    for entry in siblings.rotated.iter().filter(|entry| entry.size > 0) {
+        if listed.contains(&(entry.inode, entry.dev)) {
+            continue;
+        }
+        if let Look::Content(content) = memory.look(entry) {
+            let is_alike = !content.fits.is_empty();
+            let may_be_read = content.tells
+                || is_copy_by_itself(&memory, entry, &content)
+                || gone(&memory, siblings, entry, &content).next().is_some();
+            let was_read = is_alike && may_be_read;
+            if !was_read && !known::is_copy(entry, &content.source, live, !is_alike)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The known files with this content that are gone and were not packed: a packed one may be one of
+/// them.
+fn gone(
+    memory: &Memory,
+    siblings: &Siblings,
+    entry: &Entry,
+    content: &Content,
+) -> impl Iterator<Item = usize> {
+    let length = if content.fits.is_empty() { None } else { content.source.length().ok() };
+    let was_packed = |&index: &usize| {
+        let known = memory.get(index);
+        entry.packed && !known.packed && Some(known.pos) == length
+    };
+    let all = content.fits.iter().copied().filter(was_packed);
+    all.filter(|&index| memory.is_gone(index, siblings)).collect::<Vec<_>>().into_iter()
+}
+
+/// Whether a file with the content of a known one says itself that it is a copy: by its name, or for
+/// it was written to at the same time as that one, and born later.
+fn is_copy_by_itself(memory: &Memory, entry: &Entry, content: &Content) -> bool {
+    let was_set = entry.born.is_none() || entry.has_set_time();
+    let is_of = |&index: &usize| memory.get(index).written == Some(entry.written);
+    entry.says_copy || was_set && content.fits.iter().any(is_of)
+}
+
+impl Between<'_> {
+    /// Whether there is anything in one of which nothing was read, as far as it tells itself.
+    pub(super) fn has_content(&self) -> bool {
+        self.found.iter().any(|found| {
+            let (entry, content) = (&self.siblings.rotated[found.index], &found.content);
+            let was_read = !content.fits.is_empty()
+                && (content.tells
+                    || is_copy_by_itself(&self.memory, entry, content)
+                    || self.gone(found).next().is_some());
+            entry.size > 0 && !was_read
+        })
+    }
+
+    /// The file of the mark, packed or copied since, where its content tells nothing: the oldest
+    /// one that may be it. What was read before, and is packed since as well, is older.
+    pub(super) fn previous(&self, mark: &Mark, in_place: bool) -> Option<usize> {
+        let is_weak = !is_strong(mark);
+        let may_be = |found: &&Found| {
+            let (entry, content) = (&self.siblings.rotated[found.index], &found.content);
+            let has_content = match is_weak {
+                true => entry.size > 0,
+                false => content.has_mark,
+            };
+            has_content
+                && !content.tells
+                && (in_place || entry.packed || entry.dev != mark.dev || entry.has_set_time())
+                && !is_copy_by_itself(&self.memory, entry, content)
+        };
+        let all: Vec<&Found> = self.found.iter().filter(may_be).collect();
+        let mut used: Vec<usize> =
+            self.found.iter().flat_map(|found| self.of_time(found)).collect();
+        let mut older = 0;
+        for found in &all {
+            if let Some(known) = self.gone(found).find(|known| !used.contains(known)) {
+                used.push(known);
+                older += 1;
+            }
+        }
+        all.get(older.min(all.len().saturating_sub(1))).map(|found| found.index)
+    }
+
+    /// The known files that a file is, going by the time at which it was written to.
+    fn of_time<'b>(&'b self, found: &'b Found) -> impl Iterator<Item = usize> + 'b {
+        let entry = &self.siblings.rotated[found.index];
+        let fits = found.content.fits.iter().copied().filter(|_| entry.has_set_time());
+        fits.filter(|&known| self.memory.get(known).written == Some(entry.written))
+    }
+
+    /// Whether what was read of the file of the mark tells one that has it from others.
+    pub(super) fn mark_tells(&self, source: &Source) -> io::Result<bool> {
+        self.memory.mark_tells(source)
+    }
+
+    fn gone(&self, found: &Found) -> impl Iterator<Item = usize> {
+        let entry = &self.siblings.rotated[found.index];
+        gone(&self.memory, self.siblings, entry, &found.content)
+    }
+
+    /// Whether the names say that it came after the file of the mark: of `log.1`, `log.2`, …, all
+    /// that are before that one's were given since.
+    fn has_moved_up(&self, found: &Found, previous: usize) -> bool {
+        let rotated = &self.siblings.rotated;
+        let last = &rotated[previous];
+        let (Some(number), Some(end)) = (rotated[found.index].number, last.number) else {
+            return false;
+        };
+        let is_beside = |index: usize| rotated[index].path.parent() == last.path.parent();
+        let came = |number: u64| {
+            let later = self.found.iter().map(|found| found.index).filter(|&at| at > previous);
+            later.into_iter().any(|at| rotated[at].number == Some(number) && is_beside(at))
+        };
+        let is_between = number < end && found.index > previous && is_beside(found.index);
+        is_between && (1..end).all(came)
+    }
+
+    /// Tells the new ones from those that were read before; `previous` is the file of the mark.
+    pub(super) fn resolve(mut self, previous: Option<usize>, plan: &mut Plan) -> Vec<Newer> {
+        let mut used: Vec<usize> = Vec::new();
+        let mut is_sure = Vec::new();
+        for found in &self.found {
+            let entry = &self.siblings.rotated[found.index];
+            let is_known = !found.content.fits.is_empty();
+            let of_time = self.of_time(found).collect::<Vec<_>>();
+            let mut gone: Vec<usize> =
+                self.gone(found).filter(|index| !used.contains(index)).collect();
+            gone.sort_by_key(|index| !of_time.contains(index));
+            let gone = gone.first().copied();
+            let moved_up = previous.is_some_and(|previous| self.has_moved_up(found, previous));
+            let was_read = if !is_known || moved_up || Some(found.index) == previous {
+                false
+            } else if found.content.tells || is_copy_by_itself(&self.memory, entry, &found.content)
+            {
+                true
+            } else if let Some(previous) = previous {
+                found.index < previous
+            } else {
+                gone.is_some()
+            };
+            if is_known && !was_read && previous.is_none() {
+                let (log, path) = (self.log.display(), entry.path.display());
+                let note =
+                    "like a file that was read, and nothing tells whether it is a copy; it counts";
+                plan.notes.push(format!("{log}: {path} is {note}"));
+            }
+            is_sure.push((!was_read).then_some((moved_up, is_known)));
+            if !was_read {
+                continue;
+            }
+            used.extend(gone);
+            plan.passed.push(match gone.map(|index| *self.memory.get(index)) {
+                Some(known) => (entry.now_holds(known), Some(known)),
+                None => (known::there_only(entry), None),
+            });
+        }
+        let found = std::mem::take(&mut self.found).into_iter().zip(is_sure);
+        let newer = found.filter_map(|(Found { index, content }, is_sure)| {
+            let (is_sure, is_alike) = is_sure?;
+            Some(Newer { index, source: *content.source, is_sure, is_alike })
+        });
+        newer.collect()
+    }
 }
 
 /// Adds the files rotated since; of a file and its copies the longest.
@@ -96,10 +304,11 @@ pub(super) fn add(
     plan: &mut Plan,
 ) -> io::Result<()> {
     let log = log.display();
-    for Newer { index, source } in newer {
+    for Newer { index, source, is_sure, is_alike } in newer {
         let entry = &rotated[index];
-        let is_in = |other: &Source| known::is_copy(entry, &source, other);
-        if plan.live.as_ref().map_or(Ok(false), is_in)? {
+        let is_in =
+            |other: &Source| Ok(!is_sure && known::is_copy(entry, &source, other, !is_alike)?);
+        if plan.live.as_ref().map_or(io::Result::Ok(false), is_in)? {
             continue;
         }
         let mut copy_of = None;

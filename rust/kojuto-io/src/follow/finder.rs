@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 
 use kojuto_core::logs::position::{Mark, Position, WINDOW_BYTES};
 
-use super::between::{self, Newer};
+use super::between::{self, Between, Newer};
 use super::identity::Identity;
-use super::known::{self, Look, Memory};
 use super::plan::{Link, Origin, Plan};
-use super::previous::{self, Previous, Search, find_lingering, is_strong};
+use super::previous::{self, Previous, Search, find_lingering};
 use super::siblings::{self, Entry, Siblings};
-use super::source::{Fit, Source};
+use super::source::{Fit, Source, is_strong};
 use crate::{Error, Result};
 
 /// How often files may move while they are being looked for.
@@ -28,20 +27,9 @@ pub(super) fn has_appeared(
     live: &Source,
 ) -> Result<bool> {
     let finder = Finder { log, directories: siblings::directories(log, archive_dirs), time: 0.0 };
-    let listed: HashSet<_> = listed.iter().collect();
-    let rotated = finder.list(Some(&live.identity), &mut Vec::new()).rotated;
-    let memory = Memory::of(after);
-    for entry in rotated.iter().filter(|entry| entry.size > 0) {
-        if listed.contains(&(entry.inode, entry.dev)) {
-            continue;
-        }
-        if let Look::New(source) = memory.look(entry)
-            && !known::is_copy(entry, &source, live).map_err(Error::on_path(log))?
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let listed: HashSet<_> = listed.iter().copied().collect();
+    let siblings = finder.list(Some(&live.identity), &mut Vec::new());
+    between::has_appeared(&siblings, &listed, after, live).map_err(Error::on_path(log))
 }
 
 /// Makes the plan. Files may be renamed meanwhile, so it is made anew until nothing has moved.
@@ -94,7 +82,7 @@ impl Finder<'_> {
         let identity = live.as_ref().map(|live| live.identity);
         let plan = match before {
             None => {
-                let mut plan = Plan::new(live);
+                let mut plan = Plan::new(live, &self.directories);
                 let siblings = self.list(identity.as_ref(), &mut plan.notes);
                 plan.note_listed(&siblings, None);
                 Some(plan)
@@ -128,7 +116,7 @@ impl Finder<'_> {
             None => false,
         };
         let identity = live.as_ref().map(|live| live.identity);
-        let mut plan = Plan::new(live);
+        let mut plan = Plan::new(live, &self.directories);
         if fits && is_strong(mark) && before.lingering.is_empty() {
             plan.skip = mark.skip;
             return Ok(Some(plan));
@@ -142,22 +130,22 @@ impl Finder<'_> {
             plan.skip = mark.skip;
             return Ok(Some(plan));
         }
-        let Some(newer) = between::find(self.log, before, &siblings, self.time, &mut plan)? else {
+        let Some(between) = between::find(self.log, before, &siblings, self.time, &mut plan) else {
             return Ok(None);
         };
         // Too few bytes were seen to be sure: a rotated file that was not there says otherwise.
-        if fits && !newer.iter().any(|newer| siblings.rotated[newer.index].size > 0) {
+        if fits && !between.has_content() {
             plan.skip = mark.skip;
             return Ok(Some(plan));
         }
-        self.find_rotated(before, &siblings, newer, plan)
+        self.find_rotated(before, &siblings, between, plan)
     }
 
     fn find_rotated(
         &self,
         before: &Position,
         siblings: &Siblings,
-        newer: Vec<Newer>,
+        between: Between<'_>,
         mut plan: Plan,
     ) -> io::Result<Option<Plan>> {
         let mark = &before.mark;
@@ -170,15 +158,17 @@ impl Finder<'_> {
         if let Some(live) = &mut plan.live {
             live.move_to(0)?;
         }
-        let indices: Vec<usize> = newer.iter().map(|newer| newer.index).collect();
-        let previous = match previous::find(before, siblings, &indices, in_place)? {
+        let previous = match previous::find(before, siblings, &between, in_place)? {
             Search::Moved => return Ok(None),
             Search::Found(previous) => Some(previous),
             Search::Nothing => None,
         };
-        if self.goes_on(mark, in_place, previous.is_some(), &mut plan)? {
+        let tells = plan.live.as_ref().map_or(Ok(false), |live| between.mark_tells(live))?;
+        if tells && self.goes_on(mark, in_place, previous.is_some(), &mut plan)? {
             return Ok(Some(plan));
         }
+        let newer =
+            between.resolve(previous.as_ref().and_then(|previous| previous.index), &mut plan);
         let mut index = None;
         match previous {
             Some(previous) => {
@@ -202,14 +192,7 @@ impl Finder<'_> {
         between::add(self.log, newer, &siblings.rotated, origin, &mut plan)?;
         plan.join = in_place;
         if plan.live.is_none() {
-            // The place to remember is in the newest rotated file.
-            let can_grow = |link: &mut Link| link.origin == Origin::Renamed;
-            if plan.links.len() > plan.lingering
-                && let Some(link) = plan.links.pop_if(can_grow)
-            {
-                plan.skip = link.skip;
-                plan.live = Some(link.source);
-            }
+            plan.remember_newest();
         }
         Ok(Some(plan))
     }
@@ -223,7 +206,7 @@ impl Finder<'_> {
         found: bool,
         plan: &mut Plan,
     ) -> io::Result<bool> {
-        let Some(live) = plan.live.as_mut().filter(|_| is_strong(mark)) else { return Ok(false) };
+        let Some(live) = plan.live.as_mut() else { return Ok(false) };
         let log = self.log.display();
         if !found && matches!(live.seek_mark(mark)?, Fit::Yes) {
             // Restored, or mounted anew.

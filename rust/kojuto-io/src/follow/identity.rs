@@ -1,8 +1,9 @@
 //! What the file system tells of a file.
 
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::time::UNIX_EPOCH;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kojuto_core::logs::position::Mark;
 
@@ -33,4 +34,26 @@ impl Identity {
         };
         (self.inode, self.dev) == (mark.inode, mark.dev) && same_birth
     }
+}
+
+/// When a file was last written to, in nanoseconds since the epoch.
+pub(super) fn written(meta: &Metadata) -> u64 {
+    meta.mtime().max(0) as u64 * 1_000_000_000 + meta.mtime_nsec() as u64
+}
+
+/// A clock of a file system ticks at least this often (CONFIG_HZ=100).
+const TICK: Duration = Duration::from_millis(20);
+
+/// The last instant at which something is known to have happened to the log or to what its
+/// directories hold, by the clock of their file system: when they last changed. Taken first, so
+/// that what comes later is later. When the clock has ticked since, what will happen is later.
+pub(super) fn instant(directories: &[PathBuf], live: Option<&Identity>) -> Option<u64> {
+    let on_its_device = |meta: &Metadata| live.is_none_or(|live| live.dev == meta.dev());
+    let changed = |meta: Metadata| Identity::of(&meta).changed;
+    let metas = directories.iter().filter_map(|dir| fs::metadata(dir).ok());
+    let last =
+        metas.filter(on_its_device).map(changed).chain(live.map(|live| live.changed)).max()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let has_ticked = now > Duration::from_nanos(last) + TICK;
+    Some(last + u64::from(has_ticked))
 }

@@ -18,24 +18,42 @@
 //!   and one of the KiB before that place.
 //! - The log's path as it was given and as it was resolved. A position of another path that does not
 //!   lead to the same file either is none: the run is a first one.
-//! - *known*: of the last 500 files that were read, or that were there before the first run, the print
-//!   of the first KiB, how far they were read and the print of the KiB before that place.
-//! - *changed*: when the live log had last changed, by the clock of its file system.
+//! - *known*: of the last 500 files that were read or passed over, or that were there before the first
+//!   run, the print of the first KiB, how far they were read, the print of the KiB before that place,
+//!   the inode, when they were last written to, and whether they were packed.
+//! - *changed*: an instant of the file system's clock, at which the live log or a directory had last
+//!   changed: what was born before it was there.
 //! - *lingering*: renamed files that a writer still has.
 //!
-//! A run reads the file of the mark on (found by its inode, else by its content: the longest that
-//! has the prints, for a shorter one is a copy that was made earlier), then the files that came
-//! *between*, then the live one. A file came between if
+//! A run reads the file of the mark on, then the files that came *between*, then the live one. The
+//! file of the mark is found by its inode, else by its content: the longest that has the prints, for
+//! a shorter one is a copy that was made earlier; where the content tells nothing, the oldest that was
+//! not there at the last run, packed since, when what was read before and is packed by now is left
+//! out. A file is looked at as one that came between if it *belongs*: it is in a directory of the log
+//! or an archive and has a rotated form of its name (`kojuto_core::logs::rotated`). Then the first
+//! line of this table that holds decides:
 //!
-//! - it *belongs*: it is in a directory of the log or an archive and has a rotated form of its name
-//!   (`kojuto_core::logs::rotated`),
-//! - it was *not there*: it was not born before *changed*. Without a birth, and when the clock has
-//!   been set back, this contradicts nothing. A position of the Go tools has only a time: then the
-//!   file must have been written to since,
-//! - it was not *read before*: it does not begin as a known file does and then have the remembered
-//!   bytes at the remembered place. A constant beginning alone proves nothing, and of a file with
-//!   fewer than 64 bytes the content alone does not either, and
-//! - it is no *copy* of another one that this run reads; of a file and its copies the longest counts.
+//! | what is so | then it is |
+//! | --- | --- |
+//! | it was born before *changed* | a neighbour, or read |
+//! | it has inode and time of a known file | that file |
+//! | more files lie than are known, and it was written to before *changed* | old |
+//! | it cannot be read or unpacked | named once, passed over |
+//! | no known file has its content | new |
+//! | it is `log.1`, `log.2`, …, the file of the mark is further up, and all that are before that one came since | new |
+//! | its content tells it from all others | a copy, or read and packed since |
+//! | its name is that of a copy (`.bak`), or it was written to when the known one was, and born later | a copy, or read and packed since |
+//! | it is before the file of the mark in the order of the names | read and packed since |
+//! | it is packed, and a known file with this content, which was not, is gone | that file |
+//! | nothing | new, and that is said |
+//!
+//! Without a birth, and when the clock has been set back, the first line holds for nothing. Content
+//! tells if it has 64 bytes, is more than one line, does not come again and again, at the beginning
+//! or before the remembered place, and if no two known files have had it ([`telling`]). Of the new
+//! files themselves, one that is a copy of another one or of the live log is left out; of a file and
+//! its copies the longest counts. A position of an old version knows the newest file: what comes after
+//! it in the order of the names is new. One of the Go tools has only a time: then the file must have
+//! been written to since, and come after the file of the mark.
 //!
 //! What cannot be read or unpacked is named once, passed over and known from then on. The files are
 //! ordered by their names where these agree with the times, else by the times; what counts does not
@@ -58,6 +76,9 @@
 //!   was compressed between its rename and the first run after it.
 //! - When a log was both renamed and cut by copytruncate between two runs (two rotators at work on
 //!   one log), lines may be lost or counted twice: which copy continues which is then a guess.
+//! - Where content tells nothing, a copy under a dated name that kept no time is taken for a new file,
+//!   and a new file that a rotation without numbers made is a copy if its content is like that of
+//!   one file that was read, but no line over and over.
 //! - A truncated log that grows again to exactly the same first KiB, and the same KiB before the
 //!   position, is taken for unchanged.
 
@@ -71,6 +92,8 @@ mod previous;
 mod run;
 mod siblings;
 mod source;
+mod tail;
+mod telling;
 mod writers;
 
 use std::path::{Path, PathBuf};

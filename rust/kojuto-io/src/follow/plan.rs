@@ -1,7 +1,10 @@
 //! What a run reads: which files hold the lines since the last run, in which order.
 
+use std::path::PathBuf;
+
 use kojuto_core::logs::position::{Known, Position};
 
+use super::identity;
 use super::known;
 use super::siblings::Siblings;
 use super::source::Source;
@@ -37,8 +40,10 @@ pub(super) struct Plan {
     pub(super) join: bool,
     /// Where in `links` the lingering files end.
     pub(super) lingering: usize,
-    /// What the next run is to know of files that this one does not read.
-    pub(super) passed: Vec<Known>,
+    /// What the next run is to know of files that this one does not read, and what it replaces.
+    pub(super) passed: Vec<(Known, Option<Known>)>,
+    /// An instant of the file system's clock: what was born before it was there.
+    pub(super) instant: Option<u64>,
     /// All rotated files, when they were listed and nothing is remembered of them yet.
     pub(super) there: Option<Vec<Known>>,
     /// What was listed, if anything was.
@@ -47,7 +52,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(live: Option<Source>) -> Plan {
+    pub(super) fn new(live: Option<Source>, directories: &[PathBuf]) -> Plan {
+        let identity = live.as_ref().map(|live| live.identity);
         Plan {
             links: Vec::new(),
             live,
@@ -55,6 +61,7 @@ impl Plan {
             join: false,
             lingering: 0,
             passed: Vec::new(),
+            instant: identity::instant(directories, identity.as_ref()),
             there: None,
             listed: None,
             notes: Vec::new(),
@@ -66,6 +73,17 @@ impl Plan {
         self.listed = Some(ids.collect());
         let knows = before.is_some_and(|before| before.known.is_some());
         self.there = (!knows).then(|| known::all_there(&siblings.rotated));
+    }
+
+    /// Has the place to remember be in the newest rotated file: there is no live one.
+    pub(super) fn remember_newest(&mut self) {
+        let can_grow = |link: &mut Link| link.origin == Origin::Renamed;
+        if self.links.len() > self.lingering
+            && let Some(link) = self.links.pop_if(can_grow)
+        {
+            self.skip = link.skip;
+            self.live = Some(link.source);
+        }
     }
 
     /// What the plan was made from, to be looked at again after reading.

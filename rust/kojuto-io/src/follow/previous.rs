@@ -6,14 +6,10 @@ use std::path::PathBuf;
 
 use kojuto_core::logs::position::{Lingering, Mark, Position};
 
+use super::between::Between;
 use super::plan::{Link, Origin, Plan};
 use super::siblings::{self, Entry, MOST_LOOKED_INTO, Siblings};
-use super::source::{Fit, STRONG_BYTES, Source};
-
-/// Whether enough bytes were seen to know the file by them.
-pub(super) fn is_strong(mark: &Mark) -> bool {
-    mark.head.is_some_and(|print| print.len >= STRONG_BYTES)
-}
+use super::source::{Fit, Source, is_strong};
 
 /// The file that the mark was made in.
 pub(super) struct Previous {
@@ -31,12 +27,12 @@ pub(super) enum Search {
 }
 
 /// Finds the file that the mark was made in: by its inode, else by its content. With few bytes to go
-/// by, and for the Go tools that kept none, only the first one of `newer`, those rotated since, can
-/// be it.
+/// by, for the Go tools that kept none, and where several have that content, only the oldest one of
+/// those that came since can be it.
 pub(super) fn find(
     before: &Position,
     siblings: &Siblings,
-    newer: &[usize],
+    between: &Between<'_>,
     in_place: bool,
 ) -> io::Result<Search> {
     let mark = &before.mark;
@@ -46,15 +42,17 @@ pub(super) fn find(
             other => return Ok(other),
         }
     }
-    let candidates: Vec<usize> = if is_strong(mark) {
-        let all = 0..siblings.rotated.len();
-        all.rev().filter(|&index| !siblings.rotated[index].taken).take(MOST_LOOKED_INTO).collect()
-    } else if mark.head.is_none() || mark.head.is_some_and(|print| print.len > 0) {
-        newer.iter().copied().find(|&index| siblings.rotated[index].size > 0).into_iter().collect()
-    } else {
-        Vec::new()
-    };
-    by_content(mark, siblings, candidates)
+    if mark.head.is_some_and(|print| print.len == 0) {
+        return Ok(Search::Nothing);
+    }
+    if let Some(oldest) = between.previous(mark, in_place) {
+        return by_content(mark, siblings, [oldest], |_| Ok(true));
+    }
+    if !is_strong(mark) {
+        return Ok(Search::Nothing);
+    }
+    let all = (0..siblings.rotated.len()).rev().filter(|&index| !siblings.rotated[index].taken);
+    by_content(mark, siblings, all.take(MOST_LOOKED_INTO), |source| between.mark_tells(source))
 }
 
 fn by_inode(mark: &Mark, siblings: &Siblings) -> io::Result<Search> {
@@ -75,7 +73,12 @@ fn by_inode(mark: &Mark, siblings: &Siblings) -> io::Result<Search> {
 }
 
 /// Of several with that content, some are copies that were made earlier: the longest has it all.
-fn by_content(mark: &Mark, siblings: &Siblings, candidates: Vec<usize>) -> io::Result<Search> {
+fn by_content(
+    mark: &Mark,
+    siblings: &Siblings,
+    candidates: impl IntoIterator<Item = usize>,
+    tells: impl Fn(&Source) -> io::Result<bool>,
+) -> io::Result<Search> {
     let mut found: Option<(Source, usize)> = None;
     let mut broken = None;
     for index in candidates {
@@ -86,9 +89,10 @@ fn by_content(mark: &Mark, siblings: &Siblings, candidates: Vec<usize>) -> io::R
             Err(_) => continue,
         };
         match source.seek_mark(mark)? {
+            Fit::Yes if !tells(&source)? => {}
             Fit::Yes => {
                 let is_longer = match &found {
-                    Some((other, _)) => source.remaining(u64::MAX)? > other.remaining(u64::MAX)?,
+                    Some((other, _)) => source.remaining(u64::MAX)? >= other.remaining(u64::MAX)?,
                     None => true,
                 };
                 if is_longer {

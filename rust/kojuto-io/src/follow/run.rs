@@ -56,13 +56,16 @@ impl Run<'_> {
         let mut after = Position { time: self.time, ..before.cloned().unwrap_or_default() };
         after.lingering = Vec::new();
         remember(&mut after, plan.there.take());
-        remember(&mut after, (!plan.passed.is_empty()).then(|| std::mem::take(&mut plan.passed)));
+        for (known, replaced) in plan.passed.drain(..) {
+            after.known.get_or_insert_default().retain(|old| Some(*old) != replaced);
+            remember(&mut after, Some(vec![known]));
+        }
+        after.changed = plan.instant;
         if self.is_too_much(&mut plan)? {
             let links = plan.links.drain(..);
             let passed = links.filter_map(|link| link.source.known_unread().ok()).collect();
             remember(&mut after, Some(passed));
             if let Some(mut live) = plan.live {
-                after.changed = Some(live.identity.changed);
                 after.mark = self.skip_to_end(&mut live)?;
                 let moved = !self.is_still(&live)?;
                 return Ok((after, moved));
@@ -86,6 +89,7 @@ impl Run<'_> {
                 after.mark = Mark { inode, dev, born, ..mark };
                 read.truncate(first);
                 after.known = before.and_then(|before| before.known.clone());
+                after.changed = before.and_then(|before| before.changed);
                 after.newest_rotated = before.and_then(|before| before.newest_rotated);
             }
             _ => self.end_in(&live, &mut after),
@@ -107,7 +111,6 @@ impl Run<'_> {
     fn end_in(&self, live: &Source, after: &mut Position) {
         let pos = live.pos() - self.cutter.pending() as u64;
         after.mark = live.mark(pos, self.cutter.before(), self.cutter.is_skipping());
-        after.changed = Some(live.identity.changed);
     }
 
     /// Reads what comes before the live log.

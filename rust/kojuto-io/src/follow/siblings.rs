@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use kojuto_core::logs::position::{Mark, Print};
+use kojuto_core::logs::position::{Known, Mark, Print, Rotated, WINDOW_BYTES};
 use kojuto_core::logs::rotated::{self, Packing, RotatedName};
 
-use super::identity::Identity;
+use super::identity::{self, Identity};
 pub(super) use super::source::STRONG_BYTES;
 use super::source::Source;
 
@@ -25,11 +25,15 @@ pub(super) struct Entry {
     pub(super) dev: u64,
     pub(super) born: Option<u64>,
     pub(super) mtime_s: i64,
+    /// The same in nanoseconds.
+    pub(super) written: u64,
     pub(super) size: u64,
     /// The name promises a compressed file.
     pub(super) packed: bool,
     /// The name is one that people give to copies.
     pub(super) says_copy: bool,
+    /// The number in the name, when it has one: each rotation moves it one up.
+    pub(super) number: Option<u64>,
     /// The plan has a use for it already.
     pub(super) taken: bool,
 }
@@ -37,6 +41,16 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn is_of(&self, mark: &Mark) -> bool {
         (self.inode, self.dev) == (mark.inode, mark.dev)
+    }
+
+    /// Whether it was made anew with the time of another one: copied, restored or packed.
+    pub(super) fn has_set_time(&self) -> bool {
+        self.born.is_some_and(|born| self.written < born)
+    }
+
+    /// What is known of a file, when this one holds it by now.
+    pub(super) fn now_holds(&self, known: Known) -> Known {
+        Known { inode: self.inode, written: Some(self.written), packed: self.packed, ..known }
     }
 
     /// Opens the file; `None` when another one has taken its name, or it is gone.
@@ -136,10 +150,19 @@ fn rotated_of(
         }
         let name = entry.file_name().as_bytes().to_vec();
         let Identity { inode, dev, born, .. } = Identity::of(&meta);
-        let (mtime_s, size) = (meta.mtime(), meta.len());
-        let (packed, says_copy, taken) = (false, false, false);
-        let path = entry.path();
-        let mut entry = Entry { path, inode, dev, born, mtime_s, size, packed, says_copy, taken };
+        let mut entry = Entry {
+            path: entry.path(),
+            inode,
+            dev,
+            born,
+            mtime_s: meta.mtime(),
+            written: identity::written(&meta),
+            size: meta.len(),
+            packed: false,
+            says_copy: false,
+            number: None,
+            taken: false,
+        };
         all.push(entry.clone());
         let Some(parsed) = logs.iter().find_map(|log| rotated::parse(log, &name)) else { continue };
         match parsed.packing {
@@ -147,13 +170,23 @@ fn rotated_of(
             Packing::Readable => entry.packed = true,
             Packing::Unreadable => {}
         }
-        entry.says_copy = parsed.is_word();
+        (entry.says_copy, entry.number) = (parsed.is_word(), parsed.number());
         here.push((parsed, name, entry));
     }
     here.retain(|(parsed, name, _)| {
         parsed.packing == Packing::None || !plain.contains(&name[..parsed.plain_len])
     });
     here.into_iter().map(|(parsed, _, entry)| (parsed, entry)).collect()
+}
+
+/// Finds the newest file that an old position file remembers.
+pub(super) fn find(rotated: &[Entry], known: &Rotated) -> Option<usize> {
+    if known.head.len as usize >= WINDOW_BYTES {
+        let begins = |entry: &Entry| matches!(entry.open(), Ok(Some(source)) if source.starts_as(known.head));
+        let of_inode = |entry: &Entry| entry.inode == known.inode && begins(entry);
+        return rotated.iter().rposition(of_inode).or_else(|| rotated.iter().rposition(begins));
+    }
+    find_small(rotated, &known.head, known.inode)
 }
 
 /// Finds a small file among the rotated ones, of which all is known: one that only begins like it

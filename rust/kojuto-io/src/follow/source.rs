@@ -1,6 +1,6 @@
 //! One file of a log: live, rotated or compressed, read forwards from a marked place.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -9,13 +9,18 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use kojuto_core::logs::position::{Known, Mark, Print, WINDOW_BYTES};
 
-use super::identity::Identity;
+use super::identity::{self, Identity};
 
 /// The largest window a Zstandard file may ask for: 2^27 bytes, what the zstd program accepts.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// Fewer bytes than this are too few to know a file by.
 pub(super) const STRONG_BYTES: u32 = 64;
+
+/// Whether enough bytes were seen to know the file of a mark by them.
+pub(super) fn is_strong(mark: &Mark) -> bool {
+    mark.head.is_some_and(|print| print.len >= STRONG_BYTES)
+}
 
 enum Form {
     Plain(File),
@@ -187,17 +192,7 @@ impl Source {
         let count = match &self.form {
             Form::Plain(file) => read_at_most(file, &mut bytes, 0)?,
             // A decompressor cannot go back, so another one is asked.
-            _ => {
-                let mut other = Source::open_any(&self.path)?;
-                let mut count = 0;
-                while count < length {
-                    match retried(|| other.read(&mut bytes[count..]))? {
-                        0 => break,
-                        more => count += more,
-                    }
-                }
-                count
-            }
+            _ => Source::open_any(&self.path)?.read_all(&mut bytes)?,
         };
         bytes.truncate(count);
         Ok(bytes)
@@ -230,17 +225,30 @@ impl Source {
         Ok(true)
     }
 
-    /// The bytes before `pos` of the content, a KiB of them, without moving; `None` when the
+    /// The bytes before `pos` of the content, at most `most`, without moving; `None` when the
     /// content ends before.
-    pub(super) fn bytes_before(&self, pos: u64) -> io::Result<Option<Vec<u8>>> {
-        if let Form::Plain(file) = &self.form {
-            let mut bytes = vec![0; WINDOW_BYTES.min(pos as usize)];
-            let start = pos - bytes.len() as u64;
-            let count = read_at_most(file, &mut bytes, start)?;
-            return Ok((count == bytes.len()).then_some(bytes));
+    pub(super) fn bytes_before(&self, pos: u64, most: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; pos.min(most as u64) as usize];
+        let start = pos - bytes.len() as u64;
+        let count = match &self.form {
+            Form::Plain(file) => read_at_most(file, &mut bytes, start)?,
+            _ => {
+                let mut other = Source::open_any(&self.path)?;
+                if other.move_to(start)? { other.read_all(&mut bytes)? } else { 0 }
+            }
+        };
+        Ok((count == bytes.len()).then_some(bytes))
+    }
+
+    fn read_all(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut count = 0;
+        while count < bytes.len() {
+            match retried(|| self.read(&mut bytes[count..]))? {
+                0 => break,
+                more => count += more,
+            }
         }
-        let mut other = Source::open_any(&self.path)?;
-        Ok(other.move_to(pos)?.then_some(other.before))
+        Ok(count)
     }
 
     /// How long the content is.
@@ -253,60 +261,22 @@ impl Source {
         Ok(other.pos)
     }
 
-    /// Moves to the mark if this same file has the bytes before it still, whatever its beginning
-    /// has become: a hole, say.
-    pub(super) fn seek_tail(&mut self, mark: &Mark) -> io::Result<bool> {
-        let Some(tail) = mark.tail.filter(|tail| tail.len >= STRONG_BYTES) else {
-            return Ok(false);
-        };
-        let is_same = self.identity.fits(mark) && self.identity.born.is_some();
-        if !is_same || self.size()? < mark.pos || !self.move_to(mark.pos)? {
-            return Ok(false);
-        }
-        let near = &self.before[self.before.len().saturating_sub(tail.len as usize)..];
-        Ok(Print::of(near) == tail && near.iter().any(|&byte| byte != 0))
-    }
-
-    /// The place where the bytes before the mark stand in a plain file, when they stand at one
-    /// place only and are a whole line at least: what comes before was read, wherever it stood.
-    pub(super) fn find_tail(&self, mark: &Mark) -> io::Result<Option<u64>> {
-        let Some(tail) = mark.tail.filter(|tail| tail.len >= STRONG_BYTES && !mark.skip) else {
-            return Ok(None);
-        };
-        let Form::Plain(file) = &self.form else { return Ok(None) };
-        let length = tail.len as usize;
-        let mut found = None;
-        let mut buffer = vec![0u8; 1 << 18];
-        let mut start = 0;
-        loop {
-            let count = read_at_most(file, &mut buffer, start)?;
-            let ends = (length..=count).filter(|&end| buffer[end - 1] == b'\n');
-            for end in ends.filter(|&end| Print::of(&buffer[end - length..end]) == tail) {
-                // Of a line that is not whole, the rest may be like that of many.
-                if !buffer[end - length..end - 1].contains(&b'\n') {
-                    continue;
-                }
-                let place = start + end as u64;
-                if found.is_some_and(|found| found != place) {
-                    return Ok(None);
-                }
-                found = Some(place);
-            }
-            if count < buffer.len() {
-                return Ok(found);
-            }
-            start += (count - length) as u64;
-        }
-    }
-
     /// Size on disk now.
     pub(super) fn size(&self) -> io::Result<u64> {
-        let file = match &self.form {
-            Form::Plain(file) => file,
-            Form::Gzip(decoder) => decoder.get_ref().get_ref(),
-            Form::Zstd(decoder) => decoder.get_ref().get_ref(),
-        };
-        Ok(file.metadata()?.len())
+        Ok(self.metadata()?.len())
+    }
+
+    /// When it was last written to.
+    pub(super) fn written(&self) -> Option<u64> {
+        self.metadata().ok().map(|meta| identity::written(&meta))
+    }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        match &self.form {
+            Form::Plain(file) => file.metadata(),
+            Form::Gzip(decoder) => decoder.get_ref().get_ref().metadata(),
+            Form::Zstd(decoder) => decoder.get_ref().get_ref().metadata(),
+        }
     }
 
     /// How many bytes there are from here to the end, counted up to a little past `enough`. For a
@@ -343,17 +313,26 @@ impl Source {
 
     /// What is to be remembered of the file, as far as it has been read, if anything was.
     pub(super) fn known(&self) -> Option<Known> {
-        let (head, tail) = (Print::of(&self.head), Print::of(&self.last));
-        let known =
-            Known { head, inode: self.identity.inode, pos: self.pos, tail: Some(tail.hash) };
-        (head.len > 0).then_some(known)
+        let (head, tail) = (Print::of(&self.head), Print::of(&self.last).hash);
+        (head.len > 0).then(|| self.known_as(head, self.pos, Some(tail)))
     }
 
-    /// What is to be remembered of a file that is passed over.
+    /// What is to be remembered of a file that is passed over. How a packed one ends would cost
+    /// unpacking it.
     pub(super) fn known_unread(&self) -> io::Result<Known> {
         let head = Print::of(&self.first_bytes(WINDOW_BYTES)?);
-        let (inode, pos) = (self.identity.inode, u64::from(head.len));
-        Ok(Known { head, inode, pos, tail: None })
+        let (mut pos, mut tail) = (u64::from(head.len), None);
+        if self.is_plain() && head.len as usize == WINDOW_BYTES {
+            pos = self.size()?;
+            tail = self.bytes_before(pos, WINDOW_BYTES)?.map(|bytes| Print::of(&bytes).hash);
+        }
+        Ok(self.known_as(head, pos, tail))
+    }
+
+    fn known_as(&self, head: Print, pos: u64, tail: Option<u64>) -> Known {
+        let written = self.written();
+        let (inode, packed) = (self.identity.inode, !self.is_plain());
+        Known { head, inode, pos, tail, written, packed }
     }
 
     /// Whether the file still begins as it did when its beginning was read.
@@ -383,7 +362,7 @@ fn retried(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 }
 
 /// Fills `buffer` from `offset` as far as the file goes.
-fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(super) fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
         match retried(|| file.read_at(&mut buffer[done..], offset + done as u64))? {
