@@ -123,6 +123,24 @@ def test_a_missing_log_is_an_error_that_names_it(logs: Logs) -> None:
     assert b"/base: No such file or directory" in done.stderr
 
 
+@pytest.mark.parametrize("side", ["log", "base"])
+def test_lines_of_one_log_are_not_lost_while_the_other_one_fails(logs: Logs, side: str) -> None:
+    logs.add(10, 10)
+    logs.run()
+    logs.add(30, 120)
+    path = getattr(logs, side)
+    away = path.parent / "elsewhere" / path.name
+    away.parent.mkdir()
+    path.rename(away)
+    for _ in range(2):
+        done = logs.run()
+        assert (done.returncode, done.stdout) == (1, b"")
+    away.rename(path)
+    metrics = logs.metrics()
+    assert near(metrics["log-incr-rate.t_count.log"], 30)
+    assert near(metrics["log-incr-rate.t_count.base"], 120)
+
+
 def test_more_than_the_limit_is_skipped_and_told(logs: Logs) -> None:
     logs.run()
     logs.add(1000, 10)
