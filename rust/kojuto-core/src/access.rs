@@ -3,8 +3,6 @@
 mod options;
 mod tally;
 
-use std::collections::HashMap;
-
 use memchr::memmem::Finder;
 
 pub use self::options::{Format, Options, TimeList};
@@ -18,6 +16,7 @@ use crate::scan::json::{self, Prefix, unescape};
 use crate::scan::ltsv;
 use crate::scan::number::{parse_f64, parse_i64, parse_short};
 use crate::stats::group_name::{self, GroupName};
+use crate::stats::space_saving::SpaceSaving;
 
 /// Why a line could not be counted, as indexes of [`BadLines`].
 pub const REASONS: [&str; 5] = [
@@ -54,7 +53,7 @@ struct Counter {
     time_list: TimeList,
     max_groups: usize,
     all: Tally,
-    groups: HashMap<Box<[u8]>, Tally>,
+    groups: SpaceSaving<Tally>,
     missing: Tally,
     other: Tally,
     bad: BadLines<{ REASONS.len() }>,
@@ -72,9 +71,16 @@ impl Access {
             // Only the first of them ends the search: another may be followed by a better one.
             names.push((key.as_bytes(), at == 0));
         }
-        if let Some(by) = &options.by {
-            names.push((by.as_bytes(), true));
-        }
+        let by = options.by.as_ref().map(|by| {
+            // It may be one of those already.
+            let at = names.iter().position(|(name, _)| *name == by.as_bytes());
+            let at = at.unwrap_or_else(|| {
+                names.push((by.as_bytes(), true));
+                names.len() - 1
+            });
+            names[at].1 = true;
+            at
+        });
         let keys = Keys::new(&names)?;
         Ok(Access {
             keys,
@@ -82,7 +88,7 @@ impl Access {
             detected: None,
             counter: Counter {
                 statuses: options.status_keys.len(),
-                by: options.by.as_ref().map(|_| options.status_keys.len() + 1),
+                by,
                 escapes: false,
                 time_optional: false,
                 filter: options
@@ -93,7 +99,9 @@ impl Access {
                 time_list: options.time_list,
                 max_groups: options.max_groups,
                 all: Tally::default(),
-                groups: HashMap::new(),
+                // Sixteen times as many as are shown: those that turn out to be the largest are
+                // whole in any log but a hostile one.
+                groups: SpaceSaving::new(options.max_groups.saturating_mul(16)),
                 missing: Tally::default(),
                 other: Tally::default(),
                 bad: BadLines::default(),
@@ -163,9 +171,8 @@ impl Access {
         mine.all.merge(other.all);
         mine.missing.merge(other.missing);
         mine.other.merge(other.other);
-        for (name, tally) in other.groups {
-            mine.groups.entry(name).or_default().merge(tally);
-        }
+        let pool = &mut mine.other;
+        mine.groups.merge(other.groups, Tally::merge, |evicted| pool.merge(evicted));
         mine.bad.merge(other.bad);
         mine.lines += other.lines;
     }
@@ -174,7 +181,7 @@ impl Access {
     pub fn finish(self) -> (Tally, Vec<(GroupName, Tally)>) {
         let Counter { all, groups, missing, mut other, max_groups, .. } = self.counter;
         let mut groups: Vec<_> =
-            groups.into_iter().map(|(value, tally)| (GroupName::Value(value), tally)).collect();
+            groups.into_groups().map(|(value, tally)| (GroupName::Value(value), tally)).collect();
         if missing.total() > 0 {
             groups.push((GroupName::Missing, missing));
         }
@@ -245,16 +252,11 @@ impl Counter {
         if let Some(by) = self.by {
             let name = self.resolved(values[by]);
             let name = &*group_name::bounded(&name);
-            // Sixteen times as many as are shown are kept apart, so that those that turn out to
-            // be the largest are whole in any log but a hostile one.
             if name.is_empty() {
                 self.missing.add(status, latency);
-            } else if let Some(tally) = self.groups.get_mut(name) {
-                tally.add(status, latency);
-            } else if self.groups.len() < self.max_groups.saturating_mul(16) {
-                self.groups.entry(name.into()).or_default().add(status, latency);
             } else {
-                self.other.add(status, latency);
+                let other = &mut self.other;
+                self.groups.group(name, |evicted| other.merge(evicted)).add(status, latency);
             }
         }
     }

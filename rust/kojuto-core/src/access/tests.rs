@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn scan(max_groups: usize, log: &str) -> Vec<(String, u64)> {
-    let mut access = Access::new(&Options {
+fn options(max_groups: usize) -> Options {
+    Options {
         format: Format::Ltsv(Prefix::Refuse),
         ptime_key: "ptime".to_owned(),
         status_keys: vec!["status".to_owned()],
@@ -12,8 +12,11 @@ fn scan(max_groups: usize, log: &str) -> Vec<(String, u64)> {
         filter: None,
         time_scale: 1.0,
         time_list: TimeList::Refuse,
-    })
-    .unwrap();
+    }
+}
+
+fn scan(max_groups: usize, log: &str) -> Vec<(String, u64)> {
+    let mut access = Access::new(&options(max_groups)).unwrap();
     access.block(log.as_bytes());
     access.finish().1.into_iter().map(|(name, tally)| (shown(&name), tally.total())).collect()
 }
@@ -31,16 +34,28 @@ fn line(uri: &str) -> String {
 }
 
 #[test]
-fn a_group_is_whole_when_fewer_than_sixteen_times_as_many_as_shown_came_first() {
+fn a_group_that_comes_late_and_often_is_not_pooled() {
+    let before: String = (0..400).map(|n| line(&format!("/{n}"))).collect();
+    let found = scan(20, &(before + &line("/hot").repeat(1000)));
+    assert_eq!(found[0], ("/hot".to_owned(), 1000));
+    assert_eq!(found.len(), 21);
+    assert_eq!(found[20], ("<Other>".to_owned(), 381));
     // Two are shown, so 32 are kept apart: the 32nd is whole, however late it came.
-    let before = |others: usize| (0..others).map(|n| line(&format!("/{n}"))).collect::<String>();
-    let largest = line("/largest").repeat(5);
-    let found = scan(2, &(before(31) + &largest));
+    let before: String = (0..31).map(|n| line(&format!("/{n}"))).collect();
+    let found = scan(2, &(before + &line("/largest").repeat(5)));
     assert_eq!(found[0], ("/largest".to_owned(), 5));
     assert_eq!(found[2], ("<Other>".to_owned(), 30));
-    let found = scan(2, &(before(32) + &largest));
-    assert_eq!(found[0], ("/0".to_owned(), 1));
-    assert_eq!(found[2], ("<Other>".to_owned(), 35));
+}
+
+#[test]
+fn lines_may_be_parted_by_their_status() {
+    let mut options = options(9);
+    options.by = Some("status".to_owned());
+    let mut access = Access::new(&options).unwrap();
+    access.block(b"status:200\tptime:1\nptime:1\tstatus:404\nptime:2\tstatus:200\n");
+    let found: Vec<_> =
+        access.finish().1.into_iter().map(|(n, t)| (shown(&n), t.total())).collect();
+    assert_eq!(found, [("200".to_owned(), 2), ("404".to_owned(), 1)]);
 }
 
 #[test]

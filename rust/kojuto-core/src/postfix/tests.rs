@@ -250,6 +250,10 @@ fn more_relays_or_dsns_than_4096_end_in_the_pool() {
     (4096..4100).for_each(|number| add(&mut scanner, number));
     add(&mut scanner, 7);
     assert_eq!(sizes(&scanner), (4096, Some(4), 4096, Some(4)));
+    (0..10).for_each(|_| add(&mut scanner, 4999));
+    let late = scanner.finish().relays.remove(0);
+    assert_eq!(late.host, GroupName::Value(b"mx4999.example"[..].into()));
+    assert_eq!(late.figures.total, 10);
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::stats::quantile;
 const COUNTED_MS: usize = 32 << 10;
 const LEAST_COUNTERS: usize = 1 << 10;
 
+/// So few times of another set are added one by one, so that they are counted here if they can be.
+const FEW: usize = 64;
+
 /// A multiset of times, in seconds.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
@@ -63,7 +66,9 @@ impl Latencies {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
         }
-        if self.others.is_empty() {
+        if other.others.len() < FEW {
+            other.others.into_iter().for_each(|seconds| self.add(seconds));
+        } else if self.others.is_empty() {
             self.others = other.others;
         } else {
             self.others.append(&mut other.others);

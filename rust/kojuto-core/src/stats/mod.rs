@@ -11,3 +11,4 @@ pub mod records;
 pub mod samples;
 pub mod sketch;
 pub mod sketch_file;
+pub mod space_saving;

@@ -1,7 +1,5 @@
 //! Numbers out of the fields of LTSV or JSON lines, parted into groups by another field.
 
-use std::collections::HashMap;
-
 use crate::Error;
 use crate::scan::fields::{Keys, Values};
 use crate::scan::json::{self, Prefix, unescape};
@@ -10,6 +8,7 @@ use crate::scan::number::parse_f64;
 use crate::stats::group_name::{self, GroupName};
 use crate::stats::pieces::{LineCutter, MAX_LINE_BYTES, Piece};
 use crate::stats::samples::Rejected;
+use crate::stats::space_saving::SpaceSaving;
 
 /// How the lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,43 +20,59 @@ pub enum Format {
 }
 
 /// The numbers read so far, by group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Groups {
     /// Those of a reading without groups.
     pub all: Vec<f64>,
-    named: HashMap<Box<[u8]>, Vec<f64>>,
+    named: SpaceSaving<Vec<f64>>,
     missing: Vec<f64>,
     other: Vec<f64>,
     max_groups: usize,
 }
 
+impl Default for Groups {
+    fn default() -> Groups {
+        Groups::new(1)
+    }
+}
+
 impl Groups {
-    /// No numbers yet; at most `max_groups` values are kept apart.
+    /// No numbers yet; at most `max_groups` values are kept apart in the end, the most frequent.
     pub fn new(max_groups: usize) -> Groups {
-        Groups { max_groups, ..Groups::default() }
+        // Sixteen times as many meanwhile: those that turn out to be the largest are whole in
+        // nearly any stream. What they take beside their numbers is little.
+        let named = SpaceSaving::new(max_groups.saturating_mul(16));
+        Groups { all: Vec::new(), named, missing: Vec::new(), other: Vec::new(), max_groups }
     }
 
     fn add(&mut self, name: &[u8], number: f64) {
         let name = &*group_name::bounded(name);
         if name.is_empty() {
             self.missing.push(number);
-        } else if let Some(numbers) = self.named.get_mut(name) {
-            numbers.push(number);
-        } else if self.named.len() < self.max_groups {
-            self.named.insert(name.into(), vec![number]);
         } else {
-            self.other.push(number);
+            let other = &mut self.other;
+            self.named.group(name, |mut evicted| other.append(&mut evicted)).push(number);
         }
     }
 
     /// The groups and their numbers: the largest first, the pool last.
     pub fn into_sorted(self) -> Vec<(GroupName, Vec<f64>)> {
-        let named = self.named.into_iter().map(|(name, numbers)| (GroupName::Value(name), numbers));
-        let mut groups: Vec<_> = named.chain([(GroupName::Missing, self.missing)]).collect();
-        groups.sort_unstable_by(|(name_a, a), (name_b, b)| {
-            b.len().cmp(&a.len()).then_with(|| name_a.cmp(name_b))
-        });
-        groups.push((GroupName::Other, self.other));
+        let named = self.named.into_groups();
+        let mut groups: Vec<_> =
+            named.map(|(name, numbers)| (GroupName::Value(name), numbers)).collect();
+        let sort = |groups: &mut Vec<(GroupName, Vec<f64>)>| {
+            groups.sort_unstable_by(|(name_a, a), (name_b, b)| {
+                b.len().cmp(&a.len()).then_with(|| name_a.cmp(name_b))
+            });
+        };
+        sort(&mut groups);
+        let mut other = self.other;
+        for (_, mut numbers) in groups.split_off(self.max_groups.min(groups.len())) {
+            other.append(&mut numbers);
+        }
+        groups.push((GroupName::Missing, self.missing));
+        sort(&mut groups);
+        groups.push((GroupName::Other, other));
         groups.retain(|(_, numbers)| !numbers.is_empty());
         groups
     }
@@ -68,7 +83,7 @@ impl Groups {
 pub struct Records {
     cutter: LineCutter,
     keys: Keys,
-    grouped: bool,
+    by: Option<usize>,
     wanted: Option<Format>,
     format: Option<Format>,
     lines: u64,
@@ -83,11 +98,12 @@ impl Records {
     /// [`Error::Argument`] for an empty key.
     pub fn new(key: &[u8], by: Option<&[u8]>, format: Option<Format>) -> Result<Records, Error> {
         let mut names = vec![(key, true)];
-        names.extend(by.map(|by| (by, true)));
+        // The numbers may be parted by themselves.
+        names.extend(by.filter(|by| *by != key).map(|by| (by, true)));
         Ok(Records {
             cutter: LineCutter::default(),
             keys: Keys::new(&names)?,
-            grouped: by.is_some(),
+            by: by.map(|_| names.len() - 1),
             wanted: format,
             format,
             lines: 0,
@@ -138,7 +154,7 @@ impl Records {
             }
         };
         self.format = Some(format);
-        let Records { keys, grouped, lines, bad, .. } = self;
+        let Records { keys, by, lines, bad, .. } = self;
         let mut row = |line: &[u8], values: &Values<'_>| {
             *lines += 1;
             let number = parse_f64(values[0].trim_ascii()).filter(|_| line.len() <= MAX_LINE_BYTES);
@@ -146,9 +162,11 @@ impl Records {
                 None if line.trim_ascii().is_empty() => {}
                 // A value is shown rather than the line, when there is one.
                 None => bad.add(*lines, if values[0].is_empty() { line } else { values[0] }),
-                Some(number) if !*grouped => groups.all.push(number),
-                Some(number) if format == Format::Json => groups.add(&unescape(values[1]), number),
-                Some(number) => groups.add(values[1], number),
+                Some(number) => match (*by, format) {
+                    (None, _) => groups.all.push(number),
+                    (Some(by), Format::Json) => groups.add(&unescape(values[by]), number),
+                    (Some(by), Format::Ltsv) => groups.add(values[by], number),
+                },
             }
         };
         match format {
@@ -212,11 +230,28 @@ mod tests {
             groups[1..],
             [("Missing".to_owned(), vec![1.5]), ("Other".to_owned(), vec![0.25])]
         );
-        let (groups, _) = read(b"g:other\tptime:1\ng:b\tptime:2\n", Some(b"g"), 1, &[]);
-        assert_eq!(groups, [("other".to_owned(), vec![1.0]), ("Other".to_owned(), vec![2.0])]);
+        let (groups, _) =
+            read(b"g:other\tptime:1\ng:b\tptime:2\ng:other\tptime:1\n", Some(b"g"), 1, &[]);
+        assert_eq!(groups, [("other".to_owned(), vec![1.0; 2]), ("Other".to_owned(), vec![2.0])]);
         let long = format!("g:{}\tptime:1\n", "x".repeat(1000));
         let (groups, _) = read(long.as_bytes(), Some(b"g"), 5, &[]);
         assert_eq!(groups[0].0.len(), group_name::MAX_GROUP_BYTES);
+    }
+
+    #[test]
+    fn a_group_that_comes_late_and_often_is_not_pooled() {
+        let singles: String = (0..100).map(|n| format!("g:{n}\tptime:1\n")).collect();
+        let stream = singles + &"g:hot\tptime:2\n".repeat(50);
+        let (groups, _) = read(stream.as_bytes(), Some(b"g"), 2, &[]);
+        assert_eq!(groups.len(), 3);
+        assert_eq!(groups[0], ("hot".to_owned(), vec![2.0; 50]));
+        assert_eq!(groups[2].1, [1.0; 99]);
+    }
+
+    #[test]
+    fn numbers_may_be_parted_by_themselves() {
+        let (groups, _) = read(b"ptime:1\nptime:2\nptime:1\n", Some(b"ptime"), 9, &[]);
+        assert_eq!(groups, [("1".to_owned(), vec![1.0; 2]), ("2".to_owned(), vec![2.0])]);
     }
 
     #[test]

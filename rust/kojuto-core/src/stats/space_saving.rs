@@ -1,0 +1,206 @@
+//! The largest groups of a stream in bounded memory: Space-Saving (Metwally, Agrawal and El Abbadi,
+//! "Efficient computation of frequent and top-k elements in data streams", 2005).
+//!
+//! So many groups are kept. A value that has none takes the place of the smallest one and begins
+//! with that one's count, so that what is frequent stays, however late it came: with `m` groups
+//! every value that makes up more than one in `m` of the stream is among them. That count serves to
+//! choose alone: what a group has counted since it was taken in is its own, and what it had when it
+//! lost its place is handed back, so that nothing is counted twice or lost.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+
+/// The groups by value, each with its figures.
+#[derive(Debug, Clone)]
+pub struct SpaceSaving<T> {
+    capacity: usize,
+    slots: Vec<Slot<T>>,
+    by_name: HashMap<Arc<[u8]>, usize>,
+    /// The ranks of all slots, the smallest first. One here may be an old one: it is looked at
+    /// again when it comes to the top.
+    smallest: BinaryHeap<Reverse<Rank>>,
+}
+
+/// The count of a slot, how much of that is not its own, and its place: of two with one count the
+/// one with less of its own goes first.
+type Rank = (u64, Reverse<u64>, usize);
+
+#[derive(Debug, Clone)]
+struct Slot<T> {
+    name: Arc<[u8]>,
+    /// At least how often the value has come, those before its place was free included.
+    count: u64,
+    /// How much of that it began with.
+    inherited: u64,
+    figures: T,
+}
+
+impl<T> Slot<T> {
+    fn rank(&self, at: usize) -> Rank {
+        (self.count, Reverse(self.inherited), at)
+    }
+}
+
+impl<T> SpaceSaving<T> {
+    /// No groups yet; `capacity` are kept, at least one.
+    pub fn new(capacity: usize) -> SpaceSaving<T> {
+        SpaceSaving {
+            capacity: capacity.max(1),
+            slots: Vec::new(),
+            by_name: HashMap::new(),
+            smallest: BinaryHeap::new(),
+        }
+    }
+
+    /// How many groups there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The groups: the value and the figures of each, in no order.
+    pub fn into_groups(self) -> impl Iterator<Item = (Box<[u8]>, T)> {
+        self.slots.into_iter().map(|slot| (Box::from(&*slot.name), slot.figures))
+    }
+}
+
+impl<T: Default> SpaceSaving<T> {
+    /// The figures of a value that came once more. What the group had that lost its place to it, if
+    /// one did, is handed to `evicted`.
+    #[inline]
+    pub fn group(&mut self, name: &[u8], evicted: impl FnOnce(T)) -> &mut T {
+        self.group_of(name, 1, evicted)
+    }
+
+    fn group_of(&mut self, name: &[u8], times: u64, evicted: impl FnOnce(T)) -> &mut T {
+        let at = match self.by_name.get(name) {
+            Some(&at) => {
+                self.slots[at].count += times;
+                at
+            }
+            None => self.take_in(name.into(), times, evicted),
+        };
+        &mut self.slots[at].figures
+    }
+
+    fn take_in(&mut self, name: Arc<[u8]>, times: u64, evicted: impl FnOnce(T)) -> usize {
+        let mut slot = Slot { name, count: times, inherited: 0, figures: T::default() };
+        if self.slots.len() < self.capacity {
+            let at = self.slots.len();
+            self.by_name.insert(Arc::clone(&slot.name), at);
+            self.smallest.push(Reverse(slot.rank(at)));
+            self.slots.push(slot);
+            return at;
+        }
+        // Each look at an old rank is paid for by a line that made it old.
+        while let Some(mut top) = self.smallest.peek_mut() {
+            let Reverse((count, _, at)) = *top;
+            if self.slots[at].count != count {
+                *top = Reverse(self.slots[at].rank(at));
+                continue;
+            }
+            (slot.count, slot.inherited) = (count + times, count);
+            *top = Reverse(slot.rank(at));
+            self.by_name.insert(Arc::clone(&slot.name), at);
+            let old = std::mem::replace(&mut self.slots[at], slot);
+            self.by_name.remove(&old.name);
+            evicted(old.figures);
+            return at;
+        }
+        unreachable!("there is at least one slot, and each has a rank")
+    }
+
+    /// Takes in what another has counted of another part of the stream: `add` adds the figures of
+    /// a value that both have; what loses its place goes to `evicted`.
+    pub fn merge(
+        &mut self,
+        other: SpaceSaving<T>,
+        mut add: impl FnMut(&mut T, T),
+        mut evicted: impl FnMut(T),
+    ) {
+        let mut others = other.slots;
+        // The largest last: none of them is put out by a smaller one.
+        others.sort_by(|a, b| (a.count, &a.name).cmp(&(b.count, &b.name)));
+        for slot in others {
+            let figures = self.group_of(&slot.name, slot.count, &mut evicted);
+            add(figures, slot.figures);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The groups of a stream with their own counts, ascending by name, and what was evicted.
+    fn count(capacity: usize, stream: &[u8]) -> (Vec<(u8, u64)>, u64) {
+        let (groups, pool) = counted(capacity, stream);
+        let mut groups: Vec<_> = groups.into_groups().map(|(name, n)| (name[0], n)).collect();
+        groups.sort_unstable();
+        (groups, pool)
+    }
+
+    fn counted(capacity: usize, stream: &[u8]) -> (SpaceSaving<u64>, u64) {
+        let mut groups = SpaceSaving::new(capacity);
+        let mut pool = 0;
+        for byte in stream {
+            *groups.group(&[*byte], |count: u64| pool += count) += 1;
+        }
+        assert!(groups.len() <= capacity && groups.smallest.len() == groups.len());
+        assert!(groups.is_empty() == stream.is_empty());
+        (groups, pool)
+    }
+
+    #[test]
+    fn a_value_that_comes_late_and_often_puts_out_those_that_came_once() {
+        assert_eq!(count(2, b"abcccc"), (vec![(b'b', 1), (b'c', 4)], 1));
+        assert_eq!(count(2, b"aaabcbc"), (vec![(b'a', 3), (b'c', 1)], 3));
+        assert_eq!(count(3, b"abc"), (vec![(b'a', 1), (b'b', 1), (b'c', 1)], 0));
+    }
+
+    #[test]
+    fn both_parts_of_a_stream_count_when_they_are_merged() {
+        let ((mut a, mut pool), (b, more)) = (counted(2, b"aaab"), counted(2, b"cccab"));
+        pool += more;
+        a.merge(b, |figures, more| *figures += more, |count| pool += count);
+        let mut groups: Vec<_> = a.into_groups().map(|(name, n)| (name[0], n)).collect();
+        groups.sort_unstable();
+        assert_eq!(groups.iter().map(|(_, n)| n).sum::<u64>() + pool, 9);
+        assert!(groups.contains(&(b'c', 3)), "{groups:?}");
+    }
+
+    proptest! {
+        /// The bound of the paper: what makes up more than one in `capacity` is kept; and here:
+        /// nothing is lost, and no group has more than there was.
+        #[test]
+        fn the_frequent_are_kept_and_the_sums_are_whole(
+            stream in prop::collection::vec(0u8..40, 0..400), capacity in 1usize..12,
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let occurs = |value: u8| stream.iter().filter(|&&byte| byte == value).count() as u64;
+            let (groups, pool) = count(capacity, &stream);
+            prop_assert_eq!(groups.iter().map(|(_, n)| n).sum::<u64>() + pool, stream.len() as u64);
+            for &(value, own) in &groups {
+                prop_assert!((1..=occurs(value)).contains(&own));
+            }
+            for value in 0..40 {
+                if occurs(value) * capacity as u64 > stream.len() as u64 {
+                    prop_assert!(groups.iter().any(|(kept, _)| *kept == value), "{}", value);
+                }
+            }
+            let (a, b) = stream.split_at(cut.index(stream.len() + 1));
+            let ((mut a, mut pool), (b, more)) = (counted(capacity, a), counted(capacity, b));
+            pool += more;
+            a.merge(b, |figures, more| *figures += more, |count| pool += count);
+            prop_assert!(a.len() <= capacity);
+            let kept: u64 = a.into_groups().map(|(_, own)| own).sum();
+            prop_assert_eq!(kept + pool, stream.len() as u64);
+        }
+    }
+}
