@@ -81,9 +81,10 @@ soak: build servers
 	@for round in $$(seq $(COUNT)); do \
 	    seed=$$(date +%s); echo "soak: round $$round of $(COUNT), KOJUTO_CHAOS_SEED=$$seed"; \
 	    KOJUTO_CHAOS_SEED=$$seed KOJUTO_CHAOS_EVENTS=2000 KOJUTO_RACE_ROUNDS=5000 \
-	    KOJUTO_STUCK_ROUNDS=25 \
+	    KOJUTO_STUCK_ROUNDS=25 KOJUTO_DIFFERENTIAL_LOGS=1000 \
 	        $(BIN)/python -m pytest -m "" -o timeout=1800 tests/tools/test_relaxlogs_chaos.py \
-	        tests/tools/test_myps_race.py tests/test_stuck_readers.py || exit 1; \
+	        tests/tools/test_myps_race.py tests/test_stuck_readers.py \
+	        tests/tools/test_axslog_differential.py || exit 1; \
 	    $(BIN)/python -m pytest -m soak || test $$? = 5 || exit 1; \
 	done
 	SECONDS_EACH=60 $(MAKE) --no-print-directory fuzz

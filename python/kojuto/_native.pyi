@@ -208,6 +208,8 @@ class _AccessOptions(Protocol):
 
     format: str
     regex: str | None
+    log_format: str | None
+    time_field: str | None
     ptime_key: str
     status_keys: list[str]
     by: str | None

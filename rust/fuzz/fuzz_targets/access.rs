@@ -2,7 +2,7 @@
 //! however the lines are cut into blocks.
 #![no_main]
 
-use kojuto_core::access::{Access, Format, Options, TimeList};
+use kojuto_core::access::{Access, Format, Options, TimeField, TimeList};
 use kojuto_core::scan::json::Prefix;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
@@ -21,6 +21,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         by: (choice & 8 != 0).then(|| "uri".to_owned()),
         max_groups: 2,
         filter: (choice & 16 != 0).then(|| (b"x".to_vec(), choice & 32 != 0)),
+        time_field: TimeField::Telling,
         time_scale: 1.0,
         time_list: if choice & 64 != 0 { TimeList::Sum } else { TimeList::Refuse },
     };

@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use kojuto_core::access::{Access, Format, Options, TimeList};
+use kojuto_core::access::{Access, Format, Options, TimeField, TimeList};
 use kojuto_core::scan::fields::{Keys, Values};
 use kojuto_core::scan::json;
 use kojuto_core::scan::json::Prefix;
@@ -68,6 +68,7 @@ fn main() {
             by: None,
             max_groups: 1,
             filter: None,
+            time_field: TimeField::Telling,
             time_scale: 1.0,
             time_list: TimeList::Refuse,
         };

@@ -5,16 +5,16 @@ mod tally;
 
 use memchr::memmem::Finder;
 
-pub use self::options::{Format, Options, TimeList};
+pub use self::options::{Format, Options, TimeField, TimeList};
 pub use self::tally::Tally;
 
 use crate::Error;
 use crate::scan::bad_lines::BadLines;
-use crate::scan::combined;
 use crate::scan::fields::{Keys, Rows, Values};
 use crate::scan::json::{self, Prefix, unescape};
 use crate::scan::ltsv;
 use crate::scan::number::{parse_f64, parse_i64, parse_short};
+use crate::scan::{combined, duration, log_format};
 use crate::stats::group_name::{self, GroupName};
 use crate::stats::space_saving::SpaceSaving;
 
@@ -37,6 +37,7 @@ const BAD_STATUS: usize = 4;
 pub struct Access {
     keys: Keys,
     format: Format,
+    time_field: TimeField,
     detected: Option<&'static str>,
     counter: Counter,
 }
@@ -85,6 +86,7 @@ impl Access {
         Ok(Access {
             keys,
             format: options.format.clone(),
+            time_field: options.time_field.clone(),
             detected: None,
             counter: Counter {
                 statuses: options.status_keys.len(),
@@ -95,7 +97,7 @@ impl Access {
                     .filter
                     .as_ref()
                     .map(|(text, invert)| (Finder::new(text).into_owned(), *invert)),
-                time_scale: options.time_scale,
+                time_scale: options.time_scale * options.format.time_scale(&options.time_field),
                 time_list: options.time_list,
                 max_groups: options.max_groups,
                 all: Tally::default(),
@@ -112,7 +114,7 @@ impl Access {
 
     /// Counts a block of whole lines, each ended by `\n`.
     pub fn block(&mut self, block: &[u8]) {
-        let Access { keys, format, detected, counter } = self;
+        let Access { keys, format, time_field, detected, counter } = self;
         let found;
         let format = match format {
             Format::Auto(prefix) => {
@@ -124,7 +126,7 @@ impl Access {
         };
         counter.escapes = matches!(format, Format::Json(_));
         counter.time_optional = match format {
-            Format::Combined => true,
+            Format::Combined | Format::Text(_) => true,
             Format::Regex(regex) => !regex
                 .capture_names()
                 .flatten()
@@ -144,7 +146,8 @@ impl Access {
             Format::Ltsv(Prefix::Refuse) => ltsv::scan(block, keys, counter),
             Format::Ltsv(Prefix::Skip) => ltsv::scan_behind_brace(block, keys, counter),
             Format::Json(prefix) => json::scan(block, keys, *prefix, counter),
-            Format::Combined => combined::scan(block, keys, counter),
+            Format::Combined => combined::scan(block, keys, time_field, counter),
+            Format::Text(text) => log_format::scan(block, keys, text, time_field, counter),
             Format::Regex(regex) => combined::scan_regex(block, keys, regex, counter),
             Format::Auto(_) => {}
         }
@@ -241,8 +244,8 @@ impl Counter {
             return self.bad.count(if self.time_optional { FORMAT } else { NO_STATUS }, line);
         }
         let latency = match self.time(values[0]) {
-            Some(time) => Some(time * self.time_scale),
-            None if values[0].is_empty() => None,
+            Some(time) => Some(time),
+            None if self.time_optional => None,
             None => return self.bad.count(BAD_TIME, line),
         };
         let Some(status) = parse_i64(&self.resolved(status)) else {
@@ -274,9 +277,14 @@ impl Counter {
         if self.escapes { unescape(value) } else { value.into() }
     }
 
+    /// The seconds of a time taken.
     fn time(&self, text: &[u8]) -> Option<f64> {
         let text = &self.resolved(text);
-        if let Some(time) = parse_f64(text) {
+        let seconds = |text: &[u8]| match parse_f64(text) {
+            Some(number) => Some(number * self.time_scale),
+            None => duration::seconds(text),
+        };
+        if let Some(time) = seconds(text) {
             return Some(time);
         }
         if self.time_list == TimeList::Refuse || text.is_empty() {
@@ -288,7 +296,7 @@ impl Counter {
             .split(|b| matches!(b, b',' | b':'))
             .map(<[u8]>::trim_ascii)
             .filter(|part| !matches!(*part, b"-" | b""))
-            .map(parse_f64);
+            .map(seconds);
         let first = times.next()??;
         times.try_fold(first, |time, next| {
             let next = next?;

@@ -47,6 +47,13 @@ pub enum Argument {
     Pattern(PatternFault),
     /// A regular expression does not compile; what the compiler said.
     Expression(String),
+    /// A regular expression has no group for the status.
+    StatusGroup {
+        /// The names that it may have.
+        keys: Vec<String>,
+    },
+    /// A log format in nginx's or Apache's words cannot be read.
+    LogFormat(LogFormatFault),
     /// So many keys cannot be read.
     Keys {
         /// How many there are.
@@ -67,6 +74,24 @@ pub enum Argument {
     },
     /// A sketch would count more numbers than it can.
     TooManyNumbers,
+}
+
+/// Why a log format cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogFormatFault {
+    /// It has a word that is not known.
+    Word {
+        /// The word.
+        word: String,
+        /// Those that are known.
+        known: String,
+    },
+    /// Nothing stands between this word and the one before it.
+    Joined(String),
+    /// It has no status; the format.
+    NoStatus(String),
+    /// It has no such field for the time taken; the fields that it has.
+    NoTime(String),
 }
 
 /// Why a path cannot be one that is allowed.
@@ -125,6 +150,11 @@ impl fmt::Display for Argument {
             Argument::Path { path, fault } => write!(f, "{path}: {fault}"),
             Argument::Pattern(fault) => fault.fmt(f),
             Argument::Expression(why) => write!(f, "not a regular expression: {why}"),
+            Argument::StatusGroup { keys } => {
+                let groups: Vec<_> = keys.iter().map(|key| format!("(?P<{key}>…)")).collect();
+                write!(f, "the regular expression has no group {}", groups.join(" or "))
+            }
+            Argument::LogFormat(fault) => write!(f, "log format: {fault}"),
             Argument::Keys { count, most } => {
                 write!(f, "{count} keys; between 1 and {most} can be read")
             }
@@ -133,6 +163,23 @@ impl fmt::Display for Argument {
                 write!(f, "accuracy {value} is outside {least} to {most}")
             }
             Argument::TooManyNumbers => f.write_str("more numbers than 2^64"),
+        }
+    }
+}
+
+impl fmt::Display for LogFormatFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogFormatFault::Word { word, known } => {
+                write!(f, "{word} is not known; known are {known}")
+            }
+            LogFormatFault::Joined(word) => {
+                write!(f, "nothing stands between {word} and the word before it")
+            }
+            LogFormatFault::NoStatus(text) => write!(f, "no status ($status, %>s) in {text:?}"),
+            LogFormatFault::NoTime(names) => {
+                write!(f, "no such field for the time; it has {names}")
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Wrappers of `kojuto_core::access` over followed logs.
 
-use kojuto_core::access::{Access, Format, Options, REASONS, Tally, TimeList};
+use kojuto_core::access::{Access, Format, Options, REASONS, Tally, TimeField, TimeList};
 use kojuto_core::scan::json::Prefix;
+use kojuto_core::scan::log_format::LogFormat;
 use kojuto_core::stats::buckets;
 use kojuto_io::Error;
 use kojuto_io::follow::{Followed, LineSink, Scan};
@@ -41,6 +42,10 @@ struct AccessOptions {
     #[pyo3(attribute)]
     regex: Option<String>,
     #[pyo3(attribute)]
+    log_format: Option<String>,
+    #[pyo3(attribute)]
+    time_field: Option<String>,
+    #[pyo3(attribute)]
     ptime_key: String,
     #[pyo3(attribute)]
     status_keys: Vec<String>,
@@ -62,14 +67,24 @@ struct AccessOptions {
 
 impl AccessOptions {
     fn resolve(self) -> PyResult<Options> {
+        let core = |error: kojuto_core::Error| to_py(error.into());
         let prefix = if self.skip_until_json { Prefix::Skip } else { Prefix::Refuse };
+        let time_field = match &self.time_field {
+            None => TimeField::Telling,
+            Some(text) => TimeField::parse(text)
+                .ok_or_else(|| refused(format!("not a field of a line: {text:?}")))?,
+        };
         let format = match (self.format.as_str(), &self.regex) {
             ("ltsv", _) => Format::Ltsv(prefix),
             ("json", _) => Format::Json(prefix),
             ("combined", _) => Format::Combined,
             ("auto", _) => Format::Auto(prefix),
-            ("regex", Some(pattern)) => {
-                Format::regex(pattern).map_err(|error| to_py(error.into()))?
+            ("regex", Some(pattern)) => Format::regex(pattern, &self.status_keys).map_err(core)?,
+            ("log-format", _) => {
+                let format = LogFormat::new(self.log_format.as_deref().unwrap_or_default());
+                let format = format.map_err(core)?;
+                format.check(&time_field).map_err(core)?;
+                Format::Text(Box::new(format))
             }
             (other, _) => return Err(refused(format!("not a log format: {other}"))),
         };
@@ -87,6 +102,7 @@ impl AccessOptions {
             by: self.by,
             max_groups: self.max_groups,
             filter: self.filter.map(|text| (text.into_bytes(), self.invert_filter)),
+            time_field,
             time_scale: self.time_scale,
             time_list,
         })

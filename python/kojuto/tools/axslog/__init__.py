@@ -35,6 +35,21 @@ def percentile_set(text: str) -> list[tuple[str, float]]:
     return [(label, fraction) for fraction, label in wanted.items()]
 
 
+def time_field(text: str) -> str:
+    """Which field of a line is the time taken, as it was written.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        wrong = not text or int(text) == 0
+    except ValueError:
+        wrong = False
+    if wrong:
+        raise ValueError("not a field (write last, none, 11, -1 or a name)")
+    return text
+
+
 COMMAND = Command(
     PROG,
     "Reads what was added to access logs since its last run and prints latency percentiles and "
@@ -91,7 +106,24 @@ COMMAND = Command(
         Option(
             "--regex",
             metavar="PATTERN",
-            help="lines for --format regex: named groups (?P<ptime>…), (?P<status>…) are the keys",
+            help="lines as a regular expression: named groups (?P<ptime>…), (?P<status>…) are the "
+            "keys",
+            group="Going further",
+        ),
+        Option(
+            "--log-format",
+            metavar="FORMAT",
+            help="lines in nginx's or Apache's words, as in their configuration: "
+            "'$remote_addr [$time_local] \"$request\" $status $request_time'",
+            group="Going further",
+        ),
+        Option(
+            "--time-field",
+            metavar="FIELD",
+            read=time_field,
+            help="the time taken in combined lines and --log-format: last, none, a number from 1 "
+            "(-1: the last), or a name, as rt in rt=0.1; left out, the last field if it has a "
+            "fraction or a unit",
             group="Going further",
         ),
         Option(
@@ -99,7 +131,8 @@ COMMAND = Command(
             metavar="UNIT",
             default="s",
             choices=tuple(TIME_UNITS),
-            help="unit of the time in the log (s, ms, us, ns); it is printed in seconds",
+            help="unit of a time in the log that has none (s, ms, us, ns); it is printed in "
+            "seconds",
             group="Going further",
         ),
         Option(
@@ -119,8 +152,9 @@ Examples:
   mackerel-plugin-axslog --logfile a.json,b.json --format json --key-prefix api \\
       --ptime-key request_time --percentiles 50,99,99.9 --by host
 
-A line counts when it has a time taken and a status; in combined logs, and with a --regex without
-the time's group, the status is enough. The first field of a name that has a value wins, '-' and
+A line counts when it has a time taken and a status; in combined logs, with --log-format, and with a
+--regex without the time's group, the status is enough. A time may have its unit with it: 12ms,
+0.123s, 1m2s. The first field of a name that has a value wins, '-' and
 nothing are as if absent. What was read is remembered in MACKEREL_PLUGIN_WORKDIR, else TMPDIR or
 /tmp. Several logs are pooled.
 """,
@@ -131,13 +165,15 @@ class AccessOptions:
     """What the native scan reads from each line."""
 
     __slots__ = (
-        "by", "filter", "format", "invert_filter", "max_groups", "ptime_key", "regex",
-        "skip_until_json", "status_keys", "time_list", "time_scale",
+        "by", "filter", "format", "invert_filter", "log_format", "max_groups", "ptime_key",
+        "regex", "skip_until_json", "status_keys", "time_field", "time_list", "time_scale",
     )  # fmt: skip
 
     def __init__(self, values: Values) -> None:
         self.format: str = values.format
         self.regex: str | None = values.regex
+        self.log_format: str | None = values.log_format
+        self.time_field: str | None = values.time_field
         self.ptime_key: str = values.ptime_key
         self.status_keys: list[str] = values.status_key
         self.by: str | None = values.by
@@ -149,9 +185,26 @@ class AccessOptions:
         self.time_list: str = values.time_list
 
 
-def _work(values: Values, _: list[str]) -> int:
+def settle_format(values: Values) -> None:
+    """Let --regex and --log-format be formats; refuse combinations that have no meaning."""
+    for option, form in (("regex", "regex"), ("log_format", "log-format")):
+        if getattr(values, option) is None:
+            continue
+        if "format" in values.given and values.format != form:
+            raise UsageError(f"--{form} cannot go with --format {values.format}")
+        setattr(values, "format", form)  # noqa: B010
+        values.given.add("format")
     if values.format == "regex" and values.regex is None:
         raise UsageError("--format regex needs --regex PATTERN")
+    if values.time_field is not None and values.format in ("ltsv", "json", "regex"):
+        raise UsageError(
+            f"--time-field cannot go with --format {values.format}",
+            "--ptime-key KEY is the key of the time taken there",
+        )
+
+
+def _work(values: Values, _: list[str]) -> int:
+    settle_format(values)
     cli.check_textfile(values)
     prefix = values.key_prefix
     if metrics.meta_requested():

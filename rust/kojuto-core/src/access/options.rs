@@ -1,7 +1,9 @@
 //! What to read from an access log: its format, the keys, and how times are given.
 
-use crate::Error;
+use crate::error::{Argument, Error};
+pub use crate::scan::combined::TimeField;
 use crate::scan::json::Prefix;
+use crate::scan::log_format::LogFormat;
 use crate::scan::{combined, select};
 
 /// How a log's lines are written.
@@ -12,9 +14,11 @@ pub enum Format {
     Ltsv(Prefix),
     /// One JSON object a line.
     Json(Prefix),
-    /// The common or combined log format of Apache and nginx, with the time taken as an optional
-    /// last field.
+    /// The common or combined log format of Apache and nginx, with the time taken where
+    /// [`TimeField`] says, if it is there.
     Combined,
+    /// A format that is given in nginx's or Apache's words.
+    Text(Box<LogFormat>),
     /// Named groups of a regular expression; see [`Format::regex`].
     Regex(Box<regex::bytes::Regex>),
     /// Whichever of LTSV, JSON and combined most lines at the beginning of a block look like.
@@ -25,13 +29,18 @@ pub enum Format {
 const DETECT_LINES: usize = 32;
 
 impl Format {
-    /// A format of lines that match a regular expression (of the `regex` crate, on bytes, without
-    /// Unicode classes); its named groups are the fields.
+    /// A format of lines that match a regular expression (of the `regex` crate, on bytes); its named
+    /// groups are the fields.
     ///
     /// # Errors
-    /// [`Error::Argument`] with what is wrong in the expression.
-    pub fn regex(pattern: &str) -> Result<Format, Error> {
-        Ok(Format::Regex(Box::new(select::regex(pattern)?)))
+    /// [`Error::Argument`] with what is wrong in the expression, or without a group for one of the
+    /// keys of the status.
+    pub fn regex(pattern: &str, status_keys: &[String]) -> Result<Format, Error> {
+        let regex = select::regex(pattern)?;
+        if !regex.capture_names().flatten().any(|name| status_keys.iter().any(|key| key == name)) {
+            return Err(Error::Argument(Argument::StatusGroup { keys: status_keys.to_vec() }));
+        }
+        Ok(Format::Regex(Box::new(regex)))
     }
 
     /// Its name on the command line.
@@ -40,8 +49,18 @@ impl Format {
             Format::Ltsv(_) => "ltsv",
             Format::Json(_) => "json",
             Format::Combined => "combined",
+            Format::Text(_) => "log-format",
             Format::Regex(_) => "regex",
             Format::Auto(_) => "auto",
+        }
+    }
+
+    /// What a number in the field of the time taken is multiplied with to give seconds, where the
+    /// format tells its unit.
+    pub(super) fn time_scale(&self, time: &TimeField) -> f64 {
+        match self {
+            Format::Text(text) => text.time_scale(time),
+            _ => 1.0,
         }
     }
 
@@ -101,7 +120,9 @@ pub struct Options {
     pub max_groups: usize,
     /// Only lines that contain this text; or with `true` only those that do not.
     pub filter: Option<(Vec<u8>, bool)>,
-    /// What a time is multiplied with to give seconds.
+    /// Which field of a line is the time taken, in the formats whose fields have no keys.
+    pub time_field: TimeField,
+    /// What a time without a unit of its own is multiplied with to give seconds.
     pub time_scale: f64,
     /// What to do with a list of times.
     pub time_list: TimeList,

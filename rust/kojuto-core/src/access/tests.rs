@@ -1,6 +1,7 @@
 //! Limits of the groups. The figures themselves are compared with the original's from Python.
 
 use super::*;
+use crate::scan::log_format::LogFormat;
 
 fn options(max_groups: usize) -> Options {
     Options {
@@ -10,6 +11,7 @@ fn options(max_groups: usize) -> Options {
         by: Some("uri".to_owned()),
         max_groups,
         filter: None,
+        time_field: TimeField::Telling,
         time_scale: 1.0,
         time_list: TimeList::Refuse,
     }
@@ -56,6 +58,60 @@ fn lines_may_be_parted_by_their_status() {
     let found: Vec<_> =
         access.finish().1.into_iter().map(|(n, t)| (shown(&n), t.total())).collect();
     assert_eq!(found, [("200".to_owned(), 2), ("404".to_owned(), 1)]);
+}
+
+fn one(format: Format, time: TimeField, list: TimeList, line: &str) -> (u64, Vec<f64>) {
+    let mut options = Options { format, time_field: time, time_list: list, ..options(1) };
+    options.by = None;
+    let mut access = Access::new(&options).unwrap();
+    access.block(format!("{line}\n").as_bytes());
+    let (all, _) = access.finish();
+    (all.total(), all.latencies.iter().map(|(time, _)| time).collect())
+}
+
+#[test]
+fn a_time_may_have_a_unit_in_every_format() {
+    let ltsv = |time: &str| {
+        let line = format!("status:200\tptime:{time}");
+        one(Format::Ltsv(Prefix::Refuse), TimeField::Telling, TimeList::Sum, &line)
+    };
+    for (time, seconds) in
+        [("12ms", 0.012), ("0.123s", 0.123), ("123us", 0.000123), ("1m1.5s", 61.5)]
+    {
+        assert_eq!(ltsv(time), (1, vec![seconds]), "{time}");
+        let line = format!(r#"{{"status":200,"ptime":"{time}"}}"#);
+        let json = one(Format::Json(Prefix::Skip), TimeField::Telling, TimeList::Refuse, &line);
+        assert_eq!(json, (1, vec![seconds]), "{time}");
+        let line = format!(r#"h - - [t] "GET /" 200 1 "-" "-" {time}"#);
+        let combined = one(Format::Combined, TimeField::Telling, TimeList::Refuse, &line);
+        assert_eq!(combined, (1, vec![seconds]), "{time}");
+    }
+    assert_eq!(ltsv("12ms, 0.5"), (1, vec![0.512]));
+    assert_eq!(ltsv("12 parsecs"), (0, vec![]));
+}
+
+#[test]
+fn in_combined_the_status_counts_whatever_the_time_is() {
+    let line = |end: &str| format!(r#"h - - [t] "GET /" 200 1 "-" "-" {end}"#);
+    let combined = |time: TimeField, list, end: &str| one(Format::Combined, time, list, &line(end));
+    assert_eq!(combined(TimeField::Telling, TimeList::Refuse, "8a1f"), (1, vec![]));
+    assert_eq!(combined(TimeField::Last, TimeList::Refuse, "8a1f"), (1, vec![]));
+    assert_eq!(combined(TimeField::Telling, TimeList::Refuse, "3"), (1, vec![]));
+    assert_eq!(combined(TimeField::Last, TimeList::Refuse, "3"), (1, vec![3.0]));
+    assert_eq!(combined(TimeField::Telling, TimeList::Refuse, "0.1, 0.2"), (1, vec![]));
+    assert_eq!(combined(TimeField::Telling, TimeList::Max, "0.1, 0.2"), (1, vec![0.2]));
+}
+
+#[test]
+fn a_given_format_tells_the_unit_of_its_time() {
+    let text = |format: &str, line: &str| {
+        let format = Format::Text(Box::new(LogFormat::new(format).unwrap()));
+        one(format, TimeField::Telling, TimeList::Sum, line)
+    };
+    assert_eq!(text("%h %>s %D", "h 200 1500"), (1, vec![0.0015]));
+    assert_eq!(text("$status $request_time", "200 1.5"), (1, vec![1.5]));
+    assert_eq!(text("$status $upstream_response_time", "200 0.5, 1"), (1, vec![1.5]));
+    assert_eq!(text("$status $host", "404 x"), (1, vec![]));
 }
 
 #[test]

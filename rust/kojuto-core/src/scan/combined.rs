@@ -1,37 +1,96 @@
 //! Lines that are no key-value format: the common and combined log formats of Apache and nginx,
 //! and regular expressions with named groups.
 
+mod words;
+
+use self::words::{Words, blanks_off, quoted};
+use crate::scan::duration::is_telling;
 use crate::scan::fields::{Keys, Line, Rows};
 
-/// The names of the combined format's fields, in the labels of ltsv.org; `ptime` is an optional
-/// last one, the time taken.
-pub const FIELDS: [&str; 12] = [
-    "host", "ident", "user", "time", "req", "method", "uri", "protocol", "status", "size",
+/// The names of the combined format's fields, in the labels of ltsv.org.
+pub const FIELDS: [&str; 13] = [
+    "vhost", "host", "ident", "user", "time", "req", "method", "uri", "protocol", "status", "size",
     "referer", "ua",
 ];
+
+/// Which field of a line is the time taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum TimeField {
+    /// The last one behind the user agent, if it has a fraction or a unit.
+    #[default]
+    Telling,
+    /// The last one behind the size, whatever it is.
+    Last,
+    /// None.
+    Absent,
+    /// This one, from 1 on; from the end on, -1 on, when it is negative.
+    Number(i32),
+    /// The value of `NAME=value`.
+    Name(Box<[u8]>),
+}
+
+impl TimeField {
+    /// As the command line has it: `last`, `none`, a number or a name.
+    pub fn parse(text: &str) -> Option<TimeField> {
+        Some(match (text, text.parse()) {
+            ("", _) | (_, Ok(0)) => return None,
+            ("last", _) => TimeField::Last,
+            ("none", _) => TimeField::Absent,
+            (_, Ok(number)) => TimeField::Number(number),
+            (name, Err(_)) => TimeField::Name(name.as_bytes().into()),
+        })
+    }
+
+    fn of<'a>(&self, line: &'a [u8], extra: &'a [u8]) -> &'a [u8] {
+        let words = Words { rest: line };
+        let last = |words: Words<'a>| words.last().unwrap_or_default();
+        match self {
+            TimeField::Absent => b"",
+            TimeField::Telling => Some(last(Words { rest: extra }))
+                .filter(|text| is_telling(text))
+                .unwrap_or_default(),
+            TimeField::Last => last(Words { rest: extra }),
+            TimeField::Number(number @ 1..) => {
+                words.clone().nth(*number as usize - 1).unwrap_or_default()
+            }
+            TimeField::Number(number) => {
+                let count = words.clone().count();
+                let at = count.checked_sub(number.unsigned_abs() as usize);
+                at.and_then(|at| words.clone().nth(at)).unwrap_or_default()
+            }
+            TimeField::Name(name) => words
+                .filter_map(|word| word.strip_prefix(&**name)?.strip_prefix(b"="))
+                .next()
+                .map(|value| quoted(value).map_or(value, |(inside, _)| inside))
+                .unwrap_or_default(),
+        }
+    }
+}
 
 /// Scans a block of whole lines, each ended by `\n`, of the common or combined log format
 /// (<https://httpd.apache.org/docs/2.4/logs.html>), and hands every line to `rows`.
 ///
-/// `%h %l %u [time] "request" status size "referer" "user agent" time-taken`, where all behind the
-/// size may be missing. A user may hold blanks, the quoted fields escaped quotes. Key 0 takes the
+/// `%h %l %u [time] "request" status size "referer" "user agent" …`, where all behind the status
+/// may be missing or cut short, other fields may follow, each field may be quoted, and a virtual
+/// host may stand first. A user may hold blanks, the quoted fields escaped quotes. Key 0 takes the
 /// time taken, whatever its name; the others take the field of their name.
-pub fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, rows: &mut R) {
+pub fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, time: &TimeField, rows: &mut R) {
     each_line(
         block,
         |line, state| {
             let Some(record) = Record::read(line) else { return };
             for (at, key) in keys.list().iter().enumerate() {
                 let value = match &*key.name {
-                    _ if at == 0 => record.time_taken,
+                    _ if at == 0 => time.of(line, record.extra),
+                    b"vhost" => record.vhost,
                     b"host" => record.host,
                     b"ident" => record.ident,
                     b"user" => record.user,
                     b"time" => record.time,
                     b"req" => record.request,
-                    b"method" => record.request_part(0),
-                    b"uri" => record.request_part(1),
-                    b"protocol" => record.request_part(2),
+                    b"method" => request_part(record.request, 0),
+                    b"uri" => request_part(record.request, 1),
+                    b"protocol" => request_part(record.request, 2),
                     b"status" => record.status,
                     b"size" => record.size,
                     b"referer" => record.referer,
@@ -81,7 +140,7 @@ pub fn scan_regex<'a, R: Rows<'a>>(
     );
 }
 
-fn each_line<'a, R: Rows<'a>>(
+pub(super) fn each_line<'a, R: Rows<'a>>(
     block: &'a [u8],
     mut read: impl FnMut(&'a [u8], &mut Line<'a>),
     rows: &mut R,
@@ -95,6 +154,7 @@ fn each_line<'a, R: Rows<'a>>(
 }
 
 struct Record<'a> {
+    vhost: &'a [u8],
     host: &'a [u8],
     ident: &'a [u8],
     user: &'a [u8],
@@ -104,58 +164,65 @@ struct Record<'a> {
     size: &'a [u8],
     referer: &'a [u8],
     ua: &'a [u8],
-    time_taken: &'a [u8],
+    /// What follows the user agent; without one, what follows the size.
+    extra: &'a [u8],
 }
 
 impl<'a> Record<'a> {
     fn read(line: &'a [u8]) -> Option<Record<'a>> {
-        let (host, rest) = word(line)?;
-        let (ident, rest) = word(rest)?;
-        let bracket = memchr::memmem::find(rest, b" [").or(rest.starts_with(b"[").then_some(0))?;
-        let user = &rest[..bracket];
-        let rest = rest[bracket..].trim_ascii_start().strip_prefix(b"[")?;
+        let line = blanks_off(line);
+        let bracket = memchr::memchr_iter(b'[', line)
+            .find(|&at| at > 0 && matches!(line[at - 1], b' ' | b'\t' | b'"'))?;
+        let mut head =
+            Words { rest: line[..bracket].strip_suffix(b"\"").unwrap_or(&line[..bracket]) };
+        let rest = &line[bracket + 1..];
         let close = memchr::memchr(b']', rest)?;
         let time = &rest[..close];
-        let (request, rest) = quoted(rest[close + 1..].trim_ascii_start())?;
-        let (status, rest) = word(rest.trim_ascii_start())?;
-        let (size, rest) = word(rest).unwrap_or((rest, b""));
-        let (referer, rest) = quoted(rest.trim_ascii_start()).unwrap_or((b"", rest));
-        let (ua, rest) = quoted(rest.trim_ascii_start()).unwrap_or((b"", rest));
-        // Other fields may stand between; the time taken is the last one.
-        let rest = rest.trim_ascii();
-        let time_taken = rest.rsplit(|&b| b == b' ').next().unwrap_or_default();
-        let time_taken = if time_taken.ends_with(b"\"") { b"" } else { time_taken };
-        Some(Record { host, ident, user, time, request, status, size, referer, ua, time_taken })
-    }
-
-    fn request_part(&self, index: usize) -> &'a [u8] {
-        self.request.split(|&b| b == b' ').nth(index).unwrap_or_default()
-    }
-}
-
-/// The text up to the next blank, and what follows the blank; the whole rest without one.
-fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    if text.is_empty() {
-        return None;
-    }
-    match memchr::memchr(b' ', text) {
-        Some(0) => None,
-        Some(end) => Some((&text[..end], &text[end + 1..])),
-        None => Some((text, b"")),
+        let rest = &rest[close + 1..];
+        let rest = blanks_off(rest.strip_prefix(b"\"").unwrap_or(rest));
+        let (request, rest) = quoted(rest)?;
+        let (vhost, host, ident) = names(&mut head)?;
+        let mut user = head.clone();
+        let user = match (user.next(), user.next()) {
+            (first, None) => first.unwrap_or_default(),
+            _ => head.rest.trim_ascii(),
+        };
+        let mut words = Words { rest };
+        let status = words.next()?;
+        // Without a size what comes next may be the referer; when all are quoted it is the size.
+        let all_quoted = blanks_off(rest).starts_with(b"\"");
+        let quoted_next = |words: &Words<'_>| blanks_off(words.rest).starts_with(b"\"");
+        let size = match quoted_next(&words) == all_quoted {
+            true => words.next().unwrap_or_default(),
+            false => b"",
+        };
+        let mut text = || if quoted_next(&words) { words.next().unwrap_or_default() } else { b"" };
+        let (referer, ua) = (text(), text());
+        let extra = words.rest;
+        Some(Record { vhost, host, ident, user, time, request, status, size, referer, ua, extra })
     }
 }
 
-/// The inside of a quoted text at the beginning, and what follows the closing quote.
-fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let inside = text.strip_prefix(b"\"")?;
-    let mut at = 0;
-    loop {
-        match inside.get(at)? {
-            b'"' => return Some((&inside[..at], &inside[at + 1..])),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
+/// The virtual host, the client and its ident from the first words of a line; the first is there
+/// when the client stands second.
+fn names<'a>(head: &mut Words<'a>) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
+    let (first, second) = (head.next()?, head.next()?);
+    let mut behind = head.clone();
+    let is_address = |word: &[u8]| {
+        std::str::from_utf8(word).is_ok_and(|word| word.parse::<std::net::IpAddr>().is_ok())
+    };
+    let vhost_first = is_address(second) && !is_address(first)
+        || second != b"-" && behind.next() == Some(b"-") && behind.next().is_some();
+    Some(if vhost_first {
+        (first, second, head.next().unwrap_or_default())
+    } else {
+        (b"", first, second)
+    })
+}
+
+/// The method, the URI or the protocol of a request.
+pub(super) fn request_part(request: &[u8], index: usize) -> &[u8] {
+    request.split(|&b| b == b' ').filter(|part| !part.is_empty()).nth(index).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -164,11 +231,15 @@ mod tests {
     use crate::scan::fields::Values;
 
     fn read(line: &str, names: &[&str]) -> Vec<String> {
+        read_with(&TimeField::Telling, line, names)
+    }
+
+    fn read_with(time: &TimeField, line: &str, names: &[&str]) -> Vec<String> {
         let names: Vec<_> = names.iter().map(|n| (n.as_bytes(), true)).collect();
         let keys = Keys::new(&names).unwrap();
         let block = format!("{line}\n");
         let mut found = Vec::new();
-        scan(block.as_bytes(), &keys, &mut |_: &[u8], values: &Values<'_>| {
+        scan(block.as_bytes(), &keys, time, &mut |_: &[u8], values: &Values<'_>| {
             found = values[..keys.count()]
                 .iter()
                 .map(|v| String::from_utf8_lossy(v).into_owned())
@@ -215,6 +286,128 @@ mod tests {
         assert_eq!(read("h - [x] \"GET /\" 200 17", &names), ["", "", "200", "17"]);
         assert_eq!(read("h - u [x] \"GET /\" 200 17\r", &names), ["", "u", "200", "17"]);
         assert_eq!(read("h - u [x] \"GET /\" 200 -\r", &names), ["", "u", "200", ""]);
+    }
+
+    /// The status, the time taken and the client of a line.
+    fn short(line: &str) -> [String; 3] {
+        read(line, &["t", "status", "host"]).try_into().unwrap()
+    }
+
+    #[test]
+    fn the_last_field_is_a_time_when_it_has_a_fraction_or_a_unit() {
+        const HEAD: &str =
+            r#"10.0.0.1 - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.1" 200 12 "-" "ua""#;
+        for (end, time) in [
+            ("", ""),
+            (" 0.012", "0.012"),
+            (" \"0.012\"", "0.012"),
+            // Traefik
+            (r#" 1 "web@docker" "http://10.0.0.2:80" 12ms"#, "12ms"),
+            // Apache: %D, %T/%D
+            (" 123us", "123us"),
+            (" 0/12345", "0/12345"),
+            (" 12345", ""),
+            // combinedio: %I %O
+            (" 410 4096", ""),
+            (" TLSv1.3", ""),
+            (" www.example.com", ""),
+            (" \"www.example.com\"", ""),
+            (" 10.0.0.1:80", ""),
+            (" 0.1, 0.2 : 0.3", "0.1, 0.2 : 0.3"),
+            (" \"0.1, 0.2\"", "0.1, 0.2"),
+            (" rt=0.1", ""),
+            // ingress-nginx
+            (" 412 0.003 [default-web-80] [] 10.0.0.2:80 12 0.004 200 8a1f", ""),
+        ] {
+            assert_eq!(short(&format!("{HEAD}{end}")), [time, "200", "10.0.0.1"], "{end}");
+        }
+    }
+
+    #[test]
+    fn the_time_is_where_it_is_asked_for() {
+        let ingress = r#"10.0.0.1 - - [10/Oct/2000:13:55:36 -0700] "GET / HTTP/1.1" 200 12 "-" "ua" 412 0.003 [default-web-80] [] 10.0.0.2:80, 10.0.0.3:80 0, 12 0.001, 0.004 502, 200 8a1f"#;
+        let nginx = r#"h - - [x] "GET /" 200 12 "-" "u a" rt=0.120 uct="0.1, 0.2" cs=-"#;
+        let io = r#"h - - [x] "GET /" 200 12 "-" "-" 410 4096"#;
+        for (field, line, time) in [
+            ("11", ingress, "0.003"),
+            ("-3", ingress, "0.001, 0.004"),
+            ("99", ingress, ""),
+            ("-99", ingress, ""),
+            ("1", ingress, "10.0.0.1"),
+            ("rt", nginx, "0.120"),
+            ("uct", nginx, "0.1, 0.2"),
+            ("cs", nginx, ""),
+            ("r", nginx, ""),
+            ("last", io, "4096"),
+            ("last", r#"h - - [x] "GET /" 200 12"#, ""),
+            ("none", r#"h - - [x] "GET /" 200 12 "-" "-" 0.5"#, ""),
+        ] {
+            let field = TimeField::parse(field).unwrap();
+            let found = read_with(&field, line, &["t", "status"]);
+            assert_eq!(found, [time, "200"], "{field:?} of {line}");
+        }
+        assert_eq!([TimeField::parse(""), TimeField::parse("0")], [None, None]);
+    }
+
+    #[test]
+    fn a_line_that_breaks_off_keeps_its_status() {
+        let line = r#"83.149.9.216 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 203023 "http://semicomplete.com/" "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.9"#;
+        for cut in 80..line.len() {
+            assert_eq!(short(&line[..cut]), ["", "200", "83.149.9.216"], "{cut}");
+        }
+        assert_eq!(read(line, &["t", "ua"])[1], "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.9");
+    }
+
+    #[test]
+    fn a_virtual_host_may_stand_at_either_end() {
+        let names = ["t", "vhost", "host", "ident", "user", "status"];
+        let common = r#"[x] "GET / HTTP/1.1" 404 5"#;
+        for (line, expected) in [
+            (
+                format!("www.example.com:443 10.0.0.1 - - {common}"),
+                ["www.example.com:443", "10.0.0.1", "", ""],
+            ),
+            (
+                format!("www.example.com client.example - joe {common}"),
+                ["www.example.com", "client.example", "", "joe"],
+            ),
+            (format!("10.0.0.9 10.0.0.1 - - {common}"), ["10.0.0.9", "10.0.0.1", "", ""]),
+            (
+                format!("10.0.0.1 - joe {common} \"-\" \"-\" www.example.com"),
+                ["", "10.0.0.1", "", "joe"],
+            ),
+            (format!("10.0.0.1 - John Doe {common}"), ["", "10.0.0.1", "", "John Doe"]),
+            (format!("[::1] - - {common}"), ["", "::1", "", ""]),
+        ] {
+            let found = read(&line, &names);
+            assert_eq!(found[1..5], expected, "{line}");
+            assert_eq!((&*found[0], &*found[5]), ("", "404"), "{line}");
+        }
+    }
+
+    #[test]
+    fn blanks_may_be_many_and_every_field_in_quotes() {
+        let names = ["t", "host", "time", "method", "uri", "status", "size", "referer", "ua"];
+        let expected = [
+            "0.012",
+            "10.0.0.1",
+            "10/Oct/2000:13:55:36 -0700",
+            "GET",
+            "/a",
+            "200",
+            "2326",
+            "http://x/",
+            "a b",
+        ];
+        for line in [
+            r#"10.0.0.1  -   -  [10/Oct/2000:13:55:36 -0700]   "GET  /a HTTP/1.1"  200   2326  "http://x/"  "a b"   0.012"#,
+            "10.0.0.1\t-\t-\t[10/Oct/2000:13:55:36 -0700]\t\"GET /a HTTP/1.1\"\t200\t2326\t\"http://x/\"\t\"a b\"\t0.012",
+            r#""10.0.0.1" "-" "-" "[10/Oct/2000:13:55:36 -0700]" "GET /a HTTP/1.1" "200" "2326" "http://x/" "a b" "0.012""#,
+        ] {
+            assert_eq!(read(line, &names), expected, "{line}");
+        }
+        let line = r#"h - - [x] "GET /" 200 "http://x/" "ua" 0.5"#;
+        assert_eq!(read(line, &["t", "size", "referer", "ua"]), ["0.5", "", "http://x/", "ua"]);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 pub mod bad_lines;
 pub mod combined;
+pub mod duration;
 pub mod fields;
 pub mod json;
 pub mod json_line;
+pub mod log_format;
 pub mod ltsv;
 pub mod newlines;
 pub mod number;

@@ -1,0 +1,296 @@
+//! Lines of a format that is given in nginx's or Apache's words, as it stands in their
+//! configuration: `$remote_addr - $remote_user [$time_local] "$request" $status …`, `%h %l %u …`.
+
+mod known;
+
+use self::known::{LABELS, Meaning};
+use crate::error::{Argument, Error, LogFormatFault};
+use crate::scan::combined::{TimeField, each_line, request_part};
+use crate::scan::fields::{Keys, Rows};
+
+/// The formats that Apache and nginx know by name.
+const NAMED: [(&str, &str); 4] = [
+    ("common", r#"%h %l %u %t "%r" %>s %b"#),
+    ("combined", r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i""#),
+    ("vhost_combined", r#"%v:%p %h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i""#),
+    ("combinedio", r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i" %I %O"#),
+];
+
+/// A format, compiled: fields, and the text before each of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFormat {
+    pieces: Vec<Piece>,
+    /// What stands behind the last field.
+    tail: Box<[u8]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Piece {
+    before: Box<[u8]>,
+    meaning: Meaning,
+}
+
+impl LogFormat {
+    /// Compiles a format: what stands in `log_format NAME '…';` or `LogFormat "…" NAME`, or all of
+    /// that directive, or one of Apache's own names.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a word that is not known, with all that are, and for a format that
+    /// cannot be read: without a status, or with two words that nothing parts.
+    pub fn new(text: &str) -> Result<LogFormat, Error> {
+        let text = text.trim();
+        let text = NAMED.iter().find(|(name, _)| *name == text).map_or(text, |(_, text)| text);
+        let text = &directive(text);
+        let (mut pieces, mut before): (Vec<Piece>, _) = (Vec::new(), String::new());
+        let is_nginx = text.contains('$');
+        let mut rest = text.as_str();
+        while let Some(character) = rest.chars().next() {
+            rest = &rest[character.len_utf8()..];
+            let (meaning, length) = match character {
+                '$' if is_nginx => variable(rest)?,
+                '%' if !is_nginx && rest.starts_with('%') => {
+                    before.push('%');
+                    rest = &rest[1..];
+                    continue;
+                }
+                '%' if !is_nginx => percent(rest)?,
+                other => {
+                    before.push(other);
+                    continue;
+                }
+            };
+            let word = format!("{character}{}", &rest[..length]);
+            rest = &rest[length..];
+            if meaning.bracketed {
+                before.push('[');
+            }
+            if before.is_empty() && !pieces.is_empty() {
+                return Err(refused(LogFormatFault::Joined(word)));
+            }
+            let closed = if meaning.bracketed { "]".to_owned() } else { String::new() };
+            let before = std::mem::replace(&mut before, closed).into_bytes();
+            pieces.push(Piece { before: before.into(), meaning });
+        }
+        let format = LogFormat { pieces, tail: before.into_bytes().into() };
+        match format.place("status") {
+            Some(_) => Ok(format),
+            None => Err(refused(LogFormatFault::NoStatus(text.clone()))),
+        }
+    }
+
+    /// What a number in the field of the time taken is multiplied with to give seconds.
+    pub fn time_scale(&self, time: &TimeField) -> f64 {
+        let name = self.time(time).and_then(|at| self.pieces.get(at)).map(|p| &*p.meaning.name);
+        match name {
+            Some("microseconds") => 1e-6,
+            Some("milliseconds") => 1e-3,
+            _ => 1.0,
+        }
+    }
+
+    /// Where the field of that name or label stands.
+    fn place(&self, name: &str) -> Option<usize> {
+        let labels = LABELS.iter().find(|(label, _)| *label == name).map_or(&[][..], |(_, of)| of);
+        let find = |name: &str| self.pieces.iter().position(|p| &*p.meaning.name == name);
+        find(name).or_else(|| labels.iter().find_map(|name| find(name)))
+    }
+
+    /// Which field is the time taken.
+    fn time(&self, time: &TimeField) -> Option<usize> {
+        let count = self.pieces.len();
+        match time {
+            TimeField::Telling => {
+                ["microseconds", "milliseconds", "request_time", "upstream_response_time"]
+                    .iter()
+                    .find_map(|name| self.place(name))
+            }
+            TimeField::Last => count.checked_sub(1),
+            TimeField::Absent => None,
+            TimeField::Number(number @ 1..) => Some(*number as usize - 1).filter(|at| *at < count),
+            TimeField::Number(number) => count.checked_sub(number.unsigned_abs() as usize),
+            TimeField::Name(name) => {
+                self.place(std::str::from_utf8(name).ok()?.trim_start_matches('$'))
+            }
+        }
+    }
+
+    /// Checks that the format has the time taken that is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with the names that it has.
+    pub fn check(&self, time: &TimeField) -> Result<(), Error> {
+        if matches!(time, TimeField::Telling | TimeField::Absent) || self.time(time).is_some() {
+            return Ok(());
+        }
+        let names: Vec<_> = self.pieces.iter().map(|piece| &*piece.meaning.name).collect();
+        Err(refused(LogFormatFault::NoTime(names.join(", "))))
+    }
+
+    /// The end of the field at `at` of the line, whose text begins at `from`, and where the text
+    /// behind it ends; the end of the line when that text is not there.
+    fn end(&self, line: &[u8], from: usize, at: usize) -> (usize, Option<usize>) {
+        let literal = self.pieces.get(at + 1).map_or(&self.tail, |next| &next.before);
+        let Some(&first) = literal.first() else { return (line.len(), Some(line.len())) };
+        let mut place = from;
+        while let Some(found) = memchr::memchr2(first, b'\\', line.get(place..).unwrap_or_default())
+        {
+            place += found;
+            let escape = line[place] == b'\\' && first == b'"';
+            if escape {
+                place += 2;
+            } else if let Some(behind) = matches(line, place, literal)
+                && !(self.pieces[at].meaning.list && goes_on(&line[from..place], &line[place..]))
+            {
+                return (place, Some(behind));
+            } else {
+                place += 1;
+            }
+        }
+        (line.len(), None)
+    }
+}
+
+/// Whether a list goes on behind a blank.
+fn goes_on(so_far: &[u8], behind: &[u8]) -> bool {
+    so_far.ends_with(b",") || behind.starts_with(b" : ") || so_far.ends_with(b" :")
+}
+
+/// Where a text of the format ends in a line when it begins at `at`; a blank stands for many.
+fn matches(line: &[u8], mut at: usize, literal: &[u8]) -> Option<usize> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    for &byte in literal {
+        if line.get(at) != Some(&byte) && !(byte == b' ' && is_blank(line.get(at))) {
+            return None;
+        }
+        at += 1;
+        while byte == b' ' && is_blank(line.get(at)) {
+            at += 1;
+        }
+    }
+    Some(at)
+}
+
+/// The format of a whole directive, with its quotes resolved; other text as it is.
+fn directive(text: &str) -> String {
+    let (quote, rest) = match text.split_once(char::is_whitespace) {
+        Some(("log_format", rest)) => ('\'', rest),
+        Some((word, rest)) if word.eq_ignore_ascii_case("LogFormat") => ('"', rest),
+        _ => return text.to_owned(),
+    };
+    let Some(begin) = rest.find(['\'', '"']) else { return rest.to_owned() };
+    let quote = rest[begin..].chars().next().unwrap_or(quote);
+    let (mut format, mut inside, mut escaped) = (String::new(), false, false);
+    for character in rest[begin..].chars() {
+        match character {
+            '\\' if inside && !escaped => {
+                escaped = true;
+                continue;
+            }
+            _ if character == quote && !escaped => inside = !inside,
+            _ if inside => format.push(character),
+            _ => {}
+        }
+        escaped = false;
+    }
+    format
+}
+
+/// The variable that begins behind a `$`, and its length.
+fn variable(rest: &str) -> Result<(Meaning, usize), Error> {
+    let open = usize::from(rest.starts_with('{'));
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let length = rest[open..].find(|c| !is_part(c)).unwrap_or(rest.len() - open);
+    let name = &rest[open..open + length];
+    let close = usize::from(open > 0 && rest[open + length..].starts_with('}'));
+    match known::nginx(name) {
+        Some(meaning) => Ok((meaning, open + length + close)),
+        None => Err(unknown(&format!("${name}"), &known::nginx_words())),
+    }
+}
+
+/// The directive that begins behind a `%`, and its length.
+fn percent(rest: &str) -> Result<(Meaning, usize), Error> {
+    let modifier = |c: char| c.is_ascii_digit() || matches!(c, '!' | ',' | '<' | '>');
+    let skipped = rest.find(|c| !modifier(c)).unwrap_or(rest.len());
+    let argument = rest[skipped..].strip_prefix('{').and_then(|inside| inside.split_once('}'));
+    let length = skipped + argument.map_or(0, |(inside, _)| inside.len() + 2);
+    let behind = rest[length..].trim_start_matches(modifier);
+    // `%^ti` and `%^to` are trailers: of two letters.
+    let letters = behind.strip_prefix("^t").unwrap_or(behind);
+    let letter = letters.chars().next();
+    let end = rest.len() - letters.len() + letter.map_or(0, char::len_utf8);
+    match letter.and_then(|letter| known::apache(letter, argument.map(|(inside, _)| inside))) {
+        Some(meaning) => Ok((meaning, end)),
+        None => Err(unknown(&format!("%{}", &rest[..end]), &known::apache_words())),
+    }
+}
+
+fn unknown(word: &str, known: &str) -> Error {
+    refused(LogFormatFault::Word { word: word.to_owned(), known: known.to_owned() })
+}
+
+fn refused(fault: LogFormatFault) -> Error {
+    Error::Argument(Argument::LogFormat(fault))
+}
+
+/// What is wanted of a line: a field, or a part of the request.
+#[derive(Clone, Copy)]
+enum Source {
+    Field(usize),
+    Request(usize, usize),
+    None,
+}
+
+/// Scans a block of whole lines of a format. Key 0 takes the time taken, whatever its name; the
+/// others take the field of their name. Of a line that breaks off, what is there counts.
+pub fn scan<'a, R: Rows<'a>>(
+    block: &'a [u8],
+    keys: &Keys,
+    format: &LogFormat,
+    time: &TimeField,
+    rows: &mut R,
+) {
+    let part =
+        |name: &[u8]| [b"method".as_slice(), b"uri", b"protocol"].iter().position(|n| *n == name);
+    let source = |(at, name): (usize, &[u8])| {
+        let place = match at {
+            0 => format.time(time),
+            _ => std::str::from_utf8(name).ok().and_then(|name| format.place(name)),
+        };
+        match (place, part(name), format.place("request")) {
+            (Some(place), ..) => Source::Field(place),
+            (None, Some(part), Some(request)) if at > 0 => Source::Request(request, part),
+            _ => Source::None,
+        }
+    };
+    let sources: Vec<Source> =
+        keys.list().iter().map(|key| &*key.name).enumerate().map(source).collect();
+    let mut fields: Vec<&[u8]> = Vec::new();
+    each_line(
+        block,
+        |line, state| {
+            fields.clear();
+            let mut from = format.pieces.first().and_then(|first| matches(line, 0, &first.before));
+            while let (Some(begin), true) = (from, fields.len() < format.pieces.len()) {
+                let (end, behind) = format.end(line, begin, fields.len());
+                fields.push(&line[begin..end]);
+                from = behind;
+            }
+            let field = |at: usize| fields.get(at).copied().unwrap_or_default();
+            for (key, source) in sources.iter().enumerate() {
+                state.keep(
+                    key,
+                    match *source {
+                        Source::Field(at) => field(at),
+                        Source::Request(at, part) => request_part(field(at), part),
+                        Source::None => b"",
+                    },
+                );
+            }
+        },
+        rows,
+    );
+}
+
+#[cfg(test)]
+mod tests;

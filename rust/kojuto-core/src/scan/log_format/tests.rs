@@ -1,0 +1,111 @@
+use super::*;
+use crate::scan::fields::Values;
+
+fn read(format: &str, time: &str, line: &str, names: &[&str]) -> Vec<String> {
+    let time = TimeField::parse(time).unwrap_or_default();
+    let format = LogFormat::new(format).unwrap();
+    let names: Vec<_> = std::iter::once(&"t").chain(names).map(|n| (n.as_bytes(), true)).collect();
+    let keys = Keys::new(&names).unwrap();
+    let mut found = Vec::new();
+    let block = format!("{line}\n");
+    scan(block.as_bytes(), &keys, &format, &time, &mut |_: &[u8], values: &Values<'_>| {
+        let values = values[..keys.count()].iter();
+        found = values.map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+    });
+    found
+}
+
+const NGINX: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent" rt=$request_time urt="$upstream_response_time""#;
+const LINE: &str = r#"10.0.0.1 - John Doe [10/Oct/2000:13:55:36 -0700] "GET /a \"b\" HTTP/1.1" 200 5 "-" "u a" rt=0.120 urt="0.1, 0.2""#;
+
+#[test]
+fn the_words_of_nginx() {
+    let names = ["status", "remote_addr", "host", "user", "uri", "ua", "http_user_agent", "size"];
+    let found = read(NGINX, "", LINE, &names);
+    assert_eq!(
+        found,
+        ["0.120", "200", "10.0.0.1", "10.0.0.1", "John Doe", "/a", "u a", "u a", "5"]
+    );
+    for (time, expected) in [
+        ("upstream_response_time", "0.1, 0.2"),
+        ("$request_time", "0.120"),
+        ("last", "0.1, 0.2"),
+        ("-2", "0.120"),
+        ("5", "200"),
+        ("none", ""),
+    ] {
+        assert_eq!(read(NGINX, time, LINE, &["status"]), [expected, "200"], "{time}");
+    }
+}
+
+#[test]
+fn the_words_of_apache() {
+    let format =
+        r#"%v:%p %h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i" %D %{ms}T %400,501{X-Id}o"#;
+    let line = r#"a.example:80 ::1 - - [10/Oct/2000:13:55:36 -0700] "GET /a HTTP/1.1" 200 5 "r" "u a" 1234 1 -"#;
+    let names = ["status", "server_name", "host", "time", "method", "referer", "sent_http_x_id"];
+    let expected =
+        ["1234", "200", "a.example", "::1", "10/Oct/2000:13:55:36 -0700", "GET", "r", ""];
+    assert_eq!(read(format, "", line, &names), expected);
+    let scale = |time: &str| {
+        let time = TimeField::parse(time).unwrap_or_default();
+        LogFormat::new(format).unwrap().time_scale(&time)
+    };
+    assert_eq!([scale(""), scale("milliseconds"), scale("1")], [1e-6, 1e-3, 1.0]);
+    assert_eq!(read("%{us}T %T %s", "", "5 0 200", &["status"]), ["5", "200"]);
+    assert_eq!(read("100%% %s %T", "", "100% 200 3", &["status"]), ["3", "200"]);
+}
+
+#[test]
+fn whole_directives_and_formats_known_by_name() {
+    let directive = "log_format  main  '$remote_addr - $remote_user [$time_local] '\n   '\"$request\" $status $request_time';";
+    let line = r#"h - u [t t] "GET / HTTP/1.1" 200 0.5"#;
+    assert_eq!(read(directive, "", line, &["status", "uri"]), ["0.5", "200", "/"]);
+    let directive = r#"LogFormat "%h %l %u %t \"%r\" %>s %b %D" mine"#;
+    let line = r#"h - u [t t] "GET / HTTP/1.1" 200 7 5"#;
+    assert_eq!(read(directive, "", line, &["status", "uri", "size"]), ["5", "200", "/", "7"]);
+    let line = r#"h - - [t t] "GET / HTTP/1.1" 200 7 "r" "u""#;
+    assert_eq!(read("combined", "", line, &["status", "ua"]), ["", "200", "u"]);
+    let line = r#"h - - [t t] "GET / HTTP/1.1" 200 7"#;
+    assert_eq!(read("common", "", line, &["status", "size"]), ["", "200", "7"]);
+}
+
+#[test]
+fn blanks_lists_and_lines_that_break_off() {
+    let format =
+        r#"$remote_addr $status $upstream_addr $upstream_response_time "$http_user_agent" $pid"#;
+    let line = r#"h   200  10.0.0.1:80, 10.0.0.2:80 : 10.0.0.3:80 0.1, 0.2 : 0.3  "a \" b" 7"#;
+    let names = ["status", "upstream_addr", "ua", "pid"];
+    let expected =
+        ["0.1, 0.2 : 0.3", "200", "10.0.0.1:80, 10.0.0.2:80 : 10.0.0.3:80", r#"a \" b"#, "7"];
+    assert_eq!(read(format, "", line, &names), expected);
+    for cut in 9..line.len() {
+        assert_eq!(read(format, "", &line[..cut], &["status"])[1], "200", "{cut}");
+    }
+    assert_eq!(read(r#""$status" $host"#, "", "200 x", &["status"]), ["", ""]);
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_name() {
+    for (format, why) in [
+        ("$status $nginx_is_great", "$nginx_is_great is not known; known are $ancient_browser, "),
+        ("%s %Z", "%Z is not known; known are %a, "),
+        ("%s %{x}Z", "%{x}Z is not known"),
+        ("%s %", "% is not known"),
+        ("%s %^t^té", "%^t^ is not known"),
+        ("%s ${é", "$ is not known"),
+        ("$status$request_time", "nothing stands between $request_time and the word before it"),
+        ("$remote_addr", "no status ($status, %>s) in"),
+        ("", "no status"),
+    ] {
+        let error = LogFormat::new(format).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    assert!(LogFormat::new("${status} ${request_timeé").is_ok());
+    let format = LogFormat::new("$status $request_time").unwrap();
+    let check = |time: &str| format.check(&TimeField::parse(time).unwrap());
+    assert_eq!(check("request_time"), Ok(()));
+    let error = check("pid").unwrap_err().to_string();
+    assert!(error.ends_with("it has status, request_time"), "{error}");
+    assert!(check("3").is_err() && check("-3").is_err() && check("-2").is_ok());
+}
