@@ -95,7 +95,7 @@ def json_line(rng: random.Random) -> tuple[str, Row]:
         f"{json.dumps(name)}{gap}:{gap}{json.dumps(value, ensure_ascii=ascii_only)}"
         for (name, value), gap in ((member, rng.choice(["", "", " "])) for member in members)
     )
-    line = "{" + ",".join(parts) + "}"
+    line = rng.choice(["", "", "", "2026-01-01T00:00:00Z stdout F "]) + "{" + ",".join(parts) + "}"
     read: dict[str, str] = {}
     pairs = json.loads(
         line[line.index("{") :], parse_int=str, parse_float=str, object_pairs_hook=list

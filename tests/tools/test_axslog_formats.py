@@ -98,8 +98,8 @@ def test_what_cannot_be_read_is_refused_by_name(
 
 
 def test_a_regular_expression_needs_no_format_beside_it(tmp_path: Path, workdir: Path) -> None:
-    log = write(tmp_path / "log", "took=12ms code=200", "code=200")
-    metrics = follow(log, "--regex", r"(took=(?P<ptime>\S+) )?code=(?P<status>\d+)")
+    log = write(tmp_path / "log", "took=12ms code=200", "ÜNÏ code=200")
+    metrics = follow(log, "--regex", r"(took=(?P<ptime>\S+)|(?i:ünï)) code=(?P<status>\d+)")
     assert metrics["axslog.latency_t.average"] == "0.012000"
 
 
@@ -117,6 +117,20 @@ def test_a_time_has_its_unit_with_it_in_every_format(
             PROG, "--logfile", log, "--key-prefix", form, "--format", form, "--time-unit", "ms"
         )
         assert f"axslog.latency_{form}.average\t0.012000".encode() in done.stdout
+
+
+def test_what_a_container_runtime_puts_before_an_object_is_passed_over(
+    tmp_path: Path, workdir: Path
+) -> None:
+    log = write(
+        tmp_path / "log",
+        '2026-01-01T00:00:00Z stdout F {"status":200,"ptime":1}',
+        '\ufeff{"status":200,"ptime":3}',
+    )
+    assert counted(log, "--format", "json") == (2, "2.000000")
+    log = write(tmp_path / "bom", "\ufeffstatus:200\tptime:5")
+    done = run(PROG, "--logfile", log, "--key-prefix", "b")
+    assert b"axslog.latency_b.average\t5.000000" in done.stdout
 
 
 def test_lines_are_parted_by_a_key_that_is_read_anyway(tmp_path: Path, workdir: Path) -> None:

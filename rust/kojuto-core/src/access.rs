@@ -115,6 +115,8 @@ impl Access {
     /// Counts a block of whole lines, each ended by `\n`.
     pub fn block(&mut self, block: &[u8]) {
         let Access { keys, format, time_field, detected, counter } = self;
+        // A mark of the encoding at the beginning of a file is no part of its first line.
+        let block = block.strip_prefix(b"\xef\xbb\xbf").unwrap_or(block);
         let found;
         let format = match format {
             Format::Auto(prefix) => {
@@ -266,11 +268,7 @@ impl Counter {
 
     /// Whether a line without values may at least be of the format.
     fn looks_right(&self, line: &[u8]) -> bool {
-        if self.escapes {
-            line.trim_ascii_start().first() == Some(&b'{')
-        } else {
-            line.contains(&b':')
-        }
+        if self.escapes { line.contains(&b'{') } else { line.contains(&b':') }
     }
 
     fn resolved<'v>(&self, value: &'v [u8]) -> std::borrow::Cow<'v, [u8]> {

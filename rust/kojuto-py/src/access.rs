@@ -76,7 +76,9 @@ impl AccessOptions {
         };
         let format = match (self.format.as_str(), &self.regex) {
             ("ltsv", _) => Format::Ltsv(prefix),
-            ("json", _) => Format::Json(prefix),
+            // The first object of each line, as in the original: what a container runtime or
+            // syslog puts before it is passed over.
+            ("json", _) => Format::Json(Prefix::Skip),
             ("combined", _) => Format::Combined,
             ("auto", _) => Format::Auto(prefix),
             ("regex", Some(pattern)) => Format::regex(pattern, &self.status_keys).map_err(core)?,

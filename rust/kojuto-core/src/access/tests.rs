@@ -91,6 +91,17 @@ fn a_time_may_have_a_unit_in_every_format() {
 }
 
 #[test]
+fn a_mark_of_the_encoding_hides_no_first_key() {
+    let line = "\u{feff}status:200\tptime:0.5";
+    let ltsv = one(Format::Ltsv(Prefix::Refuse), TimeField::Telling, TimeList::Refuse, line);
+    assert_eq!(ltsv, (1, vec![0.5]));
+    let line = "\u{feff}{\"status\":200,\"ptime\":0.5}";
+    for format in [Format::Json(Prefix::Refuse), Format::Auto(Prefix::Refuse)] {
+        assert_eq!(one(format, TimeField::Telling, TimeList::Refuse, line), (1, vec![0.5]));
+    }
+}
+
+#[test]
 fn in_combined_the_status_counts_whatever_the_time_is() {
     let line = |end: &str| format!(r#"h - - [t] "GET /" 200 1 "-" "-" {end}"#);
     let combined = |time: TimeField, list, end: &str| one(Format::Combined, time, list, &line(end));

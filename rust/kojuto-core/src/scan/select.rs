@@ -8,13 +8,13 @@ use crate::scan::newlines;
 /// The most bytes that a compiled regular expression may take.
 pub(crate) const MAX_REGEX_BYTES: usize = 4 << 20;
 
-/// Compiles a regular expression of the `regex` crate on bytes, without Unicode classes.
+/// Compiles a regular expression of the `regex` crate on bytes: `.`, `\w` and the like take whole
+/// characters of UTF-8, and letters of every script have two cases.
 ///
 /// # Errors
 /// [`Error::Argument`] with what is wrong in it.
 pub(crate) fn regex(pattern: &str) -> Result<Regex, Error> {
     RegexBuilder::new(pattern)
-        .unicode(false)
         .size_limit(MAX_REGEX_BYTES)
         .build()
         .map_err(|error| expression(&error))
@@ -57,6 +57,7 @@ impl Select {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', block) {
             let line = &block[start..end];
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
             start = end + 1;
             let wanted = self.pattern.as_ref().is_none_or(|regex| regex.is_match(line))
                 && !self.exclude.as_ref().is_some_and(|regex| regex.is_match(line));
@@ -91,7 +92,31 @@ mod tests {
         assert_eq!(count(Some(" 500$"), None), 2);
         assert_eq!(count(None, Some("^GET")), 2);
         assert_eq!(count(Some("500"), Some("/b")), 1);
-        assert!(Select::new(Some("("), None).is_err());
+    }
+
+    #[test]
+    fn an_expression_means_characters_and_not_bytes() {
+        let count = |pattern: &str, line: &str| {
+            let mut select = Select::new(Some(pattern), None).unwrap();
+            select.block(line.as_bytes());
+            select.lines()
+        };
+        assert_eq!(count("(?i)ünï", "ÜNÏ\n"), 1);
+        assert_eq!(count("^.n.$", "üne\n"), 1);
+        assert_eq!(count(r"^\w+$", "große\n"), 1);
+        assert_eq!(count("b$", "ab\r\n"), 1);
+        // What is no UTF-8 is no character, but stands in the way of none.
+        let mut select = Select::new(Some("b$"), None).unwrap();
+        select.block(b"\xff b\n");
+        assert_eq!(select.lines(), 1);
+    }
+
+    #[test]
+    fn a_wrong_expression_is_told_on_one_line() {
+        for pattern in ["a(b", "é[z-a]", "a\n("] {
+            let error = Select::new(Some(pattern), None).unwrap_err().to_string();
+            assert!(error.starts_with("not a regular expression: ") && !error.contains('\n'));
+        }
     }
 
     #[test]
