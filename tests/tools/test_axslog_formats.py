@@ -133,6 +133,19 @@ def test_what_a_container_runtime_puts_before_an_object_is_passed_over(
     assert b"axslog.latency_b.average\t5.000000" in done.stdout
 
 
+def test_a_hole_at_the_beginning_hides_no_line_and_is_not_shown(
+    tmp_path: Path, workdir: Path
+) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"\0" * 5000 + b"status:200\tptime:5\n")
+    assert counted(log) == (1, "5.000000")
+    log = tmp_path / "bad"
+    log.write_bytes(b"\0" * 5000 + b"nothing of that format\n")
+    done = run(PROG, "--logfile", log, "--key-prefix", "b")
+    assert b"'nothing of that format'" in done.stderr
+    assert b"x00" not in done.stderr
+
+
 def test_lines_are_parted_by_a_key_that_is_read_anyway(tmp_path: Path, workdir: Path) -> None:
     log = write(tmp_path / "log", "status:200\tptime:1", "status:404\tptime:3")
     metrics = follow(log, "--by", "status")

@@ -10,6 +10,7 @@ pub use self::tally::Tally;
 
 use crate::Error;
 use crate::scan::bad_lines::BadLines;
+use crate::scan::beginning;
 use crate::scan::fields::{Keys, Rows, Values};
 use crate::scan::json::{self, Prefix, unescape};
 use crate::scan::ltsv;
@@ -115,8 +116,7 @@ impl Access {
     /// Counts a block of whole lines, each ended by `\n`.
     pub fn block(&mut self, block: &[u8]) {
         let Access { keys, format, time_field, detected, counter } = self;
-        // A mark of the encoding at the beginning of a file is no part of its first line.
-        let block = block.strip_prefix(b"\xef\xbb\xbf").unwrap_or(block);
+        let block = beginning::passed(block);
         let found;
         let format = match format {
             Format::Auto(prefix) => {

@@ -227,7 +227,7 @@ def tell(prog: str, log: str, report: FollowReport) -> None:
     for note in report.notes:
         cli.complain(prog, note)
     if report.overlong_lines:
-        start = report.overlong_first[:40].decode(errors="replace")
+        start = report.overlong_first.lstrip(b"\0")[:40].decode(errors="replace")
         cli.complain(
             prog,
             f"{log}: {count(report.overlong_lines, 'line')} over --max-line-size skipped; "

@@ -91,11 +91,14 @@ fn a_time_may_have_a_unit_in_every_format() {
 }
 
 #[test]
-fn a_mark_of_the_encoding_hides_no_first_key() {
+fn a_hole_or_a_mark_of_the_encoding_hides_no_first_key() {
     let line = "\u{feff}status:200\tptime:0.5";
     let ltsv = one(Format::Ltsv(Prefix::Refuse), TimeField::Telling, TimeList::Refuse, line);
     assert_eq!(ltsv, (1, vec![0.5]));
     let line = "\u{feff}{\"status\":200,\"ptime\":0.5}";
+    let hole = "\0".repeat(5000) + "status:200\tptime:0.5";
+    let ltsv = one(Format::Ltsv(Prefix::Refuse), TimeField::Telling, TimeList::Refuse, &hole);
+    assert_eq!(ltsv, (1, vec![0.5]));
     for format in [Format::Json(Prefix::Refuse), Format::Auto(Prefix::Refuse)] {
         assert_eq!(one(format, TimeField::Telling, TimeList::Refuse, line), (1, vec![0.5]));
     }

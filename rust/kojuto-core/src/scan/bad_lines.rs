@@ -1,5 +1,7 @@
 //! Lines that could not be used: counted by reason, with the first one as an example.
 
+use crate::scan::beginning::behind_nuls;
+
 /// How much of the first bad line is kept.
 pub const EXAMPLE_BYTES: usize = 200;
 
@@ -21,6 +23,8 @@ impl<const N: usize> BadLines<N> {
     pub fn count(&mut self, reason: usize, line: &[u8]) {
         self.counts[reason] += 1;
         if self.first.is_none() {
+            // A hole tells nobody anything.
+            let line = behind_nuls(line);
             self.first = Some((reason, line[..line.len().min(EXAMPLE_BYTES)].into()));
         }
     }

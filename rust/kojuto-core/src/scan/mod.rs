@@ -1,6 +1,7 @@
 //! Lines of text: found, cut into their fields and read as numbers; many bytes at a time.
 
 pub mod bad_lines;
+pub mod beginning;
 pub mod combined;
 pub mod duration;
 pub mod fields;

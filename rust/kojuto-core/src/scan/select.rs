@@ -3,7 +3,7 @@
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::error::{Argument, Error};
-use crate::scan::newlines;
+use crate::scan::{beginning, newlines};
 
 /// The most bytes that a compiled regular expression may take.
 pub(crate) const MAX_REGEX_BYTES: usize = 4 << 20;
@@ -54,6 +54,7 @@ impl Select {
             self.lines += newlines::count(block);
             return;
         }
+        let block = beginning::passed(block);
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', block) {
             let line = &block[start..end];
@@ -105,6 +106,7 @@ mod tests {
         assert_eq!(count("^.n.$", "üne\n"), 1);
         assert_eq!(count(r"^\w+$", "große\n"), 1);
         assert_eq!(count("b$", "ab\r\n"), 1);
+        assert_eq!(count("^b", "\0\0b\nb\n"), 2);
         // What is no UTF-8 is no character, but stands in the way of none.
         let mut select = Select::new(Some("b$"), None).unwrap();
         select.block(b"\xff b\n");
