@@ -250,7 +250,7 @@ impl Counter {
             None if self.time_optional => None,
             None => return self.bad.count(BAD_TIME, line),
         };
-        let Some(status) = parse_i64(&self.resolved(status)) else {
+        let Some(status) = parse_i64(self.resolved(status).trim_ascii()) else {
             return self.bad.count(BAD_STATUS, line);
         };
         self.all.add(status, latency);
@@ -277,7 +277,9 @@ impl Counter {
 
     /// The seconds of a time taken.
     fn time(&self, text: &[u8]) -> Option<f64> {
-        let text = &self.resolved(text);
+        // percentile takes a number with blanks around it, too.
+        let text = self.resolved(text);
+        let text = text.trim_ascii();
         let seconds = |text: &[u8]| match parse_f64(text) {
             Some(number) => Some(number * self.time_scale),
             None => duration::seconds(text),

@@ -88,6 +88,7 @@ fn a_time_may_have_a_unit_in_every_format() {
     }
     assert_eq!(ltsv("12ms, 0.5"), (1, vec![0.512]));
     assert_eq!(ltsv("12 parsecs"), (0, vec![]));
+    assert_eq!(ltsv(" 214"), (1, vec![214.0]));
 }
 
 #[test]
