@@ -62,8 +62,8 @@ def test_a_start_loads_a_known_small_set_of_modules(name: str, tmp_path: Path) -
     assert COMMANDS[name][0] in ours
     assert more - ours == {"__future__"}
     # A module costs about a hundredth of a bare interpreter's start (0.1 ms of 9 ms): the command
-    # line in three rooms (command, parser, cli), the wing of the plugins, the command in two.
-    assert len(ours) <= 16, sorted(ours)
+    # line in three rooms (command, parser, cli), the wing of the plugins, the command in three.
+    assert len(ours) <= 17, sorted(ours)
 
 
 @pytest.mark.parametrize("name", PLUGINS)

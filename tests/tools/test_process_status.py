@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kojuto.tools.process_status import _load, procfs
+from kojuto.tools.process_status import procfs
+from kojuto.tools.process_status.find import load
 from tests.conftest import need_program, read_metrics, run, wait_until
 from tests.peers.process_status import IDLE, NAME, python, status
 
@@ -307,7 +308,7 @@ def test_any_state_is_numbers_or_nothing(content: bytes) -> None:
     path = f"/dev/shm/kojuto-test-state-{os.getpid()}"
     Path(path).write_bytes(content)
     try:
-        found = _load(path)
+        found = load(path)
     finally:
         os.unlink(path)
     assert found is None or all(value - value == 0 for value in found.values())

@@ -20,13 +20,14 @@ from kojuto.common.plugin.state import output_first, state_path, way_out
 from kojuto.common.units import integer
 from kojuto.errors import KojutoError, words
 from kojuto.tools.process_status import procfs
-from kojuto.tools.process_status.find import find
+from kojuto.tools.process_status.find import PROG, find, load, same_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
-PROG = "mackerel-plugin-linux-process-status"
+
 FAMILIES = {
     "process_status_fds": ("gauge", "Open file descriptors and their limit.", 1),
     "process_status_fds_usage_ratio": ("gauge", "Share of the descriptor limit in use.", 100),
@@ -50,6 +51,10 @@ COMMAND = Command(
                group="Process (one of these)"),
         Option("--name", metavar="NAME", group="Process (one of these)",
                help="name of the process, its program or its first argument; of a tree the root"),
+        Option("--unit", metavar="NAME", group="Process (one of these)",
+               help="the control group of a unit of systemd (.service may be left out)"),
+        Option("--cgroup", metavar="PATH", group="Process (one of these)",
+               help="a control group, below its mount or as an absolute folder"),
         Option("--with-children", help="sum over the process and all its descendants",
                group="Process (one of these)"),
         Option("--key-prefix", metavar="PREFIX", required=True,
@@ -72,7 +77,8 @@ COMMAND = Command(
         *OPTIONS,
     ],
     passes_over=True,
-    usage="{--pid PID | --pid-file FILE | --name NAME} --key-prefix PREFIX [options]",
+    usage="{--pid PID | --pid-file FILE | --name NAME | --unit NAME | --cgroup PATH} "
+          "--key-prefix PREFIX [options]",
 )  # fmt: skip
 
 
@@ -89,7 +95,7 @@ class Run:
             self.tree = procfs.with_descendants(self.root, procfs.every_stat())
         self.failed = False
         self._used_bytes: int | None = None
-        self._state: tuple[str, bytes] | None = None
+        self.state: tuple[str, bytes] | None = None
 
     def sum(self, of: Callable[[int], int]) -> int:
         """The sum over the tree; a descendant that ended meanwhile counts nothing."""
@@ -171,10 +177,10 @@ class Run:
         """CPU and whatever else is a difference to the last run."""
         sample = self._sample()
         path = state_path(f"{os.getuid()}-process-status-v2-{self.values.key_prefix}-{self._id()}")
-        before = _load(path)
+        before = load(path)
         if before is None:
             streams.say("Notice: first time execution command\n")
-        elif not _same_process(before, sample):
+        elif not same_process(before, sample):
             streams.say(
                 f"Notice: the last run looked at another process than this {self.root.pid} "
                 "(or at another set of them); starting afresh\n"
@@ -182,18 +188,7 @@ class Run:
         else:
             self._print_rates(before, sample)
         text = ",".join(f'"{name}":{value!r}' for name, value in sample.items())
-        self._state = path, b"{%s}" % text.encode()
-
-    def remember(self) -> None:
-        """Keep the sample for the next run. Without it all else is still as it was printed."""
-        from kojuto._native import write_state
-
-        if self._state is None:
-            return
-        try:
-            write_state(*self._state)
-        except OSError as error:
-            complain(PROG, f"warning: {describe(error)}; the next run cannot measure", way_out())
+        self.state = path, b"{%s}" % text.encode()
 
     def _id(self) -> str:
         """A process found by file or name keeps its state over a restart with another pid."""
@@ -310,39 +305,6 @@ class Run:
         self.add("mem", "pss", self.sum(procfs.pss_bytes), "process_status_memory_bytes")
 
 
-def _load(path: str) -> dict[str, float] | None:
-    """The last run's sample: a flat JSON object of numbers, ours or the original's."""
-    from kojuto._native import read_state
-
-    content, reason = read_state(path)
-    if content is None:
-        if reason is not None:
-            complain(PROG, f"warning: {path}: {reason}; starting afresh")
-        return None
-    try:
-        text = content.decode("ascii").strip()
-        if text[:1] != "{" or text[-1:] != "}":
-            raise ValueError
-        pairs = [part.split(":") for part in text[1:-1].split(",")]
-        found = {name.strip().strip('"'): float(value) for name, value in pairs}
-        if not {"syscpu", "cpu"} <= found.keys() or any(v - v != 0 for v in found.values()):
-            raise ValueError
-    except ValueError:
-        complain(PROG, f"warning: {path}: not what an earlier run wrote; starting afresh")
-        return None
-    return found
-
-
-def _same_process(before: dict[str, float], sample: dict[str, float]) -> bool:
-    if "start" in before:
-        same = all(before.get(name) == sample[name] for name in ("pid", "start", "tree"))
-        # Not by the calendar, which may be stepped: by the time since boot.
-        return same and before.get("uptime", 0.0) <= sample["uptime"]
-    # A state file of the original knows no start: the process must be older than the file.
-    started = time() - sample["uptime"] + sample["start"] / procfs.TICKS_PER_S
-    return started <= before.get("now", 0.0) + 1 and sample["cpu"] >= before["cpu"]
-
-
 def _graphs(values: Values) -> list[Graph]:
     key = key_name(values.key_prefix)
     label = f"Process {key}"
@@ -372,9 +334,13 @@ def _graphs(values: Values) -> list[Graph]:
 
 def _work(values: Values, _: list[str]) -> int:
     cli.check_textfile(values)
+    of_group = (values.unit or values.cgroup) is not None and _group().is_meant(values)
     if meta_requested():
-        print_meta(_graphs(values))
+        key = key_name(values.key_prefix)
+        print_meta(_group().graphs(key) if of_group else _graphs(values))
         return cli.DONE
+    if of_group:
+        return _work_on_group(values)
     run = Run(values)
     try:
         run.every_part()
@@ -383,12 +349,37 @@ def _work(values: Values, _: list[str]) -> int:
         if not of_process and not (error.filename or "").startswith("/proc/"):
             raise
         raise KojutoError(f"process {run.root.pid} ended meanwhile") from None
+    _hand_out(values, run.metrics, run.state)
+    return cli.FAILED if run.failed else cli.DONE
+
+
+def _group() -> ModuleType:
+    from kojuto.tools.process_status import group
+
+    return group
+
+
+def _work_on_group(values: Values) -> int:
+    run = _group().GroupRun(values)
+    run.collect()
+    _hand_out(values, run.metrics, run.state)
+    return cli.DONE
+
+
+def _hand_out(values: Values, metrics: Metrics, state: tuple[str, bytes] | None) -> None:
+    """Print the metrics, then keep the sample. Without it all else is still as it was printed."""
     output_first(
-        lambda: run.metrics.write(values.output, int(time()), textfile=values.textfile),
+        lambda: metrics.write(values.output, int(time()), textfile=values.textfile),
         "the next run measures from where this one did",
     )
-    run.remember()
-    return cli.FAILED if run.failed else cli.DONE
+    if state is None:
+        return
+    from kojuto._native import write_state
+
+    try:
+        write_state(*state)
+    except OSError as error:
+        complain(PROG, f"warning: {describe(error)}; the next run cannot measure", way_out())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,6 +29,65 @@ class Groups:
             for controller in controllers.split(","):
                 self._paths[controller] = path
 
+    @classmethod
+    def at(cls, path: str) -> Groups:
+        """A group by its path below the mounts, or by its folder, wherever that is."""
+        mounts = {kind: (point, "/") for kind, (point, _) in _mounts(_mountinfo()).items()}
+        if os.path.isdir(path) and path.startswith("/"):
+            inside = [p for p, _ in mounts.values() if (path + "/").startswith(p + "/")]
+            top = max(inside, key=len, default=None)
+            if top is None:  # of version 2, mounted where this namespace does not see it
+                top = path.rstrip("/")
+                while os.path.exists(os.path.join(os.path.dirname(top), "cgroup.procs")):
+                    top = os.path.dirname(top)
+                mounts = {"": (top, "/")}
+            path = path[len(top) :]
+        groups = cls.__new__(cls)
+        groups._mounts = mounts
+        path = "/" + path.strip("/")
+        groups._paths = {
+            kind: path for kind, (point, _) in mounts.items() if os.path.isdir(point + path)
+        }
+        return groups
+
+    @staticmethod
+    def trees() -> list[str]:
+        """Where the groups of systemd are mounted."""
+        mounts = _mounts(_mountinfo())
+        return [mounts[kind][0] for kind in ("", "name=systemd") if kind in mounts]
+
+    @property
+    def seen(self) -> bool:
+        """Whether the group is there in any hierarchy."""
+        return bool(self._paths)
+
+    def identity(self) -> int:
+        """A number that another group of the same path does not have."""
+        return max(
+            (os.stat(folders[0]).st_ino for k in self._paths if (folders := self._folders(k))),
+            default=0,
+        )
+
+    def number(self, controller: str, name: str) -> int | None:
+        """What a file of the group holds; None when there is none or it holds no number."""
+        text = next((_value(folder, name) for folder in self._folders(controller)[:1]), "")
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    def table(self, controller: str, name: str) -> dict[str, int]:
+        """A file of lines with a name and a number."""
+        text = next((_value(folder, name) for folder in self._folders(controller)[:1]), "")
+        pairs = [line.split() for line in text.splitlines()]
+        return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+
+    def pressure_us(self, resource: str, line: str) -> int | None:
+        """How long tasks of the group waited for it (PSI), ``some`` of them or the ``full`` lot."""
+        name = f"{resource}.pressure"
+        for folder in self._folders("")[:1]:
+            for words in map(str.split, _value(folder, name).splitlines()):
+                if words[0] == line and words[-1].startswith("total="):
+                    return int(words[-1].removeprefix("total="))
+        return None
+
     def memory_limit(self) -> int | None:
         """The lowest memory limit from the process's group up to the root, None without one."""
         limits = [
@@ -71,6 +130,10 @@ class Groups:
         if ".." in parts:  # the group is outside what this namespace may see
             parts = []
         return ["/".join([point, *parts[:end]]) for end in range(len(parts), -1, -1)]
+
+
+def _mountinfo() -> str:
+    return procfs.read("/proc/self/mountinfo")
 
 
 def _mounts(mountinfo: str) -> dict[str, tuple[str, str]]:

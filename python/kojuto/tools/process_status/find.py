@@ -1,10 +1,12 @@
-"""Which process is meant, and what to say of one that cannot be measured."""
+"""Which process is meant, what to say of one that cannot be measured, what was known of it."""
 
 from __future__ import annotations
 
 import os
 import stat
+from time import time
 
+from kojuto.common.cli import complain
 from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.process_status import procfs
 
@@ -12,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kojuto.common.cli import Values
 
+PROG = "mackerel-plugin-linux-process-status"
 KINDS = {
     stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a directory",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -105,3 +108,37 @@ def _by_name(name: str) -> procfs.Stat:
             f"{len(roots)} processes are called {name}: {pids}", "choose with --pid or --pid-file"
         )
     return roots[0]
+
+
+def load(path: str) -> dict[str, float] | None:
+    """The last run's sample: a flat JSON object of numbers, ours or the original's."""
+    from kojuto._native import read_state
+
+    content, reason = read_state(path)
+    if content is None:
+        if reason is not None:
+            complain(PROG, f"warning: {path}: {reason}; starting afresh")
+        return None
+    try:
+        text = content.decode("ascii").strip()
+        if text[:1] != "{" or text[-1:] != "}":
+            raise ValueError
+        pairs = [part.split(":") for part in text[1:-1].split(",")]
+        found = {name.strip().strip('"'): float(value) for name, value in pairs}
+        if not {"syscpu", "cpu"} <= found.keys() or any(v - v != 0 for v in found.values()):
+            raise ValueError
+    except ValueError:
+        complain(PROG, f"warning: {path}: not what an earlier run wrote; starting afresh")
+        return None
+    return found
+
+
+def same_process(before: dict[str, float], sample: dict[str, float]) -> bool:
+    """Whether both samples are of one process."""
+    if "start" in before:
+        same = all(before.get(name) == sample[name] for name in ("pid", "start", "tree"))
+        # Not by the calendar, which may be stepped: by the time since boot.
+        return same and before.get("uptime", 0.0) <= sample["uptime"]
+    # A state file of the original knows no start: the process must be older than the file.
+    started = time() - sample["uptime"] + sample["start"] / procfs.TICKS_PER_S
+    return started <= before.get("now", 0.0) + 1 and sample["cpu"] >= before["cpu"]
