@@ -83,3 +83,14 @@ def test_group_names() -> None:
     parts = {Group("k", "value", raw, reserved).part for raw in (b"\xff", b"\xfe", b"\\xff")}
     assert len(parts) == 3
     assert metrics.name_part("a/b") == "a_b"
+
+
+def test_of_a_name_that_comes_twice_the_first_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = Metrics({})
+    metrics.add("a.b", 1, None)
+    monkeypatch.delenv("KOJUTO_STRICT", raising=False)
+    metrics.add("a.b", 2, None)
+    assert metrics._values == {"a.b": 1}
+    monkeypatch.setenv("KOJUTO_STRICT", "1")
+    with pytest.raises(ValueError, match=r"given twice: a\.b"):
+        metrics.add("a.b", 2, None)

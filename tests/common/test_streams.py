@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 import pytest
 
 from kojuto.common import streams
@@ -26,3 +29,13 @@ def test_a_line_of_progress_is_cut_by_the_columns_that_it_takes(
     line: str, columns: int, shown: str
 ) -> None:
     assert streams._cut(line, columns) == shown
+
+
+def test_output_that_fails_is_told_by_what_it_still_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", full)
+    assert not streams.output_fails(), "it holds nothing"
+    full.write("a result")
+    assert streams.output_fails()
+    with contextlib.suppress(OSError):
+        full.close()
