@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
-import shlex
 import signal
-import subprocess
 import sys
 import termios
 import time
@@ -14,13 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from rich.console import Console
 
-from kojuto.tools.myps.processes import Process
-from kojuto.tools.myps.top import View, age_style, split_keys
-from tests.conftest import need_program, run, script, wait_until
+from tests.conftest import run, script, wait_until
 from tests.peers.mariadb import Server, mariadb
 from tests.peers.myps import frozen, stand_still, threads
+from tests.peers.tmux import Terminal
 from tests.streams import full_ends, processes_end, start, wait_for_handler
 
 if TYPE_CHECKING:
@@ -29,196 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["processes_end"]
 
 
-def process(number: int, **fields: object) -> Process:
-    known = {
-        "user": "app", "host": "10.0.0.7:1", "db": "shop", "command": "Query", "time": number,
-        "state": "", "info": f"SELECT {number}", "statement": 100 + number,
-    }  # fmt: skip
-    return Process(number, **{**known, **fields})  # type: ignore[arg-type]
-
-
-def view() -> View:
-    return View(
-        processes=[
-            process(1, user="zoe"),
-            process(70, user="bob", info="UPDATE x"),
-            process(12, user="amy"),
-            process(5, command="Sleep", info=""),
-            process(99, user="system user", command="Slave_SQL"),
-        ]
-    )
-
-
-def press(on: View, keys: str) -> object:
-    result = None
-    for key in split_keys(keys):
-        result = on.key(key)
-    return result
-
-
-def asks(screen: View) -> bool:
-    return screen.asked is not None
-
-
-def ids(of: View) -> list[int]:
-    return [each.id for each in of.rows()]
-
-
-def test_sorting_by_each_column_and_back() -> None:
-    screen = view()
-    assert ids(screen) == [99, 70, 12, 1]
-    press(screen, "u")
-    assert [each.user for each in screen.rows()] == ["amy", "bob", "system user", "zoe"]
-    press(screen, "r")
-    assert [each.user for each in screen.rows()] == ["zoe", "system user", "bob", "amy"]
-    press(screen, "rn")
-    assert ids(screen) == [1, 12, 70, 99]
-    press(screen, "ta")
-    assert ids(screen) == [99, 70, 12, 5, 1]
-
-
-def test_the_filter_is_typed_corrected_and_cleared() -> None:
-    screen = view()
-    press(screen, "/upq\x7fd")
-    assert screen.pattern == "upd"
-    assert ids(screen) == [70]
-    press(screen, "\r")
-    assert not screen.typing
-    press(screen, "\x1b")
-    assert ids(screen) == [99, 70, 12, 1]
-    press(screen, "/zoe\x1b")
-    assert not screen.pattern
-
-
-def test_the_mark_stays_with_its_thread() -> None:
-    screen = view()
-    press(screen, "\x1b[B\x1b[B")
-    assert screen.chosen == 12
-    screen.processes = [process(500), *reversed(screen.processes)]
-    found = screen.marked()
-    assert found is not None
-    assert found.id == 12
-    press(screen, "r")
-    press(screen, "G")
-    assert screen.chosen == ids(screen)[-1]
-    press(screen, "g\x1b[A")
-    assert screen.chosen == ids(screen)[0]
-    screen.processes = []
-    press(screen, "j")
-    assert screen.marked() is None
-
-
-@pytest.mark.parametrize(("key", "query_only"), [("K", True), ("X", False)])
-def test_a_kill_wants_y_and_keeps_to_what_was_asked_about(key: str, query_only: bool) -> None:
-    screen = view()
-    press(screen, "j" + key)
-    assert screen.asked is not None
-    assert "70 (bob: UPDATE x)? [y/N]" in screen.asked.question
-    listed = screen.asked.process
-    screen.processes = [process(70, info="SELECT innocent", statement=7777)]
-    kill = press(screen, "y")
-    assert kill is not None
-    assert kill.process is listed  # type: ignore[attr-defined]
-    assert kill.query_only == query_only  # type: ignore[attr-defined]
-    for other in ("n", "\r", " ", "K", "\x1b"):
-        assert press(screen, key + other) is None
-        assert not asks(screen)
-        assert screen.told == "nothing was killed"
-
-
-def test_the_system_and_the_sleeping_cannot_be_killed_by_mistake() -> None:
-    screen = view()
-    assert press(screen, "gK") is None
-    assert not asks(screen)
-    assert "a thread of the system" in screen.told
-    press(screen, "a/sleep\rK")
-    assert not asks(screen)
-    assert "runs no statement" in screen.told
-    press(screen, "X")
-    assert asks(screen)
-
-
-def test_age_has_its_colour() -> None:
-    styles = [age_style(process(1, time=seconds)) for seconds in (0, 9, 10, 59, 60)]
-    assert styles == ["green", "green", "yellow", "yellow", "bold red"]
-    assert age_style(process(1, command="Sleep", time=600)) == "dim"
-    assert age_style(process(1, command="Binlog Dump", time=600)) == "cyan"
-
-
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (40, 6), (20, 3)])
-def test_it_fits_any_terminal_and_shows_the_marked_row(width: int, height: int) -> None:
-    screen = View(processes=[process(n, info="SELECT '\x1b[31m\n" + "x" * 300) for n in range(90)])
-    screen.chosen = 45
-    with open(os.devnull, "w") as sink:
-        console = Console(width=width, height=height, force_terminal=True, record=True, file=sink)
-        console.print(screen.draw("title", width, height))
-        text = console.export_text()
-    lines = text.rstrip("\n").split("\n")
-    assert len(lines) <= max(height, 5)
-    assert all(len(line) <= width for line in lines)
-    assert "45" in text
-    assert "\x1b[31m" not in text
-
-
-def test_keys_are_cut_whatever_comes() -> None:
-    assert split_keys("a\x1b[Bb\x1b[5~\x1bOA\x1b") == [
-        "a",
-        "\x1b[B",
-        "b",
-        "\x1b[5~",
-        "\x1bOA",
-        "\x1b",
-    ]
-    assert split_keys("\x1b[") == ["\x1b["]
-    screen = view()
-    press(screen, "\x1b[99;99Rü\x00\x07")
-    assert "sort" in screen.told
-
-
 def test_without_a_terminal_it_says_so() -> None:
     done = run("myps", "top", "--mysql-socket", "/no/such")
     assert done.returncode == 1
     assert b"top needs a terminal" in done.stderr
-
-
-# -- in a real terminal -----------------------------------------------------------------------
-
-
-class Terminal:
-    """A tmux of its own."""
-
-    def __init__(self, socket: Path, command: list[str]) -> None:
-        self.program = need_program("tmux")
-        self.socket = str(socket)
-        line = (
-            "env -u NO_COLOR TERM=screen-256color "
-            + shlex.join(command)
-            + "; echo status=$?; stty -a; sleep 60"
-        )
-        line = f"LINES=7 COLUMNS=33 {line}"  # what a shell may export; the terminal knows better
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "20", line)
-
-    def tmux(self, *words: str) -> str:
-        done = subprocess.run(
-            [self.program, "-S", self.socket, *words], capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
-    def press(self, *keys: str) -> None:
-        self.tmux("send-keys", *keys)
-
-    def shown(self, *, colours: bool = False) -> str:
-        return self.tmux("capture-pane", "-p", *(["-e"] if colours else []))
-
-    def shows(self, text: str, within_s: float = 15) -> str:
-        deadline = time.monotonic() + within_s
-        while text not in (shown := self.shown()):
-            assert time.monotonic() < deadline, f"{text} is not in:\n{shown}"
-            time.sleep(0.05)
-        return shown
-
-    def close(self) -> None:
-        subprocess.run([self.program, "-S", self.socket, "kill-server"], check=False)
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +140,7 @@ def test_a_terminal_that_stands_still_holds_up_no_end(
 ) -> None:
     reader, terminal = full_ends("tty", tmp_path / "none")
     before = termios.tcgetattr(terminal)
-    options = ["--mysql-socket", server.socket, "--mysql-user", "root", "--refresh", "100ms"]
+    options = ["--mysql-socket", server.socket, "--mysql-user", "root", "--refresh", "200ms"]
     running = start("myps", "top", *options, stdin=terminal, stdout=terminal)
     wait_for_handler(running.pid, signal.SIGTERM)
     running.send_signal(number)
@@ -345,7 +155,7 @@ def test_a_server_that_is_frozen_holds_up_no_end(
     number: signal.Signals, status: int, server: Server
 ) -> None:
     reader, terminal = pty.openpty()
-    options = ["--mysql-socket", server.socket, "--mysql-user", "root", "--refresh", "100ms"]
+    options = ["--mysql-socket", server.socket, "--mysql-user", "root", "--refresh", "200ms"]
     running = start("myps", "top", *options, stdin=terminal, stdout=terminal)
     wait_for_handler(running.pid, signal.SIGTERM)
     with frozen(server):

@@ -109,14 +109,14 @@ KILL = Command(
 TOP = Command(
     "myps top",
     "A live view of the threads. Keys: t u d c s n sort, r reverses, / filters, a shows "
-    "sleeping ones too, j k or arrows choose, K kills the statement, X the connection, "
-    "space pauses, q ends.",
+    "sleeping ones too, j k or arrows choose, Enter shows the whole statement, K kills it, X "
+    "kills the connection, space pauses, q ends.",
     [
         *_filters(),
         Option(
             "--refresh",
             metavar="TIME",
-            read=timed("100ms", "24h"),
+            read=timed("200ms", "24h"),
             default="2s",
             help="how often the view is refreshed",
             group="Display",

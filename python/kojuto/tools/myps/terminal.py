@@ -9,7 +9,7 @@ import time
 import tty
 from contextlib import contextmanager, suppress
 from io import TextIOBase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.tools.myps.output import Output
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 LEAVE_ALTERNATE_SCREEN = "\x1b[?1049l\x1b[?25h"
+ENTER_ALTERNATE_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[H"
 
 
 class Ended(Exception):  # noqa: N818
@@ -26,12 +27,16 @@ class Ended(Exception):  # noqa: N818
 
 
 @contextmanager
-def keys_at_once(descriptor: int) -> Iterator[None]:
-    """The terminal hands over each key as it is typed; all is as before at the end."""
+def keys_at_once(descriptor: int) -> Iterator[list[Any]]:
+    """The terminal hands over each key as it is typed; all is as before at the end.
+
+    Yields:
+        How it was before, as termios has it.
+    """
     before = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)
     try:
-        yield
+        yield before
     finally:
         termios.tcsetattr(descriptor, termios.TCSANOW, before)  # nobody may be reading
 
@@ -95,3 +100,60 @@ def left_as_found(screen: Screen) -> Iterator[None]:
             screen.write(LEAVE_ALTERNATE_SCREEN)
             screen.flush()
         raise
+
+
+class Suspension:
+    """^Z, and the way back: the terminal is the shell's meanwhile.
+
+    Args:
+        screen: what is drawn on.
+        before: how the shell wants the terminal, as termios has it.
+
+    Attributes:
+        descriptor: is readable when `obey` has something to do.
+    """
+
+    def __init__(self, screen: Screen, before: list[Any]) -> None:
+        self._screen = screen
+        self._before = before
+        self.descriptor, self._bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._stopping = False
+
+    def __enter__(self) -> Suspension:  # noqa: PYI034
+        self._catch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.signal(signal.SIGCONT, signal.SIG_DFL)
+
+    def _catch(self) -> None:
+        def came(number: int, _: object) -> None:
+            self._stopping = self._stopping or number == signal.SIGTSTP
+            with suppress(OSError):
+                os.write(self._bell, b"!")
+
+        signal.signal(signal.SIGTSTP, came)
+        signal.signal(signal.SIGCONT, came)
+
+    def obey(self) -> None:
+        """Stop if ^Z was typed; where the process was stopped, have the screen back.
+
+        Raises:
+            OSError: the terminal is gone.
+        """
+        try:
+            os.read(self.descriptor, 64)
+        except BlockingIOError:
+            return
+        if self._stopping:
+            self._stopping = False
+            self._screen.write(LEAVE_ALTERNATE_SCREEN)
+            self._screen.flush()
+            termios.tcsetattr(0, termios.TCSANOW, self._before)
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTSTP)  # and here it stands until SIGCONT
+            self._catch()
+        tty.setcbreak(0, termios.TCSANOW)
+        self._screen.write(ENTER_ALTERNATE_SCREEN)
+        self._screen.flush()
