@@ -353,7 +353,7 @@ def test_replication_and_the_event_scheduler_are_spared(server: Server) -> None:
         (["--yes", "--interval", "0"], "--interval 0: below the minimum of 100ms"),
         (["--run-time", "5s"], "--run-time needs --interval"),
         (["--limit", "0"], "--limit 0: below the minimum of 1"),
-        (["--victims", "some"], "--victims some: not one of all, oldest"),
+        (["--victims", "some"], "--victims some: not one of all, oldest, all-but-oldest"),
         (["--time", "x"], "--time x: not a duration"),
         (["a", "b"], "b: unexpected argument"),
         (["--ssl-mode", "x"], "--ssl-mode x: not one of"),

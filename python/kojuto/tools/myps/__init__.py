@@ -39,7 +39,7 @@ Commands:
 )
 
 
-_FILTERS = ("time", "user", "db", "command", "state", "info")
+_FILTERS = ("time", "user", "host", "db", "command", "state", "info")
 
 
 def _work(_: Values, arguments: list[str]) -> int:

@@ -30,5 +30,5 @@ def grep(values: Values) -> int:
     except pymysql.err.MySQLError as error:
         raise KojutoError(f"{target.address}: {server_words(error)}") from error
     for process in found:
-        show(process, "ID", full=values.full)
+        show(process, "ID", full=values.full, output=values.output)
     return cli.DONE if found else cli.FAILED

@@ -84,10 +84,6 @@ class Killer:
         found = self._wait_for(lambda: self.connected().match(values))
         self._say_if_blind(found)
         found = self._without_killed(found)
-        if values.ignore_user:
-            patterns = values.ignore_user
-            spared = self._wait_for(lambda: self._users_like(patterns))
-            found = [process for process in found if process.id not in spared]
         if not values.include_system:
             for process in found:
                 if process.system and process.id not in self._spared:
@@ -100,10 +96,13 @@ class Killer:
             found = [process for process in found if not process.system]
         if values.query_only:  # a sleeping connection runs no statement
             found = [process for process in found if process.command != "Sleep"]
-        most = 1 if values.victims == "oldest" else values.limit
-        if most is not None:
-            found = sorted(found, key=lambda process: (-process.time, process.id))[:most]
-        return found
+        if values.victims == "all" and values.limit is None:
+            return found
+        found.sort(key=lambda process: (-process.time, process.id))
+        if values.victims == "oldest":
+            return found[:1]
+        first = 1 if values.victims == "all-but-oldest" else 0
+        return found[first:][: values.limit]
 
     def _say_if_blind(self, found: list[Process]) -> None:
         user = self.target.user
@@ -122,11 +121,6 @@ class Killer:
         } & self._killed
         self._killed = ending
         return [process for process in found if (process.id, process.statement) not in ending]
-
-    def _users_like(self, patterns: list[str]) -> set[int]:
-        """Ids of the threads of these users, by the server's own LIKE."""
-        condition = " OR ".join(["IFNULL(USER, '') LIKE %s"] * len(patterns))
-        return {process.id for process in self.connected().processes(f"({condition})", patterns)}
 
     def _wait_for(self, ask: Callable[[], _T]) -> _T:
         """What the server answers; in a watch, unless SIGTERM comes and it does not."""
@@ -173,7 +167,7 @@ class Killer:
         victims = self.victims()
         if values.dry_run or not values.yes:
             self._list(victims)
-        if values.dry_run or not victims or not (values.yes or _confirmed()):
+        if values.dry_run or not victims or not (values.yes or _confirmed(len(victims))):
             return cli.DONE
         if not values.yes:
             victims = self._still_there(victims)
@@ -276,8 +270,10 @@ def passed_over(process: Process) -> str:
     return f"passed over {process.id}: gone, or on to another statement"
 
 
-def _confirmed() -> bool:
+def _confirmed(count: int) -> bool:
     """Ask; only ``y`` or ``Y`` is a yes, and the end of the input is an error."""
+    threads = "1 thread" if count == 1 else f"{count} threads"
+    sys.stdout.write(f"{threads} would be killed.\n")
     question = QUESTION
     if colour(sys.stdout):
         question = f"{MAGENTA}{QUESTION}{RESET}"

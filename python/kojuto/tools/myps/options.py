@@ -24,6 +24,8 @@ def _filters() -> list[Option]:
         Option("-t", "--time", "--duration", metavar="SECONDS", read=timed("0", "36500d"),
                group=FILTER, help="for at least this long in its present state"),
         like("-u", "--user", "of this user"),
+        Option("--host", metavar="PATTERN", group=FILTER,
+               help="from this host, with or without its port"),
         like("-d", "--db", "in this database"),
         like("-c", "--command", "of this command (Query, Sleep, …)"),
         like("-s", "--state", "in this state"),
@@ -68,18 +70,32 @@ def _display() -> list[Option]:
     ]  # fmt: skip
 
 
+def _output() -> Option:
+    return Option("--output", metavar="FORMAT", default="ltsv", choices=("ltsv", "json"),
+                  help="how threads are listed: ltsv, or json, an object a line",
+                  group="Display")  # fmt: skip
+
+
 def _killing() -> list[Option]:
     return [
         Option("-y", "--yes", help="do not ask", group="Killing"),
         Option("--dry-run", help="list what would be killed and kill nothing", group="Killing"),
         Option("--query-only", help="end the statement, leave the connection (KILL QUERY)",
                group="Killing"),
-        Option("--victims", metavar="WHICH", default="all", choices=("all", "oldest"),
-               help="of those that match: all, or the oldest alone", group="Killing"),
+        Option("--victims", metavar="WHICH", default="all", group="Killing",
+               choices=("all", "oldest", "all-but-oldest"),
+               help="of those that match: all, the oldest alone, or all but that one"),
         Option("--limit", metavar="N", read=integer(1, 10**9), group="Killing",
                help="kill no more than N, the oldest first"),
-        Option("--ignore-user", metavar="PATTERN", repeat=True, group="Killing",
-               help="do not kill threads of this user"),
+        *[
+            Option(f"--ignore-{name}", metavar="PATTERN", repeat=True, group="Killing",
+                   help=f"do not kill threads {of}")
+            for name, of in (
+                ("user", "of this user"), ("host", "from this host"), ("db", "in this database"),
+                ("command", "of this command"), ("state", "in this state"),
+                ("info", "whose statement matches"),
+            )
+        ],
         Option("--include-system", group="Killing",
                help="kill replication, binlog dump and event scheduler threads too"),
         Option("--interval", metavar="TIME", read=timed("100ms", "24h"), group="Watching",
@@ -94,7 +110,7 @@ def _killing() -> list[Option]:
 GREP = Command(
     "myps grep",
     "List the threads that match all filters. Status 1 when none does.",
-    [*_filters(), *_display(), *_connection()],
+    [*_filters(), *_display(), _output(), *_connection()],
     usage="[options] [INFO]",
     positional="INFO",
 )
@@ -102,7 +118,7 @@ KILL = Command(
     "myps kill",
     "List the threads that match all filters, ask, and kill those that still run the same "
     "statement.",
-    [*_filters(), *_killing(), *_display(), *_connection()],
+    [*_filters(), *_killing(), *_display(), _output(), *_connection()],
     usage="[options] [INFO]",
     positional="INFO",
 )

@@ -29,6 +29,7 @@ SYSTEM_COMMANDS = frozenset(
         "slave_io", "slave_sql", "slave_worker", "table dump",
     }
 )  # fmt: skip
+HOST_WITHOUT_PORT = "LEFT(HOST, CHAR_LENGTH(HOST) - LOCATE(':', REVERSE(HOST)))"
 NEEDS_PRIVILEGE = 1227
 DENIED_OR_MISSING = frozenset({1044, 1142, 1143, 1146, NEEDS_PRIVILEGE})
 
@@ -248,12 +249,18 @@ def filters(values: Values, statement: str) -> tuple[list[str], list[object]]:
     if values.time is not None:
         clauses.append("TIME >= %s")
         arguments.append(values.time)
-    for name in ("user", "db", "command", "state", "info"):
+    columns = {name: name.upper() for name in ("user", "host", "db", "command", "state")}
+    for name, column in {**columns, "info": statement}.items():
+        condition = f"IFNULL({column}, '') LIKE %s"
+        if name == "host":  # with its port or without
+            condition = f"({condition} OR IFNULL({HOST_WITHOUT_PORT}, '') LIKE %s)"
         pattern = getattr(values, name)
         if pattern is not None:
-            column = statement if name == "info" else name.upper()
-            clauses.append(f"IFNULL({column}, '') LIKE %s")
-            arguments.append(pattern)
+            clauses.append(condition)
+            arguments += [pattern] * condition.count("%s")
+        for ignored in getattr(values, f"ignore_{name}", None) or ():
+            clauses.append(f"NOT {condition}")
+            arguments += [ignored] * condition.count("%s")
     return clauses, arguments
 
 

@@ -13,7 +13,7 @@ from kojuto.common.cli import complain
 from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.errors import KojutoError, words
 from kojuto.tools.myps.output import Output
-from kojuto.tools.myps.show import colour, line, say_if_cut
+from kojuto.tools.myps.show import as_json, colour, line, say_if_cut
 
 if TYPE_CHECKING:
     from kojuto.common.cli import Values
@@ -90,8 +90,11 @@ class Reports:
         if self._watches and self._output.waiting_bytes > MAX_WAITING_BYTES:
             self._lost(STANDARD_OUTPUT, NOBODY_READS)
         else:
-            coloured = colour(sys.stdout)
-            text = line(process, label, full=self.values.full, coloured=coloured)
+            full = self.values.full
+            if self.values.output == "json":
+                text = as_json(process, label, full=full)
+            else:
+                text = line(process, label, full=full, coloured=colour(sys.stdout))
             self._output.put(f"{text}\n")
 
     def _lost(self, where: str, words: str) -> None:

@@ -75,8 +75,24 @@ def say_if_cut(process: Process) -> None:
         )
 
 
-def show(process: Process, label: str, *, full: bool) -> None:
+def as_json(process: Process, label: str, *, full: bool) -> str:
+    """An object with the names of the line in small letters, numbers as such."""
+    import json
+
+    info = process.info if full else process.info[:INFO_CHARACTERS]
+    fields = {
+        label.lower(): process.id, "user": process.user, "host": process.host, "db": process.db,
+        "command": process.command, "time": process.time, "state": process.state, "info": info,
+    }  # fmt: skip
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def show(process: Process, label: str, *, full: bool, output: str = "ltsv") -> None:
     """Print the line at once."""
     if full:
         say_if_cut(process)
-    print(line(process, label, full=full, coloured=colour(sys.stdout)), flush=True)
+    if output == "json":
+        text = as_json(process, label, full=full)
+    else:
+        text = line(process, label, full=full, coloured=colour(sys.stdout))
+    print(text, flush=True)
