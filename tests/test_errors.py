@@ -194,7 +194,7 @@ def _makes_a_system_error(function: ast.expr) -> bool:
 RUST = sorted((ROOT / "rust").glob("kojuto-*/src/**/*.rs"))
 MADE = re.compile(r"\bnew_err\b|\bPyErr::(?:new|from_type)\b|\bcreate_exception!")
 LOOKED_INTO = re.compile(
-    r"(?:to_string\(\)|format!\([^;]*\))\s*\.\s*(?:contains|starts_with|ends_with|find|split\w*)\("
+    r"(?:to_string\(\)|format!\((?:(?!=>)[^;])*\))\s*\.\s*(?:contains|starts_with|ends_with|find|split\w*)\("
 )
 """A text that was just made is looked into."""
 

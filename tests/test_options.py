@@ -94,7 +94,7 @@ def test_no_help_is_written_twice() -> None:
 
 
 SAME_NAME = {
-    "--by", "--ca-file", "--dry-run", "--format", "--idle-timeout", "--interval", "--key",
+    "--by", "--ca-file", "--dry-run", "--format", "--host", "--idle-timeout", "--interval", "--key",
     "--key-prefix", "--listen", "--logfile", "--max-age", "--output", "--pattern",
     "--private-key", "--private-key-user", "--ptime-key", "--status-key", "--threads",
     "--timeout", "--trusted-proxies", "--verbose", "--wait", "--write-timeout",
