@@ -83,14 +83,16 @@ DOCTOR = Command(
     "Says whether programs can be run under the shim (linked dynamically with glibc, not setuid), "
     "and finds the .backup files in which logrotate strands lines without it.",
     [
+        FOR,
         Option(
             "--dir", metavar="DIR", repeat=True, default=("/var/log",),
             help="look for orphaned .backup files below this directory",
         ),
     ],
     positional="PROGRAM …",
-    usage="[--dir DIR]… [PROGRAM …]",
-    epilog="Without PROGRAM it looks at logrotate. Exit status: 0 all well, 1 something was found.",
+    usage="[--for NAME] [--dir DIR]… [PROGRAM …]",
+    epilog="Without PROGRAM it looks at logrotate; of a script, at what that starts.\n"
+           "Exit status: 0 all well, 1 something was found.",
 )  # fmt: skip
 
 
@@ -218,12 +220,27 @@ def _why_not(name: str, path: str | None) -> str | None:
         return words(error)
 
 
+def _why_not_started(path: str, target: str) -> str | None:
+    """Why a script does not get the shim to the program; None when it does, or is no script."""
+    from kojuto.tools.no_excl_open import scripts
+
+    if not scripts.is_script(path):
+        return None
+    found = scripts.follow(path, target)
+    if found is None:
+        return f"nothing in it starts {target}"
+    place, clears = found
+    if clears is not None:
+        return f"{place} starts {target} by '{clears}', which takes LD_PRELOAD away"
+    return _why_not(target, _find(target))
+
+
 def _doctor(values: Values, programs: list[str]) -> int:
     print(f"shim: {shim_path()}")
     ill = False
     for name in programs or ["logrotate"]:
         path = _find(name)
-        reason = _why_not(name, path)
+        reason = _why_not(name, path) or _why_not_started(path or name, vars(values)["for"])
         ill = ill or reason is not None
         can = "can" if reason is None else "cannot"
         print(f"{path or name}: {can} be run under the shim" + (f": {reason}" if reason else ""))
