@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 PT_INTERP = 3
 MAX_HEADERS = 256
@@ -35,7 +36,7 @@ def why_not_preloadable(path: str, depth: int = 0) -> str | None:
         if not head.startswith(b"\x7fELF"):
             return "neither an ELF program nor a script"
         status = os.fstat(file.fileno())
-        if status.st_mode & 0o6000:
+        if _changes_user(status):
             return "setuid or setgid: the loader ignores LD_PRELOAD"
         if _has_capabilities(path):
             return "it has file capabilities: the loader ignores LD_PRELOAD"
@@ -52,6 +53,14 @@ def why_not_preloadable(path: str, depth: int = 0) -> str | None:
         if GO_MARK in file.read(MAX_SCAN_BYTES):
             return "a Go program: it calls the kernel, not the C library"
     return None
+
+
+def _changes_user(status: os.stat_result) -> bool:
+    """Whether it runs as another than who calls it: root's own setuid program is loaded as any."""
+    return bool(
+        (status.st_mode & stat.S_ISUID and status.st_uid != os.getuid())
+        or (status.st_mode & stat.S_ISGID and status.st_gid != os.getgid())
+    )
 
 
 def open_head(path: str) -> bytes:
