@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -62,6 +63,25 @@ def test_a_server_that_stands_still_holds_up_no_key_and_the_age_is_told(tmp_path
         finally:
             own.process.send_signal(signal.SIGCONT)
             terminal.close()
+
+
+def test_the_head_tells_how_busy_the_server_is(server: Server, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path / "t", command(server))
+    try:
+        with threads(server, *[(SLEEP, {"user": "app1"})] * 3):
+            seen = 0.0
+
+            def busy() -> bool:
+                nonlocal seen
+                for _ in range(200):
+                    server.execute("SELECT 1")
+                found = re.search(r"  (\d+) queries/s, (\d+) running", terminal.shown())
+                seen = max(seen, int(found[1])) if found else seen
+                return found is not None and int(found[2]) >= 4 and seen >= 20
+
+            wait_until(busy)
+    finally:
+        terminal.close()
 
 
 def test_after_a_restart_the_line_of_the_error_goes(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class Answer:
         at: when it came, by the monotonic clock.
         told: what became of a kill.
         trouble: why there is no list.
+        load: how busy the server is, in words.
     """
 
     processes: list[Process] | None = None
@@ -40,6 +41,7 @@ class Answer:
     at: float = field(default_factory=time.monotonic)
     told: str = ""
     trouble: str = ""
+    load: str = ""
 
 
 class Poller(Thread):
@@ -60,6 +62,7 @@ class Poller(Thread):
         self._values = values
         self._target = target
         self._server: Server | None = server
+        self._counted: tuple[float, int] | None = None
         self._questions: SimpleQueue[Kill | None] = SimpleQueue()
         self._answers: SimpleQueue[Answer] = SimpleQueue()
         self.descriptor, self._bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -99,16 +102,32 @@ class Poller(Thread):
             with suppress(pymysql.err.MySQLError, OSError):
                 self._server.connection.close()
             self._server = None
+            self._counted = None
 
     def _list(self) -> Answer:
         try:
             if self._server is None:
                 self._server = Server(self._target.connect(), self._values.debug)
             found = self._server.match(self._values)
+            load = self._load(self._server)
         except (KojutoError, pymysql.err.MySQLError, OSError) as error:
             self._lose()
             return Answer(trouble=f"{server_words(error)}; trying again")
-        return Answer(found, self._server.version)
+        return Answer(found, self._server.version, load=load)
+
+    def _load(self, server: Server) -> str:
+        """Queries a second since the last look, as the server counts them, and threads running."""
+        rows = server.query(
+            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Queries', 'Threads_running')"
+        )
+        status = {bytes(name).decode(): int(value) for name, value in rows}
+        now, before = time.monotonic(), self._counted
+        self._counted = now, status.get("Queries", 0)
+        words = f"{status.get('Threads_running', 0)} running"
+        if before is None or now <= before[0]:
+            return words
+        per_s = (self._counted[1] - before[1]) / (now - before[0])
+        return f"{per_s:.0f} queries/s, {words}"
 
     def _kill(self, kill: Kill) -> Answer:
         if self._server is None:

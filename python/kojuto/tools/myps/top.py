@@ -60,7 +60,7 @@ class _Screen:
             view.told = answer.told or view.told
             view.trouble = answer.trouble
             if answer.processes is not None:
-                view.processes = answer.processes
+                view.processes, view.load = answer.processes, answer.load
                 self.version, self.answered = answer.version, answer.at
                 self.clock = time.strftime("%H:%M:%S")
 

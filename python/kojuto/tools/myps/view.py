@@ -58,6 +58,7 @@ class View:
         asked: a kill that waits for y.
         told: one line of news.
         trouble: why the list is old, while it is.
+        load: how busy the server is.
         whole: a thread whose statement fills the screen.
         scrolled: the first line of it that is shown.
         question_drawn: whether the question was on the screen as it was drawn last.
@@ -74,6 +75,7 @@ class View:
     asked: Kill | None = None
     told: str = ""
     trouble: str = ""
+    load: str = ""
     whole: Process | None = None
     scrolled: int = 0
     question_drawn: bool = False
@@ -226,7 +228,8 @@ class View:
         text = f"{len(self.processes)} threads, {asleep} asleep, {shown} shown"
         if self.pattern or self.typing:
             text += f"  filter: {self.pattern}" + ("▏" if self.typing else "")
-        return text + ("  PAUSED" if self.paused else "")
+        text += "  PAUSED" if self.paused else ""
+        return f"{text}  {self.load}"
 
     def _bottom(self, width: int) -> list[Text]:
         """The question on lines of its own, or one line of news or help."""
