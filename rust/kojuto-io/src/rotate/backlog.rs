@@ -75,10 +75,10 @@ impl Rotator<'_> {
             }
         }
         // Take more in, unless the end was asked for: what is in the pipe is safer there.
-        let taken = if self.stop.is_some() { false } else { self.take_in()? };
+        let taken = if self.ending.is_some() { false } else { self.take_in()? };
         Ok(match (worked || taken, self.failing) {
             (true, _) | (_, None) => Step::Worked,
-            (false, Some(next)) if self.has_room() && self.stop.is_none() && !self.ended => {
+            (false, Some(next)) if self.has_room() && self.ending.is_none() && !self.ended => {
                 let pause = next.saturating_duration_since(now);
                 self.wait_for_input(pause)?;
                 Step::Worked

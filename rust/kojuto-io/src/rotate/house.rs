@@ -7,7 +7,7 @@ use kojuto_core::logs::log_name::{Tail, floor};
 
 use super::input::Seen;
 use super::keep::{Compressor, purge};
-use super::{CHUNK_BYTES, Ended, LINE_PATIENCE, PURGE_EVERY, Rotator, Sink, memchr};
+use super::{CHUNK_BYTES, Ended, Ending, LINE_PATIENCE, PURGE_EVERY, Rotator, Sink, memchr};
 use crate::sys::signals::wait;
 use crate::{Error, Result};
 
@@ -26,27 +26,43 @@ impl Rotator<'_> {
         for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
             let times = self.signals.take(signal);
             if times > 0 {
-                self.stops += times;
-                if self.stop.is_none() {
-                    self.stop = Some((signal, Instant::now()));
-                    self.drain = self.input.waiting();
-                }
+                let input = &self.input;
+                let ending = self.ending.get_or_insert_with(|| Ending {
+                    signal,
+                    since: Instant::now(),
+                    signals: 0,
+                    drain: input.waiting(),
+                });
+                ending.signals += times;
             }
         }
     }
 
     /// After a signal: a second one came, or the time is over in which the lines may still go.
     pub(super) fn is_cut_short(&self) -> bool {
-        let late = |(_, since): (i32, Instant)| since.elapsed() >= self.options.stop_timeout;
-        self.stops >= 2 || self.stop.is_some_and(late)
+        self.ending.as_ref().is_some_and(|ending| {
+            ending.signals >= 2 || ending.since.elapsed() >= self.options.stop_timeout
+        })
+    }
+
+    /// How many bytes may still be taken out of the pipe.
+    pub(super) fn drain(&self) -> usize {
+        self.ending.as_ref().map_or(usize::MAX, |ending| ending.drain)
+    }
+
+    /// So many bytes were taken out of the pipe.
+    pub(super) fn drained(&mut self, count: usize) {
+        if let Some(ending) = &mut self.ending {
+            ending.drain = ending.drain.saturating_sub(count);
+        }
     }
 
     pub(super) fn is_over(&mut self, now: Instant) -> Result<bool> {
-        let Some((_, since)) = self.stop else { return Ok(false) };
+        let Some(Ending { since, drain, .. }) = self.ending else { return Ok(false) };
         if self.failing.is_some() || !self.backlog.is_empty() {
             return Ok(self.is_cut_short());
         }
-        if self.drain > 0 {
+        if drain > 0 {
             return Ok(false);
         }
         // The pipe held so much; a line that was cut there still ends.
@@ -62,7 +78,10 @@ impl Rotator<'_> {
         match self.input.look(CHUNK_BYTES)? {
             Seen::Bytes => {
                 let bytes = self.input.bytes();
-                self.drain = memchr(bytes).map_or(bytes.len(), |at| at + 1);
+                let rest = memchr(bytes).map_or(bytes.len(), |at| at + 1);
+                if let Some(ending) = &mut self.ending {
+                    ending.drain = rest;
+                }
                 Ok(false)
             }
             Seen::End => Ok(true),
@@ -151,7 +170,7 @@ impl Rotator<'_> {
             self.input.consume(rest)?;
             lost += rest as u64;
         }
-        let signal = self.stop.map_or(0, |(signal, _)| signal);
+        let signal = self.ending.as_ref().map_or(0, |ending| ending.signal);
         if lost == 0 {
             let mid = match (self.mid_line, &self.sink) {
                 (None, Sink::Files(files)) => files

@@ -36,7 +36,7 @@ impl Rotator<'_> {
             let room =
                 self.options.max_size.map_or(u64::MAX, |most| most.saturating_sub(current.size));
             let most = (CHUNK_BYTES as u64).min(room.max(1)) as usize;
-            return self.splice(most.min(self.drain), None);
+            return self.splice(most.min(self.drain()), None);
         }
         if in_line || self.splices {
             // To the end of the line and no further.
@@ -78,13 +78,13 @@ impl Rotator<'_> {
         };
         current.size += moved as u64;
         self.mid_line = if moved == most { mid_line } else { mid_line.and(Some(true)) };
-        self.drain = self.drain.saturating_sub(moved);
+        self.drained(moved);
         self.written()
     }
 
     /// Reads or looks at lines, stamps them, writes them, takes them out of the pipe.
     pub(super) fn step_through_memory(&mut self) -> Result<Step> {
-        match self.input.look(CHUNK_BYTES.min(self.drain.max(1)))? {
+        match self.input.look(CHUNK_BYTES.min(self.drain().max(1)))? {
             Seen::Nothing => return Ok(Step::NeedInput),
             Seen::End => return Ok(Step::End),
             Seen::Bytes => {}
@@ -98,7 +98,7 @@ impl Rotator<'_> {
                 // An unfinished line: it may end any moment.
                 let since = *self.waiting_since.get_or_insert_with(Instant::now);
                 let long = bytes.len() >= LONG_LINE_BYTES;
-                if !long && self.stop.is_none() && since.elapsed() < LINE_PATIENCE {
+                if !long && self.ending.is_none() && since.elapsed() < LINE_PATIENCE {
                     return Ok(Step::Pause(Duration::from_millis(5)));
                 }
                 return self.begin_long_line();
@@ -109,7 +109,7 @@ impl Rotator<'_> {
         let taken: Vec<u8> = self.input.bytes()[..count].to_vec();
         let (out, ends_mid) = self.formatted(&taken, self.mid_line == Some(true));
         let result = self.write(&out);
-        self.drain = self.drain.saturating_sub(count);
+        self.drained(count);
         match result {
             Ok(written) if written == out.len() => {
                 self.input.consume(count)?;

@@ -118,14 +118,23 @@ pub struct Rotator<'a> {
     ended: bool,
     dropped: u64,
     dropped_told: u64,
-    stop: Option<(i32, Instant)>,
-    stops: u32,
-    drain: usize,
+    ending: Option<Ending>,
     splices: bool,
     waiting_since: Option<Instant>,
     unsynced: bool,
     next_sync: Instant,
     next_purge: Instant,
+}
+
+/// What is known of the end since a signal asked for it.
+#[derive(Debug)]
+struct Ending {
+    signal: i32,
+    since: Instant,
+    /// How many signals asked.
+    signals: u32,
+    /// What was in the pipe then and is still to be taken out of it, in bytes.
+    drain: usize,
 }
 
 enum Step {
@@ -176,9 +185,7 @@ impl<'a> Rotator<'a> {
             ended: false,
             dropped: 0,
             dropped_told: 0,
-            stop: None,
-            stops: 0,
-            drain: usize::MAX,
+            ending: None,
             splices,
             waiting_since: None,
             unsynced: false,
@@ -207,7 +214,7 @@ impl<'a> Rotator<'a> {
             };
             match step {
                 Step::Worked => self.waiting_since = None,
-                Step::NeedInput if self.stop.is_some() => break,
+                Step::NeedInput if self.ending.is_some() => break,
                 Step::NeedInput => self.wait_for_input(self.pause(now))?,
                 Step::Pause(pause) => {
                     wait(Some(self.signals), [], Some(pause.min(self.pause(now)))).map(|_| ())?;
