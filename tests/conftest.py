@@ -16,10 +16,11 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-# A shell that starts the tests in the background ignores these for them and for all they start;
-# what they start is to be interruptible.
+# A shell that starts the tests in the background, or nohup, ignores these for them and for all they
+# start; what they start is to be interruptible.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"

@@ -105,6 +105,7 @@ def test_connections_are_encrypted_and_refused_as_the_clients(
     """One user may only come encrypted, so that being let in tells whether it was."""
     server.execute("CREATE USER tls@'%' REQUIRE SSL")
     server.execute("CREATE USER plain@'%'")
+    server.execute("GRANT PROCESS ON *.* TO tls@'%', plain@'%'")
     client = need_program("mariadb")
     path = tmp_path / "my.cnf"
     differ = []
