@@ -80,6 +80,7 @@ def test_a_client_that_was_gone_before_the_accept_is_logged_and_leaves_nothing(
     line = ppdp.wait_for_line(status="Failed")
     assert line["error"] == "client: Connection reset by peer"
     wait_until(lambda: ppdp.descriptors() <= before)
+    wait_until(lambda: upstream.accepted >= len(said))  # its own thread counts
     assert upstream.accepted == len(said)
 
 
