@@ -97,12 +97,16 @@ impl Worker {
                 self.context.pause(&Shortage::Connections { limit });
                 return;
             }
+            // One that was accepted before another thread paused does not end the pause.
+            let paused = self.context.shared.paused.load(Relaxed);
             let accepted = sys::accept(listener.fd());
             self.context.shared.settle_place(accepted.is_ok());
             match accepted {
                 Ok((socket, address)) => {
                     let remote = address.map_or_else(|| Remote::Unix("".into()), Remote::Socket);
-                    self.context.shared.accepting_again();
+                    if paused {
+                        self.context.shared.accepting_again();
+                    }
                     self.begin(
                         Arc::clone(&listener.route),
                         Side::new(Box::new(Tcp::new(socket))),

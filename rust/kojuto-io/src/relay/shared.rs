@@ -90,8 +90,9 @@ impl Shared {
         }
     }
 
+    /// Notes that the pause is over; says so in the log if nobody has yet.
     pub(super) fn accepting_again(&self) {
-        if self.paused.load(Relaxed) && self.paused.swap(false, Relaxed) {
+        if self.paused.swap(false, Relaxed) {
             self.log.write(&Log::line("info", "accepting again").end());
         }
     }
