@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kojuto.common.parser import parse
-from kojuto.tools.myps.kill import Killer
+from kojuto.tools.myps import kill
+from kojuto.tools.myps.kill import KILL_AGAIN_S, Killer
+from kojuto.tools.myps.kill_same import Outcome
 from kojuto.tools.myps.options import KILL
 from tests.conftest import script, wait_until
 from tests.peers.mariadb import Server, mariadb
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from kojuto.tools.myps.processes import Process
     from tests.peers.servers import Stage
 
 
@@ -311,6 +314,35 @@ def test_after_a_restart_the_same_numbers_are_another_thread(server: Server) -> 
     assert killer._without_killed([listed]) == []
     killer.close()
     assert killer._without_killed([listed]) == [listed]
+
+
+def test_a_kill_that_had_no_effect_is_made_again_and_reported_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = ["--no-defaults", "--mysql-socket", server.socket, "--mysql-user", "root"]
+    values, _ = parse(KILL, [*where, *WATCH, "--yes", "--query-only"])
+    killer = Killer(values)
+    kills = iter([Outcome.PASSED_OVER, Outcome.KILLED, Outcome.KILLED])
+    now = 1000.0
+    reported: list[Process] = []
+    monkeypatch.setattr(killer.reports, "killed_one", reported.append)
+    monkeypatch.setattr(kill, "kill_same", lambda *_, **__: next(kills))
+    monkeypatch.setattr(kill, "monotonic", lambda: now)
+    with threads(server, WATCHED) as (thread,):
+        [listed] = killer.victims()
+        assert not killer.kill(listed)
+        [listed] = killer.victims()  # it is there, whatever the server said
+        assert killer.kill(listed)
+        now += KILL_AGAIN_S - 0.001
+        assert killer.victims() == []
+        now += 0.001
+        [listed] = killer.victims()
+        assert killer.kill(listed)
+        server.execute(f"KILL {listed.id}")
+        thread.join(10)
+    assert next(kills, None) is None
+    assert [process.id for process in reported] == [listed.id]
+    killer.close()
 
 
 def test_a_fifo_as_log_whose_reader_stands_still(server: Server, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pymysql
@@ -37,6 +37,9 @@ KILLED = "Killed"
 """What a server lists as the command of a thread that was killed and has not ended."""
 # You are not owner of this thread, of this query; you need a privilege (MySQL's SYSTEM_USER).
 REFUSED = frozenset({1095, 1979, 1227})
+KILL_AGAIN_S = 5.0
+"""So long a watch leaves one alone that it has killed: it may take an hour to roll back, and a kill
+may be lost."""
 RIGHTS = "the user needs CONNECTION ADMIN, CONNECTION_ADMIN or SUPER"
 
 
@@ -56,7 +59,7 @@ class Killer:
         self._said_blind = False
         self._stop: Stop | None = None
         self._spared: set[int] = set()
-        self._killed: set[tuple[int, int | None]] = set()
+        self._killed: dict[tuple[int, int | None], float] = {}
 
     def connected(self) -> Server:
         """The server, connected when it is not."""
@@ -113,13 +116,15 @@ class Killer:
             complain("myps", *own_alone(self.target.user))
 
     def _without_killed(self, found: list[Process]) -> list[Process]:
-        """Those that this watch has not killed; to end (to roll back) may take one long."""
-        ending = {
+        """Those that this watch has not killed just now."""
+        listed = {
             (process.id, process.statement)
             for process in found
             if process.statement is not None or process.command == KILLED
-        } & self._killed
-        self._killed = ending
+        }
+        self._killed = {name: at for name, at in self._killed.items() if name in listed}
+        since = monotonic() - KILL_AGAIN_S
+        ending = {name for name, at in self._killed.items() if at > since}
         return [process for process in found if (process.id, process.statement) not in ending]
 
     def _wait_for(self, ask: Callable[[], _T]) -> _T:
@@ -127,7 +132,10 @@ class Killer:
         return ask() if self._stop is None else self._stop.wait_for(ask)
 
     def kill(self, process: Process) -> bool:
-        """Kill one that was listed; False when it was passed over."""
+        """Kill one that was listed; False when it was passed over.
+
+        One that is killed again was reported.
+        """
         only = self.values.query_only
         try:
             outcome = self._wait_for(lambda: kill_same(self.connected(), process, query_only=only))
@@ -143,6 +151,10 @@ class Killer:
                 raise
             self._was_refused(process, error)
             return False
+        name = process.id, process.statement
+        if name in self._killed:
+            self._killed[name] = monotonic()
+            return True
         if outcome is Outcome.PASSED_OVER:
             complain("myps", passed_over(process))
             return False
@@ -150,7 +162,7 @@ class Killer:
             complain(
                 "myps", f"{process.id}: only its statement was killed, the connection had moved on"
             )
-        self._killed.add((process.id, process.statement))
+        self._killed[name] = monotonic()
         self.reports.killed_one(process)
         return True
 
@@ -225,7 +237,7 @@ class Killer:
 
     def _every_interval(self, stop: Stop) -> None:
         values = self.values
-        end = None if values.run_time is None else time.monotonic() + values.run_time
+        end = None if values.run_time is None else monotonic() + values.run_time
         begun = down = False
         while True:
             try:
@@ -247,17 +259,17 @@ class Killer:
                     )
                     complain("myps", "warning: trying again every interval")
                 down = True
-            left = values.interval if end is None else min(values.interval, end - time.monotonic())
-            last = end is not None and time.monotonic() + left >= end
+            left = values.interval if end is None else min(values.interval, end - monotonic())
+            last = end is not None and monotonic() + left >= end
             if stop.asked or self._stopped(max(left, 0)) or last:
                 return
 
     def _stopped(self, within_s: float) -> bool:
         """Wait for SIGTERM; what waits for its reader goes on meanwhile."""
-        end = time.monotonic() + within_s
+        end = monotonic() + within_s
         while True:
             self.reports.flush()
-            left = max(end - time.monotonic(), 0)
+            left = max(end - monotonic(), 0)
             wait = min(left, LOOK_AGAIN_S) if self.reports.waiting else left
             if signal.sigtimedwait({STOP}, wait) is not None:
                 return True
