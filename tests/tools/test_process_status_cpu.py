@@ -46,7 +46,7 @@ def measured(pid: int, *arguments: str, first: bool = True) -> tuple[float, tupl
     if first:
         status(pid, *arguments)
     inner = scheduled(pid)
-    time.sleep(2)
+    time.sleep(max(2, 8 * (inner[0] - outer[0])))  # the longer the runs take themselves
     end = scheduled(pid)
     figures = status(pid, *arguments)
     last = scheduled(pid)
