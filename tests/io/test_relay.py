@@ -290,17 +290,8 @@ def test_the_shorter_of_both_limits_ends_a_silent_half_closed_connection(
 
 def test_the_connect_time_out_and_the_next_upstream(stage: Stage) -> None:
     """A full backlog drops the handshake, so only the time-out ends the attempt."""
-    full = socket.socket()
-    full.bind(("127.0.0.2", 0))
-    full.listen(0)
-    stage.later(full.close)
-    port = full.getsockname()[1]
-    fillers = [socket.socket() for _ in range(4)]
-    for filler in fillers:
-        filler.setblocking(False)
-        filler.connect_ex(("127.0.0.2", port))
-        stage.later(filler.close)
-    ppdp = stage.ppdp(f"127.0.0.2:{port}", "--proxy-connect-timeout", "300ms")
+    host, port = stage.full_backlog()
+    ppdp = stage.ppdp(f"{host}:{port}", "--proxy-connect-timeout", "300ms")
     with ppdp.connect() as conn:
         start = time.monotonic()
         with pytest.raises(ConnectionResetError):

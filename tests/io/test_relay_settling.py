@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kojuto._native import LogWriter, Relay
+from tests.conftest import wait_until
 from tests.peers.servers import LOOPBACK, Most, echo, free_port, hammer, read_exactly
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 class Engine:
     """A relay in this process with one listener and one pool."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, connect_timeout_s: float = 1.0, **options: Any) -> None:
         self._log = LogWriter()
-        self.relay = Relay(self._log, connect_timeout_s=1.0, **options)
+        self.relay = Relay(self._log, connect_timeout_s=connect_timeout_s, **options)
         self.pool = self.relay.add_pool("first", max_fails=0)
         with socket.create_server((LOOPBACK, 0)) as sock:
             self.port = sock.getsockname()[1]
@@ -180,6 +181,59 @@ def test_cut_ends_the_connections_to_one_upstream(stage: Stage, engine: Engine) 
                     conn.recv(1)
             new.sendall(b"hello")
             assert read_exactly(new, 5) == b"hello"
+
+
+def ended(conn: socket.socket) -> None:
+    with pytest.raises(ConnectionResetError):
+        conn.recv(1)
+
+
+@pytest.mark.parametrize("aborted", [False, True], ids=["cut", "abort"])
+def test_a_connection_that_settles_is_ended_too(aborted: bool, stage: Stage) -> None:
+    engine = Engine(connect_timeout_s=60)
+    stage.later(engine.close)
+    peer, other = stage.peer(echo), free_port()
+    engine.to(peer.port)
+    engine.relay.set_settling(engine.pool, settle_s=50, wait_for_upstream=False)
+    with engine.connect() as conn:
+        wait_until(lambda: peer.accepted == 1)
+        if aborted:
+            engine.relay.abort()
+        else:
+            engine.relay.cut(engine.pool, (LOOPBACK, other))
+            conn.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                conn.recv(1)
+            conn.settimeout(10)
+            engine.relay.cut(engine.pool, (LOOPBACK, peer.port))
+        ended(conn)
+
+
+@pytest.mark.parametrize("aborted", [False, True], ids=["cut", "abort"])
+def test_a_connection_that_is_being_made_is_ended_too(aborted: bool, stage: Stage) -> None:
+    """And one that waits for an upstream, which only the end of all ends."""
+    engine = Engine(connect_timeout_s=60)
+    stage.later(engine.close)
+    address = stage.full_backlog()
+    engine.relay.set_upstreams(engine.pool, [address])
+    waiting = engine.relay.add_pool("first", max_fails=0)
+    engine.relay.set_settling(waiting, settle_s=0, wait_for_upstream=True)
+    with socket.create_server((LOOPBACK, 0)) as sock:
+        engine.relay.listen(sock.fileno(), "there", waiting)
+        at = sock.getsockname()
+    with engine.connect() as conn, socket.create_connection(at, timeout=10) as without:
+        wait_until(lambda: engine.relay.stats()["open"] == 2)
+        if aborted:
+            engine.relay.abort()
+            ended(without)
+        else:
+            engine.relay.cut(waiting, address)
+            engine.relay.cut(engine.pool, address)
+        ended(conn)
+        if not aborted:
+            without.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                without.recv(1)
 
 
 def test_the_most_connections_are_never_more(stage: Stage) -> None:

@@ -328,6 +328,20 @@ class Stage:
     def later(self, action: Callable[[], object]) -> None:
         self._stack.callback(action)
 
+    def full_backlog(self) -> tuple[str, int]:
+        """An address at which handshakes are dropped: only a time-out ends an attempt."""
+        full = socket.socket()
+        full.bind(("127.0.0.2", 0))
+        full.listen(0)
+        self.later(full.close)
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+            self.later(filler.close)
+        host, port = full.getsockname()
+        return host, port
+
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kojuto.tools.consul_service_has_ip.consul import KEEPALIVE, Channel, Settings, picker
-from kojuto.tools.consul_service_has_ip.watch import Bucket, backoff_s, next_index
+from kojuto.tools.consul_service_has_ip.watch import (
+    Bucket,
+    Watch,
+    Watches,
+    backoff_s,
+    next_index,
+)
 from tests.conftest import wait_until
 from tests.peers.consul import Consul, instance
 from tests.peers.consul_checker import checker, get
@@ -381,14 +387,18 @@ def test_metrics(stage: Stage, consul: Consul) -> None:
     wait_until(away)
 
 
-def test_a_connection_is_kept_for_the_next_question_and_watched(consul: Consul) -> None:
-    consul.set("web", instance("10.0.0.1"))
+def settings_of(consul: Consul) -> Settings:
     endpoint: Any = SimpleNamespace(
         host="127.0.0.1", port=consul.port, unix=None, tls=False, path="", authorization=None,
         name=consul.url, netloc=f"127.0.0.1:{consul.port}",
     )  # fmt: skip
-    token: Any = SimpleNamespace(text="", hide=str)
-    channel = Channel(Settings(endpoint, token, picker("any"), timeout_s=20, max_bytes=1 << 20))
+    token: Any = SimpleNamespace(text="", hide=str, again=lambda: None)
+    return Settings(endpoint, token, picker("any"), timeout_s=20, max_bytes=1 << 20)
+
+
+def test_a_connection_is_kept_for_the_next_question_and_watched(consul: Consul) -> None:
+    consul.set("web", instance("10.0.0.1"))
+    channel = Channel(settings_of(consul))
     for _ in range(5):
         assert channel.ask("/v1/health/service/web?passing").addresses == ["10.0.0.1"]
     assert (len(consul.asked), consul.connections) == (5, 1)
@@ -417,3 +427,27 @@ def test_a_bucket_lets_a_few_through_and_then_slows_down() -> None:
     bucket = Bucket()
     assert [bucket.pause_s() for _ in range(3)] == [0, 0, 0]
     assert 0.9 < bucket.pause_s() <= 1
+
+
+def test_a_watch_that_failed_unexpectedly_is_begun_anew_by_the_next_question(
+    consul: Consul, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Watch) -> None:
+        raise RuntimeError("no such case")
+
+    monkeypatch.setattr(Watch, "_watch", fails)
+    told: list[tuple[str, str]] = []
+    table: Any = SimpleNamespace(
+        watch=lambda key: told.append(("watch", key)),
+        unwatch=lambda key: told.append(("unwatch", key)),
+        refuse=lambda _: None,
+    )
+    log: Any = SimpleNamespace(error=lambda text, **more: told.append((text, more["error"])))
+    watches = Watches(table, settings_of(consul), log, wait_s=1, most=5, idle_s=0)
+    for _ in range(2):
+        told.clear()
+        assert watches.add("/web") is not None
+        wait_until(lambda: ("unwatch", "/web") in told)
+        assert watches.names() == []
+        assert ("A watch failed", "RuntimeError('no such case')") in told
+        assert ("watch", "/web") in told

@@ -57,12 +57,6 @@ class Address:
         self.text = f"{parts.scheme}://{where}{parts.path or '/'}"
         """For logs: without the query, which may hold anything."""
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Address) and other.websocket == self.websocket
-
-    def __hash__(self) -> int:
-        return hash(self.websocket)
-
 
 class Trust:
     """How certificates are checked.
