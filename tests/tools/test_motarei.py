@@ -124,6 +124,34 @@ def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
     assert now == 1005
 
 
+def test_a_port_that_is_taken_is_said_once_and_again_after_it_was_no_longer_wanted() -> None:
+    class NoMoreRoundsError(Exception):
+        pass
+
+    said: list[str] = []
+    _, switch = switch_of()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        wanted: Any = SimpleNamespace(ports={port: ("127.0.0.1", 1)}, short_id="a", stopping=False)
+        rounds = iter([[wanted], [wanted], [], [wanted], [wanted]])
+
+        def ready() -> tuple[list[Any], bool]:
+            switch.changed.set()
+            if (containers := next(rounds, None)) is None:
+                raise NoMoreRoundsError
+            said.append("round")
+            return containers, False
+
+        switch._finder = SimpleNamespace(ready=ready)  # type: ignore[assignment]
+        switch._log = SimpleNamespace(  # type: ignore[assignment]
+            info=lambda *_, **__: None, error=lambda text, **_: said.append(text)
+        )
+        with pytest.raises(NoMoreRoundsError):
+            switch.follow()
+    error = "A port cannot be opened"
+    assert said == ["round", error, "round", "round", "round", error, "round"]
+
+
 def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
     engine = {"DOCKER_HOST": f"unix://{tmp_path}/missing/docker.sock"}
     done = run("motarei", "-l", "a=b", env=engine)

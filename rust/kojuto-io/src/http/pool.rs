@@ -52,3 +52,44 @@ fn work(receiver: &Mutex<Receiver<Job>>, slow: &dyn Slow) {
         let _ = done.send(reply);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::body::Bytes;
+
+    use super::*;
+
+    /// Answers when it is let, and counts.
+    struct OneByOne {
+        go: Mutex<Receiver<()>>,
+        asked: SyncSender<String>,
+    }
+
+    impl Slow for OneByOne {
+        fn answer(&self, request: Request) -> Reply {
+            self.asked.send(request.remote).unwrap();
+            self.go.lock().unwrap().recv().unwrap();
+            Reply::text(StatusCode::OK, "")
+        }
+    }
+
+    #[test]
+    fn nothing_is_asked_for_a_client_that_has_gone() {
+        let ((go, wait), (asked, seen)) = (sync_channel(9), sync_channel(9));
+        let slow: Arc<dyn Slow> = Arc::new(OneByOne { go: Mutex::new(wait), asked });
+        let pool = Pool::start(1, 9, &slow).unwrap();
+        let ask = |remote: &str| {
+            let head = hyper::Request::new(()).into_parts().0;
+            pool.ask(Request { head, remote: remote.into(), body: Bytes::new() }).unwrap()
+        };
+        let first = ask("first");
+        assert_eq!(seen.recv().unwrap(), "first");
+        drop(ask("gone"));
+        let last = ask("last");
+        go.send(()).unwrap();
+        assert_eq!(seen.recv().unwrap(), "last");
+        go.send(()).unwrap();
+        assert!(first.blocking_recv().is_ok());
+        assert!(last.blocking_recv().is_ok());
+    }
+}

@@ -108,3 +108,45 @@ impl Wake {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Refuses epoll_pwait2 to this thread, as old kernels and sandboxes do (seccomp(2)).
+    fn without_epoll_pwait2() {
+        let step = |code: u32, jt, jf, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+        let mut steps = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0), // the number of the call
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_epoll_pwait2 as u32),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+        // SAFETY: the kernel copies the program, which outlives the call.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            let mode = libc::SECCOMP_MODE_FILTER;
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
+        }
+    }
+
+    #[test]
+    fn a_brief_wait_is_one_of_a_millisecond_where_the_kernel_knows_none_briefer() {
+        std::thread::spawn(|| {
+            without_epoll_pwait2();
+            let (epoll, wake) = (Epoll::new().unwrap(), Wake::new().unwrap());
+            epoll.add_wake(wake.fd(), 1).unwrap();
+            let events = &mut [libc::epoll_event { events: 0, u64: 0 }];
+            let began = Instant::now();
+            assert_eq!(epoll.wait_briefly(events, Duration::from_micros(10)), 0);
+            assert!(began.elapsed() >= Duration::from_millis(1), "{:?}", began.elapsed());
+            wake.wake();
+            assert_eq!(epoll.wait_briefly(events, Duration::from_micros(10)), 1);
+        })
+        .join()
+        .unwrap();
+    }
+}

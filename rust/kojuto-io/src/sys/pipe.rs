@@ -52,3 +52,22 @@ pub(crate) fn tee(from: RawFd, to: RawFd, limit: usize) -> io::Result<usize> {
 pub(crate) fn waiting(fd: RawFd) -> usize {
     borrowed(fd).and_then(rustix::io::ioctl_fionread).map_or(0, |count| count as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_widened_and_a_larger_one_stays_as_it_is() {
+        let (_read, write) = pipe::pipe().unwrap();
+        widen(write.as_raw_fd());
+        assert_eq!(fcntl_getpipe_size(&write).unwrap(), PIPE_BYTES);
+        // What only root has.
+        if fcntl_setpipe_size(&write, 2 * PIPE_BYTES).is_ok() {
+            widen(write.as_raw_fd());
+            assert_eq!(fcntl_getpipe_size(&write).unwrap(), 2 * PIPE_BYTES);
+        }
+    }
+}
