@@ -1,5 +1,6 @@
 //! The bad days: the disk refuses, and lines wait in a bounded buffer.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
@@ -9,6 +10,67 @@ use super::input::Seen;
 use super::lines::LONG_LINE_BYTES;
 use super::{CHUNK_BYTES, OnFull, RETRY, Rotator, Sink, Step, memchr, memrchr};
 use crate::{Error, Result};
+
+/// Lines that the disk has not taken.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// As they are to be written.
+    pub(super) bytes: VecDeque<u8>,
+    /// Whether the last byte that was added did not end a line.
+    pub(super) mid_line: bool,
+    /// When the disk is tried next, while it refuses.
+    pub(super) retry_at: Option<Instant>,
+    /// What comes is the rest of a line that was dropped.
+    skipping: bool,
+    /// Lines.
+    pub(super) dropped: u64,
+    dropped_told: u64,
+}
+
+impl Held {
+    pub(super) fn add(&mut self, bytes: &[u8], mid_line: bool) {
+        self.bytes.extend(bytes);
+        self.mid_line = mid_line;
+    }
+
+    /// Puts what was in a file already before all others.
+    fn put_back(&mut self, bytes: &[u8]) {
+        for &byte in bytes.iter().rev() {
+            self.bytes.push_front(byte);
+        }
+    }
+
+    /// Whether a line, or a piece of one, is to be dropped because it does not fit into `most`
+    /// bytes, and counts it; a line that was begun is taken to its end.
+    fn drops(&mut self, piece: &[u8], most: usize) -> bool {
+        if !self.skipping && (self.mid_line || self.bytes.len() + piece.len() <= most) {
+            return false;
+        }
+        self.dropped += u64::from(!self.skipping);
+        self.skipping = !piece.ends_with(b"\n");
+        true
+    }
+
+    /// Drops the oldest whole lines that are more than `most` bytes; with `begun`, the end of a
+    /// line whose beginning is on disk stays.
+    fn drop_oldest(&mut self, most: usize, begun: bool) {
+        let line_from = |from| self.bytes.range(from..).position(|&byte| byte == b'\n');
+        let begin = if begun { line_from(0).map_or(0, |at| at + 1) } else { 0 };
+        let (mut end, mut lines) = (begin, 0);
+        while self.bytes.len() - end > most {
+            let Some(length) = line_from(end) else { break };
+            end += length + 1;
+            lines += 1;
+        }
+        self.bytes.drain(begin..end);
+        self.dropped += lines;
+    }
+
+    /// How many lines were dropped since this was asked last.
+    fn newly_dropped(&mut self) -> u64 {
+        self.dropped - std::mem::replace(&mut self.dropped_told, self.dropped)
+    }
+}
 
 impl Rotator<'_> {
     /// The disk said no: lines wait from now on.
@@ -21,7 +83,7 @@ impl Rotator<'_> {
                 .map_or(io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
             return Err(Error::Io { what: what.clone(), source });
         }
-        if self.failing.is_none() {
+        if self.held.retry_at.is_none() {
             let full = match self.options.on_full {
                 OnFull::Block => "then the producer waits",
                 OnFull::DropOldest => "then the oldest lines are dropped",
@@ -37,12 +99,12 @@ impl Rotator<'_> {
                     .and_then(|current| current.ends_line().ok())
                     .map(|ends| !ends)
             });
-            if self.backlog.is_empty() {
-                self.backlog_mid_line = self.mid_line == Some(true);
+            if self.held.bytes.is_empty() {
+                self.held.mid_line = self.mid_line == Some(true);
             }
         }
         self.retreat();
-        self.failing = Some(Instant::now() + RETRY);
+        self.held.retry_at = Some(Instant::now() + RETRY);
         Ok(Step::Worked)
     }
 
@@ -53,18 +115,16 @@ impl Rotator<'_> {
         let Some(current) = &mut files.current else { return };
         if let Ok(Some(beginning)) = current.take_back(LONG_LINE_BYTES as u64) {
             files.directory.set_tail(Tail::Lost);
-            for byte in beginning.into_iter().rev() {
-                self.backlog.push_front(byte);
-            }
+            self.held.put_back(&beginning);
             self.mid_line = Some(false);
         }
     }
 
     pub(super) fn step_with_backlog(&mut self, now: Instant) -> Result<Step> {
         let mut worked = false;
-        if self.failing.is_none_or(|next| now >= next) {
+        if self.held.retry_at.is_none_or(|next| now >= next) {
             match self.write_backlog() {
-                Ok(()) if self.backlog.is_empty() => {
+                Ok(()) if self.held.bytes.is_empty() => {
                     self.recovered();
                     return Ok(Step::Worked);
                 }
@@ -76,7 +136,7 @@ impl Rotator<'_> {
         }
         // Take more in, unless the end was asked for: what is in the pipe is safer there.
         let taken = if self.ending.is_some() { false } else { self.take_in()? };
-        Ok(match (worked || taken, self.failing) {
+        Ok(match (worked || taken, self.held.retry_at) {
             (true, _) | (_, None) => Step::Worked,
             (false, Some(next)) if self.has_room() && self.ending.is_none() && !self.ended => {
                 let pause = next.saturating_duration_since(now);
@@ -95,9 +155,9 @@ impl Rotator<'_> {
             let path = files.directory.path.join(&current.name);
             current.follow_truncation().map_err(Error::on_path(&path))?;
         }
-        while !self.backlog.is_empty() {
+        while !self.held.bytes.is_empty() {
             let due = self.is_due();
-            let (front, _) = self.backlog.as_slices();
+            let (front, _) = self.held.bytes.as_slices();
             let mut count = front.len().min(CHUNK_BYTES);
             if due {
                 count = memchr(&front[..count]).map_or(count, |at| at + 1);
@@ -109,17 +169,15 @@ impl Rotator<'_> {
             };
             if written > 0 {
                 self.mid_line = Some(piece[written - 1] != b'\n');
-                self.backlog.drain(..written);
-                if self.backlog.is_empty() {
-                    self.backlog.shrink_to(CHUNK_BYTES);
+                self.held.bytes.drain(..written);
+                if self.held.bytes.is_empty() {
+                    self.held.bytes.shrink_to(CHUNK_BYTES);
                 }
                 let Sink::Files(files) = &mut self.sink else { return Ok(()) };
                 if let Some(current) = &mut files.current
                     && let Ok(Some(saved)) = current.rescue()
                 {
-                    for byte in saved.into_iter().rev() {
-                        self.backlog.push_front(byte);
-                    }
+                    self.held.put_back(&saved);
                     self.mid_line = Some(false);
                     files.current = None;
                     return Ok(());
@@ -135,9 +193,9 @@ impl Rotator<'_> {
     }
 
     pub(super) fn recovered(&mut self) {
-        self.mid_line = Some(self.backlog_mid_line);
-        if self.failing.take().is_some() {
-            let lost = self.dropped - std::mem::replace(&mut self.dropped_told, self.dropped);
+        self.mid_line = Some(self.held.mid_line);
+        if self.held.retry_at.take().is_some() {
+            let lost = self.held.newly_dropped();
             let drops =
                 if lost > 0 { format!("; {lost} lines were dropped") } else { String::new() };
             (self.on_event)(format!("writing again{drops}"));
@@ -146,7 +204,7 @@ impl Rotator<'_> {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.options.on_full != OnFull::Block || self.backlog.len() < self.options.buffer
+        self.options.on_full != OnFull::Block || self.held.bytes.len() < self.options.buffer
     }
 
     /// Takes lines out of the pipe into the buffer, as far as it reaches.
@@ -154,7 +212,7 @@ impl Rotator<'_> {
         if !self.has_room() {
             return Ok(false);
         }
-        let room = self.options.buffer.saturating_sub(self.backlog.len());
+        let room = self.options.buffer.saturating_sub(self.held.bytes.len());
         let most = match self.options.on_full {
             OnFull::Block => room.min(LONG_LINE_BYTES),
             _ => LONG_LINE_BYTES,
@@ -182,11 +240,10 @@ impl Rotator<'_> {
         if self.options.on_full == OnFull::DropNew {
             self.take_in_or_drop(&bytes);
         } else {
-            let (out, mid) = self.formatted(&bytes, self.backlog_mid_line);
-            self.backlog.extend(out);
-            self.backlog_mid_line = mid;
+            let (out, mid) = self.formatted(&bytes, self.held.mid_line);
+            self.held.add(&out, mid);
             if self.options.on_full == OnFull::DropOldest {
-                self.drop_oldest();
+                self.held.drop_oldest(self.options.buffer, self.mid_line == Some(true));
             }
         }
         Ok(true)
@@ -195,38 +252,66 @@ impl Rotator<'_> {
     /// Line by line: one that does not fit is dropped whole.
     pub(super) fn take_in_or_drop(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            let ends = piece.ends_with(b"\n");
-            let begins = !self.backlog_mid_line && !self.skipping;
-            let full = self.backlog.len() + piece.len() > self.options.buffer;
-            if self.skipping || (begins && full) {
-                self.dropped += u64::from(!self.skipping);
-                self.skipping = !ends;
+            if self.held.drops(piece, self.options.buffer) {
                 continue;
             }
-            let (out, mid) = self.formatted(piece, self.backlog_mid_line);
-            self.backlog.extend(out);
-            self.backlog_mid_line = mid;
+            let (out, mid) = self.formatted(piece, self.held.mid_line);
+            self.held.add(&out, mid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holding(bytes: &[u8]) -> Held {
+        let mut held = Held::default();
+        held.add(bytes, !bytes.ends_with(b"\n"));
+        held
+    }
+
+    fn text(held: &Held) -> String {
+        String::from_utf8(held.bytes.iter().copied().collect()).unwrap()
+    }
+
+    #[test]
+    fn the_oldest_lines_go_and_the_end_of_one_that_was_begun_stays() {
+        for (most, begun, left, dropped) in [
+            (10, false, "a\nbb\nccc\nd", 0),
+            (9, false, "bb\nccc\nd", 1),
+            (8, false, "bb\nccc\nd", 1),
+            (7, false, "ccc\nd", 2),
+            (8, true, "a\nbb\nccc\nd", 0),
+            (7, true, "a\nccc\nd", 1),
+            (0, true, "a\nd", 2),
+            (0, false, "d", 3), // one that has no end yet cannot be dropped
+        ] {
+            let mut held = holding(b"a\nbb\nccc\nd");
+            held.drop_oldest(most, begun);
+            assert_eq!((text(&held).as_str(), held.dropped), (left, dropped), "{most} {begun}");
         }
     }
 
-    pub(super) fn drop_oldest(&mut self) {
-        // The end of a line whose beginning is on disk stays.
-        let mut from = match self.mid_line {
-            Some(true) => {
-                self.backlog.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1)
-            }
-            _ => 0,
-        };
-        let head: Vec<u8> = self.backlog.range(..from).copied().collect();
-        while self.backlog.len() - from > self.options.buffer {
-            let Some(end) = self.backlog.range(from..).position(|&byte| byte == b'\n') else {
-                break;
-            };
-            from += end + 1;
-            self.dropped += 1;
-        }
-        if from > head.len() {
-            self.backlog.drain(head.len()..from);
-        }
+    #[test]
+    fn a_new_line_that_does_not_fit_is_dropped_to_its_end_and_counted_once() {
+        let mut held = holding(b"1234\n");
+        assert!(!held.drops(b"678\n", 9));
+        assert!(held.drops(b"678\n", 8));
+        assert!(held.drops(b"6789", 8));
+        assert!(held.drops(b"0", 8), "its rest");
+        assert!(held.drops(b"\n", 8), "its end");
+        assert!(!held.drops(b"67\n", 8));
+        assert_eq!((held.newly_dropped(), held.newly_dropped()), (2, 0));
+    }
+
+    #[test]
+    fn a_line_that_was_begun_is_taken_to_its_end_and_what_is_put_back_comes_first() {
+        let mut held = holding(b"4567");
+        assert!(!held.drops(b"89\n", 5));
+        held.add(b"89\n", false);
+        held.put_back(b"123");
+        assert_eq!(text(&held), "123456789\n");
+        assert_eq!(held.dropped, 0);
     }
 }

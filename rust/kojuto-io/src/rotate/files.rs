@@ -129,7 +129,7 @@ impl Rotator<'_> {
         if !self.is_due() {
             return Ok(());
         }
-        let has_line = !self.backlog.is_empty() || self.input.has_bytes();
+        let has_line = !self.held.bytes.is_empty() || self.input.has_bytes();
         let Sink::Files(files) = &mut self.sink else { return Ok(()) };
         // The turn of a period makes no empty file: the next line does.
         if files.current.is_some() && !files.fresh && !files.reopen && !has_line {
@@ -154,7 +154,7 @@ impl Rotator<'_> {
 
     /// Tells the lock file what a torn end would mean from now on.
     pub(super) fn mark(&mut self) {
-        let in_memory = !self.backlog.is_empty() || !self.input.can_peek();
+        let in_memory = !self.held.bytes.is_empty() || !self.input.can_peek();
         let in_line = self.mid_line == Some(true);
         let tail = match (in_memory, self.splices || in_line) {
             (true, _) => Tail::Lost,

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use super::input::Seen;
-use super::{CHUNK_BYTES, LINE_PATIENCE, RETRY, Rotator, Sink, Step, memchr, memrchr};
+use super::{CHUNK_BYTES, LINE_GRACE, RETRY, Rotator, Sink, Step, memchr, memrchr};
 use crate::error::no_such_call;
 use crate::sys::signals::wait;
 use crate::{Error, Result};
@@ -98,7 +98,7 @@ impl Rotator<'_> {
                 // An unfinished line: it may end any moment.
                 let since = *self.waiting_since.get_or_insert_with(Instant::now);
                 let long = bytes.len() >= LONG_LINE_BYTES;
-                if !long && self.ending.is_none() && since.elapsed() < LINE_PATIENCE {
+                if !long && self.ending.is_none() && since.elapsed() < LINE_GRACE {
                     return Ok(Step::Pause(Duration::from_millis(5)));
                 }
                 return self.begin_long_line();
@@ -117,8 +117,7 @@ impl Rotator<'_> {
                 self.written()
             }
             Ok(written) | Err((written, _)) => {
-                self.backlog.extend(&out[written..]);
-                self.backlog_mid_line = ends_mid;
+                self.held.add(&out[written..], ends_mid);
                 if written > 0 {
                     self.mid_line = Some(out[written - 1] != b'\n');
                 }
@@ -160,9 +159,8 @@ impl Rotator<'_> {
             Ok(written) if written == stamp.len() => {}
             Ok(_) => return Ok(Step::Worked),
             Err((written, error)) => {
-                self.backlog.extend(&stamp[written..]);
+                self.held.add(&stamp[written..], true);
                 self.mid_line = Some(true);
-                self.backlog_mid_line = true;
                 return self.refused(&error);
             }
         }
@@ -231,8 +229,7 @@ impl Rotator<'_> {
         {
             let name = files.directory.path.join(&current.name);
             let mid = saved.last().is_some_and(|&byte| byte != b'\n');
-            self.backlog.extend(saved);
-            self.backlog_mid_line = mid;
+            self.held.add(&saved, mid);
             self.mid_line = Some(false);
             files.current = None;
             files.reopen = true;

@@ -8,12 +8,11 @@
 mod backlog;
 mod directory;
 mod files;
-mod house;
+mod housekeeping;
 mod input;
 mod keep;
 mod lines;
 
-use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use kojuto_core::logs::log_name::{Pattern, floor};
 use crate::sys::descriptor::duplicate;
 use crate::sys::signals::{Signals, wait};
 use crate::{Error, Result};
+use backlog::Held;
 use files::{Clock, Files};
 use input::Input;
 
@@ -34,7 +34,7 @@ pub const SIGNALS: [i32; 6] =
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// How long an unfinished line is waited for before what is there of it is written.
-const LINE_PATIENCE: Duration = Duration::from_millis(80);
+const LINE_GRACE: Duration = Duration::from_millis(80);
 
 /// How often a disk that refuses is tried again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -107,17 +107,10 @@ pub struct Rotator<'a> {
     clock: Clock,
     /// The period of this turn of the loop.
     period: i64,
-    /// Formatted bytes that the disk refused.
-    backlog: VecDeque<u8>,
+    held: Held,
     /// Whether what was written last did not end a line; None when nobody looked yet.
     mid_line: Option<bool>,
-    /// Whether the last byte put into the backlog did not end a line.
-    backlog_mid_line: bool,
-    failing: Option<Instant>,
-    skipping: bool,
     ended: bool,
-    dropped: u64,
-    dropped_told: u64,
     ending: Option<Ending>,
     splices: bool,
     waiting_since: Option<Instant>,
@@ -177,14 +170,9 @@ impl<'a> Rotator<'a> {
             on_event,
             clock,
             period,
-            backlog: VecDeque::new(),
+            held: Held::default(),
             mid_line,
-            backlog_mid_line: false,
-            failing: None,
-            skipping: false,
             ended: false,
-            dropped: 0,
-            dropped_told: 0,
             ending: None,
             splices,
             waiting_since: None,
@@ -203,11 +191,11 @@ impl<'a> Rotator<'a> {
         loop {
             self.look_at_signals();
             let now = Instant::now();
-            self.keep_house(now);
+            self.do_housekeeping(now);
             if self.is_over(now)? {
                 break;
             }
-            let step = if self.failing.is_some() || !self.backlog.is_empty() {
+            let step = if self.held.retry_at.is_some() || !self.held.bytes.is_empty() {
                 self.step_with_backlog(now)?
             } else {
                 self.step()?

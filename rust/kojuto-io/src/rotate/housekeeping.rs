@@ -7,7 +7,7 @@ use kojuto_core::logs::log_name::{Tail, floor};
 
 use super::input::Seen;
 use super::keep::{Compressor, purge};
-use super::{CHUNK_BYTES, Ended, Ending, LINE_PATIENCE, PURGE_EVERY, Rotator, Sink, memchr};
+use super::{CHUNK_BYTES, Ended, Ending, LINE_GRACE, PURGE_EVERY, Rotator, Sink, memchr};
 use crate::sys::signals::wait;
 use crate::{Error, Result};
 
@@ -59,7 +59,7 @@ impl Rotator<'_> {
 
     pub(super) fn is_over(&mut self, now: Instant) -> Result<bool> {
         let Some(Ending { since, drain, .. }) = self.ending else { return Ok(false) };
-        if self.failing.is_some() || !self.backlog.is_empty() {
+        if self.held.retry_at.is_some() || !self.held.bytes.is_empty() {
             return Ok(self.is_cut_short());
         }
         if drain > 0 {
@@ -86,13 +86,13 @@ impl Rotator<'_> {
             }
             Seen::End => Ok(true),
             Seen::Nothing => {
-                if now.duration_since(since) > LINE_PATIENCE {
+                if now.duration_since(since) > LINE_GRACE {
                     return Ok(true);
                 }
                 wait(
                     Some(self.signals),
                     [(self.input.as_raw_fd(), libc::POLLIN)],
-                    Some(LINE_PATIENCE),
+                    Some(LINE_GRACE),
                 )?;
                 self.is_over(Instant::now())
             }
@@ -114,13 +114,13 @@ impl Rotator<'_> {
                 pause = pause.min(Duration::from_millis(100));
             }
             if files.fresh || files.reopen {
-                pause = pause.min(LINE_PATIENCE);
+                pause = pause.min(LINE_GRACE);
             }
         }
         pause
     }
 
-    pub(super) fn keep_house(&mut self, now: Instant) {
+    pub(super) fn do_housekeeping(&mut self, now: Instant) {
         self.period = floor(self.clock.wall(), self.options.rotation_minutes);
         if let (Some(every), true) = (self.options.fsync, self.unsynced)
             && now >= self.next_sync
@@ -144,8 +144,8 @@ impl Rotator<'_> {
         }
         // Asked for by a signal: at once, even if no line comes.
         if forced
-            && self.failing.is_none()
-            && self.backlog.is_empty()
+            && self.held.retry_at.is_none()
+            && self.held.bytes.is_empty()
             && let Err(error) = self.prepare()
         {
             let _ = self.refused(&error);
@@ -163,8 +163,8 @@ impl Rotator<'_> {
     }
 
     pub(super) fn finish(&mut self) -> Result<Ended> {
-        let (dropped, mut lost) = (self.dropped, self.backlog.len() as u64);
-        if lost > 0 && self.backlog_mid_line && self.input.look(CHUNK_BYTES)? == Seen::Bytes {
+        let (dropped, mut lost) = (self.held.dropped, self.held.bytes.len() as u64);
+        if lost > 0 && self.held.mid_line && self.input.look(CHUNK_BYTES)? == Seen::Bytes {
             // The rest of a line whose beginning is lost is no line for a successor.
             let rest = memchr(self.input.bytes()).map_or(self.input.bytes().len(), |at| at + 1);
             self.input.consume(rest)?;
