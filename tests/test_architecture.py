@@ -157,3 +157,25 @@ def test_what_the_table_names_tests_something(test: str) -> None:
 def test_the_table_has_nothing_that_the_rule_covers() -> None:
     """Or it would hide the day on which the test of that name goes."""
     assert [str(path) for path in table() if has_test_by_name(path) or not has_code(path)] == []
+
+
+def names_of(path: Path) -> set[str]:
+    """What is defined or used under a name in a source file, whatever its comments say."""
+    text = path.read_text()
+    if path.suffix in {".py", ".pyi"}:
+        tree = list(ast.walk(ast.parse(text)))
+        found = {node.id for node in tree if isinstance(node, ast.Name)}
+        found |= {node.attr for node in tree if isinstance(node, ast.Attribute)}
+        return found | {node.name for node in tree if isinstance(node, DEFINITIONS)}
+    code = re.sub(r"//.*|/\*.*?\*/|\"(?:[^\"\\]|\\.)*\"", " ", text)
+    return set(re.findall(r"\w+", code))
+
+
+def test_no_word_that_the_glossary_replaced_is_a_name_again() -> None:
+    section = re.search(r"^## Glossary\n(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    assert section
+    rows = [line.strip("|").split(" | ") for line in section[1].splitlines() if "|" in line]
+    replaced = {word for cells in rows[2:] for word in quoted(cells[-1])}
+    assert {"patience", "set_care", "farewell"} <= replaced
+    again = {str(path.relative_to(ROOT)): names_of(path) & replaced for path in modules()}
+    assert {path: names for path, names in again.items() if names} == {}

@@ -212,7 +212,7 @@ impl Relay {
     #[pyo3(signature = (pool, *, settle_s, wait_for_upstream))]
     fn set_settling(&self, pool: usize, settle_s: f64, wait_for_upstream: bool) -> PyResult<()> {
         let settle_ms = seconds(settle_s)?.as_millis() as u64;
-        self.pool(pool)?.set_care(settle_ms, wait_for_upstream);
+        self.pool(pool)?.set_settling(settle_ms, wait_for_upstream);
         Ok(())
     }
 

@@ -110,7 +110,7 @@ class Suspension:
         before: how the shell wants the terminal, as termios has it.
 
     Attributes:
-        descriptor: is readable when `obey` has something to do.
+        descriptor: is readable when `handle_signals` has something to do.
     """
 
     def __init__(self, screen: Screen, before: list[Any]) -> None:
@@ -136,7 +136,7 @@ class Suspension:
         signal.signal(signal.SIGTSTP, came)
         signal.signal(signal.SIGCONT, came)
 
-    def obey(self) -> None:
+    def handle_signals(self) -> None:
         """Stop if ^Z was typed; where the process was stopped, have the screen back.
 
         Raises:

@@ -110,7 +110,7 @@ class _Screen:
         poller.start()
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while not view.done:
-                suspension.obey()
+                suspension.handle_signals()
                 self._take_answers()
                 if time.monotonic() >= self.following and not poller.waiting:
                     if not view.paused:

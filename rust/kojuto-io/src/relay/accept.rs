@@ -41,12 +41,12 @@ impl Context {
         self.tools.pipes.clear();
         self.shared.pausing(why);
         if !self.stopping {
-            self.rest();
+            self.look_away();
         }
     }
 
     /// Looks away from the listeners for a moment.
-    fn rest(&mut self) {
+    fn look_away(&mut self) {
         if self.paused_until.replace(self.now_ms + PAUSE_MS).is_none() {
             for listener in &self.listeners {
                 self.epoll.remove(listener.fd());
@@ -79,7 +79,7 @@ impl Worker {
     /// be served.
     pub(super) fn accept_some(&mut self, at: usize) {
         if self.context.shared.starving.load(Relaxed) > 0 {
-            self.context.rest();
+            self.context.look_away();
         } else {
             self.accept(at, BATCH);
         }

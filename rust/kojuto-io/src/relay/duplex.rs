@@ -48,16 +48,16 @@ impl Duplex {
         let down = self.down.turn(upstream, client, tools, see.as_mut().map(|see| see as _));
         let moved = (self.up.moved() - before.0, self.down.moved() - before.1);
         if moved.0 > 0 {
-            self.down.rest();
+            self.down.note_rest();
         }
         if moved.1 > 0 {
-            self.up.rest();
+            self.up.note_rest();
         }
         let mut more = false;
         if let Some(tunnel) = tunnel {
             let ended = (self.up.source_ended(), self.down.source_ended());
             tunnel.note_end(&up, &down, ended);
-            more = client.settle(ended.0) | upstream.settle(ended.1);
+            more = client.end_turn(ended.0) | upstream.end_turn(ended.1);
             more |= forsake((&mut *client, &mut self.down), (&mut *upstream, &mut self.up), tools);
         }
         let progress = match (up, down) {
@@ -76,20 +76,20 @@ impl Duplex {
     }
 
     /// Whether there may be bytes that no event tells of.
-    pub(super) fn is_patient(&self) -> bool {
-        self.up.is_patient() || self.down.is_patient()
+    pub(super) fn waits_for_much(&self) -> bool {
+        self.up.waits_for_much() || self.down.waits_for_much()
     }
 
     /// Both streams rested.
-    pub(super) fn rest(&mut self) {
-        self.up.rest();
-        self.down.rest();
+    pub(super) fn note_rest(&mut self) {
+        self.up.note_rest();
+        self.down.note_rest();
     }
 
     /// Lets the next turn read whatever there is.
-    pub(super) fn hurry(&mut self, client: &mut Side, upstream: &mut Side) {
-        self.up.hurry(client);
-        self.down.hurry(upstream);
+    pub(super) fn stop_waiting_for_much(&mut self, client: &mut Side, upstream: &mut Side) {
+        self.up.stop_waiting_for_much(client);
+        self.down.stop_waiting_for_much(upstream);
     }
 
     pub(super) fn is_half_closed(&self) -> bool {

@@ -214,7 +214,7 @@ impl Side {
 
     /// After the turns of both directions: sends what came up to be sent meanwhile, and answers
     /// whether there is more to read without an event. A failure shows in what comes next.
-    pub(super) fn settle(&mut self, ended: bool) -> bool {
+    pub(super) fn end_turn(&mut self, ended: bool) -> bool {
         let _ = self.flush();
         let more = !ended && self.end.has_more();
         self.readable |= more;

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_connection_that_we_end_ourselves_is_left_with_a_farewell() {
+    fn only_a_connection_that_we_end_ourselves_is_closed_in_its_own_protocol() {
         assert_eq!(Failure::Stopped.cut(), Cut::Leaving);
         assert_eq!(Failure::Replaced.cut(), Cut::Broken);
         assert_eq!(Failure::Lost(Party::Client).cut(), Cut::Broken);

@@ -79,8 +79,8 @@ pub(super) struct Pump {
     near: bool,
     /// Bytes since the last answer or rest.
     run: u64,
-    /// The source is readable with much in its queue only; see [`super::patience`].
-    patient: bool,
+    /// The source is readable with much in its queue only ([`near`]).
+    waiting_for_much: bool,
     source_ended: bool,
     /// The sink has left; what still comes is dropped.
     abandoned: bool,
@@ -132,18 +132,18 @@ impl Pump {
     }
 
     /// Whether the source may hold bytes that no event tells of.
-    pub(super) fn is_patient(&self) -> bool {
-        self.patient
+    pub(super) fn waits_for_much(&self) -> bool {
+        self.waiting_for_much
     }
 
     /// The stream rested, or was answered: somebody may wait for each byte of it.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn note_rest(&mut self) {
         self.run = 0;
     }
 
-    /// Ends the patience and lets the next turn read what there is.
-    pub(super) fn hurry(&mut self, from: &mut Side) {
-        if std::mem::take(&mut self.patient) {
+    /// Ends the waiting for much and lets the next turn read what there is.
+    pub(super) fn stop_waiting_for_much(&mut self, from: &mut Side) {
+        if std::mem::take(&mut self.waiting_for_much) {
             near::await_any(from.end.fd());
             self.run = 0;
             from.readable = true;
@@ -198,9 +198,10 @@ impl Pump {
         };
         self.give_back(tools);
         self.run += self.moved - before;
-        if self.near && self.run >= LONG && !self.patient && !from.readable && !from.ending {
+        if self.near && self.run >= LONG && !self.waiting_for_much && !from.readable && !from.ending
+        {
             near::await_much(from.end.fd());
-            self.patient = true;
+            self.waiting_for_much = true;
         }
         turn
     }

@@ -72,9 +72,9 @@ pub struct Pool {
     /// What [`Balance::Fixed`] hashes.
     host: String,
     members: RwLock<Arc<[Arc<Upstream>]>>,
-    /// See [`Pool::set_care`].
+    /// See [`Pool::set_settling`].
     settle_ms: AtomicU64,
-    patient: AtomicBool,
+    wait_for_upstream: AtomicBool,
 }
 
 impl Pool {
@@ -86,7 +86,7 @@ impl Pool {
             host,
             members: RwLock::new(Arc::new([])),
             settle_ms: AtomicU64::new(0),
-            patient: AtomicBool::new(false),
+            wait_for_upstream: AtomicBool::new(false),
         }
     }
 
@@ -96,19 +96,19 @@ impl Pool {
     /// does or not: the forwarder does, and closes when it cannot go on. With `settle_ms` over 0
     /// a connection must have stayed open for so long, or said something, before it is given its
     /// first byte; until then it can be replaced by one to the next upstream without harm. With
-    /// `patient`, a client for which there is no upstream waits for one, up to the connect
+    /// `wait`, a client for which there is no upstream waits for one, up to the connect
     /// time-out, rather than being refused.
-    pub fn set_care(&self, settle_ms: u64, patient: bool) {
+    pub fn set_settling(&self, settle_ms: u64, wait: bool) {
         self.settle_ms.store(settle_ms, Relaxed);
-        self.patient.store(patient, Relaxed);
+        self.wait_for_upstream.store(wait, Relaxed);
     }
 
     pub(super) fn settle_ms(&self) -> u64 {
         self.settle_ms.load(Relaxed)
     }
 
-    pub(super) fn is_patient(&self) -> bool {
-        self.patient.load(Relaxed)
+    pub(super) fn waits_for_upstream(&self) -> bool {
+        self.wait_for_upstream.load(Relaxed)
     }
 
     /// Whether an upstream is still in the list.

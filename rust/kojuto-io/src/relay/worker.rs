@@ -19,7 +19,7 @@ use crate::sys::socket as sys;
 
 const EVENTS: usize = 256;
 /// How long a worker sleeps before it looks for bytes that no event tells of.
-const MOMENT: Duration = Duration::from_micros(200);
+const WAIT_FOR_MUCH: Duration = Duration::from_micros(200);
 
 const WAKE_TOKEN: u64 = u64::MAX;
 pub(super) const LISTENER_TOKEN: u64 = 1 << 63;
@@ -57,7 +57,7 @@ impl Worker {
         loop {
             let timeout_ms = self.timeout_ms();
             let Context { epoll, shared, waiting_for_much, .. } = &self.context;
-            let most = (!waiting_for_much.is_empty()).then_some(MOMENT);
+            let most = (!waiting_for_much.is_empty()).then_some(WAIT_FOR_MUCH);
             let count = self.waiter.wait(epoll, &shared.polling, &mut events, timeout_ms, most);
             self.context.now_ms = self.epoch.elapsed().as_millis() as u64;
             for event in &events[..count] {

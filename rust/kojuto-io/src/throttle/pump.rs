@@ -179,8 +179,8 @@ impl<'a> Pump<'a> {
         wait(Some(self.signals), [(fd, events)], Some(pause)).map(|_| ())
     }
 
-    /// `pause`, cut so that the next count of the members, the next report and the end of all
-    /// patience are not missed.
+    /// `pause`, cut so that the next count of the members, the next report and the end of
+    /// the grace after SIGTERM are not missed.
     fn no_longer_than(&self, now: Instant, pause: Duration) -> Duration {
         let dues = [self.throttle.next_count(), self.next_report, self.give_up];
         dues.into_iter().flatten().map(|due| due - now).fold(pause, Duration::min)

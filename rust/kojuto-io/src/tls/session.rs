@@ -53,7 +53,13 @@ fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     })
 }
 
-/// What is wrong, in words for the one who has to mend it.
+/// A name of a certificate without the kind that rustls puts it in: `DnsName("example.com")`.
+fn bare(presented: &str) -> &str {
+    let inside = presented.split_once('(').map_or(presented, |(_, inside)| inside);
+    inside.strip_suffix(')').unwrap_or(inside).trim_matches('"')
+}
+
+/// What is wrong, in words for whoever has to mend it.
 fn refusal(error: &rustls::Error) -> String {
     use rustls::Error as E;
     match error {
@@ -67,11 +73,11 @@ fn refusal(error: &rustls::Error) -> String {
             CertificateError::NotValidForName => {
                 "the server's certificate is for another name".to_owned()
             }
-            CertificateError::NotValidForNameContext { expected, presented } => format!(
-                "the server's certificate is not for {} but for {}",
-                expected.to_str(),
-                presented.join(", ")
-            ),
+            CertificateError::NotValidForNameContext { expected, presented } => {
+                let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+                let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
+                format!("the server's certificate is not for {} but for {names}", expected.to_str())
+            }
             CertificateError::UnknownIssuer => {
                 "the server's certificate is not signed by a trusted authority".to_owned()
             }
@@ -348,7 +354,7 @@ impl Wire for Session {
         Ok(())
     }
 
-    fn farewell(&mut self) {
+    fn send_close_notify(&mut self) {
         let mut alert = [0; 256];
         let mut length = 0;
         let queued = self.seal(&mut |traffic| {

@@ -27,8 +27,8 @@ pub(crate) trait Wire: Send {
         false
     }
 
-    /// Says good-bye in the wire's own way, as far as that goes without waiting.
-    fn farewell(&mut self);
+    /// Sends TLS's close_notify (RFC 8446, 6.1), as far as that goes without waiting.
+    fn send_close_notify(&mut self);
 }
 
 /// Frames straight on TCP.
@@ -71,5 +71,5 @@ impl Wire for Plain {
         true
     }
 
-    fn farewell(&mut self) {}
+    fn send_close_notify(&mut self) {}
 }

@@ -204,19 +204,19 @@ impl Stream {
 fn a_long_stream_is_awaited_much_at_a_time_until_it_rests() {
     let mut stream = Stream::new();
     stream.carry(1 << 20);
-    assert!(!stream.pump.is_patient());
+    assert!(!stream.pump.waits_for_much());
     assert_eq!(stream.low_water(), 1);
     stream.carry(4 << 20);
-    assert!(stream.pump.is_patient());
+    assert!(stream.pump.waits_for_much());
     assert_eq!(stream.low_water(), 128 << 10);
-    // It rests: the next bytes count one by one, and patience must be earned anew.
+    // It rests: the next bytes count one by one, and waiting for much must be earned anew.
     stream.from.readable = false;
-    stream.pump.hurry(&mut stream.from);
+    stream.pump.stop_waiting_for_much(&mut stream.from);
     assert!(stream.from.readable);
-    assert!(!stream.pump.is_patient());
+    assert!(!stream.pump.waits_for_much());
     assert_eq!(stream.low_water(), 1);
     stream.carry(1 << 20);
-    assert!(!stream.pump.is_patient());
+    assert!(!stream.pump.waits_for_much());
 }
 
 #[test]
@@ -224,9 +224,9 @@ fn a_stream_that_is_answered_is_never_awaited_so() {
     let mut stream = Stream::new();
     for _ in 0..8 {
         stream.carry(1 << 20);
-        stream.pump.rest();
+        stream.pump.note_rest();
     }
-    assert!(!stream.pump.is_patient());
+    assert!(!stream.pump.waits_for_much());
     assert_eq!(stream.low_water(), 1);
 }
 

@@ -64,7 +64,7 @@ pub(super) fn connect(mut opening: Opening, client: &mut Client, context: &mut C
 
 /// Lets a client wait for an upstream to come, unless it is not to wait or has waited long enough.
 fn wait_or_give_up(mut opening: Opening, client: &mut Client, context: &mut Context) -> Stage {
-    if client.route.pool.is_patient() {
+    if client.route.pool.waits_for_upstream() {
         let limit_ms = context.after(context.shared.options.connect_timeout);
         let until_ms = *opening.waits_until_ms.get_or_insert(limit_ms.unwrap_or(u64::MAX));
         if context.now_ms < until_ms {

@@ -25,7 +25,7 @@ use crate::sys::socket as sys;
 
 /// How long a worker that has enough else to do leaves bytes that no event tells of, in
 /// milliseconds.
-const MOMENT_MS: u64 = 1;
+const QUIET_MS: u64 = 1;
 /// A silence of so many milliseconds is a rest.
 const REST_MS: u64 = 10;
 /// How long a connection may go on when one peer has left and all that it said is passed on: the
@@ -167,7 +167,7 @@ impl Pumping {
             Event::Turn => self.turn(client, context)?,
             Event::Quiet => {
                 self.listed = false;
-                self.bytes.hurry(&mut client.side, &mut self.upstream);
+                self.bytes.stop_waiting_for_much(&mut client.side, &mut self.upstream);
                 self.turn(client, context)?;
             }
             Event::TimedOut => self.timed_out(client, context)?,
@@ -197,7 +197,7 @@ impl Pumping {
 
     fn turn(&mut self, client: &mut Client, context: &mut Context) -> Flow {
         if context.now_ms.saturating_sub(self.active_ms) > REST_MS {
-            self.bytes.rest();
+            self.bytes.note_rest();
         }
         let before = self.bytes.ends();
         let tap = context.shared.tap.as_deref().filter(|_| self.tapped);
@@ -216,7 +216,7 @@ impl Pumping {
         if read + written > 0 {
             self.active_ms = context.now_ms;
         }
-        if self.bytes.is_patient() && !std::mem::replace(&mut self.listed, true) {
+        if self.bytes.waits_for_much() && !std::mem::replace(&mut self.listed, true) {
             context.waiting_for_much.push(client.place);
         }
         match progress {
@@ -309,6 +309,6 @@ impl Pumping {
     }
 
     pub(super) fn is_quiet(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.active_ms) > MOMENT_MS
+        now_ms.saturating_sub(self.active_ms) > QUIET_MS
     }
 }

@@ -1,5 +1,5 @@
 //! Connections while upstreams come and go: held back until the upstream has proved that it is
-//! there, and made again when it was not. See [`Pool::set_care`](crate::relay::Pool::set_care).
+//! there, and made again when it was not. See [`Pool::set_settling`](crate::relay::Pool::set_settling).
 //!
 //! Nothing is ever sent twice. A connection is made again only while not a byte has been given to
 //! the upstream: from then on a lost one may have done what it was asked for, and the client is

@@ -110,7 +110,7 @@ impl<W: Wire> WebSocket<W> {
     }
 
     /// Puts owed control frames before the next data frame.
-    fn settle(&mut self) {
+    fn queue_owed_control(&mut self) {
         if self.frame_left > 0 || self.closed || self.left || self.decoder.end().is_some() {
             return; // a peer that has ended its stream waits for no pong
         }
@@ -217,7 +217,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if self.frame_left == 0 {
-            self.settle();
+            self.queue_owed_control();
             let length = bytes.len().min(FRAME_BYTES);
             let key = self.key();
             if let Some(key) = key {
@@ -231,7 +231,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
 
     fn finish(&mut self) -> io::Result<()> {
         if !self.closed && !self.left {
-            self.settle();
+            self.queue_owed_control();
             let key = self.key();
             write_close(close::NORMAL, key, &mut self.head);
             self.closed = true;
@@ -252,7 +252,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
             write_close(code, key, &mut self.head);
             self.closed = true;
             if self.flush().is_ok() {
-                self.wire.farewell();
+                self.wire.send_close_notify();
                 return;
             }
         }
@@ -295,7 +295,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if self.frame_left == 0 {
-            self.settle();
+            self.queue_owed_control();
             self.frame_left = count.min(FRAME_BYTES);
             write_header(Opcode::Binary, self.frame_left as u64, None, &mut self.head);
         }
@@ -315,7 +315,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
         if self.left {
             return Ok(());
         }
-        self.settle();
+        self.queue_owed_control();
         if !self.head.is_empty() {
             self.push(&[])?;
         }
@@ -339,7 +339,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
 impl<W: Wire> Drop for WebSocket<W> {
     fn drop(&mut self) {
         if self.closed && self.decoder.end().is_some_and(|end| end.is_whole()) {
-            self.wire.farewell();
+            self.wire.send_close_notify();
         }
     }
 }
@@ -400,10 +400,10 @@ mod tests {
             Ok(())
         }
 
-        fn farewell(&mut self) {}
+        fn send_close_notify(&mut self) {}
     }
 
-    fn patiently<T>(mut step: impl FnMut() -> io::Result<T>) -> T {
+    fn until_ready<T>(mut step: impl FnMut() -> io::Result<T>) -> T {
         loop {
             match step() {
                 Ok(value) => return value,
@@ -460,12 +460,12 @@ mod tests {
                 prop_assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
                 let mut rest = &mut bytes[..];
                 while !rest.is_empty() {
-                    let count = patiently(|| end.write(rest));
+                    let count = until_ready(|| end.write(rest));
                     rest = &mut rest[count..];
                 }
-                patiently(|| end.flush());
+                until_ready(|| end.flush());
             }
-            patiently(|| end.finish());
+            until_ready(|| end.finish());
             let mut wire = sent.lock().unwrap().clone();
             let sender = if masked { Sender::Client } else { Sender::Server };
             let mut decoder = Decoder::new(sender);

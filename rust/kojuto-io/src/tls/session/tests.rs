@@ -246,7 +246,7 @@ fn a_good_bye_is_said_and_a_stream_that_just_ends_is_at_its_end() {
     let (mut session, mut server) = connected(&TLS13);
     server.work();
     assert!(!server.ended);
-    session.farewell();
+    session.send_close_notify();
     server.work();
     assert!(server.ended);
     drop(server);
@@ -264,4 +264,22 @@ fn a_certificate_that_is_refused_before_the_end_of_its_record_is_told_to_the_ser
         let told = server.tls.process_new_packets().unwrap_err();
         assert_eq!(told, rustls::Error::AlertReceived(AlertDescription::BadCertificate));
     }
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused_with_the_names_it_is_for() {
+    let error = |presented: &[&str]| {
+        rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from("db.example").unwrap(),
+            presented: presented.iter().map(|&name| name.to_owned()).collect(),
+        })
+    };
+    assert_eq!(
+        refusal(&error(&["DnsName(\"a.example\")", "IpAddress(192.0.2.1)"])),
+        "the server's certificate is not for db.example but for a.example, 192.0.2.1"
+    );
+    assert_eq!(
+        refusal(&error(&[])),
+        "the server's certificate is not for db.example but for no name"
+    );
 }
