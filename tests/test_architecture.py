@@ -179,3 +179,13 @@ def test_no_word_that_the_glossary_replaced_is_a_name_again() -> None:
     assert {"patience", "set_care", "farewell"} <= replaced
     again = {str(path.relative_to(ROOT)): names_of(path) & replaced for path in modules()}
     assert {path: names for path, names in again.items() if names} == {}
+
+
+def test_unsafe_stands_only_where_a_reason_does() -> None:
+    reasons = {path for cells in rows("By hand") for path in quoted(cells[0])}
+    places = {
+        str(path.relative_to(ROOT))
+        for path in modules()
+        if path.suffix == ".rs" and "kojuto-core" not in path.parts and "unsafe" in names_of(path)
+    }
+    assert {path for path in places if not path.startswith("rust/no-excl-open")} == reasons

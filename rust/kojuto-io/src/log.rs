@@ -148,8 +148,7 @@ mod tests {
 
     /// The read end as a file that waits.
     fn blocking(read: std::os::fd::OwnedFd) -> std::fs::File {
-        // SAFETY: no pointers; the pipe is ours.
-        unsafe { libc::fcntl(read.as_raw_fd(), libc::F_SETFL, 0) };
+        rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::empty()).unwrap();
         read.into()
     }
 }

@@ -395,7 +395,7 @@ fn what_is_no_log_is_an_error_that_names_it() {
     let fifo = std::ffi::CString::new(name.clone()).unwrap();
     // SAFETY: a NUL-terminated path.
     assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
-    assert!(message().contains("no regular file"), "{}", message());
+    assert!(message().contains("not a regular file"), "{}", message());
 }
 
 #[test]

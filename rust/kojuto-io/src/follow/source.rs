@@ -2,7 +2,6 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -65,7 +64,7 @@ impl Source {
             return Err(io::Error::from_raw_os_error(libc::EISDIR));
         }
         if !meta.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+            return Err(io::Error::other("not a regular file"));
         }
         Ok(Source {
             path: path.to_owned(),
@@ -343,10 +342,7 @@ impl Source {
     /// Tells the kernel that the file will be read in order.
     pub(super) fn advise_sequential(&self) {
         if let Form::Plain(file) = &self.form {
-            // SAFETY: the descriptor is open; the call is advice and its answer of no interest.
-            unsafe {
-                libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL);
-            }
+            let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
         }
     }
 }
