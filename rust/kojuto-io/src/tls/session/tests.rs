@@ -173,6 +173,20 @@ fn what_was_decrypted_and_not_taken_is_there_without_the_socket() {
 }
 
 #[test]
+fn behind_a_read_to_the_brim_there_may_be_more() {
+    let (mut session, mut server) = connected(&TLS13);
+    let all = pattern(READ_BYTES + 100);
+    all.chunks(READ_BYTES / 2).for_each(|part| server.say(part));
+    let mut buffer = vec![0; 2 * READ_BYTES];
+    let mut got = session.recv(&mut buffer).unwrap();
+    assert!(got < all.len() && !session.drained(), "{got}");
+    while got < all.len() {
+        got += session.recv(&mut buffer[got..]).unwrap();
+    }
+    assert!(buffer[..got] == all && session.drained());
+}
+
+#[test]
 fn half_a_record_is_no_end_and_the_other_half_makes_it_whole() {
     for version in [&TLS12, &TLS13] {
         let (mut session, mut server) = connected(version);
@@ -227,8 +241,10 @@ fn what_is_sent_stays_behind_a_change_of_keys() {
 #[test]
 fn a_header_shares_its_record_and_no_write_is_larger_than_four_records() {
     let (mut session, mut server) = connected(&TLS12);
-    let body = pattern(WRITE_BYTES);
-    for (head, length) in [(0, 0), (0, 1), (14, 0), (14, 9), (14, RECORD_BYTES), (14, WRITE_BYTES)]
+    let body = pattern(2 * WRITE_BYTES);
+    let (record, most) = (RECORD_BYTES, WRITE_BYTES);
+    let lengths = [(0, 0), (0, 1), (14, 0), (14, 9), (14, record), (14, most)];
+    for (head, length) in lengths.into_iter().chain([(0, most + 1), (14, most + 1), (14, 2 * most)])
     {
         server.got.clear();
         let count = session.send(&body[..head], &body[head..length.max(head)]).unwrap();
