@@ -4,11 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT_PACKAGES := apache2-utils busybox-static daemontools datamash docker.io fping \
-                haproxy iproute2 iputils-ping libmariadb3 libnginx-mod-stream \
-                libserver-starter-perl logrotate mariadb-client mariadb-server \
-                nginx-light openssh-client openssh-server openssl postfix prometheus pv stunnel4 \
-                strace systemd tmux tshark wrk zstd
+APT_PACKAGES := apache2-utils busybox-static bzip2 daemontools datamash docker.io \
+                fping haproxy iproute2 iputils-ping libmariadb3 libnginx-mod-stream \
+                libserver-starter-perl logrotate lz4 mariadb-client mariadb-server \
+                nginx-light openssh-client openssh-server openssl postfix prometheus \
+                pv strace stunnel4 systemd tmux tshark wrk xz-utils zstd
 
 # Real logs, where they are at hand; a small one is part of the tests' data.
 REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \

@@ -32,6 +32,8 @@ pub mod sys;
 pub mod throttle;
 /// TLS as a client.
 pub mod tls;
+/// Compressed files, read as if they were not.
+pub mod unpack;
 
 pub use cancel::{Cancel, Never};
 pub use error::{Error, Refused, Result, words};

@@ -9,7 +9,7 @@
 pub enum Packing {
     /// Nothing, or something that shows only in the content.
     None,
-    /// gzip or Zstandard, which can be read.
+    /// A compressor whose files can be read; of some, where its program is installed.
     Readable,
     /// A compressor whose files cannot be read.
     Unreadable,
@@ -55,9 +55,9 @@ const ENDINGS: [(&[u8], Packing); 9] = [
     (b".gz", Packing::Readable),
     (b".zst", Packing::Readable),
     (b".zstd", Packing::Readable),
-    (b".bz2", Packing::Unreadable),
-    (b".xz", Packing::Unreadable),
-    (b".lz4", Packing::Unreadable),
+    (b".xz", Packing::Readable),
+    (b".bz2", Packing::Readable),
+    (b".lz4", Packing::Readable),
     (b".lzma", Packing::Unreadable),
     (b".Z", Packing::Unreadable),
     (b".zip", Packing::Unreadable),
@@ -227,7 +227,7 @@ mod tests {
         ] {
             assert!(parse(b"access.log", name.as_bytes()).is_none(), "{name}");
         }
-        assert_eq!(parse(b"maillog", b"maillog.2.xz").unwrap().packing, Packing::Unreadable);
+        assert_eq!(parse(b"maillog", b"maillog.2.lzma").unwrap().packing, Packing::Unreadable);
         assert!(parse(b".log", b"-20260131.log").is_none());
     }
 
@@ -248,10 +248,10 @@ mod tests {
         let packing =
             |ending: &str| parse(b"l", format!("l.1{ending}").as_bytes()).unwrap().packing;
         assert_eq!(packing(""), Packing::None);
-        for ending in [".gz", ".zst", ".zstd"] {
+        for ending in [".gz", ".zst", ".zstd", ".xz", ".bz2", ".lz4"] {
             assert_eq!(packing(ending), Packing::Readable, "{ending}");
         }
-        for ending in [".bz2", ".xz", ".lz4", ".lzma", ".Z", ".zip"] {
+        for ending in [".lzma", ".Z", ".zip"] {
             assert_eq!(packing(ending), Packing::Unreadable, "{ending}");
         }
     }

@@ -1,17 +1,14 @@
 //! One file of a log: live, rotated or compressed, read forwards from a marked place.
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
 use kojuto_core::logs::position::{Known, Mark, Print, WINDOW_BYTES};
 
 use super::identity::{self, Identity};
-
-/// The largest window a Zstandard file may ask for: 2^27 bytes, what the zstd program accepts.
-const ZSTD_WINDOW_LOG: u32 = 27;
+use crate::unpack::{Packer, Told};
 
 /// Fewer bytes than this are too few to know a file by.
 pub(super) const STRONG_BYTES: u32 = 64;
@@ -22,15 +19,17 @@ pub(super) fn is_strong(mark: &Mark) -> bool {
 }
 
 enum Form {
-    Plain(File),
-    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<File>>>),
+    Plain,
+    Packed(Packer),
+    /// Unpacking has begun.
+    Unpacking(Box<dyn Read>),
 }
 
 /// A file that is being read.
 pub(super) struct Source {
     pub(super) path: PathBuf,
     pub(super) identity: Identity,
+    file: File,
     form: Form,
     /// Where the next byte comes from (in the uncompressed content).
     pos: u64,
@@ -69,7 +68,8 @@ impl Source {
         Ok(Source {
             path: path.to_owned(),
             identity: Identity::of(&meta),
-            form: Form::Plain(file),
+            file,
+            form: Form::Plain,
             pos: 0,
             head: Vec::new(),
             before: Vec::new(),
@@ -80,37 +80,21 @@ impl Source {
     /// The same for a file that may be compressed, which its first bytes tell.
     pub(super) fn open_any(path: &Path) -> io::Result<Source> {
         let mut source = Source::open(path)?;
-        let Form::Plain(file) = &source.form else { return Ok(source) };
-        let mut magic = [0u8; 4];
-        let length = read_at_most(file, &mut magic, 0)?;
-        let file = file.try_clone()?;
-        match magic[..length] {
-            [0x1f, 0x8b, 8, _] => {
-                let decoder = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file));
-                source.form = Form::Gzip(Box::new(decoder));
-            }
-            // A data frame or a skippable one (RFC 8878, 3.1).
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
-                let reader = BufReader::with_capacity(1 << 16, file);
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-                source.form = Form::Zstd(Box::new(decoder));
-            }
-            _ => {}
+        let mut head = [0u8; Packer::HEAD_BYTES];
+        let length = read_at_most(&source.file, &mut head, 0)?;
+        if let Told::Packed(packer) = Packer::tell(&head[..length]) {
+            source.form = Form::Packed(packer);
         }
         Ok(source)
     }
 
     pub(super) fn is_plain(&self) -> bool {
-        matches!(self.form, Form::Plain(_))
+        matches!(self.form, Form::Plain)
     }
 
     /// The open file, when it is not compressed.
     pub(super) fn plain_file(&self) -> Option<&File> {
-        match &self.form {
-            Form::Plain(file) => Some(file),
-            _ => None,
-        }
+        self.is_plain().then_some(&self.file)
     }
 
     /// Where the next byte comes from.
@@ -125,10 +109,12 @@ impl Source {
 
     /// One read(2), or as much as the decompressor gives at once.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Form::Packed(packer) = self.form {
+            self.form = Form::Unpacking(packer.unpack_file(self.file.try_clone()?)?);
+        }
         let count = match &mut self.form {
-            Form::Plain(file) => file.read(buffer)?,
-            Form::Gzip(decoder) => decoder.read(buffer)?,
-            Form::Zstd(decoder) => decoder.read(buffer)?,
+            Form::Unpacking(reader) => reader.read(buffer)?,
+            _ => self.file.read(buffer)?,
         };
         if (self.pos as usize) < WINDOW_BYTES && self.head.len() as u64 == self.pos {
             let wanted = (WINDOW_BYTES - self.head.len()).min(count);
@@ -188,10 +174,10 @@ impl Source {
     /// The first `length` bytes of the content, or all there are, without moving.
     pub(super) fn first_bytes(&self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        let count = match &self.form {
-            Form::Plain(file) => read_at_most(file, &mut bytes, 0)?,
+        let count = match self.plain_file() {
+            Some(file) => read_at_most(file, &mut bytes, 0)?,
             // A decompressor cannot go back, so another one is asked.
-            _ => Source::open_any(&self.path)?.read_all(&mut bytes)?,
+            None => Source::open_any(&self.path)?.read_all(&mut bytes)?,
         };
         bytes.truncate(count);
         Ok(bytes)
@@ -199,7 +185,8 @@ impl Source {
 
     /// Moves forward to `pos`, remembering the bytes before it; false when the content ends first.
     pub(super) fn move_to(&mut self, pos: u64) -> io::Result<bool> {
-        if let Form::Plain(file) = &mut self.form {
+        if self.is_plain() {
+            let file = &mut self.file;
             let mut head = vec![0; WINDOW_BYTES.min(pos as usize)];
             let mut before = vec![0; WINDOW_BYTES.min(pos as usize)];
             let seen = read_at_most(file, &mut head, 0)?;
@@ -229,9 +216,9 @@ impl Source {
     pub(super) fn bytes_before(&self, pos: u64, most: usize) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; pos.min(most as u64) as usize];
         let start = pos - bytes.len() as u64;
-        let count = match &self.form {
-            Form::Plain(file) => read_at_most(file, &mut bytes, start)?,
-            _ => {
+        let count = match self.plain_file() {
+            Some(file) => read_at_most(file, &mut bytes, start)?,
+            None => {
                 let mut other = Source::open_any(&self.path)?;
                 if other.move_to(start)? { other.read_all(&mut bytes)? } else { 0 }
             }
@@ -271,11 +258,7 @@ impl Source {
     }
 
     fn metadata(&self) -> io::Result<Metadata> {
-        match &self.form {
-            Form::Plain(file) => file.metadata(),
-            Form::Gzip(decoder) => decoder.get_ref().get_ref().metadata(),
-            Form::Zstd(decoder) => decoder.get_ref().get_ref().metadata(),
-        }
+        self.file.metadata()
     }
 
     /// How many bytes there are from here to the end, counted up to a little past `enough`. For a
@@ -341,7 +324,7 @@ impl Source {
 
     /// Tells the kernel that the file will be read in order.
     pub(super) fn advise_sequential(&self) {
-        if let Form::Plain(file) = &self.form {
+        if let Some(file) = self.plain_file() {
             let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
         }
     }

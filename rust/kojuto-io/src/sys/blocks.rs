@@ -1,5 +1,7 @@
 //! Reads a descriptor to its end, block by block, wherever it leads: file, pipe, terminal.
 
+use std::cell::Cell;
+use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -46,22 +48,55 @@ pub fn read(
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Stop::Time);
         }
-        match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&WAIT)) {
-            Ok(0) => continue,
-            Ok(_) => {}
-            Err(error) => {
-                retry(error, cancel, what)?;
-                continue;
-            }
+        match read_some(fd, what, block, cancel)? {
+            Some(0) => return Ok(Stop::End),
+            Some(got) if !on(&block[..got]) => return Ok(Stop::Enough),
+            _ => {}
         }
-        match rustix::io::read(fd, &mut block[..]) {
-            Ok(0) => return Ok(Stop::End),
-            Ok(got) => {
-                if !on(&block[..got]) {
-                    return Ok(Stop::Enough);
+    }
+}
+
+/// One read(2), once there is something to read; `None` when there was nothing for a while.
+fn read_some(
+    fd: BorrowedFd<'_>,
+    what: &str,
+    buffer: &mut [u8],
+    cancel: &dyn Cancel,
+) -> Result<Option<usize>> {
+    let ready = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&WAIT));
+    match ready.and_then(|count| match count {
+        0 => Ok(None),
+        _ => rustix::io::read(fd, buffer).map(Some),
+    }) {
+        Ok(got) => Ok(got),
+        Err(error) => retry(error, cancel, what).map(|()| None),
+    }
+}
+
+/// A descriptor as a reader, for what takes one: what [`read`] would have failed with is put down, and
+/// the reader only says that it failed.
+pub(crate) struct Input<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    pub(crate) what: &'a str,
+    pub(crate) cancel: &'a dyn Cancel,
+    pub(crate) failed: &'a Cell<Option<Error>>,
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let got = self
+                .cancel
+                .check()
+                .and_then(|()| read_some(self.fd, self.what, buffer, self.cancel));
+            match got {
+                Ok(Some(got)) => return Ok(got),
+                Ok(None) => {}
+                Err(error) => {
+                    self.failed.set(Some(error));
+                    return Err(io::ErrorKind::Other.into());
                 }
             }
-            Err(error) => retry(error, cancel, what)?,
         }
     }
 }

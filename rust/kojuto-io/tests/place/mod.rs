@@ -2,7 +2,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kojuto_io::follow::{Follower, LineSink, Options, Report};
@@ -85,7 +86,11 @@ impl Place {
                 let half = content.len() / 2;
                 [gzip(&content[..half]), gzip(&content[half..])].concat()
             }
-            _ => zstd::encode_all(&content[..], 1).unwrap(),
+            "zst" => zstd::encode_all(&content[..], 1).unwrap(),
+            "xz" => packed_by("xz", &path),
+            "bz2" => packed_by("bzip2", &path),
+            "lz4" => packed_by("lz4", &path),
+            _ => unreachable!("{ending}"),
         };
         let modified = fs::metadata(&path).unwrap().modified().unwrap();
         let mut file = File::create(self.dir.join(format!("{name}.{ending}"))).unwrap();
@@ -99,6 +104,14 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// What a program makes of a file.
+fn packed_by(program: &str, path: &Path) -> Vec<u8> {
+    let done = Command::new(program).arg("-c").stdin(File::open(path).unwrap()).output();
+    let done = done.unwrap_or_else(|error| panic!("{program}: {error} (make servers installs it)"));
+    assert!(done.status.success(), "{program}");
+    done.stdout
 }
 
 /// Lines long enough that a file is known by its first ones.
