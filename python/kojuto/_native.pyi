@@ -261,6 +261,17 @@ def follow_line_counts(
 MAX_SKETCH_BYTES: int
 """No sketch file is larger."""
 
+def packed_by(head: builtins.bytes) -> tuple[str | None, bool]:
+    """What a file is that begins so.
+
+    Args:
+        head: its first ten bytes, or fewer.
+
+    Returns:
+        The program that packed it (``gzip``, ``xz``, ``zstd``, ``bzip2``, ``lz4``), None when it is
+        not compressed; and whether more bytes may tell.
+    """
+
 @final
 class Numbers:
     """Numbers read from descriptors, by group, kept whole or as a sketch.
@@ -303,6 +314,23 @@ class Numbers:
 
         Raises:
             OSError: with `name` as the file's name.
+        """
+
+    def unpack(self, fd: int, name: str, head: builtins.bytes, taken: builtins.bytes) -> bool:
+        """Read what gzip, xz or zstd packed to its end, or to the first bad line with `strict`.
+
+        Args:
+            fd: a descriptor.
+            name: its name for errors.
+            head: how the file begins, see `packed_by`.
+            taken: what of it was read from the descriptor already.
+
+        Returns:
+            False when none of them packed it: nothing was read.
+
+        Raises:
+            OSError: with `name` as the file's name; without a number and a name for a file that is
+                damaged, with what is wrong.
         """
 
     def feed(self, data: builtins.bytes) -> bool:

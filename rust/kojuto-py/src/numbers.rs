@@ -9,6 +9,7 @@ use kojuto_core::stats::records::{Format, Groups, Records};
 use kojuto_core::stats::samples::{self, NumberLines, Summary};
 use kojuto_core::stats::sketch::Sketch;
 use kojuto_io::sys::blocks::{self, Stop};
+use kojuto_io::unpack::{Packer, Told};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -18,7 +19,18 @@ use crate::job;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("MAX_SKETCH_BYTES", kojuto_core::stats::sketch_file::MAX_BYTES)?;
+    module.add_function(wrap_pyfunction!(packed_by, module)?)?;
     module.add_class::<Numbers>()
+}
+
+/// (the program that packed a file that begins so, whether more bytes may tell).
+#[pyfunction]
+fn packed_by(head: &[u8]) -> (Option<&'static str>, bool) {
+    match Packer::tell(head) {
+        Told::Packed(packer) => (Some(packer.program()), false),
+        Told::Plain => (None, false),
+        Told::TooShort => (None, true),
+    }
 }
 
 enum Reader {
@@ -92,6 +104,30 @@ impl Numbers {
         });
         self.block = block;
         Ok(stop? != Stop::Time)
+    }
+
+    /// Reads what gzip, xz or zstd packed, to its end; `head` is its beginning, `taken` what was
+    /// read of it. False when it is none of theirs.
+    fn unpack(
+        &mut self,
+        py: Python<'_>,
+        fd: i32,
+        name: &str,
+        head: &[u8],
+        taken: &[u8],
+    ) -> PyResult<bool> {
+        let packer = match Packer::tell(head) {
+            Told::Packed(packer) if packer.is_built_in() => packer,
+            _ => return Ok(false),
+        };
+        let mut block = std::mem::take(&mut self.block);
+        let stop = job::run(py, |cancel| {
+            // SAFETY: the caller holds the descriptor open during the call.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            packer.read((taken, fd), name, &mut block, cancel, |bytes| self.take(bytes))
+        });
+        self.block = block;
+        stop.map(|_| true)
     }
 
     /// Takes bytes that were read elsewhere; False when no more are wanted.

@@ -42,7 +42,7 @@ COMMAND = Command(
     PROG,
     "Count, largest, average, smallest and percentiles of numbers, one a line, from the files or "
     "from standard input ('-'). Lines that are not numbers are skipped and counted on standard "
-    "error. What gzip, xz or bzip2 packed is unpacked.",
+    "error. What gzip, xz, zstd or bzip2 packed is unpacked.",
     [
         Option("--percentile-set", metavar="LIST", default="99,95,90,75", read=_percentiles,
                help="the percentiles to show, 0 to 100, fractions such as 99.9 too"),

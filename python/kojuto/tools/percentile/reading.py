@@ -21,33 +21,8 @@ if TYPE_CHECKING:
 PROGRESS_EVERY_S = 0.5
 FEED_BYTES = 1 << 20
 SKETCH_MAGIC = b"KJSKETCH"
-
-
-class Packing:
-    """A kind of compressed file.
-
-    Args:
-        program: what packs and unpacks it.
-        module: Python's module for it, empty if there is none.
-        file: its class of such files.
-        error: its error for damaged ones, empty if it has none of its own.
-    """
-
-    __slots__ = ("error", "file", "module", "program")
-
-    def __init__(self, program: str, module: str, file: str, error: str) -> None:
-        self.program, self.module, self.file, self.error = program, module, file, error
-
-
-COMPRESSED = {
-    b"\x1f\x8b": Packing("gzip", "gzip", "GzipFile", "BadGzipFile"),
-    b"\xfd7zXZ\x00": Packing("xz", "lzma", "LZMAFile", "LZMAError"),
-    b"BZh": Packing("bzip2", "bz2", "BZ2File", ""),
-    b"\x28\xb5\x2f\xfd": Packing("zstd", "compression.zstd", "ZstdFile", "ZstdError"),
-    b"\x04\x22\x4d\x18": Packing("lz4", "", "", ""),
-}
-"""By the first bytes."""
-HEAD_BYTES = max(map(len, COMPRESSED))
+HEAD_BYTES = 10
+"""So many bytes tell what packed a file."""
 
 
 class Skipped:
@@ -95,20 +70,20 @@ def read(numbers: Numbers, names: list[str], *, strict: bool) -> Skipped:
         The lines that were no numbers.
 
     Raises:
-        KojutoError: such a line with `strict`, a damaged compressed file, one that this Python
-            cannot unpack.
+        KojutoError: such a line with `strict`, a damaged compressed file, one that nothing here
+            unpacks.
         OSError: a file cannot be read.
     """
+    from kojuto._native import packed_by
+
     skipped = Skipped()
     for name in names:
         fd, before = _open(name), numbers.bytes
         try:
             head, taken = _head(fd)
-            kind = next(
-                (kind for magic, kind in COMPRESSED.items() if head.startswith(magic)), None
-            )
-            if kind is not None:
-                _read_compressed(numbers, _Rest(taken, fd), name, kind)
+            program, _ = packed_by(head)
+            if program is not None:
+                _read_packed(numbers, _Rest(fd, head, taken), name, program)
             elif not taken or numbers.feed(taken):
                 _read_plain(numbers, fd, _title(name), before)
             skipped.add(_title(name), numbers.finish(), strict=strict)
@@ -122,13 +97,15 @@ def _head(fd: int) -> tuple[bytes, bytes]:
     """The first bytes, and those of them that had to be taken: a pipe cannot be read twice."""
     from errno import ESPIPE
 
+    from kojuto._native import packed_by
+
     try:
         return os.pread(fd, HEAD_BYTES, os.lseek(fd, 0, os.SEEK_CUR)), b""
     except OSError as error:
         if error.errno != ESPIPE:
             return b"", b""
     head = b""
-    while any(magic.startswith(head) and magic != head for magic in COMPRESSED):
+    while packed_by(head)[1]:
         more = os.read(fd, HEAD_BYTES - len(head))
         if not more:
             break
@@ -139,8 +116,8 @@ def _head(fd: int) -> tuple[bytes, bytes]:
 class _Rest:
     """The bytes of a descriptor from which the first were taken, as what unpacks them reads."""
 
-    def __init__(self, taken: bytes, fd: int) -> None:
-        self.taken, self.fd = taken, fd
+    def __init__(self, fd: int, head: bytes, taken: bytes) -> None:
+        self.fd, self.head, self.taken = fd, head, taken
 
     def read(self, size: int = -1) -> bytes:
         size = size if size >= 0 else FEED_BYTES
@@ -177,32 +154,37 @@ def _stderr_is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _read_compressed(numbers: Numbers, source: _Rest, name: str, packing: Packing) -> None:
-    from importlib import import_module
-    from zlib import error as zlib_error
-
-    program, title = packing.program, _title(name)
+def _read_packed(numbers: Numbers, rest: _Rest, name: str, program: str) -> None:
+    title = _title(name)
     try:
-        unpacker = import_module(packing.module) if packing.module else None
-    except ImportError:
-        unpacker = None
-    if unpacker is None:
-        unpack = f"{program} -dc" if name == "-" else f"{program} -dc {title}"
-        hint = f"{unpack} | percentile … reads it"
-        raise KojutoError(f"{title}: compressed with {program}", hint)
-    damaged = getattr(unpacker, packing.error, EOFError)
-    # GzipFile takes what it reads from as its third argument, the others as their first.
-    arguments = (None, None, 9, source) if program == "gzip" else (source,)
-    try:
-        with getattr(unpacker, packing.file)(*arguments) as file:
-            while data := file.read(FEED_BYTES):
-                if not numbers.feed(data):
-                    return
-    except (EOFError, OSError, zlib_error, damaged) as error:
+        if numbers.unpack(rest.fd, title, rest.head, rest.taken):
+            return
+        if program == "bzip2" and _read_bzip2(numbers, rest):
+            return
+    except (EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, error.strerror, title) from None
         check = f"{program} -t {title} checks it" if name != "-" else None
-        raise KojutoError(f"{title}: damaged {program} file: {error}", check) from None
+        raise KojutoError(f"{title}: {error}", check) from None
+    unpack = f"{program} -dc" if name == "-" else f"{program} -dc {title}"
+    raise KojutoError(f"{title}: compressed with {program}", f"{unpack} | percentile … reads it")
+
+
+def _read_bzip2(numbers: Numbers, rest: _Rest) -> bool:
+    """Read it by Python's module; False where there is none."""
+    try:
+        from bz2 import BZ2File
+    except ImportError:
+        return False
+    try:
+        with BZ2File(rest) as file:  # type: ignore[call-overload]
+            while (data := file.read(FEED_BYTES)) and numbers.feed(data):
+                pass
+    except (EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise EOFError(f"damaged bzip2 file: {error}") from None
+    return True
 
 
 def merge(numbers: Numbers, names: list[str]) -> None:
