@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -155,13 +155,21 @@ fn create(temporary: &Path) -> io::Result<File> {
     }
 }
 
+/// How often a file may be replaced while it is being locked.
+const ATTEMPTS: u32 = 20;
+
 /// An exclusive lock beside a state file, held until it is dropped or the process ends.
 ///
 /// The lock lives in a file of its own (`<name>.lock`), since the state file itself is replaced
-/// at each write.
+/// at each write. Where everybody may write, another user may have put something in its place: that
+/// is passed by. The state file is ours or is not believed; it is locked too, so that two runs of one
+/// user keep each other out whatever becomes of the lock file.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    files: Vec<File>,
+    passed_by: Option<String>,
+    /// The state file, which there was none of, and which was made to be locked.
+    made: Option<PathBuf>,
 }
 
 impl Lock {
@@ -174,20 +182,132 @@ impl Lock {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let name = PathBuf::from(name);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-            .open(&name)
-            .map_err(Error::on_path(&name))?;
-        match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
-            Ok(()) => Ok(Lock { _file: file }),
-            Err(Errno::WOULDBLOCK) => Err(Error::Busy(path.to_owned())),
-            Err(error) => Err(Error::on_path(&name)(error.into())),
+        let held = |file: Option<File>| file.ok_or_else(|| Error::Busy(path.to_owned()));
+        let mut lock = Lock { files: Vec::new(), passed_by: None, made: None };
+        match Locked::take(&name, true).map_err(Error::on_path(&name))? {
+            Locked::Ours { file, .. } => lock.files.push(held(file)?),
+            Locked::Foreign(why) => {
+                let name = name.display();
+                lock.passed_by = Some(format!(
+                    "{name}: {why}; passed by, the state file is locked instead. Remove it, or keep \
+                     the state where only this user may write"
+                ));
+            }
+            Locked::Nothing => {}
+        }
+        // One that cannot be opened is not believed either.
+        if let Ok(Locked::Ours { file, made }) = Locked::take(path, lock.passed_by.is_some()) {
+            lock.files.push(held(file)?);
+            lock.made = made.then(|| path.to_owned());
+        }
+        Ok(lock)
+    }
+
+    /// What was found in place of the lock file, for a person, and what to do about it.
+    pub fn passed_by(&self) -> Option<&str> {
+        self.passed_by.as_deref()
+    }
+
+    /// Whether the state file is empty and only there to be locked.
+    pub fn made_state(&self) -> bool {
+        self.made.is_some()
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(path) = &self.made
+            && fs::symlink_metadata(path).is_ok_and(|meta| meta.len() == 0)
+        {
+            let _ = fs::remove_file(path);
         }
     }
+}
+
+/// A file that was to be locked.
+enum Locked {
+    /// The file, and whether it was made; `None` where another process holds the lock.
+    Ours {
+        file: Option<File>,
+        made: bool,
+    },
+    /// Another user could hold the lock, or have made a trap of it: the text says how.
+    Foreign(String),
+    Nothing,
+}
+
+impl Locked {
+    /// Locks a file that nobody else can lock; makes it first, if `make` says so.
+    fn take(path: &Path, make: bool) -> io::Result<Locked> {
+        for _ in 0..ATTEMPTS {
+            let before = match fs::symlink_metadata(path) {
+                Ok(meta) => Some(meta),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            if let Some(why) = before.as_ref().and_then(foreign) {
+                return Ok(Locked::Foreign(why));
+            }
+            let made = before.is_none();
+            if made && !make {
+                return Ok(Locked::Nothing);
+            }
+            // One that is there is opened without O_CREAT: with it the kernel refuses even root a
+            // file of others in a directory like /tmp (fs.protected_regular).
+            let opened = OpenOptions::new()
+                .write(true)
+                .create_new(made)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+                .open(path);
+            let file = match opened {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !made => continue,
+                Err(error) => return Err(error),
+            };
+            let meta = file.metadata()?;
+            if let Some(why) = foreign(&meta) {
+                return Ok(Locked::Foreign(why));
+            }
+            if others_may_open(&meta) {
+                let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+            }
+            match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(Locked::Ours { file: None, made }),
+                Err(error) => return Err(error.into()),
+            }
+            let is_still = |now: fs::Metadata| (now.ino(), now.dev()) == (meta.ino(), meta.dev());
+            if fs::symlink_metadata(path).is_ok_and(is_still) {
+                return Ok(Locked::Ours { file: Some(file), made });
+            }
+        }
+        Err(io::Error::other("it was replaced again and again while it was being locked"))
+    }
+}
+
+/// Why the lock of a file is none to be trusted in, if so.
+fn foreign(meta: &fs::Metadata) -> Option<String> {
+    let me = rustix::process::geteuid().as_raw();
+    if meta.is_symlink() {
+        return Some("it is a symbolic link".to_owned());
+    }
+    if !meta.is_file() {
+        return Some("it is not a regular file".to_owned());
+    }
+    if !owner_is_trusted(meta.uid()) {
+        return Some(format!("it belongs to another user (uid {})", meta.uid()));
+    }
+    if meta.nlink() > 1 {
+        return Some("it has another name, too".to_owned());
+    }
+    let is_open = meta.uid() != me && others_may_open(meta);
+    is_open.then(|| format!("other users may lock it (mode {:03o})", meta.mode() & 0o777))
+}
+
+fn others_may_open(meta: &fs::Metadata) -> bool {
+    meta.mode() & 0o077 != 0
 }
 
 #[cfg(test)]
@@ -255,6 +375,70 @@ mod tests {
         assert!(matches!(Lock::try_acquire(&path), Err(Error::Busy(_))));
         drop(first);
         Lock::try_acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn what_stands_in_place_of_a_lock_file_is_passed_by_and_a_second_run_is_refused_all_the_same() {
+        type Put = fn(&Path);
+        let ways: [(&str, Put); 5] = [
+            ("symbolic link", |at| std::os::unix::fs::symlink("elsewhere", at).unwrap()),
+            ("not a regular file", |at| fs::create_dir(at).unwrap()),
+            ("not a regular file", |at| {
+                let at = std::ffi::CString::new(at.as_os_str().as_bytes()).unwrap();
+                // SAFETY: a NUL-terminated path.
+                assert_eq!(unsafe { libc::mkfifo(at.as_ptr(), 0o600) }, 0);
+            }),
+            ("another name", |at| {
+                fs::write(at.with_file_name("other"), b"").unwrap();
+                fs::hard_link(at.with_file_name("other"), at).unwrap();
+            }),
+            ("", |_| {}),
+        ];
+        for (why, put) in ways {
+            for has_state in [false, true] {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join("state");
+                if has_state {
+                    write_atomic(&path, b"kept").unwrap();
+                }
+                put(&dir.path().join("state.lock"));
+                let first = Lock::try_acquire(&path).unwrap();
+                let said = first.passed_by().unwrap_or_default();
+                assert!(said.contains(why) && said.is_empty() == why.is_empty(), "{said}");
+                assert_eq!(first.made_state(), !has_state && !why.is_empty(), "{why}");
+                assert!(matches!(Lock::try_acquire(&path), Err(Error::Busy(_))), "{why}");
+                // The lock file is gone or was put right: the first one still has the state.
+                if first.made_state() || has_state {
+                    let lock = dir.path().join("state.lock");
+                    let _ = fs::remove_dir(&lock).or_else(|_| fs::remove_file(&lock));
+                    assert!(matches!(Lock::try_acquire(&path), Err(Error::Busy(_))), "{why}");
+                }
+                drop(first);
+                assert_eq!(path.exists(), has_state, "{why}");
+                let mine = Lock::try_acquire(&path).unwrap();
+                write_atomic(&path, b"new").unwrap();
+                drop(mine);
+                Lock::try_acquire(&path).unwrap();
+                assert_eq!(read(&path), Found::Bytes(b"new".to_vec()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_lock_file_that_others_could_open_is_closed_to_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        for name in ["state", "state.lock"] {
+            fs::write(dir.path().join(name), b"").unwrap();
+            let open = fs::Permissions::from_mode(0o666);
+            fs::set_permissions(dir.path().join(name), open).unwrap();
+        }
+        let lock = Lock::try_acquire(&path).unwrap();
+        assert_eq!(lock.passed_by(), None);
+        for name in ["state", "state.lock"] {
+            let meta = fs::metadata(dir.path().join(name)).unwrap();
+            assert_eq!(meta.mode() & 0o777, 0o600, "{name}");
+        }
     }
 
     #[test]

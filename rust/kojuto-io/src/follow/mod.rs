@@ -193,8 +193,13 @@ impl Follower {
         options: Options,
     ) -> Result<Follower> {
         let lock = Lock::try_acquire(position_file)?;
-        let mut notes = Vec::new();
-        let mut before = read_position(position_file, legacy_position_file, &mut notes);
+        let mut notes: Vec<String> = lock.passed_by().map(str::to_owned).into_iter().collect();
+        let found = match lock.made_state() {
+            true => Found::Nothing,
+            false => state::read(position_file),
+        };
+        let legacy = legacy_position_file;
+        let mut before = read_position(position_file, found, legacy, &mut notes);
         let paths = paths(log);
         if let Some(other) = before.as_ref().and_then(|before| another_log(before, &paths, log)) {
             let log = log.display();
@@ -301,8 +306,13 @@ fn another_log<'a>(before: &'a Position, paths: &Paths, log: &Path) -> Option<&'
     (!same_path && !same_file()).then_some(&was.given)
 }
 
-fn read_position(path: &Path, legacy: Option<&Path>, notes: &mut Vec<String>) -> Option<Position> {
-    let (path, found) = match (state::read(path), legacy) {
+fn read_position(
+    path: &Path,
+    found: Found,
+    legacy: Option<&Path>,
+    notes: &mut Vec<String>,
+) -> Option<Position> {
+    let (path, found) = match (found, legacy) {
         (Found::Nothing, Some(legacy)) => (legacy, state::read(legacy)),
         (found, _) => (path, found),
     };
