@@ -221,7 +221,8 @@ import sys
 from kojuto import _native
 from kojuto.common import cli
 from kojuto.common.plugin import follow
-values = cli.Values(set(), max_line_size=1 << 20, archive_dir=[], threads=1)
+values = cli.Values(set(), max_line_size=1 << 20, archive_dir=[], threads=1,
+                    verbose=False)
 log = follow.Log(sys.argv[1], "test")
 options = follow.FollowOptions(values, 1 << 30)
 [(lines, report)] = _native.follow_line_counts([log], [(None, None)], options)

@@ -57,6 +57,7 @@ class _FollowOptions(Protocol):
     archive_dirs: list[str]
     threads: int
     now_s: float
+    verbose: bool
 
 @final
 class FollowReport:
@@ -83,8 +84,21 @@ class FollowReport:
         """The beginning of the first of them."""
 
     @property
-    def notes(self) -> list[str]:
-        """One line each for a person: rotated, truncated, skipped, a position not used."""
+    def notes(self) -> list[tuple[str, str]]:
+        """One line each for a person: rotated, truncated, skipped, a position not used.
+
+        Before each is its kind: ``ordinary`` for what rotations do every day, ``lost`` where lines
+        are missing, ``unproven`` where some may be missing or counted twice, ``odd`` for what costs
+        no line.
+        """
+
+    @property
+    def files(self) -> int:
+        """How many files were read, those without a new line too."""
+
+    @property
+    def lines(self) -> int | None:
+        """Lines that were scanned; None unless following was ``verbose``."""
 
     @property
     def position(self) -> PendingPosition:

@@ -104,6 +104,7 @@ def _work(values: Values, _: list[str]) -> int:
         lines, report = outcome
         kept.append((report, _count(out, prefix, side, lines, report)))
         follow.tell(PROG, path, report)
+        follow.tell_sum(PROG, path, report)
         if report.duration_s is not None and report.duration_s > 0:
             rates[side] = lines / report.duration_s
             out.add(

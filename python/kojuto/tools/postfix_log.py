@@ -98,7 +98,6 @@ COMMAND = Command(
             group="What is counted",
         ),
         follow.max_read_size(),
-        metrics.VERBOSE,
         *follow.OPTIONS,
     ],
     passes_over=True,
@@ -324,6 +323,7 @@ def _work(values: Values, _: list[str]) -> int:
         raise follow.explained(error, [log]) from None
     follow.tell(PROG, values.logfile, scan.report)
     follow.tell_bad_lines(PROG, values.logfile, scan.bad_lines, scan.bad_example)
+    follow.tell_sum(PROG, values.logfile, scan.report)
     about = {
         "log": values.logfile,
         "duration_s": scan.report.duration_s,

@@ -46,7 +46,7 @@ fn more_than_the_limit_over_all_rotated_files_is_skipped_and_said() {
     place.options.max_read_bytes = added - 1;
     let (lines, report) = place.try_run(now(), false).unwrap();
     assert_eq!((lines.as_str(), report.skipped_bytes), ("", added));
-    assert!(report.notes.iter().any(|n| n.contains(&format!("{added} bytes skipped"))));
+    assert!(report.notes.iter().any(|n| n.text.contains(&format!("{added} bytes skipped"))));
     place.options.max_read_bytes = added;
     assert_eq!(place.lines(), numbered(10..40));
 }
@@ -307,7 +307,11 @@ fn a_damaged_gz_is_a_note_and_its_readable_lines_count() {
     let (lines, report) = place.run();
     assert!(lines.starts_with(&numbered(5..10)) && lines.ends_with("live\n"));
     assert!(lines.len() < numbered(5..20_000).len());
-    assert!(report.notes.iter().any(|n| n.contains("damaged after byte")), "{:?}", report.notes);
+    assert!(
+        report.notes.iter().any(|n| n.text.contains("damaged after byte")),
+        "{:?}",
+        report.notes
+    );
 }
 
 #[test]
@@ -317,7 +321,7 @@ fn an_unusable_position_file_is_a_note_and_a_fresh_start() {
     let fresh = |what: &str| {
         let (lines, report) = place.run();
         assert_eq!((lines.as_str(), report.duration_s), ("a\n", None), "{what}");
-        assert!(report.notes[0].contains("starting afresh"), "{what}: {:?}", report.notes);
+        assert!(report.notes[0].text.contains("starting afresh"), "{what}: {:?}", report.notes);
         fs::remove_file(&place.state).unwrap();
     };
     fs::write(&place.state, "{\"pos\":1").unwrap();

@@ -62,7 +62,10 @@ fn a_damaged_one_is_named_once_what_can_be_read_counts_and_reading_goes_on() {
             OpenOptions::new().write(true).open(&packed).unwrap().set_len(size * 3 / 4).unwrap();
             place.append(&numbered(900_000..900_010));
             let (lines, report) = place.run();
-            let (what, notes) = (format!("{ending} {of_mark}"), report.notes.join("\n"));
+            let (what, notes) = (
+                format!("{ending} {of_mark}"),
+                report.notes.iter().map(|note| &*note.text).collect::<Vec<_>>().join("\n"),
+            );
             assert_eq!(notes.matches(&*packed.to_string_lossy()).count(), 2, "{what}: {notes}");
             assert!(notes.contains("damaged after byte"), "{what}: {notes}");
             let read = lines.strip_suffix(&numbered(900_000..900_010)).unwrap();
@@ -98,7 +101,7 @@ fn one_that_is_not_even_the_beginning_of_what_its_name_says_is_named_once() {
                 let (lines, report) = place.run();
                 assert_eq!(lines, numbered(day * 100..day * 100 + 30), "{ending} {content:?}");
                 let text = format!("{} cannot be read, passed over", packed.display());
-                told += report.notes.iter().filter(|note| note.contains(&text)).count();
+                told += report.notes.iter().filter(|note| note.text.contains(&text)).count();
                 assert_eq!(place.lines(), "");
             }
             assert_eq!(told, 1, "{ending} {content:?}");

@@ -22,7 +22,7 @@ const COPIES: [&str; 6] = [
 ];
 
 fn noted(report: &Report, text: &str) -> bool {
-    report.notes.iter().any(|note| note.contains(text))
+    report.notes.iter().any(|note| note.text.contains(text))
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kojuto_io::Error;
-use kojuto_io::follow::{self, Followed, Follower, How, Options, Report, Scan, Task};
+use kojuto_io::follow::{self, Followed, Follower, How, NoteKind, Options, Report, Scan, Task};
 use pyo3::prelude::*;
 use pyo3::types::PyMapping;
 
@@ -41,6 +41,8 @@ pub(crate) struct FollowOptions {
     threads: usize,
     #[pyo3(attribute)]
     now_s: f64,
+    #[pyo3(attribute)]
+    verbose: bool,
 }
 
 /// What following one log gave, beside what its lines were scanned for.
@@ -51,7 +53,9 @@ pub(crate) struct FollowReport {
     skipped_bytes: u64,
     overlong_lines: u64,
     overlong_first: Vec<u8>,
-    notes: Vec<String>,
+    notes: Vec<(&'static str, String)>,
+    files: usize,
+    lines: Option<u64>,
     position: Py<PendingPosition>,
 }
 
@@ -67,10 +71,21 @@ impl FollowReport {
             skipped_bytes: report.skipped_bytes,
             overlong_lines: report.overlong.lines,
             overlong_first: report.overlong.first,
-            notes: report.notes,
+            notes: report.notes.into_iter().map(|note| (kind(note.kind), note.text)).collect(),
+            files: report.files,
+            lines: report.lines,
             position: Py::new(py, PendingPosition(Mutex::new(Some(follower))))?,
         };
         Py::new(py, report)
+    }
+}
+
+fn kind(kind: NoteKind) -> &'static str {
+    match kind {
+        NoteKind::Ordinary => "ordinary",
+        NoteKind::Lost => "lost",
+        NoteKind::Unproven => "unproven",
+        NoteKind::Odd => "odd",
     }
 }
 
@@ -137,6 +152,7 @@ pub(crate) fn follow_all<S: Scan>(
             max_read_bytes: options.max_read_bytes,
             max_line_bytes: options.max_line_bytes,
             archive_dirs: options.archive_dirs.clone(),
+            counts_lines: options.verbose,
         },
         threads: options.threads,
         now: Duration::try_from_secs_f64(options.now_s).unwrap_or_default(),

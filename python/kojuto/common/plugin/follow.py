@@ -41,6 +41,12 @@ OPTIONS = (
         help="the number of threads to scan with",
         group="Following",
     ),
+    Option(
+        "--verbose",
+        help="tell on standard error how the logs were read, rotations too, whether a line may be "
+        "lost or counted twice, and which values have other names in Mackerel",
+        group="Following",
+    ),
 )
 
 KEY_PREFIX = Option(
@@ -129,13 +135,14 @@ class FollowOptions:
         max_read_bytes: skip to the end when more was added.
     """
 
-    __slots__ = ("archive_dirs", "max_line_bytes", "max_read_bytes", "now_s", "threads")
+    __slots__ = ("archive_dirs", "max_line_bytes", "max_read_bytes", "now_s", "threads", "verbose")
 
     def __init__(self, values: Values, max_read_bytes: int) -> None:
         self.max_read_bytes = max_read_bytes
         self.max_line_bytes: int = values.max_line_size
         self.archive_dirs: list[str] = values.archive_dir
         self.threads: int = values.threads
+        self.verbose: bool = values.verbose
         self.now_s = time.time()
 
 
@@ -223,9 +230,14 @@ def busy(prog: str) -> int:
 
 
 def tell(prog: str, log: str, report: FollowReport) -> None:
-    """Write what happened to the log to standard error, a line each."""
-    for note in report.notes:
-        cli.complain(prog, note)
+    """Write what happened to the log to standard error, a line each.
+
+    Without ``--verbose`` that is what is not ordinary.
+    """
+    verbose = report.lines is not None
+    for kind, note in report.notes:
+        if verbose or kind != "ordinary":
+            cli.complain(prog, note)
     if report.overlong_lines:
         start = report.overlong_first.lstrip(b"\0")[:40].decode(errors="replace")
         cli.complain(
@@ -233,6 +245,25 @@ def tell(prog: str, log: str, report: FollowReport) -> None:
             f"{log}: {count(report.overlong_lines, 'line')} over --max-line-size skipped; "
             f"the first begins with {start!r}",
         )
+
+
+def tell_sum(prog: str, log: str, report: FollowReport) -> None:
+    """The last line about a log, with ``--verbose``: what was read, and whether that is all."""
+    if report.lines is None:
+        return
+    kinds = [kind for kind, _ in report.notes]
+    doubts = []
+    if report.skipped_bytes:
+        doubts.append(f"{count(report.skipped_bytes, 'byte')} skipped")
+        kinds.remove("lost")  # the note that says so
+    if "lost" in kinds:
+        doubts.append("lines may be lost, see above")
+    if report.overlong_lines:
+        doubts.append(f"{count(report.overlong_lines, 'line')} over --max-line-size skipped")
+    if "unproven" in kinds:
+        doubts.append("not proven to be all, and none twice, see above")
+    read = f"{count(report.files, 'file')}, {count(report.lines, 'line')}"
+    cli.complain(prog, f"{log}: {read}: {'; '.join(doubts) or '0 lost, 0 twice'}")
 
 
 def tell_bad_lines(

@@ -248,13 +248,6 @@ class Group:
         return {"by": self.by, "value": self.text, "name": self.part, **special}
 
 
-VERBOSE = Option(
-    "--verbose",
-    help="tell on standard error which values have other names in Mackerel",
-    group="Going further",
-)
-
-
 def tell_names(prog: str, groups: Iterable[Group]) -> None:
     """Say which names in Mackerel differ from the values that they stand for (``--verbose``)."""
     from kojuto.common.cli import complain

@@ -102,7 +102,6 @@ COMMAND = Command(
             default="20",
             group="Going further",
         ),
-        metrics.VERBOSE,
         Option(
             "--regex",
             metavar="PATTERN",
@@ -239,6 +238,7 @@ def _work(values: Values, _: list[str]) -> int:
         follow.tell_bad_lines(
             PROG, path, outcome.bad_lines, outcome.bad_example, _hint(values, outcome)
         )
+        follow.tell_sum(PROG, path, outcome.report)
         scanned.append((path, outcome))
     if not scanned:
         raise KojutoError(f"none of the {len(paths)} logs could be read")

@@ -8,6 +8,7 @@ use std::path::Path;
 use kojuto_core::logs::position::{MAX_KNOWN, Mark, Position};
 
 use super::known::{self, Content, Look, Memory};
+use super::note::Note;
 use super::plan::{Link, Origin, Plan};
 use super::siblings::{self, Entry, Siblings};
 use super::source::{Source, is_strong};
@@ -111,8 +112,8 @@ pub(super) fn find<'a>(
             Look::Unreadable(why) => {
                 if !memory.has_named(entry) {
                     let (log, path) = (log.display(), entry.path.display());
-                    let note = format!("{log}: {path} cannot be read, passed over: {why}");
-                    plan.notes.push(note);
+                    let text = format!("{log}: {path} cannot be read, passed over: {why}");
+                    plan.notes.push(Note::unproven(text));
                 }
                 plan.passed.push((known::there_only(entry), None));
             }
@@ -274,7 +275,7 @@ impl Between<'_> {
                 let (log, path) = (self.log.display(), entry.path.display());
                 let note =
                     "like a file that was read, and nothing tells whether it is a copy; it counts";
-                plan.notes.push(format!("{log}: {path} is {note}"));
+                plan.notes.push(Note::unproven(format!("{log}: {path} is {note}")));
             }
             is_sure.push((!was_read).then_some((moved_up, is_known)));
             if !was_read {
@@ -329,7 +330,8 @@ pub(super) fn add(
         }
         if entry.size > 0 {
             let path = entry.path.display();
-            plan.notes.push(format!("{log}: {path} was rotated meanwhile; reading it"));
+            let text = format!("{log}: {path} was rotated meanwhile; reading it");
+            plan.notes.push(Note::ordinary(text));
         }
         plan.links.push(link);
     }

@@ -9,6 +9,7 @@ use kojuto_core::logs::position::{Mark, Position, WINDOW_BYTES};
 
 use super::between::{self, Between, Newer};
 use super::identity::Identity;
+use super::note::Note;
 use super::plan::{Link, Origin, Plan};
 use super::previous::{self, Previous, Search, find_lingering};
 use super::siblings::{self, Entry, Siblings};
@@ -97,7 +98,7 @@ impl Finder<'_> {
         Ok(unmoved.then_some(plan))
     }
 
-    fn list(&self, live: Option<&Identity>, notes: &mut Vec<String>) -> Siblings {
+    fn list(&self, live: Option<&Identity>, notes: &mut Vec<Note>) -> Siblings {
         let mut siblings = siblings::list(self.log, &self.directories, notes);
         let is_live =
             |entry: &Entry| live.is_some_and(|id| (id.inode, id.dev) == (entry.inode, entry.dev));
@@ -182,7 +183,7 @@ impl Finder<'_> {
                 }
                 if mark.pos > 0 || newer.is_empty() {
                     let log = self.log.display().to_string();
-                    plan.notes.push(not_found(&log, what, mark, siblings));
+                    plan.notes.push(Note::lost(not_found(&log, what, mark, siblings)));
                 }
             }
         }
@@ -211,7 +212,7 @@ impl Finder<'_> {
         if !found && matches!(live.seek_mark(mark)?, Fit::Yes) {
             // Restored, or mounted anew.
             plan.skip = mark.skip;
-            plan.notes.push(format!("{log}: another file with the same content"));
+            plan.notes.push(Note::odd(format!("{log}: another file with the same content")));
             return Ok(true);
         }
         live.move_to(0)?;
@@ -220,7 +221,8 @@ impl Finder<'_> {
         }
         if let Some(place) = live.find_tail(mark)? {
             live.move_to(place)?;
-            plan.notes.push(format!("{log}: its beginning was cut off; going on behind it"));
+            let text = format!("{log}: its beginning was cut off; going on behind it");
+            plan.notes.push(Note::odd(text));
             return Ok(true);
         }
         let head = mark.head.filter(|head| head.len as usize == WINDOW_BYTES && !found);
@@ -228,7 +230,8 @@ impl Finder<'_> {
         if head.is_some_and(|head| live.starts_as(head)) && size < mark.pos {
             live.move_to(size)?;
             plan.skip = live.before().last() != Some(&b'\n');
-            plan.notes.push(format!("{log}: its end was cut off; going on behind what is left"));
+            let text = format!("{log}: its end was cut off; going on behind what is left");
+            plan.notes.push(Note::unproven(text));
             return Ok(true);
         }
         Ok(false)
@@ -238,13 +241,15 @@ impl Finder<'_> {
         let log = self.log.display();
         if let Some((path, reason)) = previous.broken {
             let path = path.display();
-            plan.notes.push(format!("{log}: {what}; lines are lost: {path}: {reason}"));
+            let text = format!("{log}: {what}; lines are lost: {path}: {reason}");
+            plan.notes.push(Note::lost(text));
         }
         // Of a file that had nothing to read not even the beginning is known.
         let is_new = mark.pos == 0 && previous.index.is_some();
         if let Some((source, origin)) = previous.source.filter(|_| !is_new) {
             let path = source.path.display();
-            plan.notes.push(format!("{log}: {what}; reading the rest of {path}"));
+            let text = format!("{log}: {what}; reading the rest of {path}");
+            plan.notes.push(Note::ordinary(text));
             plan.links.push(Link { source, origin, lingering_since: None, skip: mark.skip });
         }
     }

@@ -87,6 +87,7 @@ mod finder;
 mod identity;
 mod known;
 mod many;
+mod note;
 mod plan;
 mod previous;
 mod run;
@@ -96,6 +97,7 @@ mod tail;
 mod telling;
 mod writers;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,6 +106,7 @@ use kojuto_core::logs::position::{Paths, Position};
 use kojuto_core::scan::newlines;
 
 pub use self::many::{Followed, How, Scan, Task, follow_all};
+pub use self::note::{Note, NoteKind};
 use self::run::Run;
 use self::source::Source;
 use crate::state::{self, Found, Lock, Staged};
@@ -121,11 +124,18 @@ pub struct Options {
     pub max_line_bytes: usize,
     /// Where rotated files may be beside the log's own directory.
     pub archive_dirs: Vec<PathBuf>,
+    /// [`Report::lines`] is wanted.
+    pub counts_lines: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { max_read_bytes: 500_000_000, max_line_bytes: 64 << 20, archive_dirs: Vec::new() }
+        Options {
+            max_read_bytes: 500_000_000,
+            max_line_bytes: 64 << 20,
+            archive_dirs: Vec::new(),
+            counts_lines: false,
+        }
     }
 }
 
@@ -141,8 +151,12 @@ pub struct Report {
     pub skipped_bytes: u64,
     /// Lines longer than the limit.
     pub overlong: Overlong,
-    /// One line each, for a person: rotation, truncation, skipped bytes, a corrupt position file.
-    pub notes: Vec<String>,
+    /// Rotation, truncation, skipped bytes, a corrupt position file.
+    pub notes: Vec<Note>,
+    /// How many files were read, those without a new line too.
+    pub files: usize,
+    /// Lines handed to the sink, if they are counted.
+    pub lines: Option<u64>,
 }
 
 /// Takes the lines of a run.
@@ -175,7 +189,7 @@ pub struct Follower {
     before: Option<Position>,
     after: Option<Position>,
     staged: Option<Staged>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     _lock: Lock, // dropped last
 }
 
@@ -193,7 +207,8 @@ impl Follower {
         options: Options,
     ) -> Result<Follower> {
         let lock = Lock::try_acquire(position_file)?;
-        let mut notes: Vec<String> = lock.passed_by().map(str::to_owned).into_iter().collect();
+        let passed_by = lock.passed_by().map(|text| Note::odd(text.to_owned()));
+        let mut notes: Vec<Note> = passed_by.into_iter().collect();
         let found = match lock.made_state() {
             true => Found::Nothing,
             false => state::read(position_file),
@@ -203,7 +218,8 @@ impl Follower {
         let paths = paths(log);
         if let Some(other) = before.as_ref().and_then(|before| another_log(before, &paths, log)) {
             let log = log.display();
-            notes.push(format!("{log}: the last run read {other}; starting as for a new log"));
+            let text = format!("{log}: the last run read {other}; starting as for a new log");
+            notes.push(Note::odd(text));
             before = None;
         }
         Ok(Follower {
@@ -240,7 +256,12 @@ impl Follower {
             cutter: Cutter::new(self.options.max_line_bytes),
             sink,
             cancel,
-            report: Report { notes: std::mem::take(&mut self.notes), ..Report::default() },
+            report: Report {
+                notes: std::mem::take(&mut self.notes),
+                lines: self.options.counts_lines.then_some(0),
+                ..Report::default()
+            },
+            read: HashSet::new(),
         };
         let duration_s = self.before.as_ref().map(|before| time - before.time);
         run.report.duration_s = duration_s.filter(|&seconds| seconds >= 0.0);
@@ -253,6 +274,7 @@ impl Follower {
             }
         }
         run.report.overlong = run.cutter.overlong().clone();
+        run.report.files = run.read.len();
         let report = run.report;
         self.after = position.map(|after| Position { paths: Some(self.paths.clone()), ..after });
         Ok(report)
@@ -310,7 +332,7 @@ fn read_position(
     path: &Path,
     found: Found,
     legacy: Option<&Path>,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Note>,
 ) -> Option<Position> {
     let (path, found) = match (found, legacy) {
         (Found::Nothing, Some(legacy)) => (legacy, state::read(legacy)),
@@ -324,7 +346,8 @@ fn read_position(
             Err(error) => error.to_string(),
         },
     };
-    notes.push(format!("{}: not used, starting afresh: {reason}", path.display()));
+    let text = format!("{}: not used, starting afresh: {reason}", path.display());
+    notes.push(Note::unproven(text));
     None
 }
 

@@ -6,6 +6,7 @@ use kojuto_core::logs::position::{Known, Position};
 
 use super::identity;
 use super::known;
+use super::note::Note;
 use super::siblings::Siblings;
 use super::source::Source;
 
@@ -48,7 +49,7 @@ pub(super) struct Plan {
     pub(super) there: Option<Vec<Known>>,
     /// What was listed, if anything was.
     listed: Option<Vec<(u64, u64)>>,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
 }
 
 impl Plan {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use kojuto_core::logs::position::{Lingering, Mark, Position};
 
 use super::between::Between;
+use super::note::Note;
 use super::plan::{Link, Origin, Plan};
 use super::siblings::{self, Entry, MOST_LOOKED_INTO, Siblings};
 use super::source::{Fit, Source, is_strong};
@@ -172,7 +173,7 @@ fn find_one_lingering(mark: &Mark, siblings: &Siblings, plan: &mut Plan) -> io::
             Fit::Yes => return Ok(Found::Here(Box::new(source), is_same)),
             Fit::No => {}
             Fit::Broken(reason) => {
-                plan.notes.push(format!("{}: {reason}", entry.path.display()));
+                plan.notes.push(Note::lost(format!("{}: {reason}", entry.path.display())));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One run: carries out a plan, block by block.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -7,12 +8,13 @@ use std::path::Path;
 
 use kojuto_core::logs::lines::Cutter;
 use kojuto_core::logs::position::{Known, Lingering, MAX_KNOWN, MAX_LINGERING, Mark, Position};
+use kojuto_core::scan::newlines;
 
 use super::finder;
 use super::identity::Identity;
 use super::plan::{Link, Origin, Plan};
 use super::source::Source;
-use super::{LineSink, Options, Report, writers};
+use super::{LineSink, Note, Options, Report, writers};
 use crate::{Cancel, Error, Result};
 
 /// How long a renamed file is watched while a process has it open for writing.
@@ -33,6 +35,8 @@ pub(super) struct Run<'a> {
     pub(super) sink: &'a mut dyn LineSink,
     pub(super) cancel: &'a dyn Cancel,
     pub(super) report: Report,
+    /// The files that were read, by inode and device.
+    pub(super) read: HashSet<(u64, u64)>,
 }
 
 /// What the files before the live log gave.
@@ -198,8 +202,8 @@ impl Run<'_> {
         match self.read_to_end(source) {
             Err(Error::Io { what, source: error }) if !source.is_plain() => {
                 let pos = source.pos();
-                let note = format!("{what}: damaged after byte {pos}: {error}; the rest is lost");
-                self.report.notes.push(note);
+                let text = format!("{what}: damaged after byte {pos}: {error}; the rest is lost");
+                self.report.notes.push(Note::lost(text));
                 self.cutter.forget_line(false);
                 Ok(())
             }
@@ -209,15 +213,13 @@ impl Run<'_> {
 
     fn read_to_end(&mut self, source: &mut Source) -> Result<()> {
         source.advise_sequential();
+        self.read.insert((source.identity.inode, source.identity.dev));
         loop {
             match source.read(self.cutter.space()) {
                 Ok(0) => return Ok(()),
                 Ok(count) => {
-                    let (sink, bytes) = (&mut *self.sink, &mut self.report.bytes);
-                    self.cutter.filled(count, |block| {
-                        *bytes += block.len() as u64;
-                        sink.block(block);
-                    });
+                    let (sink, report) = (&mut *self.sink, &mut self.report);
+                    self.cutter.filled(count, |block| hand_on(block, sink, report));
                     self.cancel.check()?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -229,11 +231,8 @@ impl Run<'_> {
     }
 
     fn finish_line(&mut self) {
-        let (sink, bytes) = (&mut *self.sink, &mut self.report.bytes);
-        self.cutter.finish_line(|block| {
-            *bytes += block.len() as u64;
-            sink.block(block);
-        });
+        let (sink, report) = (&mut *self.sink, &mut self.report);
+        self.cutter.finish_line(|block| hand_on(block, sink, report));
     }
 
     /// A log that was cut short and grew past the place of the last read(2) meanwhile may have
@@ -277,12 +276,20 @@ impl Run<'_> {
         self.report.skipped_bytes = self.report.skipped_bytes.saturating_sub(size - pos);
         let skipped = self.report.skipped_bytes;
         let limit = self.options.max_read_bytes;
-        self.report.notes.push(format!(
+        self.report.notes.push(Note::lost(format!(
             "{}: {skipped} bytes skipped: more than the limit of {limit} bytes was added",
             self.log.display()
-        ));
+        )));
         Ok(live.mark(pos, live.before(), end.is_none()))
     }
+}
+
+fn hand_on(block: &[u8], sink: &mut dyn LineSink, report: &mut Report) {
+    report.bytes += block.len() as u64;
+    if let Some(lines) = &mut report.lines {
+        *lines += newlines::count(block);
+    }
+    sink.block(block);
 }
 
 /// Adds to what the next run is to know, the newest last.

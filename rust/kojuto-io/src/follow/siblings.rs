@@ -11,6 +11,7 @@ use kojuto_core::logs::position::{Known, Mark, Print, Rotated, WINDOW_BYTES};
 use kojuto_core::logs::rotated::{self, Packing, RotatedName};
 
 use super::identity::{self, Identity};
+use super::note::Note;
 pub(super) use super::source::STRONG_BYTES;
 use super::source::Source;
 
@@ -101,7 +102,7 @@ pub(super) fn directories(log: &Path, archive_dirs: &[PathBuf]) -> Vec<PathBuf> 
 }
 
 /// Lists `directories`. A directory that cannot be read gives a note.
-pub(super) fn list(log: &Path, directories: &[PathBuf], notes: &mut Vec<String>) -> Siblings {
+pub(super) fn list(log: &Path, directories: &[PathBuf], notes: &mut Vec<Note>) -> Siblings {
     let mut names: Vec<Vec<u8>> = Vec::new();
     let target = fs::canonicalize(log).ok();
     for path in [Some(log), target.as_deref()].into_iter().flatten() {
@@ -116,7 +117,8 @@ pub(super) fn list(log: &Path, directories: &[PathBuf], notes: &mut Vec<String>)
         match fs::read_dir(directory) {
             Ok(entries) => named.extend(rotated_of(&names, entries, &mut siblings.all)),
             Err(error) => {
-                notes.push(format!("{}: cannot be searched: {error}", directory.display()));
+                let text = format!("{}: cannot be searched: {error}", directory.display());
+                notes.push(Note::unproven(text));
             }
         }
     }

@@ -508,7 +508,8 @@ impl World {
         let what = if commit { "run" } else { "run, killed" };
         let (lines, mut follower) = match result {
             Ok((lines, report, follower)) => {
-                let notes = report.notes.join("; ");
+                let notes: Vec<_> = report.notes.into_iter().map(|note| note.text).collect();
+                let notes = notes.join("; ");
                 self.scene.tell(format!("{what}: {} lines; {notes}", lines.len()));
                 (lines, follower)
             }
