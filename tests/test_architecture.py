@@ -167,7 +167,7 @@ def names_of(path: Path) -> set[str]:
         found = {node.id for node in tree if isinstance(node, ast.Name)}
         found |= {node.attr for node in tree if isinstance(node, ast.Attribute)}
         return found | {node.name for node in tree if isinstance(node, DEFINITIONS)}
-    code = re.sub(r"//.*|/\*.*?\*/|\"(?:[^\"\\]|\\.)*\"", " ", text)
+    code = re.sub(r"//.*|/\*.*?\*/|'\"'|\"(?:[^\"\\]|\\.)*\"", " ", text)
     return set(re.findall(r"\w+", code))
 
 

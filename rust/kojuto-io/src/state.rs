@@ -312,6 +312,8 @@ fn others_may_open(meta: &fs::Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     #[test]
@@ -384,9 +386,8 @@ mod tests {
             ("symbolic link", |at| std::os::unix::fs::symlink("elsewhere", at).unwrap()),
             ("not a regular file", |at| fs::create_dir(at).unwrap()),
             ("not a regular file", |at| {
-                let at = std::ffi::CString::new(at.as_os_str().as_bytes()).unwrap();
-                // SAFETY: a NUL-terminated path.
-                assert_eq!(unsafe { libc::mkfifo(at.as_ptr(), 0o600) }, 0);
+                let mode = Mode::from_raw_mode(0o600);
+                mknodat(CWD, at, FileType::Fifo, mode, 0).unwrap();
             }),
             ("another name", |at| {
                 fs::write(at.with_file_name("other"), b"").unwrap();
