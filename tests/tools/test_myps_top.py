@@ -150,9 +150,9 @@ def test_a_terminal_that_stands_still_holds_up_no_end(
     os.close(terminal)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("end", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (b"q", 0)])
 def test_a_server_that_is_frozen_holds_up_no_end(
-    number: signal.Signals, status: int, server: Server
+    end: signal.Signals | bytes, status: int, server: Server
 ) -> None:
     reader, terminal = pty.openpty()
     options = ["--mysql-socket", server.socket, "--mysql-user", "root", "--refresh", "200ms"]
@@ -160,7 +160,10 @@ def test_a_server_that_is_frozen_holds_up_no_end(
     wait_for_handler(running.pid, signal.SIGTERM)
     with frozen(server):
         stand_still(running)
-        running.send_signal(number)
+        if isinstance(end, bytes):
+            os.write(reader, end)
+        else:
+            running.send_signal(end)
         assert running.wait(10) == status
     os.close(reader)
     os.close(terminal)

@@ -385,6 +385,17 @@ def test_a_server_that_is_frozen_does_not_hold_up_the_end_of_a_watch(
         assert end(process) == (0, b"")
 
 
+def test_a_server_that_is_frozen_does_not_hold_up_the_end_of_the_run_time(server: Server) -> None:
+    with frozen(server):
+        slow = ("--mysql-timeout", "2m", "--run-time", "1s")
+        with watching(server, *WATCH, *slow) as process:
+            began = time.monotonic()
+            out, err = process.communicate(timeout=30)
+            took_s = time.monotonic() - began
+    assert (process.returncode, out, err) == (0, b"", b"")
+    assert 3 < took_s < 15
+
+
 def through(server: Server, stage: Stage, meet_the_kill: Callable[[], None]) -> tuple[str, ...]:
     """The way to the server by a relay that meets a KILL before the server does."""
 
@@ -409,9 +420,10 @@ def through(server: Server, stage: Stage, meet_the_kill: Callable[[], None]) -> 
     return ("--mysql-host", "127.0.0.1", "--mysql-port", str(stage.peer(serve).port))
 
 
+@pytest.mark.parametrize("by", ["SIGTERM", "run time"])
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_kill_that_sigterm_meets_is_reported_or_said_to_be_unanswered(
-    answers: bool, server: Server, stage: Stage
+def test_a_kill_that_the_end_meets_is_reported_or_said_to_be_unanswered(
+    answers: bool, by: str, server: Server, stage: Stage
 ) -> None:
     met, told = threading.Event(), threading.Event()
     stage.later(told.set)
@@ -423,10 +435,14 @@ def test_a_kill_that_sigterm_meets_is_reported_or_said_to_be_unanswered(
             met.set()
             told.wait(60)
 
-        watch = ("--info", "%watched%", "--interval", "1h")
+        watch = ["--info", "%watched%", "--interval", "1h"]
+        watch += ["--run-time", "2s"] if by == "run time" else []
         process = stack.enter_context(watching(server, *watch, *through(server, stage, meet)))
         assert met.wait(20)
-        process.send_signal(signal.SIGTERM)
+        if by == "SIGTERM":
+            process.send_signal(signal.SIGTERM)
+        else:
+            time.sleep(2)
         told.set()
         out, err = process.communicate(timeout=20)
     if answers:
@@ -434,5 +450,6 @@ def test_a_kill_that_sigterm_meets_is_reported_or_said_to_be_unanswered(
         assert all(moved_on(line) for line in err.splitlines()), err
     else:
         assert (process.returncode, out) == (1, b"")
-        words = f"{thread.id}: SIGTERM came, and the server has not answered the kill"
+        end_of_it = "SIGTERM came" if by == "SIGTERM" else "the run time is over"
+        words = f"{thread.id}: {end_of_it}, and the server has not answered the kill"
         assert words.encode() in err

@@ -142,8 +142,10 @@ class Killer:
         except NotAsked:
             raise
         except NoAnswer:
+            asked = self._stop is not None and self._stop.asked
+            end = "SIGTERM came" if asked else "the run time is over"
             raise KojutoError(
-                f"{process.id}: SIGTERM came, and the server has not answered the kill",
+                f"{process.id}: {end}, and the server has not answered the kill",
                 "it may be carried out yet: myps grep shows whether the thread is left",
             ) from None
         except pymysql.err.MySQLError as error:
@@ -226,7 +228,7 @@ class Killer:
 
     def watch(self) -> int:
         """List and kill every interval until the time is over or a signal comes."""
-        self._stop = Stop()
+        self._stop = Stop(self.values.run_time)
         try:
             self._every_interval(self._stop)
         except NoAnswer:

@@ -1,4 +1,4 @@
-"""SIGTERM for a watch whose server may not answer."""
+"""SIGTERM, and the end of its time, for a watch whose server may not answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 ANSWER_TIMEOUT_S = 3.0
-"""How long after SIGTERM a server may still answer what it was asked: a kill is to be reported.
+"""How long after either a server may still answer what it was asked: a kill is to be reported.
 
 MariaDB itself takes two seconds for the kill of a thread that waits (in a SLEEP, for a lock) and is
 just waking up: it tries so long for that thread's mutex.
@@ -22,7 +22,7 @@ AGAIN_S = 0.2
 
 
 class NoAnswer(Exception):  # noqa: N818
-    """SIGTERM has come, and the server has not answered in time."""
+    """SIGTERM has come or the run time is over, and the server has not answered in time."""
 
 
 class NotAsked(NoAnswer):
@@ -35,17 +35,22 @@ class Stop:
     A handler that sets an event which its own thread is about to wait for would block on that
     event's lock, so that all else asks for the signal instead (`sigtimedwait`).
 
+    Args:
+        run_time_s: after which the watch is over; None for never.
+
     Attributes:
         asked: whether it has come while the server was waited for.
         late: whether the time for an answer has been over since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run_time_s: float | None = None) -> None:
         self.asked = self.late = False
         self._waits = False
         signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
         signal.signal(signal.SIGALRM, self._over)
         signal.signal(STOP, self._come)
+        if run_time_s is not None:
+            self._alarm(run_time_s + ANSWER_TIMEOUT_S)
 
     def close(self) -> None:
         """No more alarms: the interpreter's end would leave them to the system."""
@@ -72,8 +77,11 @@ class Stop:
     def _come(self, _number: int, _frame: object) -> None:
         if not self.asked:
             self.asked = True
-            # Again and again: an exception in a finalizer is not passed on.
-            signal.setitimer(signal.ITIMER_REAL, ANSWER_TIMEOUT_S, AGAIN_S)
+            self._alarm(ANSWER_TIMEOUT_S)
+
+    def _alarm(self, after_s: float) -> None:
+        # Again and again: an exception in a finalizer is not passed on.
+        signal.setitimer(signal.ITIMER_REAL, after_s, AGAIN_S)
 
     def _over(self, _number: int, _frame: object) -> None:
         self.late = True
