@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import need_program, run, script, wait_until
 from tests.machine import process as process_of
 from tests.peers.axslog import PROG, write
+from tests.sandbox import as_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +94,24 @@ def test_without_the_program_the_file_is_named_once_with_the_way_out(
         count, said = counted(log, nothing)
         assert count == 10
         assert "bzip2" not in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a limit of processes is not for root")
+def test_a_lack_of_processes_loses_no_line(log: Path, workdir: Path) -> None:
+    """The program cannot be started now: the run fails and does not count, the next one does."""
+    workdir.chmod(0o777)
+    command = [script(PROG), "--logfile", str(log), "--key-prefix", "t", "--output", "json"]
+    write(log, *lines(0, 100))
+    subprocess.run([*as_user(4242), *command], check=True, capture_output=True)
+    log.rename(log.with_name("access.log.2"))
+    write(log, *lines(100, 200))
+    rotated(log, "access.log.1.bz2", bz2.compress)
+    write(log, *lines(200, 210))
+    done = subprocess.run([*as_user(4242, threads=1), *command], check=False, capture_output=True)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == f"{PROG}: error: {log}: Resource temporarily unavailable\n"
+    done = subprocess.run([*as_user(4242), *command], check=True, capture_output=True)
+    assert json.loads(done.stdout)["logs"][0]["counted_lines"] == 110
 
 
 STAND_IN = """#!/bin/sh

@@ -89,13 +89,16 @@ impl<'a> Since<'a> {
 }
 
 /// Looks for the rotated files that were not there at the last run; `None` when one moved.
+///
+/// # Errors
+/// One could not be looked into now, though there is nothing wrong with it.
 pub(super) fn find<'a>(
     log: &'a Path,
     before: &Position,
     siblings: &'a Siblings,
     time: f64,
     plan: &mut Plan,
-) -> Option<Between<'a>> {
+) -> io::Result<Option<Between<'a>>> {
     let memory = Memory::of(before);
     let since = Since::of(before, siblings, plan, time);
     let mut found: Vec<Found> = Vec::new();
@@ -105,8 +108,8 @@ pub(super) fn find<'a>(
         if !is_marked && (!since.may_be_newer(index, entry) || memory.has_listed(entry)) {
             continue;
         }
-        match memory.look(entry) {
-            Look::Moved => return None,
+        match memory.look(entry)? {
+            Look::Moved => return Ok(None),
             Look::Nothing => {}
             Look::Content(content) => found.push(Found { index, content }),
             Look::Unreadable(why) => {
@@ -119,7 +122,7 @@ pub(super) fn find<'a>(
             }
         }
     }
-    Some(Between { log, siblings, memory, found })
+    Ok(Some(Between { log, siblings, memory, found }))
 }
 
 /// Whether one of `siblings` came since they were `listed`, and the run has not read it.
@@ -134,7 +137,7 @@ pub(super) fn has_appeared(
         if listed.contains(&(entry.inode, entry.dev)) {
             continue;
         }
-        if let Look::Content(content) = memory.look(entry) {
+        if let Look::Content(content) = memory.look(entry)? {
             let is_alike = !content.fits.is_empty();
             let may_be_read = content.tells
                 || is_copy_by_itself(&memory, entry, &content)

@@ -131,7 +131,8 @@ impl Finder<'_> {
             plan.skip = mark.skip;
             return Ok(Some(plan));
         }
-        let Some(between) = between::find(self.log, before, &siblings, self.time, &mut plan) else {
+        let Some(between) = between::find(self.log, before, &siblings, self.time, &mut plan)?
+        else {
             return Ok(None);
         };
         // Too few bytes were seen to be sure: a rotated file that was not there says otherwise.

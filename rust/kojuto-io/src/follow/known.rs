@@ -90,13 +90,19 @@ impl Memory {
     }
 
     /// Looks into a file.
-    pub(super) fn look(&self, entry: &Entry) -> Look {
-        let source = match entry.open() {
-            Ok(Some(source)) => source,
-            Ok(None) => return Look::Moved,
-            Err(error) => return Look::Unreadable(error.to_string()),
+    ///
+    /// # Errors
+    /// What is wrong with this process now, and not with the file.
+    pub(super) fn look(&self, entry: &Entry) -> io::Result<Look> {
+        let look = match entry.open() {
+            Ok(Some(source)) => self.look_into(entry, source),
+            Ok(None) => Ok(Look::Moved),
+            Err(error) => Err(error),
         };
-        self.look_into(entry, source).unwrap_or_else(|error| Look::Unreadable(error.to_string()))
+        match look {
+            Err(error) if !passes(&error) => Ok(Look::Unreadable(error.to_string())),
+            other => other,
+        }
     }
 
     fn look_into(&self, entry: &Entry, source: Source) -> io::Result<Look> {
@@ -133,6 +139,11 @@ impl Memory {
         let has_mark = marked.is_some();
         Ok(Look::Content(Content { source: Box::new(source), fits, has_mark, tells }))
     }
+}
+
+/// Whether it is for want of descriptors, processes or memory: the next run may read the file.
+fn passes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM))
 }
 
 /// Whether a file that begins with `head`, and so as a known one, has its content.

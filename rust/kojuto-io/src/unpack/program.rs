@@ -31,7 +31,10 @@ impl Program {
                 ErrorKind::Unsupported,
                 format!("{name} is not installed; install it, or have gzip, xz or zstd compress"),
             ),
-            kind => io::Error::new(kind, format!("{name} cannot be run: {error}")),
+            ErrorKind::PermissionDenied => {
+                io::Error::new(error.kind(), format!("{name} may not be run"))
+            }
+            _ => error,
         })?;
         let output = child.stdout.take().ok_or(ErrorKind::BrokenPipe)?;
         Ok(Program { name, child, output })
