@@ -124,21 +124,59 @@ def test_a_missing_log_is_an_error_that_names_it(logs: Logs) -> None:
 
 
 @pytest.mark.parametrize("side", ["log", "base"])
-def test_lines_of_one_log_are_not_lost_while_the_other_one_fails(logs: Logs, side: str) -> None:
+@pytest.mark.parametrize("how", ["gone", "a directory", "a loop", "its position cannot be kept"])
+def test_lines_of_one_log_are_not_lost_while_the_other_one_fails(
+    logs: Logs, side: str, how: str
+) -> None:
     logs.add(10, 10)
     logs.run()
     logs.add(30, 120)
     path = getattr(logs, side)
     away = path.parent / "elsewhere" / path.name
     away.parent.mkdir()
-    path.rename(away)
+    if how == "its position cannot be kept":
+        in_the_way = logs.workdir / f"incr-rate-{side}-t-{os.getuid()}.new"
+        in_the_way.mkdir()
+    else:
+        path.rename(away)
+        in_the_way = path
+        if how == "a directory":
+            path.mkdir()
+        elif how == "a loop":
+            path.symlink_to(path)
     for _ in range(2):
         done = logs.run()
-        assert (done.returncode, done.stdout) == (1, b"")
-    away.rename(path)
+        assert (done.returncode, done.stdout) == (1, b""), done.stderr
+    if in_the_way.is_dir():
+        in_the_way.rmdir()
+    if away.exists():
+        away.replace(path)
     metrics = logs.metrics()
     assert near(metrics["log-incr-rate.t_count.log"], 30)
     assert near(metrics["log-incr-rate.t_count.base"], 120)
+
+
+@pytest.mark.parametrize("side", ["log", "base"])
+def test_a_position_that_is_not_kept_at_the_last_moment_counts_once_more(
+    logs: Logs, side: str
+) -> None:
+    """The lines of that side alone: those of the other were delivered, and stay so."""
+    logs.add(10, 10)
+    logs.run()
+    logs.add(30, 120)
+    position = logs.workdir / f"incr-rate-{side}-t-{os.getuid()}"
+    kept = position.read_bytes()
+    position.unlink()
+    position.mkdir()  # which no rename(2) of a file replaces
+    done = logs.run()
+    assert done.returncode == 1
+    assert b"what was printed is counted once more by the next run" in done.stderr
+    position.rmdir()
+    position.write_bytes(kept)
+    logs.add(1, 2)
+    lines = [log["lines"] for log in json.loads(logs.run("--output", "json").stdout)["logs"]]
+    # Positions are put in place in the order of the options.
+    assert lines == ([31, 122] if side == "log" else [1, 122])
 
 
 def test_more_than_the_limit_is_skipped_and_told(logs: Logs) -> None:

@@ -141,29 +141,58 @@ fn what_cannot_be_unpacked_is_named_once_and_passed_over() {
     }
 }
 
+/// Has this thread alone be another user, which the system call (not the function of libc) does; root
+/// may read everything.
+fn become_user(uid: u32) -> bool {
+    // SAFETY: the calls have no preconditions.
+    unsafe { libc::getuid() == 0 && libc::syscall(libc::SYS_setresuid, -1, uid, -1) == 0 }
+}
+
 #[test]
 fn what_may_not_be_read_is_named_once_and_passed_over() {
-    // Root may read everything: this thread alone becomes another user, which the system call (not
-    // the function of libc) does.
-    // SAFETY: neither has preconditions.
-    unsafe {
-        if libc::geteuid() == 0 {
-            assert_eq!(libc::syscall(libc::SYS_setresuid, -1, 65_534, -1), 0);
-        }
-    }
+    become_user(65_534);
     let place = Place::new();
     place.append(&numbered(0..50));
     place.run();
+    // As root copies a log before it is cut by hand.
     let copy = place.dir.join("access.log.bak");
+    let mode = if become_user(0) { 0o600 } else { 0o000 };
     fs::copy(&place.log, &copy).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).unwrap();
+    become_user(65_534);
+    for day in [1, 2, 3] {
+        place.append(&numbered(day * 100..day * 100 + 10));
+        place.rename(&format!("access.log-2026112{day}"));
+        place.append(&numbered(day * 100 + 10..day * 100 + 15));
+        let (lines, report) = place.run();
+        assert_eq!(lines, numbered(day * 100..day * 100 + 15), "{:?}", report.notes);
+        assert_eq!(noted(&report, "access.log.bak cannot be read"), day == 1, "{:?}", report.notes);
+        assert_eq!(place.lines(), "");
+    }
+}
+
+#[test]
+fn a_rotated_file_that_may_not_be_read_is_named_once_and_the_rest_counts() {
+    become_user(65_534);
+    let place = Place::new();
+    place.append(&numbered(0..50));
+    place.run();
     place.append(&numbered(50..60));
-    place.rename("access.log.1");
-    place.append(&numbered(60..65));
+    place.rename("access.log.2");
+    place.append(&numbered(60..80));
+    let closed = place.rename("access.log.1");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    place.append(&numbered(80..90));
     let (lines, report) = place.run();
-    assert_eq!(lines, numbered(50..65));
-    assert!(noted(&report, "access.log.bak cannot be read"), "{:?}", report.notes);
-    assert_eq!(place.lines(), "");
+    assert_eq!(lines, numbered(50..60) + &numbered(80..90));
+    assert!(noted(&report, "access.log.1 cannot be read"), "{:?}", report.notes);
+    for at in [90, 100] {
+        place.rename(&format!("access.log-20261{at:03}"));
+        place.append(&numbered(at..at + 5));
+        let (lines, report) = place.run();
+        assert_eq!(lines, numbered(at..at + 5), "{:?}", report.notes);
+        assert!(!noted(&report, "cannot be read"), "{:?}", report.notes);
+    }
 }
 
 #[test]
