@@ -1,5 +1,6 @@
 //! Log files: their names, the names that rotation gives them, and how far they have been read.
 
+pub mod form;
 pub mod lines;
 pub mod log_name;
 pub mod position;

@@ -1,8 +1,12 @@
 //! The names that rotation gives to a log, and the order in which it gave them.
 //!
 //! For `access.log`: `access.log.1` (higher is older), `access.log-20260131` and its kin (dateext,
-//! with or without a time), `access-20260131.log` (logrotate's `extension`), `access.log.old`,
-//! each with or without the ending of a compressor.
+//! with or without a time), `access-20260131.log`, `access20260131_001.log` and `access.1.log`
+//! (logrotate's `extension` and `addextension`), `20260131__access.log`, `access.log.old`, each with
+//! or without the ending of a compressor. What the target of a link is called is the subject of
+//! [`super::form`].
+
+use super::form::Form;
 
 /// What was done to a rotated file, by the ending of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,9 @@ pub struct RotatedName {
     pub packing: Packing,
     /// The length of the name without the compressor's ending.
     pub plain_len: usize,
+    /// The name may be that of another log as well: `access.443.log`. It is one of this log when one
+    /// with the next number is there.
+    pub is_doubtful: bool,
 }
 
 impl RotatedName {
@@ -63,21 +70,56 @@ const ENDINGS: [(&[u8], Packing); 9] = [
     (b".zip", Packing::Unreadable),
 ];
 
+/// What logrotate is usually told to add to a name.
+const ADDED_EXTENSIONS: [&[u8]; 2] = [b".log", b".txt"];
+
 const WORDS: [&[u8]; 6] = [b"old", b"bak", b"prev", b"backup", b"orig", b"rotated"];
 
 /// Takes `name` apart as a rotated form of `log`; `None` when it is none, such as `access.log.err`
 /// beside `access.log`.
 pub fn parse(log: &[u8], name: &[u8]) -> Option<RotatedName> {
+    let (plain, packing) = unpacked(name);
+    let (stamp, is_doubtful) = match plain.strip_prefix(log) {
+        Some(suffix) => (parse_suffix(suffix).or_else(|| parse_added_extension(suffix)), false),
+        None => {
+            let stamp =
+                parse_before_extension(log, plain).or_else(|| parse_before_name(log, plain));
+            let is_number = matches!(stamp, Some(Stamp::Number(2..)));
+            (stamp, is_number)
+        }
+    };
+    Some(RotatedName { stamp: stamp?, packing, plain_len: plain.len(), is_doubtful })
+}
+
+/// The same for a file that has the form of a link's targets.
+pub fn parse_as(form: &Form, directory: &[u8], name: &[u8]) -> Option<RotatedName> {
+    let (plain, packing) = unpacked(name);
+    let (mut numbers, rest) = form.read(directory, plain)?;
+    let (generation, suffix) = match form.extension() {
+        [] => (&rest[..0], rest),
+        extension => {
+            let at = rest.windows(extension.len()).position(|part| part == extension)?;
+            (&rest[..at], &rest[at + extension.len()..])
+        }
+    };
+    let mut is_word = false;
+    for part in [generation, suffix].into_iter().filter(|part| !part.is_empty()) {
+        match parse_suffix(part)? {
+            Stamp::Number(number) => numbers.push(number),
+            Stamp::Date(more) => numbers.extend(more),
+            Stamp::Word => is_word = true,
+        }
+    }
+    let stamp = if is_word { Stamp::Word } else { Stamp::Date(numbers) };
+    Some(RotatedName { stamp, packing, plain_len: plain.len(), is_doubtful: false })
+}
+
+fn unpacked(name: &[u8]) -> (&[u8], Packing) {
     let ending = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending));
-    let (plain, packing) = match ending {
+    match ending {
         Some((ending, packing)) => (&name[..name.len() - ending.len()], *packing),
         None => (name, Packing::None),
-    };
-    let stamp = match plain.strip_prefix(log) {
-        Some(suffix) => parse_suffix(suffix)?,
-        None => parse_before_extension(log, plain)?,
-    };
-    Some(RotatedName { stamp, packing, plain_len: plain.len() })
+    }
 }
 
 fn parse_suffix(suffix: &[u8]) -> Option<Stamp> {
@@ -88,13 +130,62 @@ fn parse_suffix(suffix: &[u8]) -> Option<Stamp> {
     parse_stamp(rest)
 }
 
-/// `access-20260131.log` for `access.log`: a date only, since `access-1.log` may be another log.
+/// `access.1.log` for `access` (logrotate's `addextension`).
+fn parse_added_extension(suffix: &[u8]) -> Option<Stamp> {
+    let extension = ADDED_EXTENSIONS.iter().find(|&&extension| suffix.ends_with(extension))?;
+    let stamp = parse_suffix(&suffix[..suffix.len() - extension.len()])?;
+    (stamp != Stamp::Word).then_some(stamp)
+}
+
+/// `access-20260131.log`, `access20260131.log` and `access.1.log` for `access.log`; `access-1.log`
+/// and `access1.log` are other logs.
 fn parse_before_extension(log: &[u8], plain: &[u8]) -> Option<Stamp> {
     let dot = log.iter().rposition(|&byte| byte == b'.').filter(|&at| at > 0)?;
     let middle = plain.strip_prefix(&log[..dot])?.strip_suffix(&log[dot..])?;
+    if middle.first()?.is_ascii_digit() {
+        return parse_stamp(middle).filter(begins_with_a_date);
+    }
     match parse_suffix(middle)? {
         stamp @ Stamp::Date(_) => Some(stamp),
+        stamp @ Stamp::Number(_) if middle[0] == b'.' => Some(stamp),
         _ => None,
+    }
+}
+
+/// `20260131__access.log` and `1.access.log` for `access.log`; `1_access.log` is another log.
+fn parse_before_name(log: &[u8], plain: &[u8]) -> Option<Stamp> {
+    let before = plain.strip_suffix(log).filter(|_| !log.is_empty())?;
+    let end = before.iter().rposition(|byte| !b"._-".contains(byte))? + 1;
+    let separator = &before[end..];
+    if separator.is_empty() || separator.len() > 2 {
+        return None;
+    }
+    match parse_stamp(&before[..end])? {
+        stamp @ Stamp::Date(_) if begins_with_a_date(&stamp) => Some(stamp),
+        stamp @ Stamp::Number(_) if separator == b"." => Some(stamp),
+        _ => None,
+    }
+}
+
+/// Whether a stamp begins with a date, the year or the day first, or with epoch seconds.
+fn begins_with_a_date(stamp: &Stamp) -> bool {
+    let Stamp::Date(groups) = stamp else { return false };
+    let is_date = |year: u64, month: u64, day: u64| {
+        (1970..3000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day)
+    };
+    let is_whole = |date: u64| {
+        is_date(date / 10_000, date / 100 % 100, date % 100)
+            || is_date(date % 10_000, date / 10_000 % 100, date / 1_000_000)
+    };
+    match groups[..] {
+        [1_000_000_000..10_000_000_000, ..] => true, // epoch seconds, or a date and an hour
+        [long, ..] if long >= 10_000_000_000 => is_whole(long / 10u64.pow(long.ilog10() - 7)),
+        [first, second, third, ..] => {
+            is_date(first, second, third) || is_date(third, second, first) || is_whole(first)
+        }
+        [first, second] => is_date(first, second, 1) || is_whole(first),
+        [first] => is_whole(first),
+        [] => false,
     }
 }
 
@@ -116,16 +207,16 @@ fn parse_stamp(text: &[u8]) -> Option<Stamp> {
 /// Whether a later date of this form is the larger number: epoch seconds, or the year first.
 fn sorts_by_number(stamp: &Stamp) -> bool {
     let Stamp::Date(groups) = stamp else { return false };
-    match groups[0] {
+    match groups.first().copied().unwrap_or_default() {
         1_000_000_000.. => true,
-        19_700_000..30_000_000 => (1..=12).contains(&(groups[0] / 100 % 100)),
+        date @ 19_700_000..30_000_000 => (1..=12).contains(&(date / 100 % 100)),
         1970..3000 => groups.get(1).is_none_or(|month| (1..=12).contains(month)),
         _ => false,
     }
 }
 
-/// The indices of `files` (their names taken apart and the second of their last change) from the
-/// one rotated first to the one rotated last.
+/// The indices of `files` (their names taken apart and the nanosecond of their last change) from
+/// the one rotated first to the one rotated last.
 ///
 /// Within one way of naming the names decide, unless the times contradict them (a numbering that
 /// counts upwards, a date with the day first); between two ways the times do. Compressors keep
@@ -147,8 +238,14 @@ pub fn order(files: &[(RotatedName, i64)]) -> Vec<usize> {
         let packed = |index: usize| files[index].0.packing != Packing::None;
         !packed(pair[0]) || packed(pair[1])
     };
+    // Some compressors keep the second alone.
+    let is_other = |pair: &&[usize]| {
+        let (first, second) = (time(pair[0]), time(pair[1]));
+        let is_whole = first % 1_000_000_000 == 0 || second % 1_000_000_000 == 0;
+        !is_whole || first / 1_000_000_000 != second / 1_000_000_000
+    };
     let count = |sorted: &[usize], agrees: fn(i64, i64) -> bool| {
-        let pairs = sorted.windows(2).filter(|pair| tells(pair));
+        let pairs = sorted.windows(2).filter(|pair| tells(pair)).filter(is_other);
         pairs.filter(|pair| agrees(time(pair[0]), time(pair[1]))).count()
     };
     let disagreements = |sorted: &[usize]| count(sorted, |first, second| first > second);
@@ -166,7 +263,7 @@ pub fn order(files: &[(RotatedName, i64)]) -> Vec<usize> {
     });
     let plain_order = dated.iter().all(|&index| sorts_by_number(&files[index].0.stamp));
     if !plain_order && disagreements(&dated) > 0 {
-        dated.sort_by_key(|&index| time(index)); // stable: names still decide within a second
+        dated.sort_by_key(|&index| time(index)); // stable: names still decide within an instant
     }
     others.sort_by_key(|&index| time(index));
     let merge = |a: Vec<usize>, b: Vec<usize>| {
@@ -207,9 +304,20 @@ mod tests {
             "access-20260131.log.gz",
             "access.log.old",
             "access.log_1",
+            "access.1.log",
+            "access.12.log.gz",
+            "1.access.log",
+            "access20260131.log",
+            "access20260131_001.log",
+            "access1769817600.log",
+            "20260131__access.log",
+            "2026-01-31_access.log.zst",
+            "20260131-120000.access.log",
         ] {
             assert!(parse(b"access.log", name.as_bytes()).is_some(), "{name}");
         }
+        assert!(parse(b"access", b"access.1.log").is_some());
+        assert!(parse(b"access", b"access-20260131.log.gz").is_some());
         for name in [
             "access.log",
             "access.log.gz",
@@ -217,7 +325,15 @@ mod tests {
             "access.log-api.1",
             "access.logs.1",
             "access-1.log",
+            "access_443.log",
+            "access1.log",
+            "access20261399.log",
             "access-ssl.log",
+            "1_access.log",
+            "site1_access.log",
+            "20260131access.log",
+            "20260131---access.log",
+            "access.1.log.err",
             "other.log.1",
             "access.log.",
             "access.log.1x",
@@ -229,6 +345,20 @@ mod tests {
         }
         assert_eq!(parse(b"maillog", b"maillog.2.lzma").unwrap().packing, Packing::Unreadable);
         assert!(parse(b".log", b"-20260131.log").is_none());
+    }
+
+    #[test]
+    fn a_number_within_the_name_is_doubtful_but_for_the_first() {
+        let is_doubtful = |name: &str| parse(b"l.log", name.as_bytes()).unwrap().is_doubtful;
+        for (name, doubtful) in [
+            ("l.log.443", false),
+            ("l.1.log", false),
+            ("l.443.log", true),
+            ("443.l.log.gz", true),
+            ("l.20260131.log", false),
+        ] {
+            assert_eq!(is_doubtful(name), doubtful, "{name}");
+        }
     }
 
     #[test]
@@ -294,6 +424,15 @@ mod tests {
         assert_eq!(ordered("l", &[("l.1", 10), ("l.2.gz", 20)]), ["l.2.gz", "l.1"]);
         assert_eq!(ordered("l", &[("l.1.gz", 10), ("l.2.gz", 20)]), ["l.1.gz", "l.2.gz"]);
         assert_eq!(ordered("l", &[("l.1.gz", 10), ("l.2", 20)]), ["l.1.gz", "l.2"]);
+    }
+
+    #[test]
+    fn a_compressor_that_keeps_the_second_alone_contradicts_no_name() {
+        let second = 1_000_000_000;
+        let files = [("l.1", 7 * second), ("l.2", 7 * second + 5), ("l.3", 7 * second + 3)];
+        assert_eq!(ordered("l", &files), ["l.3", "l.2", "l.1"]);
+        let files = [("l.1", 7 * second), ("l.2", 8 * second)];
+        assert_eq!(ordered("l", &files), ["l.1", "l.2"]);
     }
 
     #[test]

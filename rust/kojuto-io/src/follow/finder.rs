@@ -9,6 +9,7 @@ use kojuto_core::logs::position::{Mark, Position, WINDOW_BYTES};
 
 use super::between::{self, Between, Newer};
 use super::identity::Identity;
+use super::names::Names;
 use super::note::Note;
 use super::plan::{Link, Origin, Plan};
 use super::previous::{self, Previous, Search, find_lingering};
@@ -27,9 +28,9 @@ pub(super) fn has_appeared(
     after: &Position,
     live: &Source,
 ) -> Result<bool> {
-    let finder = Finder { log, directories: siblings::directories(log, archive_dirs), time: 0.0 };
+    let finder = Finder { log, archive_dirs, time: 0.0 };
     let listed: HashSet<_> = listed.iter().copied().collect();
-    let siblings = finder.list(Some(&live.identity), &mut Vec::new());
+    let siblings = finder.list(Some(&live.identity), Some(after), &mut Vec::new());
     between::has_appeared(&siblings, &listed, after, live).map_err(Error::on_path(log))
 }
 
@@ -40,7 +41,7 @@ pub(super) fn make(
     before: Option<&Position>,
     time: f64,
 ) -> Result<Plan> {
-    let finder = Finder { log, directories: siblings::directories(log, archive_dirs), time };
+    let finder = Finder { log, archive_dirs, time };
     until_unmoved(|| finder.attempt(before)).map_err(Error::on_path(log))
 }
 
@@ -67,7 +68,7 @@ pub(super) fn is_still(log: &Path, identity: &Identity) -> io::Result<bool> {
 
 struct Finder<'a> {
     log: &'a Path,
-    directories: Vec<PathBuf>,
+    archive_dirs: &'a [PathBuf],
     /// Now, in seconds since the epoch.
     time: f64,
 }
@@ -83,8 +84,8 @@ impl Finder<'_> {
         let identity = live.as_ref().map(|live| live.identity);
         let plan = match before {
             None => {
-                let mut plan = Plan::new(live, &self.directories);
-                let siblings = self.list(identity.as_ref(), &mut plan.notes);
+                let mut plan = Plan::new(live, &self.directories());
+                let siblings = self.list(identity.as_ref(), None, &mut plan.notes);
                 plan.note_listed(&siblings, None);
                 Some(plan)
             }
@@ -98,12 +99,27 @@ impl Finder<'_> {
         Ok(unmoved.then_some(plan))
     }
 
-    fn list(&self, live: Option<&Identity>, notes: &mut Vec<Note>) -> Siblings {
-        let mut siblings = siblings::list(self.log, &self.directories, notes);
+    fn directories(&self) -> Vec<PathBuf> {
+        siblings::directories(self.log, self.archive_dirs)
+    }
+
+    fn list(
+        &self,
+        live: Option<&Identity>,
+        before: Option<&Position>,
+        notes: &mut Vec<Note>,
+    ) -> Siblings {
+        let names = Names::of(self.log, before);
+        let mut directories = self.directories();
+        directories.extend(names.directories(before, live));
+        siblings::keep_one_of_each(&mut directories);
+        let mark = before.map(|before| &before.mark);
+        let mut siblings = siblings::list(names, mark, &directories, notes);
         let is_live =
             |entry: &Entry| live.is_some_and(|id| (id.inode, id.dev) == (entry.inode, entry.dev));
         siblings.all.retain(|entry| !is_live(entry));
         siblings.rotated.retain(|entry| !is_live(entry));
+        siblings.widest.retain(|entry| !is_live(entry));
         siblings
     }
 
@@ -117,12 +133,12 @@ impl Finder<'_> {
             None => false,
         };
         let identity = live.as_ref().map(|live| live.identity);
-        let mut plan = Plan::new(live, &self.directories);
+        let mut plan = Plan::new(live, &self.directories());
         if fits && is_strong(mark) && before.lingering.is_empty() {
             plan.skip = mark.skip;
             return Ok(Some(plan));
         }
-        let mut siblings = self.list(identity.as_ref(), &mut plan.notes);
+        let mut siblings = self.list(identity.as_ref(), Some(before), &mut plan.notes);
         plan.note_listed(&siblings, Some(before));
         if !find_lingering(&before.lingering, &mut siblings, &mut plan)? {
             return Ok(None);

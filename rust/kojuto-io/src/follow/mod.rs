@@ -29,8 +29,11 @@
 //! file of the mark is found by its inode, else by its content: the longest that has the prints, for
 //! a shorter one is a copy that was made earlier; where the content tells nothing, the oldest that was
 //! not there at the last run, packed since, when what was read before and is packed by now is left
-//! out. A file is looked at as one that came between if it *belongs*: it is in a directory of the log
-//! or an archive and has a rotated form of its name (`kojuto_core::logs::rotated`). Then the first
+//! out. A file is looked at as one that came between if it *belongs*: it is in a directory of the log,
+//! of what a link of that name leads to or led to, or an archive, and it has a rotated form of the
+//! name of one of these (`kojuto_core::logs::rotated`), or the form of what the link led to in between
+//! (`kojuto_core::logs::form`): the digits masked that are others now than at the last run. Where the
+//! link leads into one folder after the other, those that changed since are searched. Then the first
 //! line of this table that holds decides:
 //!
 //! | what is so | then it is |
@@ -79,6 +82,11 @@
 //! - Where content tells nothing, a copy under a dated name that kept no time is taken for a new file,
 //!   and a new file that a rotation without numbers made is a copy if its content is like that of
 //!   one file that was read, but no line over and over.
+//! - The targets of two links in one folder that only a number behind the date tells apart
+//!   (`web-20261128-1.log`), which stands in no link's name: then it may as well count the files of a
+//!   day, and what the other link led to counts, too.
+//! - A number within a rotated name (`access.443.log`) is that of a rotation if the next one is there;
+//!   two other logs that were both made between two runs would count.
 //! - A truncated log that grows again to exactly the same first KiB, and the same KiB before the
 //!   position, is taken for unchanged.
 
@@ -87,6 +95,7 @@ mod finder;
 mod identity;
 mod known;
 mod many;
+mod names;
 mod note;
 mod plan;
 mod previous;
@@ -215,7 +224,8 @@ impl Follower {
         };
         let legacy = legacy_position_file;
         let mut before = read_position(position_file, found, legacy, &mut notes);
-        let paths = paths(log);
+        let was = before.as_ref().and_then(|before| before.paths.as_ref());
+        let paths = names::paths(log, was);
         if let Some(other) = before.as_ref().and_then(|before| another_log(before, &paths, log)) {
             let log = log.display();
             let text = format!("{log}: the last run read {other}; starting as for a new log");
@@ -268,7 +278,7 @@ impl Follower {
         let mut position = self.before.clone();
         for _ in 0..MAX_ROUNDS {
             let (next, moved) = run.round(position.as_ref())?;
-            position = Some(next);
+            position = Some(Position { paths: Some(self.paths.clone()), ..next });
             if !moved {
                 break;
             }
@@ -276,7 +286,7 @@ impl Follower {
         run.report.overlong = run.cutter.overlong().clone();
         run.report.files = run.read.len();
         let report = run.report;
-        self.after = position.map(|after| Position { paths: Some(self.paths.clone()), ..after });
+        self.after = position;
         Ok(report)
     }
 
@@ -310,13 +320,6 @@ impl Follower {
         }
         self.staged.take().map_or(Ok(()), Staged::rename)
     }
-}
-
-fn paths(log: &Path) -> Paths {
-    let given = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
-    let target = std::fs::canonicalize(log).unwrap_or_else(|_| given.clone());
-    let text = |path: PathBuf| path.to_string_lossy().into_owned();
-    Paths { given: text(given), target: text(target) }
 }
 
 /// The path of the log that the position is about, when it is another one than `log`: under another

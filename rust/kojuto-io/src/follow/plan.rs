@@ -73,7 +73,11 @@ impl Plan {
         let ids = siblings.all.iter().map(|entry| (entry.inode, entry.dev));
         self.listed = Some(ids.collect());
         let knows = before.is_some_and(|before| before.known.is_some());
-        self.there = (!knows).then(|| known::all_there(&siblings.rotated));
+        self.there = (!knows).then(|| {
+            let mut all = known::all_there(&siblings.widest);
+            all.extend(known::all_there(&siblings.rotated));
+            all
+        });
     }
 
     /// Has the place to remember be in the newest rotated file: there is no live one.

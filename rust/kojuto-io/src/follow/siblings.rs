@@ -11,6 +11,7 @@ use kojuto_core::logs::position::{Known, Mark, Print, Rotated, WINDOW_BYTES};
 use kojuto_core::logs::rotated::{self, Packing, RotatedName};
 
 use super::identity::{self, Identity};
+use super::names::Names;
 use super::note::Note;
 pub(super) use super::source::STRONG_BYTES;
 use super::source::Source;
@@ -77,6 +78,8 @@ pub(super) struct Siblings {
     pub(super) all: Vec<Entry>,
     /// The rotated files of this log, oldest first. Empty ones may still grow.
     pub(super) rotated: Vec<Entry>,
+    /// Those that the log may have led to, or its name may have been given to, at any time.
+    pub(super) widest: Vec<Entry>,
     /// Names of rotated files that no decompressor here can read.
     pub(super) unreadable: Vec<PathBuf>,
 }
@@ -91,68 +94,61 @@ pub(super) fn directories(log: &Path, archive_dirs: &[PathBuf]) -> Vec<PathBuf> 
     let mut wanted = vec![parent(log)];
     wanted.extend(fs::canonicalize(log).ok().map(|target| parent(&target)));
     wanted.extend_from_slice(archive_dirs);
+    keep_one_of_each(&mut wanted);
+    wanted
+}
+
+/// Of several paths of one directory the first stays.
+pub(super) fn keep_one_of_each(directories: &mut Vec<PathBuf>) {
     let mut seen = Vec::new();
-    wanted.retain(|dir| {
+    directories.retain(|dir| {
         let id = fs::metadata(dir).map(|meta| (meta.ino(), meta.dev())).ok();
         let fresh = id.is_none() || !seen.contains(&id);
         seen.push(id);
         fresh
     });
-    wanted
 }
 
-/// Lists `directories`. A directory that cannot be read gives a note.
-pub(super) fn list(log: &Path, directories: &[PathBuf], notes: &mut Vec<Note>) -> Siblings {
-    let mut names: Vec<Vec<u8>> = Vec::new();
-    let target = fs::canonicalize(log).ok();
-    for path in [Some(log), target.as_deref()].into_iter().flatten() {
-        let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let mut siblings = Siblings::default();
-    let mut named: Vec<(RotatedName, Entry)> = Vec::new();
+/// Lists `directories`. A directory that cannot be read gives a note. `previous` is the place of the
+/// last run.
+pub(super) fn list(
+    mut names: Names,
+    previous: Option<&Mark>,
+    directories: &[PathBuf],
+    notes: &mut Vec<Note>,
+) -> Siblings {
+    let mut all = Vec::new();
     for directory in directories {
         match fs::read_dir(directory) {
-            Ok(entries) => named.extend(rotated_of(&names, entries, &mut siblings.all)),
+            Ok(entries) => all.push(entries_of(entries)),
             Err(error) => {
                 let text = format!("{}: cannot be searched: {error}", directory.display());
                 notes.push(Note::unproven(text));
             }
         }
     }
-    siblings.unreadable = named
+    let of_mark = previous.and_then(|mark| all.iter().flatten().find(|entry| entry.is_of(mark)));
+    if let Some(entry) = of_mark {
+        names.add_found(&entry.path);
+    }
+    let rotated: Vec<_> =
+        all.iter().flat_map(|here| rotated_of(here, |path| names.read(path))).collect();
+    let widest = all.iter().flat_map(|here| rotated_of(here, |path| names.read_other(path)));
+    let unreadable = rotated
         .iter()
         .filter(|(name, _)| name.packing == Packing::Unreadable)
         .map(|(_, entry)| entry.path.clone())
         .collect();
-    named.retain(|(name, _)| name.packing != Packing::Unreadable);
-    let times: Vec<(RotatedName, i64)> =
-        named.iter().map(|(name, entry)| (name.clone(), entry.mtime_s)).collect();
-    let order = rotated::order(&times);
-    siblings.rotated = order.into_iter().map(|index| named[index].1.clone()).collect();
-    siblings
+    let (rotated, widest) = (ordered(rotated), ordered(widest.collect()));
+    Siblings { rotated, widest, unreadable, all: all.into_iter().flatten().collect() }
 }
 
-/// The rotated files of one directory; all files go to `all`.
-fn rotated_of(
-    logs: &[Vec<u8>],
-    entries: fs::ReadDir,
-    all: &mut Vec<Entry>,
-) -> Vec<(RotatedName, Entry)> {
-    let mut here: Vec<(RotatedName, Vec<u8>, Entry)> = Vec::new();
-    // While a compressor works, and when it keeps its input, both files are there: the plain one
-    // is whole.
-    let mut plain: HashSet<Vec<u8>> = HashSet::new();
-    for entry in entries.flatten() {
-        let Ok(meta) = entry.metadata() else { continue };
-        if !meta.is_file() {
-            continue;
-        }
-        let name = entry.file_name().as_bytes().to_vec();
+/// The regular files of a directory.
+fn entries_of(entries: fs::ReadDir) -> Vec<Entry> {
+    let entry = |entry: fs::DirEntry| {
+        let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
         let Identity { inode, dev, born, .. } = Identity::of(&meta);
-        let mut entry = Entry {
+        Some(Entry {
             path: entry.path(),
             inode,
             dev,
@@ -164,21 +160,55 @@ fn rotated_of(
             says_copy: false,
             number: None,
             taken: false,
+        })
+    };
+    entries.flatten().filter_map(entry).collect()
+}
+
+/// The rotated files of one directory, by what takes a name of theirs apart.
+fn rotated_of(
+    here: &[Entry],
+    read: impl Fn(&Path) -> Option<RotatedName>,
+) -> Vec<(RotatedName, Entry)> {
+    let named = here.iter().filter_map(|entry| read(&entry.path).map(|name| (name, entry)));
+    let mut named: Vec<(RotatedName, &Entry)> = named.collect();
+    let numbers: HashSet<u64> = named.iter().filter_map(|(name, _)| name.number()).collect();
+    named.retain(|(name, _)| {
+        let is_beside = |number: u64| {
+            [number.wrapping_sub(1), number.wrapping_add(1)].iter().any(|one| numbers.contains(one))
         };
-        all.push(entry.clone());
-        let Some(parsed) = logs.iter().find_map(|log| rotated::parse(log, &name)) else { continue };
-        match parsed.packing {
-            Packing::None => _ = plain.insert(name.clone()),
-            Packing::Readable => entry.packed = true,
-            Packing::Unreadable => {}
-        }
-        (entry.says_copy, entry.number) = (parsed.is_word(), parsed.number());
-        here.push((parsed, name, entry));
-    }
-    here.retain(|(parsed, name, _)| {
-        parsed.packing == Packing::None || !plain.contains(&name[..parsed.plain_len])
+        !name.is_doubtful || name.number().is_some_and(is_beside)
     });
-    here.into_iter().map(|(parsed, _, entry)| (parsed, entry)).collect()
+    // While a compressor works, and when it keeps its input, both files are there: the plain one
+    // is whole.
+    let is_plain = |name: &RotatedName| name.packing == Packing::None;
+    let plain = named.iter().filter(|(name, _)| is_plain(name));
+    let plain: HashSet<&[u8]> = plain.map(|(_, entry)| file_name(entry)).collect();
+    named.retain(|(name, entry)| {
+        is_plain(name) || !plain.contains(&file_name(entry)[..name.plain_len])
+    });
+    let entry = |(name, entry): (RotatedName, &Entry)| {
+        let (packed, says_copy) = (name.packing == Packing::Readable, name.is_word());
+        let entry = Entry { packed, says_copy, number: name.number(), ..entry.clone() };
+        (name, entry)
+    };
+    named.into_iter().map(entry).collect()
+}
+
+fn file_name(entry: &Entry) -> &[u8] {
+    entry.path.file_name().map(OsStrExt::as_bytes).unwrap_or_default()
+}
+
+/// Those that can be read, oldest first; of a file with two names one.
+fn ordered(mut named: Vec<(RotatedName, Entry)>) -> Vec<Entry> {
+    let mut seen = HashSet::new();
+    named.retain(|(name, entry)| {
+        name.packing != Packing::Unreadable && seen.insert((entry.inode, entry.dev))
+    });
+    let times: Vec<(RotatedName, i64)> =
+        named.iter().map(|(name, entry)| (name.clone(), entry.written as i64)).collect();
+    let order = rotated::order(&times);
+    order.into_iter().map(|index| named[index].1.clone()).collect()
 }
 
 /// Finds the newest file that an old position file remembers.
