@@ -38,6 +38,10 @@ SET_UPS = {
     "dateext, addextension": SetUp(
         "rotate 5, create, dateext, dateformat -%Y%m%d%H, addextension .log"
     ),
+    "addextension": SetUp("rotate 5, create, addextension .log"),
+    "addextension, compress": SetUp("rotate 5, create, addextension .log, compress"),
+    "extension": SetUp("rotate 5, create, extension .log, compress, delaycompress"),
+    "extension, copytruncate": SetUp("rotate 5, copytruncate, extension .log"),
     "olddir": SetUp("rotate 5, create, olddir archive"),
     "olddir, dateext, compress": SetUp(
         "rotate 5, create, olddir archive, compress, dateext, dateformat -%Y%m%d%H"

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["processes_end"]
 
-MOST = 1
-"""So many rotations between two runs: the names of the files do not begin with the link's."""
-
 
 class Piped:
     """A rotator that is written to through a pipe, and that makes a link to the newest file."""
@@ -51,7 +48,7 @@ class Piped:
         self.write(50)
         axslog, incr_rate = Axslog(self.link), IncrRate(self.link)
         for step, rotations in enumerate((0, 1, 2, 3, 1, 3, 0)):
-            for number in range(min(rotations, MOST)):
+            for number in range(rotations):
                 self.write(11 + number)
                 turn()
                 self.write(1 + step % 2)
