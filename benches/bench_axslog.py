@@ -43,6 +43,20 @@ def test_cpu_beside_wc(form: str, table: Table, inputs: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("form", ["ltsv", "json"])
+def test_docker_beside_wc(form: str, table: Table, inputs: Path, tmp_path: Path) -> None:
+    """The same lines in docker's json-file; the bound is 4 x wc -l plus a bare interpreter."""
+    log = access_log(inputs / f"docker-{form}", form, LINES, docker=True)
+    row = table.compare(
+        f"axslog, {form} in docker's json-file",
+        f"CPU over {LINES:,} lines / (4 x `wc -l` + bare python)",
+        lambda: plugin(log, form, tmp_path, "--envelope", "docker").cpu_s,
+        lambda: 4 * cost(["wc", "-l", log]).cpu_s + cost([sys.executable, "-c", "pass"]).cpu_s,
+        bound=1.0,
+    )
+    row.figures["GB/s of CPU"] = log.stat().st_size / row.figures["ours"] / 1e9
+
+
+@pytest.mark.parametrize("form", ["ltsv", "json"])
 def test_memory(form: str, table: Table, inputs: Path, tmp_path: Path) -> None:
     """Peak memory over 1.2 million lines; the bound is 32 MiB + 8 bytes a line."""
     log = access_log(inputs / form, form, LINES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING
 
@@ -49,13 +50,22 @@ def _json(fields: dict[str, str | int]) -> str:
     return "{" + ",".join(members) + "}"
 
 
-def access_log(path: Path, form: str, lines: int) -> Path:
-    """Write an access log of `lines` lines in ``ltsv`` or ``json``, unless it is there already."""
+def _docker(line: str) -> str:
+    entry = {"log": f"{line}\n", "stream": "stdout", "time": "2026-11-22T21:00:00.123456789Z"}
+    return json.dumps(entry, separators=(",", ":"), ensure_ascii=False)
+
+
+def access_log(path: Path, form: str, lines: int, *, docker: bool = False) -> Path:
+    """Write an access log of `lines` lines in ``ltsv`` or ``json``, unless it is there already.
+
+    With `docker` each line is in an entry of docker's json-file driver.
+    """
     if path.exists():
         return path
     generator = random.Random(7)
     write = {"ltsv": _ltsv, "json": _json}[form]
-    made = [write(_fields(generator, n)).encode() + b"\n" for n in range(min(lines, DISTINCT))]
+    texts = (write(_fields(generator, n)) for n in range(min(lines, DISTINCT)))
+    made = [f"{_docker(text) if docker else text}\n".encode() for text in texts]
     whole, rest = divmod(lines, len(made))
     body = b"".join(made)
     with open(path, "wb") as file:

@@ -221,6 +221,7 @@ class _AccessOptions(Protocol):
     """What to read from each line; `kojuto.tools.axslog.AccessOptions` are such."""
 
     format: str
+    envelope: str | None
     regex: str | None
     log_format: str | None
     time_field: str | None

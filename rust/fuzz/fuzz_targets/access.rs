@@ -16,6 +16,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         _ => (Format::Auto(prefix), false),
     };
     let options = Options {
+        envelope: None,
         format,
         ptime_key: "ptime".to_owned(),
         status_keys: vec!["status".to_owned(), "st".to_owned()],

@@ -62,6 +62,7 @@ fn main() {
         ("JSON access log", Format::Json(Prefix::Refuse), &json_log),
     ] {
         let options = Options {
+            envelope: None,
             format,
             ptime_key: "ptime".to_owned(),
             status_keys: vec!["status".to_owned()],

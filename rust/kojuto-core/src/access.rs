@@ -11,6 +11,7 @@ pub use self::tally::Tally;
 use crate::Error;
 use crate::scan::bad_lines::BadLines;
 use crate::scan::beginning;
+use crate::scan::envelope::{Envelope, Opener};
 use crate::scan::fields::{Keys, Rows, Values};
 use crate::scan::json::{self, Prefix, unescape};
 use crate::scan::ltsv;
@@ -37,6 +38,8 @@ const BAD_STATUS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Access {
     keys: Keys,
+    envelope: Option<Envelope>,
+    opener: Opener,
     format: Format,
     time_field: TimeField,
     detected: Option<&'static str>,
@@ -86,6 +89,8 @@ impl Access {
         let keys = Keys::new(&names)?;
         Ok(Access {
             keys,
+            envelope: options.envelope,
+            opener: Opener::default(),
             format: options.format.clone(),
             time_field: options.time_field.clone(),
             detected: None,
@@ -113,9 +118,22 @@ impl Access {
         })
     }
 
-    /// Counts a block of whole lines, each ended by `\n`.
+    /// Counts a block of whole lines, each ended by `\n`; of what an envelope splits, all pieces are in
+    /// one block.
     pub fn block(&mut self, block: &[u8]) {
-        let Access { keys, format, time_field, detected, counter } = self;
+        let envelope = match self.envelope {
+            Some(Envelope::Auto) => Envelope::detect(block),
+            given => given,
+        };
+        let Some(envelope) = envelope else { return self.lines_of(block) };
+        let mut opener = std::mem::take(&mut self.opener);
+        self.lines_of(opener.open(envelope, block));
+        self.opener = opener;
+    }
+
+    /// Counts a block of lines without an envelope.
+    fn lines_of(&mut self, block: &[u8]) {
+        let Access { keys, format, time_field, detected, counter, .. } = self;
         let block = beginning::passed(block);
         let found;
         let format = match format {

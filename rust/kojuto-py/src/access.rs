@@ -1,6 +1,7 @@
 //! Wrappers of `kojuto_core::access` over followed logs.
 
 use kojuto_core::access::{Access, Format, Options, REASONS, Tally, TimeField, TimeList};
+use kojuto_core::scan::envelope::{self, Envelope};
 use kojuto_core::scan::json::Prefix;
 use kojuto_core::scan::log_format::LogFormat;
 use kojuto_core::stats::buckets;
@@ -39,6 +40,8 @@ impl Scan for Sink {
 struct AccessOptions {
     #[pyo3(attribute)]
     format: String,
+    #[pyo3(attribute)]
+    envelope: Option<String>,
     #[pyo3(attribute)]
     regex: Option<String>,
     #[pyo3(attribute)]
@@ -97,7 +100,15 @@ impl AccessOptions {
             "max" => TimeList::Max,
             other => return Err(refused(format!("not a way to read a list of times: {other}"))),
         };
+        let envelope = match self.envelope.as_deref() {
+            None => None,
+            Some(name) => Some(
+                Envelope::named(name)
+                    .ok_or_else(|| refused(format!("not an envelope of lines: {name}")))?,
+            ),
+        };
         Ok(Options {
+            envelope,
             format,
             ptime_key: self.ptime_key,
             status_keys: self.status_keys,
@@ -195,10 +206,14 @@ fn follow_access_logs<'py>(
     options: AccessOptions,
 ) -> PyResult<Bound<'py, PyList>> {
     let options = options.resolve()?;
+    let whole = match options.envelope {
+        Some(_) => envelope::whole_bytes,
+        None => <[u8]>::len,
+    };
     let sink = Sink(Access::new(&options).map_err(|error| to_py(Error::Core(error)))?);
     let logs = logs.into_iter().map(|log| (log, sink.clone())).collect();
     let results = PyList::empty(py);
-    for outcome in follow_all(py, logs, &follow, false)? {
+    for outcome in follow_all(py, logs, &follow, false, whole)? {
         match outcome {
             Ok(Followed { scan: Sink(access), report, follower }) => {
                 let report = FollowReport::new(py, report, follower)?;

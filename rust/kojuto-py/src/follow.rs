@@ -134,12 +134,14 @@ fn committed() -> PyErr {
     errors::refused("the position has been committed already")
 }
 
-/// Follows each log into the scan that stands with it; see [`follow::follow_all`].
+/// Follows each log into the scan that stands with it; see [`follow::follow_all`], and [`Options`] for
+/// `whole`.
 pub(crate) fn follow_all<S: Scan>(
     py: Python<'_>,
     logs: Vec<(Log, S)>,
     options: &FollowOptions,
     side_by_side: bool,
+    whole: fn(&[u8]) -> usize,
 ) -> PyResult<Vec<Result<Followed<S>, Error>>> {
     let task = |(log, scan): (Log, S)| Task {
         log: log.log,
@@ -153,6 +155,7 @@ pub(crate) fn follow_all<S: Scan>(
             max_line_bytes: options.max_line_bytes,
             archive_dirs: options.archive_dirs.clone(),
             counts_lines: options.verbose,
+            whole,
         },
         threads: options.threads,
         now: Duration::try_from_secs_f64(options.now_s).unwrap_or_default(),

@@ -45,7 +45,7 @@ fn follow_line_counts<'py>(
         sinks.push((log, Sink(select)));
     }
     let results = PyList::empty(py);
-    for outcome in follow_all(py, sinks, &follow, true)? {
+    for outcome in follow_all(py, sinks, &follow, true, <[u8]>::len)? {
         match outcome {
             Ok(Followed { scan: Sink(select), report, follower }) => {
                 let report = FollowReport::new(py, report, follower)?;

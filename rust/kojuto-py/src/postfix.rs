@@ -105,7 +105,7 @@ fn follow_postfix_log(
         edges: options.edges,
     })
     .map_err(|error| to_py(Error::Core(error)))?;
-    let mut outcomes = follow_all(py, vec![(log, Sink(scanner))], &follow, false)?;
+    let mut outcomes = follow_all(py, vec![(log, Sink(scanner))], &follow, false, <[u8]>::len)?;
     let Followed { scan: Sink(scanner), report, follower } = outcomes.remove(0).map_err(to_py)?;
     let summary = py.detach(|| scanner.finish());
     let figures = |figures: Figures| Py::new(py, PostfixFigures::from(figures));

@@ -65,6 +65,14 @@ COMMAND = Command(
             help="ltsv, json, combined (Apache and nginx, with the time as an optional last "
             "field), regex (see --regex) or auto",
         ),
+        Option(
+            "--envelope",
+            metavar="NAME",
+            choices=("docker", "cri", "journald", "syslog", "auto"),
+            help="what stands around each line: docker (json-file), cri (Kubernetes), journald "
+            "(journalctl -o json), syslog (RFC 5424 and 3164) or auto; with --format auto it is "
+            "found",
+        ),
         Option("--ptime-key", metavar="KEY", default="ptime", help="key of the time taken"),
         Option(
             "--status-key",
@@ -164,12 +172,16 @@ class AccessOptions:
     """What the native scan reads from each line."""
 
     __slots__ = (
-        "by", "filter", "format", "invert_filter", "log_format", "max_groups", "ptime_key",
-        "regex", "skip_until_json", "status_keys", "time_field", "time_list", "time_scale",
+        "by", "envelope", "filter", "format", "invert_filter", "log_format", "max_groups",
+        "ptime_key", "regex", "skip_until_json", "status_keys", "time_field", "time_list",
+        "time_scale",
     )  # fmt: skip
 
     def __init__(self, values: Values) -> None:
         self.format: str = values.format
+        self.envelope: str | None = values.envelope
+        if values.format == "auto" and self.envelope is None:
+            self.envelope = "auto"
         self.regex: str | None = values.regex
         self.log_format: str | None = values.log_format
         self.time_field: str | None = values.time_field

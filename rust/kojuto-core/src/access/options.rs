@@ -2,6 +2,7 @@
 
 use crate::error::{Argument, Error};
 pub use crate::scan::combined::TimeField;
+use crate::scan::envelope::Envelope;
 use crate::scan::json::Prefix;
 use crate::scan::log_format::LogFormat;
 use crate::scan::{combined, select};
@@ -108,6 +109,8 @@ pub enum TimeList {
 /// What to read from a log.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// What stands around each line.
+    pub envelope: Option<Envelope>,
     /// How the lines are written.
     pub format: Format,
     /// The key of the time taken.

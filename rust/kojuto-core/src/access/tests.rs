@@ -5,6 +5,7 @@ use crate::scan::log_format::LogFormat;
 
 fn options(max_groups: usize) -> Options {
     Options {
+        envelope: None,
         format: Format::Ltsv(Prefix::Refuse),
         ptime_key: "ptime".to_owned(),
         status_keys: vec!["status".to_owned()],

@@ -28,6 +28,8 @@ pub struct Cutter {
     /// Bytes of the unfinished line at the front of the buffer.
     pending: usize,
     max_line_bytes: usize,
+    /// How many bytes of whole lines may be handed out; those behind belong to what is yet to come.
+    whole: fn(&[u8]) -> usize,
     /// Inside a line that is too long: everything up to its end is dropped.
     skipping: bool,
     overlong: Overlong,
@@ -42,10 +44,19 @@ impl Cutter {
             buffer: vec![0; BLOCK_BYTES],
             pending: 0,
             max_line_bytes,
+            whole: <[u8]>::len,
             skipping: false,
             overlong: Overlong::default(),
             before: Vec::new(),
         }
+    }
+
+    /// Has it hand out only the first `whole(lines)` bytes of the finished lines; the others are kept
+    /// like an unfinished line.
+    #[must_use]
+    pub fn keeping(mut self, whole: fn(&[u8]) -> usize) -> Self {
+        self.whole = whole;
+        self
     }
 
     /// Where the next bytes of the stream are to be put; never empty.
@@ -78,7 +89,7 @@ impl Cutter {
         }
         let fresh = self.pending.max(start);
         let cut = match self.buffer[fresh..end].iter().rposition(|&byte| byte == b'\n') {
-            Some(at) => fresh + at + 1,
+            Some(at) => start + (self.whole)(&self.buffer[start..=fresh + at]),
             None => start,
         };
         if cut > start {
@@ -155,7 +166,8 @@ impl Cutter {
     pub fn finish_line(&mut self, mut emit: impl FnMut(&[u8])) {
         if self.pending > 0 {
             self.space()[0] = b'\n';
-            emit(&self.buffer[..=self.pending]);
+            let is_ended = self.buffer[self.pending - 1] == b'\n';
+            emit(&self.buffer[..self.pending + usize::from(!is_ended)]);
             self.remember(self.pending);
         }
         self.forget_line(false);
@@ -244,6 +256,32 @@ mod tests {
         assert!(cutter.is_skipping());
         assert_eq!(cutter.overlong().lines, 1);
         assert_eq!(cutter.overlong().first, [b'x'; EXAMPLE_BYTES]);
+    }
+
+    #[test]
+    fn what_is_not_whole_is_kept_like_an_unfinished_line() {
+        // A line that ends in `+` goes on in the next one.
+        fn whole(lines: &[u8]) -> usize {
+            let mut end = lines.len();
+            while lines[..end].ends_with(b"+\n") {
+                end = memchr::memrchr(b'\n', &lines[..end - 1]).map_or(0, |at| at + 1);
+            }
+            end
+        }
+        let mut cutter = Cutter::new(100).keeping(whole);
+        let feed = |cutter: &mut Cutter, text: &[u8]| {
+            let mut out = Vec::new();
+            cutter.space()[..text.len()].copy_from_slice(text);
+            cutter.filled(text.len(), |block| out.extend_from_slice(block));
+            (String::from_utf8(out).unwrap(), cutter.pending())
+        };
+        assert_eq!(feed(&mut cutter, b"a\nb+\n"), ("a\n".to_owned(), 3));
+        assert_eq!(feed(&mut cutter, b"c+\nd"), (String::new(), 7));
+        assert_eq!(cutter.before(), b"a\n");
+        assert_eq!(feed(&mut cutter, b"\ne+\n"), ("b+\nc+\nd\n".to_owned(), 3));
+        let mut last = Vec::new();
+        cutter.finish_line(|block| last.extend_from_slice(block));
+        assert_eq!((&last[..], cutter.pending()), (&b"e+\n"[..], 0));
     }
 
     proptest! {

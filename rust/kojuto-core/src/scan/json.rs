@@ -22,6 +22,7 @@ mod strings;
 pub use self::escapes::unescape;
 
 use self::members::{find_slowly, slashed_string, value_at, wanted};
+pub(super) use self::strings::find_escaped;
 use self::strings::{Before, Strings};
 use crate::scan::fields::{Keys, Line, Names, Rows};
 use crate::scan::simd::{Level, Masks, Places, STRIPE_BYTES, any_of, dispatch, stripes};

@@ -4,6 +4,7 @@ pub mod bad_lines;
 pub mod beginning;
 pub mod combined;
 pub mod duration;
+pub mod envelope;
 pub mod fields;
 pub mod json;
 pub mod json_line;

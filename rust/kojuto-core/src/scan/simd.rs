@@ -29,7 +29,7 @@ use portable::Portable;
 #[cfg(all(target_arch = "x86_64", not(kojuto_portable)))]
 use x86::first_of_three;
 #[cfg(target_arch = "x86_64")]
-use x86::{Avx2, Avx512, Sse2};
+use x86::{Avx2, Avx512, Sse2, Vbmi2};
 
 /// A way to compare 64 bytes with one byte.
 pub(crate) trait Masks: Copy {
@@ -61,6 +61,41 @@ pub(crate) trait Masks: Copy {
         x ^= x << 8;
         x ^= x << 16;
         x ^ (x << 32)
+    }
+
+    /// Writes the bytes whose bit is set in `keep` one behind the other, a tab and a blank in the
+    /// place of others; what is behind them in `out` is worth nothing.
+    #[inline(always)]
+    fn squeeze(self, bytes: &[u8; 64], keep: u64, blanks: Blanks, out: &mut [u8; 64]) {
+        let bytes = &blanks.put_into(bytes);
+        let mut at = 0;
+        let mut bits = keep;
+        for &byte in bytes {
+            out[at & 63] = byte;
+            at += (bits & 1) as usize;
+            bits >>= 1;
+        }
+    }
+}
+
+/// Where a tab and where a blank is put in the place of another byte.
+#[derive(Clone, Copy)]
+pub(crate) struct Blanks {
+    pub(crate) tabs: u64,
+    pub(crate) blanks: u64,
+}
+
+impl Blanks {
+    #[inline(always)]
+    fn put_into(self, bytes: &[u8; 64]) -> [u8; 64] {
+        let mut bytes = *bytes;
+        for (mut bits, byte) in [(self.tabs, b'\t'), (self.blanks, b' ')] {
+            while bits != 0 {
+                bytes[bits.trailing_zeros() as usize] = byte;
+                bits &= bits - 1;
+            }
+        }
+        bytes
     }
 }
 
@@ -112,6 +147,16 @@ impl Level {
         levels
     }
 
+    /// The proof that the processor has VBMI2, which squeezes 64 bytes at once.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn vbmi2(self) -> Option<Vbmi2> {
+        match self {
+            Level::Avx512(avx512) => Vbmi2::detect(avx512),
+            _ => None,
+        }
+    }
+
     /// The proof that the processor has AVX2, for what is written for that alone.
     #[cfg(target_arch = "x86_64")]
     #[inline]
@@ -125,7 +170,7 @@ impl Level {
 }
 
 /// Defines `fn $name(level: Level, …)`, which runs the generic `$work(masks, …)` compiled for that
-/// level. This is the only place where an instruction set is switched on.
+/// level. This, and [`dispatch_squeezing!`], is the only place where an instruction set is switched on.
 macro_rules! dispatch {
     ($(#[$meta:meta])* $vis:vis fn $name:ident [$($generics:tt)*] ($($arg:ident: $type:ty),* $(,)?) $(-> $answer:ty)? = $work:ident) => {
         $(#[$meta])*
@@ -163,6 +208,30 @@ macro_rules! dispatch {
     };
 }
 pub(crate) use dispatch;
+
+/// The same for a scanner that squeezes, for which there is one level more.
+macro_rules! dispatch_squeezing {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident ($($arg:ident: $type:ty),* $(,)?) = $work:ident) => {
+        $(#[$meta])*
+        $vis fn $name(level: $crate::scan::simd::Level, $($arg: $type),*) {
+            $crate::scan::simd::dispatch! {
+                fn without_vbmi2[]($($arg: $type),*) = $work
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512vbmi2,avx512f,avx512bw,avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq")]
+            fn vbmi2(masks: $crate::scan::simd::x86::Vbmi2, $($arg: $type),*) {
+                $work(masks, $($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            if let Some(masks) = level.vbmi2() {
+                // SAFETY: a `Vbmi2` proves that the processor has every feature enabled.
+                return unsafe { vbmi2(masks, $($arg),*) };
+            }
+            without_vbmi2(level, $($arg),*)
+        }
+    };
+}
+pub(crate) use dispatch_squeezing;
 
 /// The first place from `from` on with byte `A` or `B` or `C`; the end of the block without one.
 #[inline(always)]

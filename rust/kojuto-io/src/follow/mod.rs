@@ -135,6 +135,9 @@ pub struct Options {
     pub archive_dirs: Vec<PathBuf>,
     /// [`Report::lines`] is wanted.
     pub counts_lines: bool,
+    /// How many bytes of whole lines may be handed out; what is behind waits for the rest of it, as
+    /// an unfinished line does. All of them, as a rule.
+    pub whole: fn(&[u8]) -> usize,
 }
 
 impl Default for Options {
@@ -144,6 +147,7 @@ impl Default for Options {
             max_line_bytes: 64 << 20,
             archive_dirs: Vec::new(),
             counts_lines: false,
+            whole: <[u8]>::len,
         }
     }
 }
@@ -263,7 +267,7 @@ impl Follower {
             log: &self.log,
             options: &self.options,
             time,
-            cutter: Cutter::new(self.options.max_line_bytes),
+            cutter: Cutter::new(self.options.max_line_bytes).keeping(self.options.whole),
             sink,
             cancel,
             report: Report {

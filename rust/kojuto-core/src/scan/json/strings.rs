@@ -107,7 +107,7 @@ impl Before {
 
 /// Which bytes are escaped by a backslash: (mask, bit 0 for the first byte of the next chunk).
 #[inline(always)]
-pub(super) fn find_escaped(backslashes: u64, escaped_first: u64) -> (u64, u64) {
+pub(in crate::scan) fn find_escaped(backslashes: u64, escaped_first: u64) -> (u64, u64) {
     const EVEN: u64 = 0x5555_5555_5555_5555;
     let backslashes = backslashes & !escaped_first;
     let follows = backslashes << 1 | escaped_first;

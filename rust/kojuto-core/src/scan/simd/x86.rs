@@ -3,7 +3,7 @@
 //! What has AVX2 or AVX-512 in it is safe to call because the caller holds an [`Avx2`] or an
 //! [`Avx512`], which [`Avx2::detect`] and [`Avx512::detect`] alone make.
 
-use super::Masks;
+use super::{Blanks, Masks};
 use std::arch::x86_64::*;
 
 /// SSE2, which every x86-64 processor has.
@@ -121,6 +121,25 @@ impl Masks for Avx2 {
     fn prefix_xor(self, bits: u64) -> u64 {
         carryless_prefix_xor(self, bits)
     }
+
+    #[inline(always)]
+    fn squeeze(self, bytes: &[u8; 64], keep: u64, blanks: Blanks, out: &mut [u8; 64]) {
+        let bytes = &blanks.put_into(bytes);
+        let mut at = 0;
+        for (index, word) in bytes.as_chunks::<8>().0.iter().enumerate() {
+            let bits = keep >> (index * 8) & 0xff;
+            // SAFETY: an `Avx2` proves that the processor has BMI2.
+            let kept = unsafe {
+                let whole = _pdep_u64(bits, 0x0101_0101_0101_0101) * 0xff;
+                _pext_u64(u64::from_le_bytes(*word), whole)
+            };
+            // Of the words before it at most eight bytes each are there, so that this one has room.
+            if let Some(room) = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<8>) {
+                *room = kept.to_le_bytes();
+            }
+            at += bits.count_ones() as usize;
+        }
+    }
 }
 
 /// The processor has AVX-512BW, where a comparison is a mask at once, and all of [`Avx2`].
@@ -177,6 +196,64 @@ impl Masks for Avx512 {
     #[inline(always)]
     fn prefix_xor(self, bits: u64) -> u64 {
         carryless_prefix_xor(self.avx2(), bits)
+    }
+
+    #[inline(always)]
+    fn squeeze(self, bytes: &[u8; 64], keep: u64, blanks: Blanks, out: &mut [u8; 64]) {
+        self.avx2().squeeze(bytes, keep, blanks, out);
+    }
+}
+
+/// The processor has AVX-512 VBMI2, which moves single bytes, and all of [`Avx512`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vbmi2(Avx512);
+
+impl Vbmi2 {
+    /// Asks the processor.
+    #[inline]
+    pub(super) fn detect(avx512: Avx512) -> Option<Vbmi2> {
+        is_x86_feature_detected!("avx512vbmi2").then_some(Vbmi2(avx512))
+    }
+}
+
+impl Masks for Vbmi2 {
+    type Block = __m512i;
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8; 64]) -> Self::Block {
+        self.0.load(bytes)
+    }
+
+    #[inline(always)]
+    fn eq(self, block: Self::Block, byte: u8) -> u64 {
+        self.0.eq(block, byte)
+    }
+
+    #[inline(always)]
+    fn brackets(self, block: Self::Block) -> u64 {
+        self.0.brackets(block)
+    }
+
+    #[inline(always)]
+    fn odd(self, block: Self::Block) -> u64 {
+        self.0.odd(block)
+    }
+
+    #[inline(always)]
+    fn prefix_xor(self, bits: u64) -> u64 {
+        self.0.prefix_xor(bits)
+    }
+
+    #[inline(always)]
+    fn squeeze(self, bytes: &[u8; 64], keep: u64, blanks: Blanks, out: &mut [u8; 64]) {
+        // SAFETY: `self` proves that the processor has VBMI2; the store writes the 64 bytes.
+        unsafe {
+            let bytes = self.load(bytes);
+            let bytes = _mm512_mask_mov_epi8(bytes, blanks.tabs, _mm512_set1_epi8(b'\t' as i8));
+            let bytes = _mm512_mask_mov_epi8(bytes, blanks.blanks, _mm512_set1_epi8(b' ' as i8));
+            let kept = _mm512_maskz_compress_epi8(keep, bytes);
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), kept);
+        }
     }
 }
 
