@@ -150,3 +150,19 @@ def test_lines_are_parted_by_a_key_that_is_read_anyway(tmp_path: Path, workdir: 
     log = write(tmp_path / "log", "status:200\tptime:1", "status:404\tptime:3")
     metrics = follow(log, "--by", "status")
     assert metrics["axslog.latency_t.404.average"] == "3.000000"
+
+
+def test_a_key_with_dots_is_a_member_of_members(tmp_path: Path, workdir: Path) -> None:
+    log = write(
+        tmp_path / "log",
+        '{"event":{"duration":1},"http":{"response":{"status_code":200}},"url":{"path":"top"}}',
+        '{"event.duration":3,"http.response.status_code":200,"event":{"duration":9}}',
+        '{"duration":5,"status_code":200}',
+    )
+    keys = ["--ptime-key", "event.duration", "--status-key", "http.response.status_code"]
+    metrics = follow(log, "--format", "json", *keys, "--by", "url.path")
+    assert metrics["axslog.latency_t.average"] == "2.000000"
+    assert metrics["axslog.latency_t.top.average"] == "1.000000"
+    assert metrics["axslog.latency_t.none.average"] == "3.000000"
+    done = run("percentile", "--key", "event.duration", log)
+    assert done.stdout.startswith(b"count: 2\nmax: 3.0000\n")

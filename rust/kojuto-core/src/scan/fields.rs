@@ -155,6 +155,11 @@ impl Keys {
         self.stop
     }
 
+    /// Whether one of them may be the name of a member of a member.
+    pub(crate) fn lead_deeper(&self) -> bool {
+        self.keys.iter().any(|key| key.name.contains(&b'.'))
+    }
+
     /// The distinct first bytes of all keys, ascending.
     #[inline(always)]
     pub(crate) fn first_bytes(&self) -> &[u8] {
@@ -166,6 +171,12 @@ impl Keys {
 ///
 /// A value of `-` or of nothing counts as absent, and so does JSON's `null`.
 pub type Values<'a> = [&'a [u8]; MAX_KEYS];
+
+/// Whether a value counts as absent.
+#[inline(always)]
+pub(crate) fn is_absent(value: &[u8]) -> bool {
+    value.is_empty() || matches!(value, b"-")
+}
 
 /// Takes the lines of a scan, one by one.
 pub trait Rows<'a> {
@@ -198,7 +209,7 @@ impl<'a> Line<'a> {
     /// Keeps the value of key `at`, unless it is as if absent or an earlier one was kept.
     #[inline(always)]
     pub(crate) fn keep(&mut self, at: usize, value: &'a [u8]) {
-        if self.found & 1 << at == 0 && !value.is_empty() && !matches!(value, b"-") {
+        if self.found & 1 << at == 0 && !is_absent(value) {
             self.values[at] = value;
             self.found |= 1 << at;
         }

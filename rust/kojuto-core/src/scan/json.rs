@@ -1,10 +1,11 @@
 //! JSON lines: finds the wanted members of the object on each line.
 //!
-//! Only members of the outermost object count, whatever is nested in them. The first member of a
-//! name that has a value wins, so that a line is left as soon as all needed keys were found; what
-//! follows is not looked at and need not be valid. A name may be written with escapes. Strings and
-//! numbers are handed back as they stand in the line (without the quotes; [`unescape`] resolves
-//! escapes); `null`, objects and arrays count as absent.
+//! Only members of the outermost object count, whatever is nested in them, but for keys with a dot:
+//! `a.b` is the member `b` of the member `a`, too, in lines without a flat `a.b`. The first member of
+//! a name that has a value wins, so that a line is left as soon as all needed keys were found (with a
+//! dot among the keys, flat ones); what follows is not looked at and need not be valid. A name may be
+//! written with escapes. Strings and numbers are handed back as they stand in the line (without the
+//! quotes; [`unescape`] resolves escapes); `null`, objects and arrays count as absent.
 //!
 //! A line that is no JSON is read by the same grammar, which tells what is found in any line,
 //! whatever stands around it: a quote opens or closes a string, a backslash takes its meaning from
@@ -17,11 +18,13 @@
 
 mod escapes;
 mod members;
+mod nested;
 mod strings;
 
 pub use self::escapes::unescape;
 
-use self::members::{find_slowly, slashed_string, value_at, wanted};
+use self::members::{slashed_string, value_at, wanted};
+use self::nested::find_slowly;
 pub(super) use self::strings::find_escaped;
 use self::strings::{Before, Strings};
 use crate::scan::fields::{Keys, Line, Names, Rows};
@@ -41,7 +44,11 @@ pub enum Prefix {
 /// What follows the last `\n` is left alone. Plain lines are expected; where one is not, the full
 /// scan takes over, for the longer the sooner the next such line came.
 pub fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, prefix: Prefix, rows: &mut R) {
-    scan_at(Level::best(), block, keys, prefix, rows);
+    if keys.lead_deeper() {
+        nested::scan(block, keys, prefix, rows);
+    } else {
+        scan_at(Level::best(), block, keys, prefix, rows);
+    }
 }
 
 fn scan_at<'a, R: Rows<'a>>(

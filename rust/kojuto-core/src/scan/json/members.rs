@@ -1,7 +1,6 @@
-//! One member of an object: its name, its value, and the slow way for names with escapes.
+//! One member of an object: its name and its value.
 
-use super::unescape;
-use crate::scan::fields::{Keys, Line, Names};
+use crate::scan::fields::Names;
 use crate::scan::simd::find_any;
 
 /// The wanted key whose name begins at `at` (behind its quote), and where its value begins.
@@ -13,7 +12,7 @@ pub(super) fn wanted(block: &[u8], names: &Names<'_>, at: usize) -> Option<(usiz
 
 /// Where the value begins, when a colon comes next.
 #[inline(always)]
-fn behind_colon(block: &[u8], from: usize) -> Option<usize> {
+pub(super) fn behind_colon(block: &[u8], from: usize) -> Option<usize> {
     if let Some(&[b':', next]) = block.get(from..).and_then(<[u8]>::first_chunk::<2>)
         && next > b' '
     {
@@ -56,7 +55,7 @@ pub(super) fn value_at(block: &[u8], at: usize) -> &[u8] {
 
 /// The closing quote of the string whose inside begins at `from`.
 #[inline(always)]
-fn string_end(block: &[u8], from: usize) -> Option<usize> {
+pub(super) fn string_end(block: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
         at = find_any::<b'"', b'\\', b'\n'>(block, at);
@@ -74,44 +73,5 @@ pub(super) fn slashed_string(block: &[u8], at: usize) -> (usize, bool) {
     match string_end(block, at) {
         Some(end) => (end, behind_colon(block, end + 1).is_some()),
         None => (at + block[at..].iter().position(|&b| b == b'\n').unwrap_or(0), false),
-    }
-}
-
-/// Reads a line whose names have escapes, from its beginning, byte by byte.
-#[cold]
-pub(super) fn find_slowly<'a>(block: &'a [u8], keys: &Keys, line: &mut Line<'a>) {
-    let start = line.start;
-    line.restart();
-    let mut depth = 0usize;
-    let mut at = start;
-    // The caller has seen that the object may begin where the first brace stands.
-    while block[at] != b'{' {
-        at += 1;
-    }
-    loop {
-        match block.get(at) {
-            None | Some(b'\n') => return,
-            Some(b'{' | b'[') => depth += 1,
-            Some(b'}' | b']') if depth <= 1 => return,
-            Some(b'}' | b']') => depth -= 1,
-            Some(b'"') => {
-                let Some(end) = string_end(block, at + 1) else { return };
-                if depth == 1
-                    && let Some(value) = behind_colon(block, end + 1)
-                {
-                    let name = unescape(&block[at + 1..end]);
-                    if let Some(key) = keys.list().iter().position(|key| *key.name == *name) {
-                        line.keep(key, value_at(block, value));
-                        if line.found & keys.stop() == keys.stop() {
-                            return;
-                        }
-                    }
-                }
-                at = end;
-            }
-            Some(b'\\') if matches!(block.get(at + 1), Some(b'"' | b'\\')) => at += 1,
-            Some(_) => {}
-        }
-        at += 1;
     }
 }

@@ -37,23 +37,41 @@ fn model_line(line: &[u8], keys: &[(Vec<u8>, bool)], prefix: Prefix) -> Vec<Vec<
     if prefix == Prefix::Refuse && blanks(0) != brace {
         return values;
     }
+    let mut deeper = values.clone();
+    // The objects from the outermost to the innermost: how deep each is, and the name before it.
+    let mut objects = vec![(1, Vec::new())];
+    let mut named = None;
     let (mut at, mut depth) = (brace, 0);
     while let Some(&byte) = line.get(at) {
         at += 1;
         match byte {
-            b'{' | b'[' => depth += 1,
+            b'{' | b'[' => {
+                depth += 1;
+                if let Some((from, name)) = named.take()
+                    && from == at - 1
+                    && byte == b'{'
+                {
+                    objects.push((depth, name));
+                }
+            }
             b'}' | b']' if depth == 1 => break,
-            b'}' | b']' => depth -= 1,
+            b'}' | b']' => {
+                depth -= 1;
+                objects.retain(|(inside, _)| *inside <= depth);
+            }
             b'\\' if matches!(line.get(at), Some(b'"' | b'\\')) => at += 1,
             b'"' => {
                 let Some(end) = string_end(at) else { break };
                 let name = unescape(&line[at..end]).into_owned();
                 at = end + 1;
                 let colon = blanks(at);
-                if depth != 1 || line.get(colon) != Some(&b':') {
+                if depth != objects.last().unwrap().0 || line.get(colon) != Some(&b':') {
                     continue;
                 }
                 let from = blanks(colon + 1);
+                if from == line.len() {
+                    continue;
+                }
                 let value = match line.get(from) {
                     Some(b'"') => &line[from + 1..string_end(from + 1).unwrap_or(from + 1)],
                     Some(b'{' | b'[') | None => b"",
@@ -64,15 +82,28 @@ fn model_line(line: &[u8], keys: &[(Vec<u8>, bool)], prefix: Prefix) -> Vec<Vec<
                         if text == b"null" { b"" } else { text }
                     }
                 };
-                let Some(key) = keys.iter().position(|(key, _)| *key == name) else { continue };
+                let mut path: Vec<&[u8]> = objects[1..].iter().map(|(_, name)| &name[..]).collect();
+                path.push(&name);
+                let path = path.join(&b'.');
+                let level = objects.len();
+                named = Some((from, name));
+                let Some(key) = keys.iter().position(|(key, _)| *key == path) else { continue };
+                let values = if level == 1 { &mut values } else { &mut deeper };
                 if values[key].is_empty() && value != b"-" {
                     values[key] = value.to_vec();
                 }
-                if keys.iter().zip(&values).all(|((_, needed), v)| !needed || !v.is_empty()) {
+                if keys.iter().zip(&*values).all(|((_, needed), v)| !needed || !v.is_empty())
+                    && level == 1
+                {
                     break;
                 }
             }
             _ => {}
+        }
+    }
+    for (value, deeper) in values.iter_mut().zip(deeper) {
+        if value.is_empty() {
+            *value = deeper;
         }
     }
     values
@@ -95,7 +126,11 @@ fn rows_of(block: &[u8], wanted: &[(Vec<u8>, bool)], prefix: Prefix) -> Vec<Row>
     let names: Vec<_> = wanted.iter().map(|(name, needed)| (&name[..], *needed)).collect();
     let keys = &Keys::new(&names).unwrap();
     let expected = model(block, wanted, prefix);
-    for level in Level::all() {
+    let ((), found) = collect!(keys, |rows| scan(block, keys, prefix, rows));
+    assert_eq!(found, expected);
+    let ((), found) = collect!(keys, |rows| nested::scan(block, keys, prefix, rows));
+    assert_eq!(found, expected, "byte by byte");
+    for level in Level::all().into_iter().filter(|_| !keys.lead_deeper()) {
         let ((), found) = collect!(keys, |rows| scan_at(level, block, keys, prefix, rows));
         assert_eq!(found, expected, "{level:?}");
         let ((), full) = collect!(keys, |rows| scan_full(level, block, keys, prefix, rows));
@@ -131,6 +166,32 @@ fn members_of_the_outermost_object_count_and_no_others() {
     assert_eq!(one(r#"{"a":1} {"status":1,"ptime":2}"#), ["", ""]);
     assert_eq!(one(r#"x {"status":1,"ptime":2}"#), ["", ""]);
     assert_eq!(one(""), ["", ""]);
+}
+
+#[test]
+fn a_key_with_a_dot_is_a_member_of_a_member_or_a_flat_one_which_wins() {
+    let names = ["event.duration", "http.response.status_code"];
+    for (line, expected) in [
+        (
+            r#"{"event":{"duration":5},"http":{"response":{"bytes":1,"status_code":200}}}"#,
+            ["5", "200"],
+        ),
+        (r#"{"http":{"response":{"status_code":1}},"http.response.status_code":2}"#, ["", "2"]),
+        (r#"{"http.response":{"status_code":"3"},"event":{"duration":null}}"#, ["", "3"]),
+        (
+            r#"{"http":{"response.status_code":4},"event":{"duration":"-","duration":6}}"#,
+            ["6", "4"],
+        ),
+        (r#"{"http":[{"response":{"status_code":1}}],"event":{"x":{"duration":1}}}"#, ["", ""]),
+        (r#"{"http":{"x":{"response":{"status_code":1}}},"x":{"event":{"duration":1}}}"#, ["", ""]),
+        (r#"{"":{"event":{"duration":1}},"event":"duration","duration":1}"#, ["", ""]),
+        (r#"{"ev\u0065nt" : { "dur\u0061tion" : 7 } ,"x":{"event.duration":8}}"#, ["7", ""]),
+        (r#"{"event":{},"event":{"duration":1},"event":{"duration":2}"#, ["1", ""]),
+        (r#"{"event":{"duration":1}} {"http":{"response":{"status_code":1}}}"#, ["1", ""]),
+    ] {
+        let found = rows(format!("{line}\n").as_bytes(), &names, Prefix::Refuse);
+        assert_eq!(found[0].1, expected.map(|value| value.as_bytes().to_vec()), "{line}");
+    }
 }
 
 #[test]
@@ -335,6 +396,26 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// An object of objects.
+fn deep() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(&["1", "\"x\"", "null", "\"-\"", "[]", "{}", "\"}\""][..]);
+    leaf.prop_map(str::to_owned).prop_recursive(4, 24, 4, |inner| {
+        let name = prop::sample::select(&["a", "b", "c", "a.b", "b.c", "", ".", r"\u0061"][..]);
+        prop_oneof![
+            4 => prop::collection::vec((name, inner.clone()), 0..4).prop_map(|members| {
+                let members: Vec<_> = members.iter().map(|(n, v)| format!("\"{n}\":{v}")).collect();
+                format!("{{{}}}", members.join(","))
+            }),
+            1 => prop::collection::vec(inner, 0..3).prop_map(|items| format!("[{}]", items.join(","))),
+        ]
+    })
+}
+
+fn deep_change() -> impl Strategy<Value = Option<(prop::sample::Index, u8)>> {
+    let byte = prop::sample::select(br#"{}[]":,\ a."#.to_vec());
+    prop::option::of((any::<prop::sample::Index>(), byte))
+}
+
 proptest! {
     #[test]
     fn every_path_reads_every_line_as_the_grammar_says(
@@ -349,6 +430,30 @@ proptest! {
         let block = lines.join(&b'\n').repeat(repeat);
         for prefix in [Prefix::Refuse, Prefix::Skip] {
             rows_of(&block, &wanted, prefix);
+        }
+    }
+
+    #[test]
+    fn members_of_members_are_read_as_the_grammar_says(
+        lines in prop::collection::vec((deep(), deep_change()), 0..6),
+        wanted in prop::sample::subsequence(&["a", "a.b", "a.b.c", "b", "b.", ".a", "."][..], 1..5),
+        optional in any::<u8>(),
+    ) {
+        let wanted: Vec<_> = wanted.iter().enumerate()
+            .map(|(at, name)| (name.as_bytes().to_vec(), at == 0 || optional >> at & 1 == 0))
+            .collect();
+        let lines: Vec<Vec<u8>> = lines.into_iter()
+            .map(|(line, change)| {
+                let mut line = line.into_bytes();
+                if let Some((at, byte)) = change {
+                    let at = at.index(line.len());
+                    line[at] = byte;
+                }
+                line
+            })
+            .collect();
+        for prefix in [Prefix::Refuse, Prefix::Skip] {
+            rows_of(&[lines.join(&b'\n'), b"\n".to_vec()].concat(), &wanted, prefix);
         }
     }
 

@@ -1,0 +1,110 @@
+//! Members of members: `http.response.status_code` is `{"http":{"response":{"status_code":200}}}`, and
+//! also the member of the outermost object that is called so, which wins. And names with escapes: what
+//! cannot be read 64 bytes at a time.
+
+use super::members::{behind_colon, string_end, value_at};
+use super::{Prefix, unescape};
+use crate::scan::fields::{Keys, Line, MAX_KEYS, Rows, is_absent};
+
+/// Scans a block of whole lines for keys some of which have a dot, byte by byte.
+pub(super) fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, prefix: Prefix, rows: &mut R) {
+    let mut line = Line::new(0);
+    for end in memchr::memchr_iter(b'\n', block) {
+        if let Some(brace) = beginning(&block[line.start..end], prefix) {
+            find(block, line.start + brace, keys, &mut line);
+        }
+        line.finish(block, end, rows);
+    }
+}
+
+/// Where the object of a line begins.
+fn beginning(line: &[u8], prefix: Prefix) -> Option<usize> {
+    match prefix {
+        Prefix::Skip => memchr::memchr(b'{', line),
+        Prefix::Refuse => {
+            let blanks = line.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\r')).count();
+            (line.get(blanks) == Some(&b'{')).then_some(blanks)
+        }
+    }
+}
+
+/// Reads a line whose names have escapes, from its beginning, byte by byte.
+#[cold]
+pub(super) fn find_slowly<'a>(block: &'a [u8], keys: &Keys, line: &mut Line<'a>) {
+    line.restart();
+    // The caller has seen that the object may begin where the first brace stands.
+    let brace = memchr::memchr(b'{', &block[line.start..]).map_or(0, |at| line.start + at);
+    find(block, brace, keys, line);
+}
+
+/// Keeps the wanted members of the object that begins at `brace`. One that stands deeper counts when
+/// no flat one of its name has a value, so all of the object is read for it.
+fn find<'a>(block: &'a [u8], brace: usize, keys: &Keys, line: &mut Line<'a>) {
+    let mut deeper: [&[u8]; MAX_KEYS] = [&[]; MAX_KEYS];
+    walk(block, brace, |path, depth, value| {
+        let Some(key) = keys.list().iter().position(|key| *key.name == *path) else { return true };
+        let value = value_at(block, value);
+        if depth == 1 {
+            line.keep(key, value);
+        } else if is_absent(deeper[key]) {
+            deeper[key] = value;
+        }
+        line.found & keys.stop() != keys.stop()
+    });
+    for (key, value) in deeper[..keys.count()].iter().enumerate() {
+        line.keep(key, value);
+    }
+}
+
+/// Calls `member` for each member of the object that begins at `brace`, and for those of its objects,
+/// with the names that lead to it, parted by dots, how deep it is, and where its value begins; as long
+/// as it answers true. What is in an array is no member.
+pub(super) fn walk(
+    block: &[u8],
+    brace: usize,
+    mut member: impl FnMut(&[u8], usize, usize) -> bool,
+) {
+    let mut path = Vec::new();
+    // Of each object that leads to the next: its depth among all brackets, and its part of the path.
+    let mut objects: Vec<(usize, usize)> = vec![(1, 0)];
+    let mut next_object = None;
+    let mut depth = 0usize;
+    let mut at = brace;
+    loop {
+        match block.get(at) {
+            None | Some(b'\n') => return,
+            Some(b'{' | b'[') => {
+                depth += 1;
+                if next_object == Some(at) {
+                    objects.push((depth, path.len()));
+                }
+            }
+            Some(b'}' | b']') if depth <= 1 => return,
+            Some(b'}' | b']') => {
+                depth -= 1;
+                objects.pop_if(|(inside, _)| *inside > depth);
+            }
+            Some(b'"') => {
+                let Some(end) = string_end(block, at + 1) else { return };
+                if let Some(&(inside, length)) = objects.last()
+                    && depth == inside
+                    && let Some(value) = behind_colon(block, end + 1)
+                {
+                    path.truncate(length);
+                    if objects.len() > 1 {
+                        path.push(b'.');
+                    }
+                    path.extend_from_slice(&unescape(&block[at + 1..end]));
+                    if !member(&path, objects.len(), value) {
+                        return;
+                    }
+                    next_object = (block.get(value) == Some(&b'{')).then_some(value);
+                }
+                at = end;
+            }
+            Some(b'\\') if matches!(block.get(at + 1), Some(b'"' | b'\\')) => at += 1,
+            Some(_) => {}
+        }
+        at += 1;
+    }
+}
