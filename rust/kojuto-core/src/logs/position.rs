@@ -105,6 +105,8 @@ pub struct Known {
     pub written: Option<u64>,
     /// It was compressed already.
     pub packed: bool,
+    /// All of it up to `pos` was counted, and it may grow: it was not compressed.
+    pub counted: bool,
 }
 
 impl Known {
@@ -231,7 +233,7 @@ fn write_lingering(out: &mut String, lingering: &[Lingering]) {
 fn write_known(out: &mut String, known: &[Known]) {
     out.push_str(r#","known":["#);
     for (index, known) in known.iter().enumerate() {
-        let Known { head: Print { len, hash }, inode, pos, tail, written, packed } = known;
+        let Known { head: Print { len, hash }, inode, pos, tail, written, .. } = known;
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(out, r#"{comma}[{len},"{hash:016x}",{inode},{pos}"#);
         let _ = match tail {
@@ -240,7 +242,12 @@ fn write_known(out: &mut String, known: &[Known]) {
             None => Ok(()),
         };
         if let Some(written) = written {
-            let _ = write!(out, ",{written}{}", if *packed { ",1" } else { "" });
+            let what = match known {
+                Known { packed: true, .. } => ",1",
+                Known { counted: true, .. } => ",2",
+                _ => "",
+            };
+            let _ = write!(out, ",{written}{what}");
         }
         out.push(']');
     }
@@ -314,9 +321,10 @@ impl Reader<'_> {
             let pos = reader.integer()?;
             let tail = if reader.take(b',') { reader.hash_or_none()? } else { None };
             let written = if reader.take(b',') { Some(reader.integer()?) } else { None };
-            let packed = reader.take(b',') && reader.integer()? == 1;
+            let what = if reader.take(b',') { reader.integer()? } else { 0 };
+            let (packed, counted) = (what == 1, what == 2);
             reader.want(b']')?;
-            all.push(Known { head, inode, pos, tail, written, packed });
+            all.push(Known { head, inode, pos, tail, written, packed, counted });
             Ok(())
         })?;
         all.drain(..all.len().saturating_sub(MAX_KNOWN));
@@ -412,10 +420,17 @@ mod tests {
 
     #[test]
     fn known_files_of_an_older_position_file_have_no_times() {
-        let text = br#"{"pos":1,"known":[[3,"a",4,5],[3,"a",4,5,"b"],[3,"a",4,5,"",6,1]]}"#;
+        let text = br#"{"pos":1,"known":[[3,"a",4,5],[3,"a",4,5,"b"],[3,"a",4,5,"",6,1],
+            [3,"a",4,5,"",6,2]]}"#;
         let known = Position::decode(text).unwrap().known.unwrap();
-        let told: Vec<_> = known.iter().map(|one| (one.tail, one.written, one.packed)).collect();
-        assert_eq!(told, [(None, None, false), (Some(11), None, false), (None, Some(6), true)]);
+        let told = |one: &Known| (one.tail, one.written, one.packed, one.counted);
+        let expected = [
+            (None, None, false, false),
+            (Some(11), None, false, false),
+            (None, Some(6), true, false),
+            (None, Some(6), false, true),
+        ];
+        assert_eq!(known.iter().map(told).collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -471,6 +486,7 @@ mod tests {
             tail: Some(u64::MAX),
             written: Some(u64::MAX),
             packed: true,
+            counted: false,
         };
         let known: Vec<_> = (0..=MAX_KNOWN as u64).map(one).collect();
         let text = Position { known: Some(known.clone()), ..Position::default() }.encode();
@@ -489,11 +505,12 @@ mod tests {
 
     fn any_known() -> impl Strategy<Value = Known> {
         let ids = (any::<u64>(), any::<u64>(), proptest::option::of(any::<u64>()));
-        let written = proptest::option::of((any::<u64>(), any::<bool>()));
+        let written = proptest::option::of((any::<u64>(), 0..3));
         (any_print(), ids, written).prop_map(|(head, (inode, pos, tail), written)| {
-            let packed = written.is_some_and(|(_, packed)| packed);
+            let what = written.map_or(0, |(_, what)| what);
+            let (packed, counted) = (what == 1, what == 2);
             let written = written.map(|(time, _)| time);
-            Known { head, inode, pos, tail, written, packed }
+            Known { head, inode, pos, tail, written, packed, counted }
         })
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kojuto_core::logs::position::{MAX_KNOWN, Mark, Position};
 
-use super::known::{self, Content, Look, Memory};
+use super::known::{self, Content, Look, Memory, passes};
 use super::note::Note;
 use super::plan::{Link, Origin, Plan};
 use super::siblings::{self, Entry, Siblings};
@@ -36,6 +36,8 @@ pub(super) struct Between<'a> {
     siblings: &'a Siblings,
     memory: Memory,
     found: Vec<Found>,
+    /// Files that were counted and written to since, and up to where they were counted.
+    grown: Vec<(Source, u64)>,
 }
 
 /// Where the file of the mark is among the rotated ones, if it is found by its inode.
@@ -53,9 +55,17 @@ struct Since<'a> {
 }
 
 impl<'a> Since<'a> {
-    fn of(before: &'a Position, siblings: &Siblings, plan: &Plan, time: f64) -> Since<'a> {
-        // A log that was born, or changed, before the last run's was: the clock has been set back.
-        let live = plan.live.as_ref().map(|live| live.identity);
+    fn of(
+        before: &'a Position,
+        memory: &Memory,
+        siblings: &Siblings,
+        plan: &Plan,
+        time: f64,
+    ) -> Since<'a> {
+        // A log that was born, or changed, before the last run's was: the clock has been set back,
+        // unless it is a file that was read then.
+        let is_unknown = |live: &&Source| !memory.place(live).is_ok_and(|place| place.is_some());
+        let live = plan.live.as_ref().filter(is_unknown).map(|live| live.identity);
         let went_back = |then: u64| {
             let is_earlier = plan.instant.is_none_or(|now| now + 1 < then)
                 || live.is_some_and(|live| {
@@ -100,11 +110,22 @@ pub(super) fn find<'a>(
     plan: &mut Plan,
 ) -> io::Result<Option<Between<'a>>> {
     let memory = Memory::of(before);
-    let since = Since::of(before, siblings, plan, time);
-    let mut found: Vec<Found> = Vec::new();
+    let since = Since::of(before, &memory, siblings, plan, time);
+    let (mut found, mut grown) = (Vec::new(), Vec::new());
     let entries = siblings.rotated.iter().enumerate().filter(|(_, entry)| !entry.taken);
     for (index, entry) in entries {
         let is_marked = entry.is_of(&before.mark) && before.mark.pos == 0;
+        if !entry.is_of(&before.mark) && memory.may_have_grown(entry) {
+            match entry.open().map(|source| source.map(|it| (memory.place(&it), it))) {
+                Ok(Some((Ok(Some(place)), source))) => {
+                    grown.push((source, place));
+                    continue;
+                }
+                Ok(None) => return Ok(None),
+                Err(error) | Ok(Some((Err(error), _))) if passes(&error) => return Err(error),
+                _ => {} // whether it can be read is seen below
+            }
+        }
         if !is_marked && (!since.may_be_newer(index, entry) || memory.has_listed(entry)) {
             continue;
         }
@@ -122,7 +143,7 @@ pub(super) fn find<'a>(
             }
         }
     }
-    Ok(Some(Between { log, siblings, memory, found }))
+    Ok(Some(Between { log, siblings, memory, found, grown }))
 }
 
 /// Whether one of `siblings` came since they were `listed`, and the run has not read it.
@@ -224,6 +245,28 @@ impl Between<'_> {
         fits.filter(|&known| self.memory.get(known).written == Some(entry.written))
     }
 
+    /// Moves the live log behind what was read of it before another file had its name; answers whether
+    /// reading then begins inside a line that does not count.
+    pub(super) fn seek_known(&self, live: &mut Source) -> io::Result<bool> {
+        let Some(place) = self.memory.place(live)? else { return Ok(false) };
+        Ok(live.move_to(place)? && ends_inside_a_line(live))
+    }
+
+    /// Adds what was written to files since they were counted: a writer came back to them, as with a
+    /// clock that was set back.
+    pub(super) fn add_grown(&mut self, plan: &mut Plan) -> io::Result<()> {
+        for (mut source, place) in self.grown.drain(..) {
+            source.move_to(place)?;
+            let path = source.path.display();
+            let text = format!("{path}: written to since it was read; reading on");
+            plan.notes.push(Note::odd(text));
+            let (origin, skip) = (Origin::Renamed, ends_inside_a_line(&source));
+            plan.links.push(Link { source, origin, lingering_since: None, skip });
+            plan.lingering += 1; // no part of a stream that was cut
+        }
+        Ok(())
+    }
+
     /// Whether what was read of the file of the mark tells one that has it from others.
     pub(super) fn mark_tells(&self, source: &Source) -> io::Result<bool> {
         self.memory.mark_tells(source)
@@ -251,6 +294,13 @@ impl Between<'_> {
         is_between && (1..end).all(came)
     }
 
+    /// Whether the times contradict the names: it was written to after the file of the mark was.
+    fn is_written_after(&self, found: &Found, previous: usize) -> bool {
+        let (entry, last) = (&self.siblings.rotated[found.index], &self.siblings.rotated[previous]);
+        let is_told = |entry: &Entry| !entry.packed || entry.has_set_time();
+        is_told(entry) && is_told(last) && entry.written > last.written
+    }
+
     /// Tells the new ones from those that were read before; `previous` is the file of the mark.
     pub(super) fn resolve(mut self, previous: Option<usize>, plan: &mut Plan) -> Vec<Newer> {
         let mut used: Vec<usize> = Vec::new();
@@ -270,7 +320,7 @@ impl Between<'_> {
             {
                 true
             } else if let Some(previous) = previous {
-                found.index < previous
+                found.index < previous && !self.is_written_after(found, previous)
             } else {
                 gone.is_some()
             };
@@ -297,6 +347,10 @@ impl Between<'_> {
         });
         newer.collect()
     }
+}
+
+fn ends_inside_a_line(source: &Source) -> bool {
+    source.before().last().is_some_and(|&byte| byte != b'\n')
 }
 
 /// Adds the files rotated since; of a file and its copies the longest.

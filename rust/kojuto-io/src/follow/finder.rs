@@ -163,7 +163,7 @@ impl Finder<'_> {
         &self,
         before: &Position,
         siblings: &Siblings,
-        between: Between<'_>,
+        mut between: Between<'_>,
         mut plan: Plan,
     ) -> io::Result<Option<Plan>> {
         let mark = &before.mark;
@@ -185,6 +185,10 @@ impl Finder<'_> {
         if tells && self.goes_on(mark, in_place, previous.is_some(), &mut plan)? {
             return Ok(Some(plan));
         }
+        if let Some(live) = plan.live.as_mut().filter(|_| !in_place) {
+            plan.skip = between.seek_known(live)?;
+        }
+        between.add_grown(&mut plan)?;
         let newer =
             between.resolve(previous.as_ref().and_then(|previous| previous.index), &mut plan);
         let mut index = None;

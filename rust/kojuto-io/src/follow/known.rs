@@ -42,6 +42,8 @@ pub(super) struct Memory {
     mark: Option<usize>,
     /// What was read of that file, if it is enough to know it by.
     marked: Option<Known>,
+    /// What was born before this was there at the last run.
+    changed: Option<u64>,
 }
 
 impl Memory {
@@ -56,7 +58,7 @@ impl Memory {
         let of_mark = of_mark(&position.mark);
         let mark = of_mark.map(|_| known.len());
         known.extend(of_mark);
-        Memory { known, mark, marked: marked(&position.mark) }
+        Memory { known, mark, marked: marked(&position.mark), changed: position.changed }
     }
 
     pub(super) fn get(&self, index: usize) -> &Known {
@@ -87,6 +89,34 @@ impl Memory {
             entry.inode == known.inode && known.written.is_none_or(|time| time == entry.written)
         };
         self.mark != Some(index) && !siblings.all.iter().any(is_it)
+    }
+
+    /// The place up to which this same file was read or is to be passed over, if it was there at the
+    /// last run; it may have grown since.
+    pub(super) fn place(&self, source: &Source) -> io::Result<Option<u64>> {
+        let born = source.identity.born;
+        // Another one under the same inode number was born since, though it may begin alike.
+        if born.zip(self.changed).is_none_or(|(born, changed)| born >= changed) {
+            return Ok(None);
+        }
+        let is_it = |known: &&Known| known.inode == source.identity.inode && known.head.len > 0;
+        for known in self.known.iter().rev().filter(is_it) {
+            if source.starts_as(known.head) && has_tail(known, source)? {
+                return Ok(Some(known.pos));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a file that was counted has been written to since.
+    pub(super) fn may_have_grown(&self, entry: &Entry) -> bool {
+        let is_it = |known: &Known| {
+            known.counted
+                && known.inode == entry.inode
+                && known.written != Some(entry.written)
+                && entry.size > known.pos
+        };
+        !entry.packed && self.known.iter().any(is_it)
     }
 
     /// Looks into a file.
@@ -142,7 +172,7 @@ impl Memory {
 }
 
 /// Whether it is for want of descriptors, processes or memory: the next run may read the file.
-fn passes(error: &io::Error) -> bool {
+pub(super) fn passes(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM))
 }
 
@@ -180,7 +210,7 @@ fn marked(mark: &Mark) -> Option<Known> {
 }
 
 fn nothing(head: Print, inode: u64) -> Known {
-    Known { head, inode, pos: 0, tail: None, written: None, packed: false }
+    Known { head, inode, pos: 0, tail: None, written: None, packed: false, counted: false }
 }
 
 /// What to remember of a file of which the content is not kept: that it is there.

@@ -20,7 +20,7 @@
 //!   lead to the same file either is none: the run is a first one.
 //! - *known*: of the last 500 files that were read or passed over, or that were there before the first
 //!   run, the print of the first KiB, how far they were read, the print of the KiB before that place,
-//!   the inode, when they were last written to, and whether they were packed.
+//!   the inode, when they were last written to, and whether they were packed, or counted and plain.
 //! - *changed*: an instant of the file system's clock, at which the live log or a directory had last
 //!   changed: what was born before it was there.
 //! - *lingering*: renamed files that a writer still has.
@@ -38,6 +38,7 @@
 //!
 //! | what is so | then it is |
 //! | --- | --- |
+//! | it was born before *changed*, was counted, and has grown | read on where it was read to |
 //! | it was born before *changed* | a neighbour, or read |
 //! | it has inode and time of a known file | that file |
 //! | more files lie than are known, and it was written to before *changed* | old |
@@ -46,11 +47,13 @@
 //! | it is `log.1`, `log.2`, …, the file of the mark is further up, and all that are before that one came since | new |
 //! | its content tells it from all others | a copy, or read and packed since |
 //! | its name is that of a copy (`.bak`), or it was written to when the known one was, and born later | a copy, or read and packed since |
-//! | it is before the file of the mark in the order of the names | read and packed since |
+//! | it is before the file of the mark in the order of the names, and no time contradicts that | read and packed since |
 //! | it is packed, and a known file with this content, which was not, is gone | that file |
 //! | nothing | new, and that is said |
 //!
-//! Without a birth, and when the clock has been set back, the first line holds for nothing. Content
+//! Without a birth, and when the clock has been set back, the first two lines hold for nothing. A live
+//! log that was read before, as when its link leads back to a file, goes on where it was read to by the
+//! same rule as the first one. Content
 //! tells if it has 64 bytes, is more than one line, does not come again and again, at the beginning
 //! or before the remembered place, and if no two known files have had it ([`telling`]). Of the new
 //! files themselves, one that is a copy of another one or of the live log is left out; of a file and
@@ -87,6 +90,8 @@
 //!   day, and what the other link led to counts, too.
 //! - A number within a rotated name (`access.443.log`) is that of a rotation if the next one is there;
 //!   two other logs that were both made between two runs would count.
+//! - Where the file system tells no birth, a file that a link leads back to counts once more, and what
+//!   is added to a rotated file that nobody had open is not seen.
 //! - A truncated log that grows again to exactly the same first KiB, and the same KiB before the
 //!   position, is taken for unchanged.
 

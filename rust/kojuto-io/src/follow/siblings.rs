@@ -52,7 +52,8 @@ impl Entry {
 
     /// What is known of a file, when this one holds it by now.
     pub(super) fn now_holds(&self, known: Known) -> Known {
-        Known { inode: self.inode, written: Some(self.written), packed: self.packed, ..known }
+        let (inode, written, packed) = (self.inode, Some(self.written), self.packed);
+        Known { inode, written, packed, counted: false, ..known }
     }
 
     /// Opens the file; `None` when another one has taken its name, or it is gone.

@@ -296,7 +296,8 @@ impl Source {
     /// What is to be remembered of the file, as far as it has been read, if anything was.
     pub(super) fn known(&self) -> Option<Known> {
         let (head, tail) = (Print::of(&self.head), Print::of(&self.last).hash);
-        (head.len > 0).then(|| self.known_as(head, self.pos, Some(tail)))
+        let known = || self.known_as(head, self.pos, Some(tail));
+        (head.len > 0).then(|| Known { counted: self.is_plain(), ..known() })
     }
 
     /// What is to be remembered of a file that is passed over. How a packed one ends would cost
@@ -314,7 +315,7 @@ impl Source {
     fn known_as(&self, head: Print, pos: u64, tail: Option<u64>) -> Known {
         let written = self.written();
         let (inode, packed) = (self.identity.inode, !self.is_plain());
-        Known { head, inode, pos, tail, written, packed }
+        Known { head, inode, pos, tail, written, packed, counted: false }
     }
 
     /// Whether the file still begins as it did when its beginning was read.
