@@ -259,7 +259,7 @@ impl Between<'_> {
             source.move_to(place)?;
             let path = source.path.display();
             let text = format!("{path}: written to since it was read; reading on");
-            plan.notes.push(Note::odd(text));
+            plan.notes.push(Note::ordinary(text));
             let (origin, skip) = (Origin::Renamed, ends_inside_a_line(&source));
             plan.links.push(Link { source, origin, lingering_since: None, skip });
             plan.lingering += 1; // no part of a stream that was cut
