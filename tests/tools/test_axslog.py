@@ -183,7 +183,8 @@ def test_an_interrupt_ends_a_long_run_at_once_and_nothing_counts(
 ) -> None:
     log = write(tmp_path / "log", "status:200\tptime:1")
     with open(log, "ab") as file:
-        file.truncate(200 * 2**30)  # a hole: zeros without a line end, for minutes of reading
+        file.write(b"begun")
+        file.truncate(200 * 2**30)  # a hole inside a line: zeros for minutes of reading
     process = subprocess.Popen(
         [script(PROG), "--logfile", str(log), "--key-prefix", "t", "--max-read-size", "1TB"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -59,6 +59,11 @@ impl Cutter {
         self
     }
 
+    /// Whether the stream stands inside a line, of which there is more than NULs.
+    pub fn is_in_line(&self) -> bool {
+        self.skipping || self.buffer[..self.pending].iter().any(|&byte| byte != 0)
+    }
+
     /// Where the next bytes of the stream are to be put; never empty.
     pub fn space(&mut self) -> &mut [u8] {
         if self.pending == self.buffer.len() {
@@ -220,6 +225,16 @@ mod tests {
             }
         }
         (out, cutter)
+    }
+
+    #[test]
+    fn a_line_has_begun_with_its_first_byte_that_is_no_nul() {
+        for (bytes, begun) in
+            [(&b""[..], false), (b"a\n", false), (b"a\n\0\0", false), (b"\0b", true)]
+        {
+            assert_eq!(cut(&[bytes], 9).1.is_in_line(), begun, "{bytes:?}");
+        }
+        assert!(cut(&[b"longer than it may be"], 9).1.is_in_line());
     }
 
     #[test]

@@ -97,6 +97,7 @@
 
 mod between;
 mod finder;
+mod holes;
 mod identity;
 mod known;
 mod many;

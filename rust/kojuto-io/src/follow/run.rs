@@ -214,7 +214,7 @@ impl Run<'_> {
     fn read_to_end(&mut self, source: &mut Source) -> Result<()> {
         source.advise_sequential();
         self.read.insert((source.identity.inode, source.identity.dev));
-        loop {
+        while self.pass_hole(source)? {
             match source.read(self.cutter.space()) {
                 Ok(0) => return Ok(()),
                 Ok(count) => {
@@ -228,6 +228,20 @@ impl Run<'_> {
                 Err(error) => return Err(Error::on_path(&source.path)(error)),
             }
         }
+        Ok(())
+    }
+
+    /// Moves over a hole between two lines; false when nothing is behind it.
+    fn pass_hole(&mut self, source: &mut Source) -> Result<bool> {
+        if self.cutter.is_in_line() {
+            return Ok(true);
+        }
+        let at = source.pos();
+        let has_more = source.pass_hole().map_err(Error::on_path(&source.path))?;
+        if source.pos() > at {
+            self.cutter.restart(source.before(), false);
+        }
+        Ok(has_more)
     }
 
     fn finish_line(&mut self) {

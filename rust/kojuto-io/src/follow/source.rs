@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kojuto_core::logs::position::{Known, Mark, Print, WINDOW_BYTES};
 
+use super::holes;
 use super::identity::{self, Identity};
 use crate::unpack::{Packer, Told};
 
@@ -211,6 +212,15 @@ impl Source {
         Ok(true)
     }
 
+    /// Moves over a hole if one begins here; false when nothing is behind it.
+    pub(super) fn pass_hole(&mut self) -> io::Result<bool> {
+        let Some(file) = self.plain_file() else { return Ok(true) };
+        match holes::data_after(file, self.pos) {
+            Some(data) if data > self.pos => self.move_to(data),
+            found => Ok(found.is_some()),
+        }
+    }
+
     /// The bytes before `pos` of the content, at most `most`, without moving; `None` when the
     /// content ends before.
     pub(super) fn bytes_before(&self, pos: u64, most: usize) -> io::Result<Option<Vec<u8>>> {
@@ -261,11 +271,18 @@ impl Source {
         self.file.metadata()
     }
 
-    /// How many bytes there are from here to the end, counted up to a little past `enough`. For a
-    /// compressed file this decompresses it once more, unless it is too small to matter.
+    /// How many bytes there are from here to the end, counted up to a little past `enough`; holes are
+    /// none. For a compressed file this decompresses it once more, unless it is too small to matter.
     pub(super) fn remaining(&self, enough: u64) -> io::Result<u64> {
         if self.is_plain() {
-            return Ok(self.size()?.saturating_sub(self.pos));
+            let size = self.size()?;
+            let left = size.saturating_sub(self.pos);
+            if left <= enough {
+                return Ok(left);
+            }
+            let data = holes::data_bytes(&self.file, self.pos, size, enough);
+            (&self.file).seek(SeekFrom::Start(self.pos))?;
+            return Ok(data);
         }
         let mut other = Source::open_any(&self.path)?;
         let mut buffer = vec![0u8; 64 * 1024];
