@@ -135,6 +135,23 @@ def test_a_file_that_cannot_be_unpacked_is_told_always_and_once(followed: Follow
         )
 
 
+def test_what_the_system_says_is_told_in_its_words_alone(followed: Followed) -> None:
+    followed.append(100)
+    followed.said()
+    nowhere = followed.folder / "nowhere"
+    followed.append(10)
+    followed.rename("access.log.1")
+    followed.append(5)
+    assert followed.said("--archive-dir", nowhere) == [
+        f"{nowhere}: cannot be searched: No such file or directory"
+    ]
+    for path in followed.folder.iterdir():
+        path.unlink()
+    done = run(AXSLOG, "--logfile", followed.log, "--key-prefix", "t")
+    assert done.returncode == 1
+    assert done.stderr.decode() == (f"{AXSLOG}: error: {followed.log}: No such file or directory\n")
+
+
 def test_an_overlong_line_is_part_of_the_last_line(followed: Followed) -> None:
     followed.log.write_text(f"{'x' * 5000}\nstatus:200\tptime:0.1\n")
     said = followed.said("--verbose", "--max-line-size", "1KB")

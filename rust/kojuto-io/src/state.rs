@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// The most a state file may hold; a larger one is not ours.
 pub const MAX_STATE_BYTES: u64 = 1 << 20;
@@ -43,11 +43,11 @@ pub fn read(path: &Path) -> Found {
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
             return Found::Unusable("it is a symbolic link".to_owned());
         }
-        Err(error) => return Found::Unusable(error.to_string()),
+        Err(error) => return Found::Unusable(words(&error)),
     };
     match read_trusted(file) {
         Ok(found) => found,
-        Err(error) => Found::Unusable(error.to_string()),
+        Err(error) => Found::Unusable(words(&error)),
     }
 }
 

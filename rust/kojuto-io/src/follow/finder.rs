@@ -200,7 +200,7 @@ impl Finder<'_> {
             None => {
                 let has_content = |newer: &Newer| siblings.rotated[newer.index].size > 0;
                 if plan.live.is_none() && !newer.iter().any(has_content) {
-                    return Err(io::ErrorKind::NotFound.into());
+                    return Err(io::Error::from_raw_os_error(libc::ENOENT));
                 }
                 if mark.pos > 0 || newer.is_empty() {
                     let log = self.log.display().to_string();

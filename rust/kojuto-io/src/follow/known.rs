@@ -11,6 +11,7 @@ use kojuto_core::logs::position::{Known, MAX_KNOWN, Mark, Position, Print, WINDO
 use super::siblings::{Entry, STRONG_BYTES, Siblings};
 use super::source::Source;
 use super::telling::{do_tell, tells};
+use crate::words;
 
 /// What a look into a file showed.
 pub(super) enum Look {
@@ -130,7 +131,7 @@ impl Memory {
             Err(error) => Err(error),
         };
         match look {
-            Err(error) if !passes(&error) => Ok(Look::Unreadable(error.to_string())),
+            Err(error) if !passes(&error) => Ok(Look::Unreadable(words(&error))),
             other => other,
         }
     }

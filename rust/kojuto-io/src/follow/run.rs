@@ -15,7 +15,7 @@ use super::identity::Identity;
 use super::plan::{Link, Origin, Plan};
 use super::source::Source;
 use super::{LineSink, Note, Options, Report, writers};
-use crate::{Cancel, Error, Result};
+use crate::{Cancel, Error, Result, words};
 
 /// How long a renamed file is watched while a process has it open for writing.
 const LINGER_S: f64 = 24.0 * 3600.0;
@@ -201,8 +201,8 @@ impl Run<'_> {
     fn read_packed(&mut self, source: &mut Source) -> Result<()> {
         match self.read_to_end(source) {
             Err(Error::Io { what, source: error }) if !source.is_plain() => {
-                let pos = source.pos();
-                let text = format!("{what}: damaged after byte {pos}: {error}; the rest is lost");
+                let (pos, why) = (source.pos(), words(&error));
+                let text = format!("{what}: damaged after byte {pos}: {why}; the rest is lost");
                 self.report.notes.push(Note::lost(text));
                 self.cutter.forget_line(false);
                 Ok(())

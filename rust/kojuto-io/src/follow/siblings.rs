@@ -15,6 +15,7 @@ use super::names::Names;
 use super::note::Note;
 pub(super) use super::source::STRONG_BYTES;
 use super::source::Source;
+use crate::words;
 
 /// So many of the newest rotated files are looked into for a content.
 pub(super) const MOST_LOOKED_INTO: usize = 1000;
@@ -123,7 +124,8 @@ pub(super) fn list(
         match fs::read_dir(directory) {
             Ok(entries) => all.push(entries_of(entries)),
             Err(error) => {
-                let text = format!("{}: cannot be searched: {error}", directory.display());
+                let text =
+                    format!("{}: cannot be searched: {}", directory.display(), words(&error));
                 notes.push(Note::unproven(text));
             }
         }

@@ -10,6 +10,7 @@ use kojuto_core::logs::position::{Known, Mark, Print, WINDOW_BYTES};
 use super::holes;
 use super::identity::{self, Identity};
 use crate::unpack::{Packer, Told};
+use crate::words;
 
 /// Fewer bytes than this are too few to know a file by.
 pub(super) const STRONG_BYTES: u32 = 64;
@@ -148,7 +149,7 @@ impl Source {
             Ok(true) => {}
             Ok(false) => return Ok(Fit::No),
             Err(error) if self.is_plain() => return Err(error),
-            Err(error) => return Ok(Fit::Broken(error.to_string())),
+            Err(error) => return Ok(Fit::Broken(words(&error))),
         }
         if let Some(tail) = mark.tail {
             let length = tail.len as usize;
