@@ -149,7 +149,7 @@ class _Demo:
             f"in {seconds * 1000:.0f} ms: {rate:.2f} GB/s"
         )
         out = Metrics(figures.FAMILIES)
-        figures.collect(out, self.values, [scan], 1)
+        figures.collect(out, self.values, [scan], pooled=False)
         out.write("mackerel", now)
         bad = sum(count for _, count in scan.bad_lines)
         if bad:

@@ -127,6 +127,13 @@ def test_a_position_file_of_the_original_is_taken_over(tmp_path: Path, workdir: 
 # -- several logs -------------------------------------------------------------------------------
 
 
+def test_a_comma_at_the_end_costs_no_position(tmp_path: Path, workdir: Path) -> None:
+    log = write(tmp_path / "log", "status:200\tptime:1")
+    follow(log)
+    write(log, "status:500\tptime:3")
+    assert follow(tmp_path / "log,")["axslog.latency_t.average"] == "3.000000"
+
+
 def test_several_logs_are_pooled(tmp_path: Path, workdir: Path) -> None:
     a = write(tmp_path / "a", "status:200\tptime:1")
     b = write(tmp_path / "b", "status:500\tptime:3", "status:500\tptime:5")

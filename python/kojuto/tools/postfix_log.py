@@ -314,7 +314,8 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import follow_postfix_log
 
     options = FollowOptions(values, values.max_read_size)
-    log = Log(values.logfile, f"{values.posfile_prefix}-postfixlog")
+    name = f"{values.posfile_prefix}-postfixlog"
+    log = Log(values.logfile, name, legacy_name=name)
     try:
         scan = follow_postfix_log(log, options, ScanOptions(values))
     except BlockingIOError:

@@ -114,7 +114,8 @@ class Log:
     Args:
         log: the path of the log.
         name: the name of the position file without the user id.
-        legacy_name: the name it had in the original, read once while the proper one is absent.
+        legacy_name: the name it had in the original, read once while the proper one is absent;
+            there or where the original keeps its state.
     """
 
     __slots__ = ("legacy_position_file", "log", "position_file")
@@ -123,7 +124,7 @@ class Log:
         self.log = log
         self.position_file = state.state_path(f"{name}-{os.getuid()}")
         self.legacy_position_file = (
-            None if legacy_name is None else state.state_path(f"{legacy_name}-{os.getuid()}")
+            None if legacy_name is None else state.originals_path(f"{legacy_name}-{os.getuid()}")
         )
 
 

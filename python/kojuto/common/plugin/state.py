@@ -23,6 +23,23 @@ def state_path(name: str) -> str:
     return os.path.join(work_directory(), name.replace("/", "_").replace("\0", "_"))
 
 
+def originals_path(name: str) -> str | None:
+    """Where the original left the state file of that name, if it is one of this user's.
+
+    Some originals keep theirs in ``TMPDIR`` or ``/tmp`` even where the work directory is set. What
+    lies there may be anybody's, so that another user's, or a link, is none.
+    """
+    for directory in (work_directory(), os.environ.get("TMPDIR") or "/tmp"):  # noqa: S108
+        path = os.path.join(directory, name.replace("/", "_").replace("\0", "_"))
+        try:
+            found = os.lstat(path)
+        except (OSError, ValueError):
+            continue
+        if found.st_uid == os.getuid() and found.st_mode & 0o170000 == 0o100000:
+            return path
+    return None
+
+
 def way_out() -> str:
     """The hint for state that cannot be kept."""
     return (

@@ -81,7 +81,7 @@ COMMAND = Command(
             repeat=True,
             help="key of the status; the first listed that a line has wins",
         ),
-        Option("--filter", metavar="TEXT", help="count only lines with this text"),
+        Option("--filter", metavar="TEXT", empty_ok=True, help="count only lines with this text"),
         Option("--invert-filter", help="count only lines without the text of --filter"),
         Option("--skip-until-json", help="skip to the first { of each line"),
         follow.max_read_size(None, "; 0, or left out: 1GB for ltsv and auto, 500MB for the others"),
@@ -189,7 +189,7 @@ class AccessOptions:
         self.status_keys: list[str] = values.status_key
         self.by: str | None = values.by
         self.max_groups: int = values.max_groups
-        self.filter: str | None = values.filter
+        self.filter: str | None = values.filter or None
         self.invert_filter: bool = values.invert_filter
         self.skip_until_json: bool = values.skip_until_json
         self.time_scale = TIME_UNITS[values.time_unit]
@@ -228,8 +228,7 @@ def _work(values: Values, _: list[str]) -> int:
     from kojuto import _native
 
     paths = [path for path in values.logfile.split(",") if path]
-    name = f"{getuid()}-axslog-v5-{prefix}"
-    logs = [Log(path, f"{name}{_path_hash(path) if len(paths) > 1 else ''}") for path in paths]
+    logs = _logs(values.logfile, f"{getuid()}-axslog-v5-{prefix}", paths)
     limit = values.max_read_size or MAX_READ_BYTES.get(values.format, MAX_READ_BYTES_OTHERS)
     options = FollowOptions(values, limit)
     try:
@@ -257,7 +256,7 @@ def _work(values: Values, _: list[str]) -> int:
     out = Metrics(figures.FAMILIES)
     totals = [figures.count_on(out, values, path, scan) for path, scan in scanned]
     scans = [scan for _, scan in scanned]
-    figures.collect(out, values, scans, len(paths))
+    figures.collect(out, values, scans, pooled="," in values.logfile)
     if values.verbose:
         metrics.tell_names(PROG, out.groups)
     about = {"logs": _about(paths, outcomes)}
@@ -266,6 +265,14 @@ def _work(values: Values, _: list[str]) -> int:
         [(each.report, each.now) for each in totals],
     )
     return cli.DONE
+
+
+def _logs(logfile: str, name: str, paths: Sequence[str]) -> list[Log]:
+    """The logs and their position files: a comma, even at the end, gives each a name of its own."""
+    if "," not in logfile:
+        return [Log(path, name) for path in paths]
+    legacy = name if len(paths) == 1 else None
+    return [Log(path, f"{name}{_path_hash(path)}", legacy) for path in paths]
 
 
 def _path_hash(path: str) -> str:

@@ -158,13 +158,13 @@ def _pool(tallies: Sequence[AccessTally]) -> AccessTally:
     return first
 
 
-def collect(out: Metrics, values: Values, scans: Sequence[AccessScan], logs: int) -> None:
-    """Add the metrics of the scanned logs to `out`."""
+def collect(out: Metrics, values: Values, scans: Sequence[AccessScan], *, pooled: bool) -> None:
+    """Add the metrics of the scanned logs to `out`; `pooled` where several were asked for."""
     percentiles = values.percentiles
     writer = Writer(out, values.key_prefix, percentiles)
 
     def write(parts: list[tuple[AccessTally, float | None]], end: str, **labels: str) -> None:
-        rates, ratios = _rates(parts, pooled=logs > 1)
+        rates, ratios = _rates(parts, pooled=pooled)
         writer.latency(_pool([tally for tally, _ in parts]), end, **labels)
         writer.counts(rates, ratios, end, **labels)
 
