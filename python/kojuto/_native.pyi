@@ -58,6 +58,7 @@ class _FollowOptions(Protocol):
     threads: int
     now_s: float
     verbose: bool
+    once: bool
 
 @final
 class FollowReport:

@@ -41,7 +41,8 @@ COMMAND = Command(
             "--logfile",
             metavar="PATH",
             default="/var/log/maillog",
-            help="the mail log, with syslog or RFC 3339 time stamps",
+            help="the mail log, with syslog or RFC 3339 time stamps; - is standard input, read "
+            "once",
         ),
         Option(
             "--posfile-prefix",
@@ -99,6 +100,7 @@ COMMAND = Command(
         ),
         follow.max_read_size(),
         *follow.OPTIONS,
+        follow.ONCE,
     ],
     passes_over=True,
     epilog="""\
@@ -106,6 +108,7 @@ Examples:
   mackerel-plugin-postfix-log --logfile /var/log/mail.log
   mackerel-plugin-postfix-log --program smtp --program lmtp --program error --by-dsn
   mackerel-plugin-postfix-log --syslog-name 'postfix(-out)?' --by-relay --max-groups 5
+  journalctl -u 'postfix*' -o short | mackerel-plugin-postfix-log --logfile -
   mackerel-plugin-postfix-log --buckets 1,10,60,600 --textfile /var/lib/node/postfix.prom""",
 )
 
@@ -313,7 +316,8 @@ def _work(values: Values, _: list[str]) -> int:
         return cli.DONE
     from kojuto._native import follow_postfix_log
 
-    options = FollowOptions(values, values.max_read_size)
+    once = follow.is_once(values, [values.logfile])
+    options = FollowOptions(values, values.max_read_size, once=once)
     name = f"{values.posfile_prefix}-postfixlog"
     log = Log(values.logfile, name, legacy_name=name)
     try:

@@ -6,12 +6,12 @@ use kojuto_core::scan::json::Prefix;
 use kojuto_core::scan::log_format::LogFormat;
 use kojuto_core::stats::buckets;
 use kojuto_io::Error;
-use kojuto_io::follow::{Followed, LineSink, Scan};
+use kojuto_io::follow::{LineSink, Scan};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::errors::{refused, to_py};
-use crate::follow::{FollowOptions, FollowReport, Log, follow_all};
+use crate::follow::{FollowOptions, FollowReport, Log, Outcome, follow_all};
 use crate::group_name::{GroupOf, group_of};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -215,7 +215,7 @@ fn follow_access_logs<'py>(
     let results = PyList::empty(py);
     for outcome in follow_all(py, logs, &follow, false, whole)? {
         match outcome {
-            Ok(Followed { scan: Sink(access), report, follower }) => {
+            Ok(Outcome { scan: Sink(access), report, follower }) => {
                 let report = FollowReport::new(py, report, follower)?;
                 results.append(AccessScan::new(py, access, report)?)?;
             }

@@ -43,6 +43,8 @@ pub(crate) struct FollowOptions {
     now_s: f64,
     #[pyo3(attribute)]
     verbose: bool,
+    #[pyo3(attribute)]
+    once: bool,
 }
 
 /// What following one log gave, beside what its lines were scanned for.
@@ -63,7 +65,7 @@ impl FollowReport {
     pub(crate) fn new(
         py: Python<'_>,
         report: Report,
-        follower: Follower,
+        follower: Option<Follower>,
     ) -> PyResult<Py<FollowReport>> {
         let report = FollowReport {
             duration_s: report.duration_s,
@@ -74,7 +76,7 @@ impl FollowReport {
             notes: report.notes.into_iter().map(|note| (kind(note.kind), note.text)).collect(),
             files: report.files,
             lines: report.lines,
-            position: Py::new(py, PendingPosition(Mutex::new(Some(follower))))?,
+            position: Py::new(py, PendingPosition(Mutex::new(follower.into())))?,
         };
         Py::new(py, report)
     }
@@ -89,13 +91,32 @@ fn kind(kind: NoteKind) -> &'static str {
     }
 }
 
-/// Holds the lock of a position file, and the position that has been reached.
+/// Holds the lock of a position file, and the position that has been reached; nothing for a log that
+/// was read once.
 #[pyclass(frozen, module = "kojuto._native")]
-pub(crate) struct PendingPosition(Mutex<Option<Follower>>);
+pub(crate) struct PendingPosition(Mutex<Pending>);
+
+enum Pending {
+    Held(Box<Follower>),
+    Committed,
+    /// No position is kept.
+    Once,
+}
+
+impl From<Option<Follower>> for Pending {
+    fn from(follower: Option<Follower>) -> Pending {
+        follower.map_or(Pending::Once, |follower| Pending::Held(Box::new(follower)))
+    }
+}
 
 impl PendingPosition {
-    fn with<T>(&self, work: impl FnOnce(&mut Option<Follower>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What `work` makes of the follower; `none` without a position.
+    fn with<T>(&self, none: T, work: impl FnOnce(&mut Follower) -> T) -> PyResult<T> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Pending::Held(follower) => Ok(work(follower)),
+            Pending::Once => Ok(none),
+            Pending::Committed => Err(errors::refused("the position has been committed already")),
+        }
     }
 }
 
@@ -103,17 +124,15 @@ impl PendingPosition {
 impl PendingPosition {
     #[getter]
     fn carried(&self) -> PyResult<BTreeMap<String, f64>> {
-        self.with(|follower| {
-            let follower = follower.as_ref().ok_or_else(committed)?;
-            Ok(follower.carried().map(|(name, value)| (name.to_owned(), value)).collect())
+        self.with(BTreeMap::new(), |follower| {
+            follower.carried().map(|(name, value)| (name.to_owned(), value)).collect()
         })
     }
 
     fn stage(&self, py: Python<'_>, carry: &Bound<'_, PyMapping>) -> PyResult<usize> {
         let numbers = numbers(carry)?;
-        job::run(py, |_| Ok(self.with(|f| f.as_mut().map(|f| f.stage(numbers)).transpose())))?
-            .map_err(errors::to_py)?
-            .ok_or_else(committed)
+        job::run(py, |_| Ok(self.with(Ok(0), |follower| follower.stage(numbers))))??
+            .map_err(errors::to_py)
     }
 
     #[pyo3(signature = (carry = None))]
@@ -121,8 +140,17 @@ impl PendingPosition {
         if let Some(carry) = carry {
             self.stage(py, carry)?;
         }
-        let follower = self.with(Option::take).ok_or_else(committed)?;
-        job::run(py, |_| follower.commit())
+        self.with((), |_| ())?;
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*pending, Pending::Once) {
+            return Ok(());
+        }
+        let held = std::mem::replace(&mut *pending, Pending::Committed);
+        drop(pending);
+        match held {
+            Pending::Held(follower) => job::run(py, |_| follower.commit()),
+            Pending::Committed | Pending::Once => Ok(()),
+        }
     }
 }
 
@@ -130,19 +158,23 @@ fn numbers(carry: &Bound<'_, PyMapping>) -> PyResult<Vec<(String, f64)>> {
     carry.items()?.iter().map(|pair| pair.extract()).collect()
 }
 
-fn committed() -> PyErr {
-    errors::refused("the position has been committed already")
+/// What one log gave.
+pub(crate) struct Outcome<S> {
+    pub(crate) scan: S,
+    pub(crate) report: Report,
+    /// Holds the position, when one is kept.
+    pub(crate) follower: Option<Follower>,
 }
 
 /// Follows each log into the scan that stands with it; see [`follow::follow_all`], and [`Options`] for
-/// `whole`.
+/// `whole`. Or reads each once, without a position.
 pub(crate) fn follow_all<S: Scan>(
     py: Python<'_>,
     logs: Vec<(Log, S)>,
     options: &FollowOptions,
     side_by_side: bool,
     whole: fn(&[u8]) -> usize,
-) -> PyResult<Vec<Result<Followed<S>, Error>>> {
+) -> PyResult<Vec<Result<Outcome<S>, Error>>> {
     let task = |(log, scan): (Log, S)| Task {
         log: log.log,
         position_file: log.position_file,
@@ -161,6 +193,23 @@ pub(crate) fn follow_all<S: Scan>(
         now: Duration::try_from_secs_f64(options.now_s).unwrap_or_default(),
         side_by_side,
     };
-    let tasks = logs.into_iter().map(task).collect();
-    job::run(py, |cancel| follow::follow_all(tasks, &how, cancel))
+    let followed = |followed| {
+        let Followed { scan, report, follower } = followed;
+        Outcome { scan, report, follower: Some(follower) }
+    };
+    job::run(py, |cancel| {
+        if options.once {
+            let read = |(log, scan): (Log, S)| {
+                let (scan, report) = follow::read_once(&log.log, scan, &how, cancel)?;
+                Ok(Outcome { scan, report, follower: None })
+            };
+            let read = logs.into_iter().map(read).collect::<Vec<_>>();
+            return match read.iter().any(|read| matches!(read, Err(Error::Cancelled))) {
+                true => Err(Error::Cancelled),
+                false => Ok(read),
+            };
+        }
+        let outcomes = follow::follow_all(logs.into_iter().map(task).collect(), &how, cancel)?;
+        Ok(outcomes.into_iter().map(|outcome| outcome.map(followed)).collect())
+    })
 }

@@ -2,12 +2,12 @@
 
 use kojuto_core::scan::select::Select;
 use kojuto_io::Error;
-use kojuto_io::follow::{Followed, LineSink, Scan};
+use kojuto_io::follow::{LineSink, Scan};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::errors::to_py;
-use crate::follow::{FollowOptions, FollowReport, Log, follow_all};
+use crate::follow::{FollowOptions, FollowReport, Log, Outcome, follow_all};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(follow_line_counts, module)?)
@@ -47,7 +47,7 @@ fn follow_line_counts<'py>(
     let results = PyList::empty(py);
     for outcome in follow_all(py, sinks, &follow, true, <[u8]>::len)? {
         match outcome {
-            Ok(Followed { scan: Sink(select), report, follower }) => {
+            Ok(Outcome { scan: Sink(select), report, follower }) => {
                 let report = FollowReport::new(py, report, follower)?;
                 results.append((select.lines(), report))?;
             }

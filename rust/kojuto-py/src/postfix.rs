@@ -2,12 +2,12 @@
 
 use kojuto_core::postfix::{self, Activity, Figures, Options, Scanner};
 use kojuto_io::Error;
-use kojuto_io::follow::{Followed, LineSink, Scan};
+use kojuto_io::follow::{LineSink, Scan};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::to_py;
-use crate::follow::{FollowOptions, FollowReport, Log, follow_all};
+use crate::follow::{FollowOptions, FollowReport, Log, Outcome, follow_all};
 use crate::group_name::{GroupOf, group_of};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -106,7 +106,7 @@ fn follow_postfix_log(
     })
     .map_err(|error| to_py(Error::Core(error)))?;
     let mut outcomes = follow_all(py, vec![(log, Sink(scanner))], &follow, false, <[u8]>::len)?;
-    let Followed { scan: Sink(scanner), report, follower } = outcomes.remove(0).map_err(to_py)?;
+    let Outcome { scan: Sink(scanner), report, follower } = outcomes.remove(0).map_err(to_py)?;
     let summary = py.detach(|| scanner.finish());
     let figures = |figures: Figures| Py::new(py, PostfixFigures::from(figures));
     Ok(PostfixScan {

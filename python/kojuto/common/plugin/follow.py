@@ -8,7 +8,7 @@ import time
 from kojuto.common import cli, units
 from kojuto.common.cli import Option
 from kojuto.common.plugin import state
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,15 @@ OPTIONS = (
         group="Following",
     ),
 )
+
+ONCE = Option(
+    "--once",
+    help="read all of the log, from its beginning, and remember nothing; rates need two runs, so "
+    "there are none",
+    group="Following",
+)
+
+STDIN = "-"
 
 KEY_PREFIX = Option(
     "--key-prefix",
@@ -134,17 +143,46 @@ class FollowOptions:
     Args:
         values: the parsed options.
         max_read_bytes: skip to the end when more was added.
+        once: read all of each log, whatever was read before, and keep no position; ``-`` is
+            standard input then.
     """
 
-    __slots__ = ("archive_dirs", "max_line_bytes", "max_read_bytes", "now_s", "threads", "verbose")
+    __slots__ = (
+        "archive_dirs",
+        "max_line_bytes",
+        "max_read_bytes",
+        "now_s",
+        "once",
+        "threads",
+        "verbose",
+    )
 
-    def __init__(self, values: Values, max_read_bytes: int) -> None:
+    def __init__(self, values: Values, max_read_bytes: int, *, once: bool = False) -> None:
+        self.once = once
         self.max_read_bytes = max_read_bytes
         self.max_line_bytes: int = values.max_line_size
         self.archive_dirs: list[str] = values.archive_dir
         self.threads: int = values.threads
         self.verbose: bool = values.verbose
         self.now_s = time.time()
+
+
+def is_once(values: Values, paths: Sequence[str]) -> bool:
+    """Whether the logs are read once: asked for, or one of them is standard input.
+
+    Raises:
+        UsageError: an option was given that has no meaning then.
+    """
+    if not (values.once or STDIN in paths):
+        return False
+    for option in ("max_read_size", "archive_dir"):
+        if option in values.given:
+            raise UsageError(
+                f"--{option.replace('_', '-')} cannot go with "
+                + ("--once" if values.once else "standard input (-)"),
+                "all of the log is read",
+            )
+    return True
 
 
 class Totals:

@@ -55,7 +55,12 @@ COMMAND = Command(
     "Reads what was added to access logs since its last run and prints latency percentiles and "
     "the rate and ratio of each status class.",
     [
-        Option("--logfile", metavar="FILE[,FILE…]", required=True, help="access logs to follow"),
+        Option(
+            "--logfile",
+            metavar="FILE[,FILE…]",
+            required=True,
+            help="access logs to follow; - is standard input, read once",
+        ),
         follow.KEY_PREFIX,
         Option(
             "--format",
@@ -151,6 +156,7 @@ COMMAND = Command(
             group="Going further",
         ),
         *follow.OPTIONS,
+        follow.ONCE,
     ],
     passes_over=True,
     epilog="""
@@ -158,6 +164,7 @@ Examples:
   mackerel-plugin-axslog --logfile /var/log/nginx/access.log --key-prefix web
   mackerel-plugin-axslog --logfile a.json,b.json --format json --key-prefix api \\
       --ptime-key request_time --percentiles 50,99,99.9 --by host
+  zcat access.log.*.gz | mackerel-plugin-axslog --logfile - --key-prefix all
 
 A line counts when it has a time taken and a status; in combined logs, with --log-format, and with a
 --regex without the time's group, the status is enough. A time may have its unit with it: 12ms,
@@ -230,7 +237,7 @@ def _work(values: Values, _: list[str]) -> int:
     paths = [path for path in values.logfile.split(",") if path]
     logs = _logs(values.logfile, f"{getuid()}-axslog-v5-{prefix}", paths)
     limit = values.max_read_size or MAX_READ_BYTES.get(values.format, MAX_READ_BYTES_OTHERS)
-    options = FollowOptions(values, limit)
+    options = FollowOptions(values, limit, once=follow.is_once(values, paths))
     try:
         outcomes = _native.follow_access_logs(logs, options, AccessOptions(values))
     except BlockingIOError:

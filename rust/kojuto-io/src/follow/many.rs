@@ -91,11 +91,16 @@ fn read<S: Scan>(
     let (report, scans) =
         parallel::spread(how.threads, scan, |sink| follower.run(how.now, sink, cancel));
     let report = report?;
+    Ok(Followed { scan: merged(scans), report, follower })
+}
+
+/// What all copies of a scan have found.
+pub(super) fn merged<S: Scan>(scans: Vec<S>) -> S {
     let merged = scans.into_iter().reduce(|mut scan, other| {
         scan.merge(other);
         scan
     });
-    Ok(Followed { scan: merged.expect("spread returns at least one sink"), report, follower })
+    merged.expect("spread returns at least one sink")
 }
 
 #[cfg(test)]

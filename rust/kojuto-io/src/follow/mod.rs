@@ -103,6 +103,7 @@ mod known;
 mod many;
 mod names;
 mod note;
+mod once;
 mod plan;
 mod previous;
 mod run;
@@ -122,6 +123,7 @@ use kojuto_core::scan::newlines;
 
 pub use self::many::{Followed, How, Scan, Task, follow_all};
 pub use self::note::{Note, NoteKind};
+pub use self::once::read_once;
 use self::run::Run;
 use self::source::Source;
 use crate::state::{self, Found, Lock, Staged};
