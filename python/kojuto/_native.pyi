@@ -203,6 +203,10 @@ class AccessScan:
         """The format it was read as; the detected one for ``auto``."""
 
     @property
+    def found(self) -> tuple[str | None, str, str, str] | None:
+        """What ``auto`` has found: the envelope, the keys of status and time, its unit."""
+
+    @property
     def bad_lines(self) -> list[tuple[str, int]]:
         """Why lines could not be counted, and how many."""
 
@@ -226,6 +230,7 @@ class _AccessOptions(Protocol):
     regex: str | None
     log_format: str | None
     time_field: str | None
+    finds_keys: bool
     ptime_key: str
     status_keys: list[str]
     by: str | None

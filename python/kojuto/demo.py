@@ -50,10 +50,6 @@ COMMAND = Command(
     ],
 )
 
-TIME_KEYS = ("ptime", "reqtime", "request_time", "response_time", "apptime", "duration", "Duration")
-STATUS_KEYS = ("status", "response_code", "DownstreamStatus")
-HEAD_BYTES = 1 << 16
-
 
 def write_log(out: BinaryIO, lines: int) -> None:
     """Write an LTSV access log: latencies as servers have them, most short and a few very long."""
@@ -79,19 +75,6 @@ def write_log(out: BinaryIO, lines: int) -> None:
     out.write(b"".join(made[:rest]))
 
 
-def _find_key(head: bytes, keys: Sequence[str]) -> str:
-    """The first of `keys` that stands in the beginning of a log; the first one when none does."""
-    for key in keys:
-        name = key.encode()
-        if (
-            b"\t" + name + b":" in head
-            or b'"' + name + b'"' in head
-            or head.startswith(name + b":")
-        ):
-            return key
-    return keys[0]
-
-
 def _halves(source: BinaryIO, size: int) -> Iterator[bytes]:
     """The two halves of a log, cut at a line end, piece by piece; an empty piece parts them."""
     done = 0
@@ -108,12 +91,13 @@ def _halves(source: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 class _Demo:
-    def __init__(self, values: Values, folder: str, head: bytes) -> None:
+    def __init__(self, values: Values, folder: str) -> None:
         self.log = os.path.join(folder, "access.log")
         self.position = Log(self.log, "demo")
         arguments = ["--logfile", self.log, "--key-prefix", "demo", "--format", values.format]
-        arguments += ["--ptime-key", values.ptime_key or _find_key(head, TIME_KEYS)]
-        arguments += ["--status-key", values.status_key or _find_key(head, STATUS_KEYS)]
+        for option in ("ptime_key", "status_key"):
+            if option in values.given:
+                arguments += [f"--{option.replace('_', '-')}", getattr(values, option)]
         self.values, _ = parse(axslog.COMMAND, arguments)
         self.position.position_file = os.path.join(folder, "position")
         self.bytes = 0
@@ -127,9 +111,9 @@ class _Demo:
         options = FollowOptions(self.values, 1 << 62)
         options.now_s = now_s
         start = time.perf_counter()
-        (scan,) = _native.follow_access_logs(
-            [self.position], options, axslog.AccessOptions(self.values)
-        )
+        wanted = axslog.AccessOptions(self.values)
+        wanted.finds_keys = not {"ptime_key", "status_key"} & self.values.given
+        (scan,) = _native.follow_access_logs([self.position], options, wanted)
         seconds = time.perf_counter() - start
         if isinstance(scan, OSError):
             raise scan
@@ -145,8 +129,8 @@ class _Demo:
     def _show(self, scan: AccessScan, seconds: float, now: int) -> None:
         rate = scan.report.bytes / seconds / 1e9
         print(
-            f"{scan.lines:,} lines, {units.format_size(scan.report.bytes)} of {scan.format}, "
-            f"in {seconds * 1000:.0f} ms: {rate:.2f} GB/s"
+            f"{scan.lines:,} lines, {units.format_size(scan.report.bytes)} "
+            f"of {axslog.found_in(scan)}, in {seconds * 1000:.0f} ms: {rate:.2f} GB/s"
         )
         out = Metrics(figures.FAMILIES)
         figures.collect(out, self.values, [scan], pooled=False)
@@ -192,11 +176,9 @@ def _work(values: Values, _: list[str]) -> int:
                 write_log(out, values.lines)
         with open(original, "rb") as source:
             size = os.stat(original).st_size
-            head = source.read(HEAD_BYTES)
-            source.seek(0)
-            if not head:
+            if not source.peek(1):
                 raise KojutoError(f"{original} is empty", "take a log with some lines in it")
-            demo = _Demo(values, folder, head)
+            demo = _Demo(values, folder)
             now_s = time.time()
             with open(demo.log, "ab", buffering=0) as log:
                 print("First run, on the first half of the log:")

@@ -166,3 +166,18 @@ def test_a_key_with_dots_is_a_member_of_members(tmp_path: Path, workdir: Path) -
     assert metrics["axslog.latency_t.none.average"] == "3.000000"
     done = run("percentile", "--key", "event.duration", log)
     assert done.stdout.startswith(b"count: 2\nmax: 3.0000\n")
+
+
+def test_a_hole_hides_no_line_wherever_it_is_and_a_mark_only_begins_a_file(
+    tmp_path: Path, workdir: Path
+) -> None:
+    log = tmp_path / "log"
+    line, hole = b"status:200\tptime:5\n", b"\0" * 300_000
+    log.write_bytes(b"\xef\xbb\xbf" + line + hole + line + line + b"\0\0" + line)
+    assert counted(log) == (4, "5.000000")
+    # The position is behind the mark, and the log goes on.
+    with open(log, "ab") as file:
+        file.write(line + b"\xef\xbb\xbf" + line)
+    assert counted(log) == (1, "5.000000")
+    log.write_bytes(b"\xef\xbb\xbf" + line)
+    assert counted(log) == (1, "5.000000")

@@ -64,6 +64,7 @@ fn main() {
         let options = Options {
             envelope: None,
             format,
+            finds_keys: false,
             ptime_key: "ptime".to_owned(),
             status_keys: vec!["status".to_owned()],
             by: None,

@@ -1,16 +1,18 @@
 //! Access-log statistics: latencies and status classes of the lines of a log.
 
 mod options;
+mod recognise;
 mod tally;
 
 use memchr::memmem::Finder;
 
 pub use self::options::{Format, Options, TimeField, TimeList};
+pub use self::recognise::{Found, Profile};
 pub use self::tally::Tally;
 
 use crate::Error;
 use crate::scan::bad_lines::BadLines;
-use crate::scan::beginning;
+use crate::scan::beginning::behind_nuls;
 use crate::scan::envelope::{Envelope, Opener};
 use crate::scan::fields::{Keys, Rows, Values};
 use crate::scan::json::{self, Prefix, unescape};
@@ -42,7 +44,9 @@ pub struct Access {
     opener: Opener,
     format: Format,
     time_field: TimeField,
-    detected: Option<&'static str>,
+    group_key: Option<String>,
+    finds_keys: bool,
+    found: Found,
     counter: Counter,
 }
 
@@ -63,6 +67,8 @@ struct Counter {
     other: Tally,
     bad: BadLines<{ REASONS.len() }>,
     lines: u64,
+    /// The lines of this block that begin with NULs, without them.
+    behind_nuls: Vec<u8>,
 }
 
 impl Access {
@@ -71,29 +77,18 @@ impl Access {
     /// # Errors
     /// [`Error::Argument`] for an empty or too many keys.
     pub fn new(options: &Options) -> Result<Access, Error> {
-        let mut names = vec![(options.ptime_key.as_bytes(), true)];
-        for (at, key) in options.status_keys.iter().enumerate() {
-            // Only the first of them ends the search: another may be followed by a better one.
-            names.push((key.as_bytes(), at == 0));
-        }
-        let by = options.by.as_ref().map(|by| {
-            // It may be one of those already.
-            let at = names.iter().position(|(name, _)| *name == by.as_bytes());
-            let at = at.unwrap_or_else(|| {
-                names.push((by.as_bytes(), true));
-                names.len() - 1
-            });
-            names[at].1 = true;
-            at
-        });
-        let keys = Keys::new(&names)?;
+        let statuses: Vec<&str> = options.status_keys.iter().map(String::as_str).collect();
+        let by = options.by.as_deref();
+        let (keys, by) = options::wanted(&options.ptime_key, &statuses, by)?;
         Ok(Access {
             keys,
             envelope: options.envelope,
             opener: Opener::default(),
             format: options.format.clone(),
             time_field: options.time_field.clone(),
-            detected: None,
+            group_key: options.by.clone(),
+            finds_keys: options.finds_keys,
+            found: Found::default(),
             counter: Counter {
                 statuses: options.status_keys.len(),
                 by,
@@ -114,6 +109,7 @@ impl Access {
                 other: Tally::default(),
                 bad: BadLines::default(),
                 lines: 0,
+                behind_nuls: Vec::new(),
             },
         })
     }
@@ -122,28 +118,49 @@ impl Access {
     /// one block.
     pub fn block(&mut self, block: &[u8]) {
         let envelope = match self.envelope {
-            Some(Envelope::Auto) => Envelope::detect(block),
+            Some(Envelope::Auto) => Envelope::detect(block).or(self.found.envelope),
             given => given,
         };
         let Some(envelope) = envelope else { return self.lines_of(block) };
+        self.found.envelope = Some(envelope);
         let mut opener = std::mem::take(&mut self.opener);
         self.lines_of(opener.open(envelope, block));
         self.opener = opener;
     }
 
+    /// Takes the keys and the unit that the lines of a block have, if they are those of a profile.
+    fn find_keys(&mut self, block: &[u8], format: &Format) {
+        let profile = recognise::profile(block, format, self.found.profile);
+        if profile.is_none() || profile == self.found.profile {
+            return;
+        }
+        self.found.profile = profile;
+        if let Some(profile) = profile
+            && let Ok((keys, by)) =
+                options::wanted(profile.time, &[profile.status], self.group_key.as_deref())
+        {
+            self.keys = keys;
+            self.counter.by = by;
+            self.counter.time_scale = profile.scale();
+            if matches!(format, Format::Combined) {
+                self.time_field = TimeField::Name(profile.time.as_bytes().into());
+            }
+        }
+    }
+
     /// Counts a block of lines without an envelope.
     fn lines_of(&mut self, block: &[u8]) {
-        let Access { keys, format, time_field, detected, counter, .. } = self;
-        let block = beginning::passed(block);
-        let found;
-        let format = match format {
-            Format::Auto(prefix) => {
-                found = Format::detect(block, *prefix);
-                *detected = Some(found.name());
-                &found
-            }
-            given => given,
-        };
+        if let Format::Auto(prefix) = self.format {
+            // A block in which no line is in any format is what the last one was.
+            let found = Format::detect(block, prefix).or(self.found.format.take());
+            self.found.format = Some(found.unwrap_or(Format::Ltsv(prefix)));
+        }
+        if self.finds_keys {
+            let format = self.found.format.as_ref().unwrap_or(&self.format).clone();
+            self.find_keys(block, &format);
+        }
+        let Access { keys, format, time_field, counter, found, .. } = self;
+        let format = found.format.as_ref().unwrap_or(format);
         counter.escapes = matches!(format, Format::Json(_));
         counter.time_optional = match format {
             Format::Combined | Format::Text(_) => true,
@@ -153,29 +170,21 @@ impl Access {
                 .any(|name| name.as_bytes() == &*keys.list()[0].name),
             _ => false,
         };
-        // The common case gets a scan of its own, without a test for what it does not need.
-        let plain = counter.filter.is_none()
-            && counter.by.is_none()
-            && counter.statuses == 1
-            && counter.time_scale == 1.0;
-        match format {
-            Format::Ltsv(Prefix::Refuse) if plain => ltsv::scan(block, keys, &mut Plain(counter)),
-            Format::Json(prefix) if plain => {
-                json::scan(block, keys, *prefix, &mut Plain(counter));
-            }
-            Format::Ltsv(Prefix::Refuse) => ltsv::scan(block, keys, counter),
-            Format::Ltsv(Prefix::Skip) => ltsv::scan_behind_brace(block, keys, counter),
-            Format::Json(prefix) => json::scan(block, keys, *prefix, counter),
-            Format::Combined => combined::scan(block, keys, time_field, counter),
-            Format::Text(text) => log_format::scan(block, keys, text, time_field, counter),
-            Format::Regex(regex) => combined::scan_regex(block, keys, regex, counter),
-            Format::Auto(_) => {}
+        scan(block, keys, format, time_field, counter);
+        if !counter.behind_nuls.is_empty() {
+            let lines = std::mem::take(&mut counter.behind_nuls);
+            scan(&lines, keys, format, time_field, counter);
         }
     }
 
     /// The name of the log's format, the detected one for [`Format::Auto`].
     pub fn format_name(&self) -> &'static str {
-        self.detected.unwrap_or(self.format.name())
+        self.found.format.as_ref().unwrap_or(&self.format).name()
+    }
+
+    /// What the log has said of itself.
+    pub fn found(&self) -> &Found {
+        &self.found
     }
 
     /// How many lines were seen, bad and filtered ones included.
@@ -190,6 +199,9 @@ impl Access {
 
     /// Adds what another scan with the same options has counted.
     pub fn merge(&mut self, other: Access) {
+        if self.found.format.is_none() && self.found.profile.is_none() {
+            self.found = other.found;
+        }
         let (mine, other) = (&mut self.counter, other.counter);
         mine.all.merge(other.all);
         mine.missing.merge(other.missing);
@@ -219,6 +231,26 @@ impl Access {
     }
 }
 
+/// Reads a block of lines in a format that is known.
+fn scan(block: &[u8], keys: &Keys, format: &Format, time: &TimeField, counter: &mut Counter) {
+    // The common case gets a scan of its own, without a test for what it does not need.
+    let plain = counter.filter.is_none()
+        && counter.by.is_none()
+        && counter.statuses == 1
+        && counter.time_scale == 1.0;
+    match format {
+        Format::Ltsv(Prefix::Refuse) if plain => ltsv::scan(block, keys, &mut Plain(counter)),
+        Format::Json(prefix) if plain => json::scan(block, keys, *prefix, &mut Plain(counter)),
+        Format::Ltsv(Prefix::Refuse) => ltsv::scan(block, keys, counter),
+        Format::Ltsv(Prefix::Skip) => ltsv::scan_behind_brace(block, keys, counter),
+        Format::Json(prefix) => json::scan(block, keys, *prefix, counter),
+        Format::Combined => combined::scan(block, keys, time, counter),
+        Format::Text(text) => log_format::scan(block, keys, text, time, counter),
+        Format::Regex(regex) => combined::scan_regex(block, keys, regex, counter),
+        Format::Auto(_) => {}
+    }
+}
+
 /// Takes the lines when there is one status key, no filter, no grouping, and times in seconds.
 struct Plain<'c>(&'c mut Counter);
 
@@ -226,6 +258,9 @@ impl<'a> Rows<'a> for Plain<'_> {
     #[inline(always)]
     fn row(&mut self, line: &'a [u8], values: &Values<'a>) {
         let counter = &mut *self.0;
+        if line.first() == Some(&0) {
+            return counter.put_by(line);
+        }
         counter.lines += 1;
         match (parse_short(values[0]), parse_i64(values[1])) {
             (Some(latency), Some(status)) => {
@@ -239,6 +274,9 @@ impl<'a> Rows<'a> for Plain<'_> {
 
 impl<'a> Rows<'a> for Counter {
     fn row(&mut self, line: &'a [u8], values: &Values<'a>) {
+        if line.first() == Some(&0) {
+            return self.put_by(line);
+        }
         self.lines += 1;
         if let Some((finder, invert)) = &self.filter
             && finder.find(line).is_some() == *invert
@@ -250,6 +288,13 @@ impl<'a> Rows<'a> for Counter {
 }
 
 impl Counter {
+    /// A line that begins with NULs was not read as what it is: it is read once more.
+    #[cold]
+    fn put_by(&mut self, line: &[u8]) {
+        self.behind_nuls.extend_from_slice(behind_nuls(line));
+        self.behind_nuls.push(b'\n');
+    }
+
     /// A line in the general case: lists of times, escapes, several status keys, groups.
     #[inline(never)]
     fn odd_row(&mut self, line: &[u8], values: &Values<'_>) {

@@ -49,6 +49,8 @@ struct AccessOptions {
     #[pyo3(attribute)]
     time_field: Option<String>,
     #[pyo3(attribute)]
+    finds_keys: bool,
+    #[pyo3(attribute)]
     ptime_key: String,
     #[pyo3(attribute)]
     status_keys: Vec<String>,
@@ -110,6 +112,7 @@ impl AccessOptions {
         Ok(Options {
             envelope,
             format,
+            finds_keys: self.finds_keys,
             ptime_key: self.ptime_key,
             status_keys: self.status_keys,
             by: self.by,
@@ -167,6 +170,7 @@ struct AccessScan {
     report: Py<FollowReport>,
     lines: u64,
     format: String,
+    found: Option<(Option<&'static str>, &'static str, &'static str, &'static str)>,
     bad_lines: Vec<(&'static str, u64)>,
     bad_example: Option<(&'static str, Py<PyBytes>)>,
     tally: Py<AccessTally>,
@@ -181,11 +185,16 @@ impl AccessScan {
         let bad_example =
             bad.first().map(|(reason, line)| (REASONS[reason], PyBytes::new(py, line).unbind()));
         let (lines, format) = (access.lines(), access.format_name().to_owned());
+        let found = access.found().profile.map(|profile| {
+            let envelope = access.found().envelope.map(Envelope::name);
+            (envelope, profile.status, profile.time, profile.unit)
+        });
         let (tally, groups) = access.finish();
         Ok(AccessScan {
             report,
             lines,
             format,
+            found,
             bad_lines,
             bad_example,
             tally: Py::new(py, AccessTally(tally))?,

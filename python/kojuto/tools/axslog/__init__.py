@@ -68,7 +68,8 @@ COMMAND = Command(
             default="ltsv",
             choices=("ltsv", "json", "combined", "regex", "auto"),
             help="ltsv, json, combined (Apache and nginx, with the time as an optional last "
-            "field), regex (see --regex) or auto",
+            "field), regex (see --regex) or auto, which finds keys, unit and envelope too, unless "
+            "they are given",
         ),
         Option(
             "--envelope",
@@ -179,9 +180,9 @@ class AccessOptions:
     """What the native scan reads from each line."""
 
     __slots__ = (
-        "by", "envelope", "filter", "format", "invert_filter", "log_format", "max_groups",
-        "ptime_key", "regex", "skip_until_json", "status_keys", "time_field", "time_list",
-        "time_scale",
+        "by", "envelope", "filter", "finds_keys", "format", "invert_filter", "log_format",
+        "max_groups", "ptime_key", "regex", "skip_until_json", "status_keys", "time_field",
+        "time_list", "time_scale",
     )  # fmt: skip
 
     def __init__(self, values: Values) -> None:
@@ -189,6 +190,8 @@ class AccessOptions:
         self.envelope: str | None = values.envelope
         if values.format == "auto" and self.envelope is None:
             self.envelope = "auto"
+        keys = {"ptime_key", "status_key", "time_unit", "time_field"}
+        self.finds_keys: bool = values.format == "auto" and not keys & values.given
         self.regex: str | None = values.regex
         self.log_format: str | None = values.log_format
         self.time_field: str | None = values.time_field
@@ -256,6 +259,8 @@ def _work(values: Values, _: list[str]) -> int:
         follow.tell_bad_lines(
             PROG, path, outcome.bad_lines, outcome.bad_example, _hint(values, outcome)
         )
+        if values.verbose and outcome.found:
+            cli.complain(PROG, f"{path}: {found_in(outcome)}")
         follow.tell_sum(PROG, path, outcome.report)
         scanned.append((path, outcome))
     if not scanned:
@@ -296,6 +301,15 @@ def _hint(values: Values, scan: AccessScan) -> str | None:
     return f"is the log in --format {scan.format}, and are {keys} its names? try --format auto"
 
 
+def found_in(scan: AccessScan) -> str:
+    """What ``--format auto`` has found in a log: ``json in docker: status, duration in ms``."""
+    if scan.found is None:
+        return scan.format
+    envelope, status, time, unit = scan.found
+    inside = f" in {envelope}" if envelope else ""
+    return f"{scan.format}{inside}: {status}, {time} in {unit}"
+
+
 def _about(paths: Sequence[str], outcomes: Sequence[AccessScan | OSError]) -> list[object]:
     about: list[object] = []
     for path, outcome in zip(paths, outcomes, strict=True):
@@ -306,6 +320,7 @@ def _about(paths: Sequence[str], outcomes: Sequence[AccessScan | OSError]) -> li
             {
                 "log": path,
                 "format": outcome.format,
+                **_found(outcome),
                 "duration_s": outcome.report.duration_s,
                 "lines": outcome.lines,
                 "counted_lines": outcome.tally.total,
@@ -316,6 +331,11 @@ def _about(paths: Sequence[str], outcomes: Sequence[AccessScan | OSError]) -> li
             }
         )
     return about
+
+
+def _found(scan: AccessScan) -> dict[str, object]:
+    names = ("envelope", "status_key", "ptime_key", "time_unit")
+    return {"found": dict(zip(names, scan.found, strict=True))} if scan.found else {}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,10 @@
 //! What to read from an access log: its format, the keys, and how times are given.
 
 use crate::error::{Argument, Error};
+use crate::scan::beginning::behind_nuls;
 pub use crate::scan::combined::TimeField;
 use crate::scan::envelope::Envelope;
+use crate::scan::fields::Keys;
 use crate::scan::json::Prefix;
 use crate::scan::log_format::LogFormat;
 use crate::scan::{combined, select};
@@ -65,11 +67,11 @@ impl Format {
         }
     }
 
-    /// Which of the formats a block of lines is in.
-    pub(super) fn detect(block: &[u8], prefix: Prefix) -> Format {
+    /// Which of the formats a block of lines is in, if any line is in one.
+    pub(super) fn detect(block: &[u8], prefix: Prefix) -> Option<Format> {
         let mut votes = [0usize; 3];
-        for line in block.split(|&b| b == b'\n').filter(|line| !line.is_empty()).take(DETECT_LINES)
-        {
+        let lines = block.split(|&b| b == b'\n').map(behind_nuls);
+        for line in lines.filter(|line| !line.is_empty()).take(DETECT_LINES) {
             let text = match prefix {
                 Prefix::Refuse => line.trim_ascii_start(),
                 Prefix::Skip => &line[memchr::memchr(b'{', line).unwrap_or(0)..],
@@ -78,18 +80,26 @@ impl Format {
                 votes[1] += 1;
             } else if combined::is_combined(line) {
                 votes[2] += 1;
-            } else if line.split(|&b| b == b'\t').all(|field| field.contains(&b':')) {
+            } else if line.split(|&b| b == b'\t').all(is_labeled) {
                 votes[0] += 1;
             }
         }
-        match votes {
+        Some(match votes {
+            [0, 0, 0] => return None,
             [ltsv, json, combined] if json >= ltsv && json >= combined && json > 0 => {
                 Format::Json(prefix)
             }
             [ltsv, _, combined] if combined > ltsv => Format::Combined,
             _ => Format::Ltsv(prefix),
-        }
+        })
     }
+}
+
+/// Whether a field has a label as ltsv.org has them, and a colon behind it.
+fn is_labeled(field: &[u8]) -> bool {
+    let is_of_label = |&byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let label = field.iter().position(|byte| !is_of_label(byte));
+    label.is_some_and(|end| end > 0 && field[end] == b':')
 }
 
 /// What to do with a time that is a list, as nginx's `$upstream_response_time` is after several
@@ -113,6 +123,8 @@ pub struct Options {
     pub envelope: Option<Envelope>,
     /// How the lines are written.
     pub format: Format,
+    /// The keys and the unit of the time are those that programs have for them, where a log has such.
+    pub finds_keys: bool,
     /// The key of the time taken.
     pub ptime_key: String,
     /// The keys of the status; the first listed that has a value wins.
@@ -129,4 +141,29 @@ pub struct Options {
     pub time_scale: f64,
     /// What to do with a list of times.
     pub time_list: TimeList,
+}
+
+/// The keys of a scan in the order of their values: the time, the statuses, the group; and which one
+/// is the last.
+pub(super) fn wanted(
+    time: &str,
+    statuses: &[&str],
+    by: Option<&str>,
+) -> Result<(Keys, Option<usize>), Error> {
+    let mut names = vec![(time.as_bytes(), true)];
+    for (at, key) in statuses.iter().enumerate() {
+        // Only the first of them ends the search: another may be followed by a better one.
+        names.push((key.as_bytes(), at == 0));
+    }
+    let by = by.map(|by| {
+        // It may be one of those already.
+        let at = names.iter().position(|(name, _)| *name == by.as_bytes());
+        let at = at.unwrap_or_else(|| {
+            names.push((by.as_bytes(), true));
+            names.len() - 1
+        });
+        names[at].1 = true;
+        at
+    });
+    Ok((Keys::new(&names)?, by))
 }

@@ -7,6 +7,7 @@ fn options(max_groups: usize) -> Options {
     Options {
         envelope: None,
         format: Format::Ltsv(Prefix::Refuse),
+        finds_keys: false,
         ptime_key: "ptime".to_owned(),
         status_keys: vec!["status".to_owned()],
         by: Some("uri".to_owned()),
@@ -93,17 +94,30 @@ fn a_time_may_have_a_unit_in_every_format() {
 }
 
 #[test]
-fn a_hole_or_a_mark_of_the_encoding_hides_no_first_key() {
-    let line = "\u{feff}status:200\tptime:0.5";
-    let ltsv = one(Format::Ltsv(Prefix::Refuse), TimeField::Telling, TimeList::Refuse, line);
-    assert_eq!(ltsv, (1, vec![0.5]));
-    let line = "\u{feff}{\"status\":200,\"ptime\":0.5}";
-    let hole = "\0".repeat(5000) + "status:200\tptime:0.5";
-    let ltsv = one(Format::Ltsv(Prefix::Refuse), TimeField::Telling, TimeList::Refuse, &hole);
-    assert_eq!(ltsv, (1, vec![0.5]));
-    for format in [Format::Json(Prefix::Refuse), Format::Auto(Prefix::Refuse)] {
-        assert_eq!(one(format, TimeField::Telling, TimeList::Refuse, line), (1, vec![0.5]));
+fn the_nuls_before_any_line_are_no_part_of_it() {
+    let hole = "\0".repeat(5000);
+    for (format, line) in [
+        (Format::Ltsv(Prefix::Refuse), "status:200\tptime:0.5"),
+        (Format::Ltsv(Prefix::Skip), "status:200\tptime:0.5"),
+        (Format::Json(Prefix::Refuse), "{\"status\":200,\"ptime\":0.5}"),
+        (Format::Combined, "h - - [t] \"GET /\" 200 1 \"-\" \"-\" 0.5"),
+        (Format::Auto(Prefix::Refuse), "status:200\tptime:0.5"),
+        (
+            Format::regex("^(?P<status>200) (?P<ptime>.*)$", &["status".to_owned()]).unwrap(),
+            "200 0.5",
+        ),
+    ] {
+        let lines = format!("{hole}{line}\n{line}\n\0{line}");
+        let found = one(format.clone(), TimeField::Telling, TimeList::Refuse, &lines);
+        assert_eq!(found, (3, vec![0.5; 3]), "{format:?}");
     }
+    let mut access = Access::new(&options(3)).unwrap();
+    access.block(b"\0\0uri:/a\tstatus:200\tptime:1\nx\0\0\0y\0\n\0\n");
+    assert_eq!(access.lines(), 3);
+    // One of a run in the middle tells that there is one.
+    assert_eq!(access.bad().first().unwrap().1, b"x\0y\0");
+    let groups: Vec<_> = access.finish().1.into_iter().map(|(name, _)| shown(&name)).collect();
+    assert_eq!(groups, ["/a"]);
 }
 
 #[test]

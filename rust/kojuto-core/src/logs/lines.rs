@@ -5,6 +5,7 @@
 //! is moved to the front for the next read.
 
 use crate::logs::position::WINDOW_BYTES;
+use crate::scan::beginning::MARK;
 
 /// What one read brings at most, and the size of a block unless a single line is longer.
 pub const BLOCK_BYTES: usize = 256 * 1024;
@@ -72,6 +73,17 @@ impl Cutter {
             self.buffer.resize(wanted.max(self.pending + 1), 0);
         }
         &mut self.buffer[self.pending..]
+    }
+
+    /// Takes the byte order mark off the `count` bytes that a file begins with, put into
+    /// [`Cutter::space`]; answers how many are left for [`Cutter::filled`].
+    pub fn without_mark(&mut self, count: usize) -> usize {
+        let read = self.pending..self.pending + count;
+        if !self.buffer[read.clone()].starts_with(MARK) {
+            return count;
+        }
+        self.buffer.copy_within(read.start + MARK.len()..read.end, read.start);
+        count - MARK.len()
     }
 
     /// Takes note of `count` bytes put into [`Cutter::space`] and hands every finished line that
@@ -271,6 +283,16 @@ mod tests {
         assert!(cutter.is_skipping());
         assert_eq!(cutter.overlong().lines, 1);
         assert_eq!(cutter.overlong().first, [b'x'; EXAMPLE_BYTES]);
+    }
+
+    #[test]
+    fn a_mark_of_the_encoding_is_taken_off() {
+        let mut cutter = Cutter::new(100);
+        for (read, left) in [(&b"\xef\xbb\xbfa\n"[..], 2), (b"a\xef\xbb\xbf", 4), (b"\xef\xbb", 2)]
+        {
+            cutter.space()[..read.len()].copy_from_slice(read);
+            assert_eq!(cutter.without_mark(read.len()), left);
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Lines that could not be used: counted by reason, with the first one as an example.
 
-use crate::scan::beginning::behind_nuls;
-
 /// How much of the first bad line is kept.
 pub const EXAMPLE_BYTES: usize = 200;
 
@@ -23,9 +21,10 @@ impl<const N: usize> BadLines<N> {
     pub fn count(&mut self, reason: usize, line: &[u8]) {
         self.counts[reason] += 1;
         if self.first.is_none() {
-            // A hole tells nobody anything.
-            let line = behind_nuls(line);
-            self.first = Some((reason, line[..line.len().min(EXAMPLE_BYTES)].into()));
+            // A run of NULs tells nobody anything.
+            let is_shown = |at: usize| line[at] != 0 || at > 0 && line[at - 1] != 0;
+            let shown = (0..line.len()).filter(|&at| is_shown(at)).map(|at| line[at]);
+            self.first = Some((reason, shown.take(EXAMPLE_BYTES).collect()));
         }
     }
 

@@ -1,21 +1,15 @@
-//! What may stand before the first line of a file and is no part of it.
+//! What may stand before a line, or a file, and is no part of it.
 
-/// A block without the NULs and the byte order mark that it begins with.
+/// U+FEFF in UTF-8, with which some editors begin a file.
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A line without the NULs that it begins with.
 ///
-/// A log that was truncated while its writer goes on where it was (without `O_APPEND`) begins with
-/// a hole, which is read as NULs; some editors begin a file with U+FEFF.
+/// A log that was truncated while its writer goes on where it was (without `O_APPEND`) has a hole
+/// before the first line written after that, which is read as NULs.
 #[inline]
-pub fn passed(block: &[u8]) -> &[u8] {
-    if !matches!(block.first(), Some(0 | 0xef)) {
-        return block;
-    }
-    let block = behind_nuls(block);
-    block.strip_prefix(b"\xef\xbb\xbf").unwrap_or(block)
-}
-
-/// What follows the NULs that bytes begin with.
-pub fn behind_nuls(bytes: &[u8]) -> &[u8] {
-    &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..]
+pub fn behind_nuls(line: &[u8]) -> &[u8] {
+    &line[line.iter().take_while(|byte| **byte == 0).count()..]
 }
 
 #[cfg(test)]
@@ -23,17 +17,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nuls_and_the_mark_at_the_beginning_are_passed_and_nothing_else() {
-        for (block, rest) in [
-            (&b"a\n"[..], &b"a\n"[..]),
-            (b"\0\0\0a\0\n", b"a\0\n"),
-            (b"\xef\xbb\xbfa\n", b"a\n"),
-            (b"\0\xef\xbb\xbfa\n", b"a\n"),
-            (b"\xef\xbba\n", b"\xef\xbba\n"),
-            (b"\0\0", b""),
-            (b"", b""),
-        ] {
-            assert_eq!(passed(block), rest);
+    fn the_nuls_that_a_line_begins_with_are_passed_and_nothing_else() {
+        for (line, rest) in
+            [(&b"a"[..], &b"a"[..]), (b"\0\0a\0b", b"a\0b"), (b"\0", b""), (b"", b"")]
+        {
+            assert_eq!(behind_nuls(line), rest);
         }
     }
 }

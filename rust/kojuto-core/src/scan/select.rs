@@ -3,7 +3,8 @@
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::error::{Argument, Error};
-use crate::scan::{beginning, newlines};
+use crate::scan::beginning::behind_nuls;
+use crate::scan::newlines;
 
 /// The most bytes that a compiled regular expression may take.
 pub(crate) const MAX_REGEX_BYTES: usize = 4 << 20;
@@ -54,11 +55,10 @@ impl Select {
             self.lines += newlines::count(block);
             return;
         }
-        let block = beginning::passed(block);
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', block) {
             let line = &block[start..end];
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let line = behind_nuls(line.strip_suffix(b"\r").unwrap_or(line));
             start = end + 1;
             let wanted = self.pattern.as_ref().is_none_or(|regex| regex.is_match(line))
                 && !self.exclude.as_ref().is_some_and(|regex| regex.is_match(line));

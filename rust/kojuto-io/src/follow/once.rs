@@ -69,10 +69,13 @@ fn read(log: &Path, how: &How, sink: &mut dyn LineSink, cancel: &dyn Cancel) -> 
         report.bytes += block.len() as u64;
         sink.block(block);
     };
+    let mut begins = true;
     loop {
         match input.read(cutter.space()) {
             Ok(0) => break,
             Ok(count) => {
+                let count = if begins { cutter.without_mark(count) } else { count };
+                begins = false;
                 cutter.filled(count, &mut hand_over);
                 cancel.check()?;
             }

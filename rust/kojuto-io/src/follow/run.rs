@@ -215,9 +215,11 @@ impl Run<'_> {
         source.advise_sequential();
         self.read.insert((source.identity.inode, source.identity.dev));
         while self.pass_hole(source)? {
+            let begins = source.pos() == 0;
             match source.read(self.cutter.space()) {
                 Ok(0) => return Ok(()),
                 Ok(count) => {
+                    let count = if begins { self.cutter.without_mark(count) } else { count };
                     let (sink, report) = (&mut *self.sink, &mut self.report);
                     self.cutter.filled(count, |block| hand_on(block, sink, report));
                     self.cancel.check()?;

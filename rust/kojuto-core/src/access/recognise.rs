@@ -1,0 +1,195 @@
+//! How programs call what an access log is read for, so that `--format auto` needs no keys. The table
+//! of docs/formats.md is this one, with a sample for each row.
+
+use crate::scan::beginning::behind_nuls;
+use crate::scan::envelope::Envelope;
+use crate::scan::fields::{Keys, Values};
+use crate::scan::json::{self, Prefix};
+use crate::scan::{combined, ltsv};
+
+use super::options::{Format, TimeField};
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Ltsv,
+    /// With the time as `NAME=value` behind the fields of the combined format.
+    Combined,
+}
+
+/// One way to call the time taken and the status.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Profile {
+    kind: Kind,
+    /// The key of the status.
+    pub status: &'static str,
+    /// The key of the time taken.
+    pub time: &'static str,
+    /// The unit of a time without one of its own, as on the command line.
+    pub unit: &'static str,
+    /// What else a line of it has, where another profile has the same keys; nothing as a rule.
+    beside: &'static str,
+}
+
+const fn json(
+    status: &'static str,
+    time: &'static str,
+    unit: &'static str,
+    beside: &'static str,
+) -> Profile {
+    Profile { kind: Kind::Json, status, time, unit, beside }
+}
+
+const fn ltsv(status: &'static str, time: &'static str, unit: &'static str) -> Profile {
+    Profile { kind: Kind::Ltsv, status, time, unit, beside: "" }
+}
+
+const fn combined(time: &'static str) -> Profile {
+    Profile { kind: Kind::Combined, status: "status", time, unit: "s", beside: "" }
+}
+
+/// The profiles, in the order in which they are tried.
+const PROFILES: [Profile; 21] = [
+    json("status", "ptime", "s", ""),
+    json("status", "reqtime", "s", ""),
+    json("status", "request_time", "s", ""),
+    json("status", "response_time", "s", ""),
+    json("status", "apptime", "s", ""),
+    // lograge, before Caddy: the same keys in another unit.
+    json("status", "duration", "ms", "controller"),
+    json("status", "duration", "s", ""),
+    json("DownstreamStatus", "Duration", "ns", ""),
+    json("response_code", "duration", "ms", ""),
+    json("http.response.status_code", "event.duration", "ns", ""),
+    json("res.statusCode", "responseTime", "ms", ""),
+    json("httpRequest.status", "httpRequest.latency", "s", ""),
+    json("response.status", "latencies.request", "ms", ""),
+    ltsv("status", "ptime", "s"),
+    ltsv("status", "reqtime", "s"),
+    ltsv("status", "request_time", "s"),
+    ltsv("status", "response_time", "s"),
+    ltsv("status", "reqtime_microsec", "us"),
+    ltsv("status", "apptime", "s"),
+    combined("rt"),
+    combined("request_time"),
+];
+
+/// What a log says of itself, as far as it was asked.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// What stands around its lines.
+    pub envelope: Option<Envelope>,
+    /// Its format, for [`Format::Auto`].
+    pub format: Option<Format>,
+    /// Its keys and unit.
+    pub profile: Option<&'static Profile>,
+}
+
+/// How many lines of a block are looked at.
+const LINES: usize = 32;
+
+/// The profile that most of the lines at the beginning of a block have, the one `before` if more than
+/// half of them have that; `None` when no line has any.
+pub(super) fn profile(
+    block: &[u8],
+    format: &Format,
+    before: Option<&'static Profile>,
+) -> Option<&'static Profile> {
+    let mut head = Vec::new();
+    let lines = block.split(|&b| b == b'\n').map(behind_nuls).filter(|line| !line.is_empty());
+    let mut count = 0;
+    for line in lines.take(LINES) {
+        head.extend_from_slice(line);
+        head.push(b'\n');
+        count += 1;
+    }
+    if let Some(before) = before
+        && before.votes(&head, format) * 2 > count
+    {
+        return Some(before);
+    }
+    let mut best = (0, None);
+    for profile in &PROFILES {
+        let votes = profile.votes(&head, format);
+        if votes > best.0 {
+            best = (votes, Some(profile));
+        }
+    }
+    best.1
+}
+
+impl Profile {
+    /// What a number in its unit is multiplied with to give seconds.
+    pub(super) fn scale(&self) -> f64 {
+        match self.unit {
+            "ms" => 1e-3,
+            "us" => 1e-6,
+            "ns" => 1e-9,
+            _ => 1.0,
+        }
+    }
+
+    /// How many of the lines have its keys.
+    fn votes(&self, lines: &[u8], format: &Format) -> usize {
+        let names = [self.status, self.time, self.beside].map(|name| (name.as_bytes(), true));
+        let count = if self.beside.is_empty() { 2 } else { 3 };
+        let Ok(keys) = Keys::new(&names[..count]) else { return 0 };
+        let mut votes = 0;
+        let mut row = |_: &[u8], values: &Values<'_>| {
+            votes += usize::from(values[..count].iter().all(|value| !value.is_empty()));
+        };
+        match (&self.kind, format) {
+            (Kind::Json, Format::Json(prefix)) => json::scan(lines, &keys, *prefix, &mut row),
+            (Kind::Ltsv, Format::Ltsv(Prefix::Refuse)) => ltsv::scan(lines, &keys, &mut row),
+            (Kind::Ltsv, Format::Ltsv(Prefix::Skip)) => {
+                ltsv::scan_behind_brace(lines, &keys, &mut row);
+            }
+            (Kind::Combined, Format::Combined) => {
+                // The first key is the one of the time.
+                let Ok(keys) = Keys::new(&[names[1], names[0]]) else { return 0 };
+                let time = TimeField::Name(self.time.as_bytes().into());
+                combined::scan(lines, &keys, &time, &mut row);
+            }
+            _ => {}
+        }
+        votes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(block: &str, before: Option<&'static Profile>) -> Option<&'static Profile> {
+        let format = if block.starts_with('{') {
+            Format::Json(Prefix::Refuse)
+        } else {
+            Format::Ltsv(Prefix::Refuse)
+        };
+        profile(block.as_bytes(), &format, before)
+    }
+
+    #[test]
+    fn the_keys_that_most_lines_have_are_found() {
+        let caddy = "{\"status\":200,\"duration\":0.1}\n";
+        let rails = "{\"status\":200,\"duration\":9.5,\"controller\":\"a\"}\n";
+        assert_eq!(found(caddy, None).unwrap().unit, "s");
+        assert_eq!(found(rails, None).unwrap().unit, "ms");
+        let mixed = format!("{caddy}{rails}{rails}{caddy}{rails}");
+        // All of them have Caddy's keys.
+        assert_eq!(found(&mixed, None).unwrap().unit, "s");
+        assert_eq!(found("status:200\treqtime_microsec:7\n", None).unwrap().unit, "us");
+        assert_eq!(found("{\"a\":1}\n", None), None);
+        assert_eq!(found("", None), None);
+    }
+
+    #[test]
+    fn what_was_found_before_stays_while_most_lines_have_it() {
+        let two = "status:200\tapptime:1\treqtime:2\n";
+        let apptime = PROFILES.iter().find(|p| p.time == "apptime" && p.kind == Kind::Ltsv);
+        assert_eq!(found(two, None).unwrap().time, "reqtime");
+        assert_eq!(found(two, apptime), apptime);
+        let reqtime = "status:200\treqtime:2\n";
+        assert_eq!(found(&format!("{two}{reqtime}"), apptime).unwrap().time, "reqtime");
+    }
+}
