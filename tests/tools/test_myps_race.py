@@ -17,10 +17,12 @@ import pymysql
 import pytest
 
 from kojuto.tools.myps.connect import MypsConnection
-from kojuto.tools.myps.kill_same import Outcome, kill_same
+from kojuto.tools.myps.kill_same import LONG_S, Outcome, kill_same
 from kojuto.tools.myps.processes import Server
+from tests.conftest import wait_until
 from tests.peers.mariadb import Server as MariaDB
 from tests.peers.mariadb import mariadb
+from tests.peers.myps import threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,3 +139,26 @@ def test_only_the_statement_that_was_listed_ever_dies(query_only: bool, server: 
         # of the server does both), in which a client that sends its next statement at once can
         # have begun it, when the server's thread is held up just there.
         assert len(innocent) <= 1 + len(hit) // 50
+
+
+def test_long_ones_end_with_their_connections(server: MariaDB) -> None:
+    """A client that is woken by a kill of its statement leaves the connection of an idle one."""
+    long: list[tuple[str, dict[str, Any]]] = [("SELECT SLEEP(600), 'long'", {}) for _ in range(30)]
+    with threads(server, *long) as clients:
+        connection = MypsConnection(
+            user="root", unix_socket=server.socket, use_unicode=False, autocommit=True
+        )
+        own = Server(connection)
+        listed: list[Process] = []
+
+        def have_run_for_long() -> bool:
+            listed[:] = own.processes("INFO LIKE 'SELECT SLEEP%%'")
+            return len(listed) == len(long) and all(process.time >= LONG_S for process in listed)
+
+        wait_until(have_run_for_long)
+        outcomes = {kill_same(own, process, query_only=False) for process in listed}
+        connection.close()
+        for client in clients:
+            client.join(10)
+        assert [client.error for client in clients] == [2013] * len(long)
+    assert outcomes == {Outcome.KILLED}

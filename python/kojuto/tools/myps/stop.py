@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT_S = 3.0
 """How long after either a server may still answer what it was asked: a kill is to be reported.
 
-MariaDB itself takes two seconds for the kill of a thread that waits (in a SLEEP, for a lock) and is
-just waking up: it tries so long for that thread's mutex.
+MariaDB itself takes two seconds for a kill of a thread that is just waking up from another one: it
+tries so long for that thread's mutex.
 """
 AGAIN_S = 0.2
 
