@@ -5,7 +5,7 @@
 //! | 8 | `KJSKETCH` |
 //! | 1 | version, 1 |
 //! | 8 each | accuracy, smallest, largest number (doubles, little endian) |
-//! | 68 x 8 | the exact sum's limbs (`exact_sum`), little endian |
+//! | 68 x 8 | the exact sum (`exact_sum`): signed integers, little endian; number i, from 0, counts units of 2^(32 i - 1075) |
 //! | varints | count of numbers, count of zeros |
 //! | varints | for positive, then negative numbers: how many buckets; of each, ascending, how far its index is above the one before (the first above -2^31) and its count |
 //! | 4 | CRC-32 (IEEE 802.3) of all before, little endian |
