@@ -129,6 +129,20 @@ def text(rng: random.Random) -> tuple[str, Row]:
 
 
 LOG_FORMAT = '$remote_addr "$request" $status rt=$request_time "$http_user_agent"'
+APACHE = '%h %l %u %t "%r" %>s %b %D "%{User-Agent}i"'
+
+
+def apache(rng: random.Random) -> tuple[str, Row]:
+    """Apache's words; %D is microseconds."""
+    micros, uri = rng.choice(["-", str(rng.randrange(10**7))]), f"/{rng.randrange(6)}"
+    status = a_status(rng).replace("2x", "204")
+    line = (
+        f"10.0.0.1 - {rng.choice(['-', 'joe'])} [10/Oct/2000:13:55:36 -0700] "
+        f'"GET {uri} HTTP/1.1" {status} {rng.choice(["12", "-"])} {micros} "a \\"b\\""'
+    )
+    return line, (None if micros == "-" else f"{micros}us", None if status == "-" else status, uri)
+
+
 PATTERN = r"took=(?P<ptime>\S*) code=(?P<status>\S*) for (?P<uri>\S*)"
 
 
@@ -192,6 +206,7 @@ def check(scan: AccessScan, rows: list[Row], *, time_needed: bool) -> None:
             assert quantile == pytest.approx(float(ordered[rank]), rel=1e-12)
 
 
+@pytest.mark.timeout(120 + LOGS)
 @pytest.mark.parametrize(
     ("make", "options", "time_needed"),
     [
@@ -199,6 +214,7 @@ def check(scan: AccessScan, rows: list[Row], *, time_needed: bool) -> None:
         (json_line, ["--format", "json"], True),
         (combined, ["--format", "combined"], False),
         (text, ["--log-format", LOG_FORMAT], False),
+        (apache, ["--log-format", APACHE], False),
         (regex, ["--regex", PATTERN], True),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
