@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benches.harness import BIN, Row, cost, growth, scaled
-from benches.logs import access_log
+from benches.logs import access_log, access_log_of_groups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from benches.harness import Cost, Table
 
 LINES = 1_200_000
+GROUPS = 100_000
+LOG_FORMAT = (
+    '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
+    '"$http_referer" "$http_user_agent" $request_time'
+)
 
 
 def plugin(log: Path, form: str, workdir: Path, *options: str) -> Cost:
@@ -24,7 +29,9 @@ def plugin(log: Path, form: str, workdir: Path, *options: str) -> Cost:
         state.unlink()
     command: list[str | Path] = [
         BIN / "mackerel-plugin-axslog", "--logfile", log, "--key-prefix", "b",
-               "--format", form, "--max-read-size", "100G", *options]  # fmt: skip
+               "--max-read-size", "100G", *options]  # fmt: skip
+    if form != "log-format":
+        command += ["--format", form]
     return cost(command, env={"MACKEREL_PLUGIN_WORKDIR": str(workdir)})
 
 
@@ -50,6 +57,34 @@ def test_docker_beside_wc(form: str, table: Table, inputs: Path, tmp_path: Path)
         f"axslog, {form} in docker's json-file",
         f"CPU over {LINES:,} lines / (4 x `wc -l` + bare python)",
         lambda: plugin(log, form, tmp_path, "--envelope", "docker").cpu_s,
+        lambda: 4 * cost(["wc", "-l", log]).cpu_s + cost([sys.executable, "-c", "pass"]).cpu_s,
+        bound=1.0,
+    )
+    row.figures["GB/s of CPU"] = log.stat().st_size / row.figures["ours"] / 1e9
+
+
+@pytest.mark.parametrize("form", ["combined", "log-format"])
+def test_combined_beside_wc(form: str, table: Table, inputs: Path, tmp_path: Path) -> None:
+    """Combined lines with the time last, also by nginx's words; the bound is 4 x wc -l."""
+    log = access_log(inputs / "combined", "combined", LINES)
+    options = ["--log-format", LOG_FORMAT] if form == "log-format" else []
+    row = table.compare(
+        f"axslog, {form}",
+        f"CPU over {LINES:,} lines / (4 x `wc -l` + bare python)",
+        lambda: plugin(log, form, tmp_path, *options).cpu_s,
+        lambda: 4 * cost(["wc", "-l", log]).cpu_s + cost([sys.executable, "-c", "pass"]).cpu_s,
+        bound=1.0,
+    )
+    row.figures["GB/s of CPU"] = log.stat().st_size / row.figures["ours"] / 1e9
+
+
+def test_many_groups_beside_wc(table: Table, inputs: Path, tmp_path: Path) -> None:
+    """`--by` with 100,000 values, of which 20 are kept apart; the bound is 4 x wc -l."""
+    log = access_log_of_groups(inputs / "groups", LINES, GROUPS)
+    row = table.compare(
+        f"axslog, --by, {GROUPS:,} values",
+        f"CPU over {LINES:,} lines / (4 x `wc -l` + bare python)",
+        lambda: plugin(log, "ltsv", tmp_path, "--by", "user").cpu_s,
         lambda: 4 * cost(["wc", "-l", log]).cpu_s + cost([sys.executable, "-c", "pass"]).cpu_s,
         bound=1.0,
     )

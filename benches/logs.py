@@ -50,20 +50,41 @@ def _json(fields: dict[str, str | int]) -> str:
     return "{" + ",".join(members) + "}"
 
 
+def _combined(fields: dict[str, str | int]) -> str:
+    return (
+        f"{fields['host']} - - [22/Nov/2026:21:00:00 +0000] "
+        f'"{fields["method"]} {fields["uri"]} HTTP/1.1" {fields["status"]} {fields["size"]} '
+        f'"{fields["referer"]}" "{fields["ua"]}" {fields["ptime"]}'
+    )
+
+
 def _docker(line: str) -> str:
     entry = {"log": f"{line}\n", "stream": "stdout", "time": "2026-11-22T21:00:00.123456789Z"}
     return json.dumps(entry, separators=(",", ":"), ensure_ascii=False)
 
 
+def access_log_of_groups(path: Path, lines: int, groups: int) -> Path:
+    """Write an LTSV log in which `groups` values of ``user`` take turns, unless it is there."""
+    if path.exists():
+        return path
+    generator = random.Random(7)
+    texts = [_ltsv(_fields(generator, n)) for n in range(DISTINCT)]
+    with open(path, "w", encoding="utf-8") as file:
+        for number in range(lines):
+            user = number * 7919 % groups
+            file.write(f"{texts[number % DISTINCT]}\tuser:u{user:06}\n")
+    return path
+
+
 def access_log(path: Path, form: str, lines: int, *, docker: bool = False) -> Path:
-    """Write an access log of `lines` lines in ``ltsv`` or ``json``, unless it is there already.
+    """Write an access log of `lines` lines (``ltsv``, ``json``, ``combined``), unless it is there.
 
     With `docker` each line is in an entry of docker's json-file driver.
     """
     if path.exists():
         return path
     generator = random.Random(7)
-    write = {"ltsv": _ltsv, "json": _json}[form]
+    write = {"ltsv": _ltsv, "json": _json, "combined": _combined}[form]
     texts = (write(_fields(generator, n)) for n in range(min(lines, DISTINCT)))
     made = [f"{_docker(text) if docker else text}\n".encode() for text in texts]
     whole, rest = divmod(lines, len(made))
