@@ -221,6 +221,10 @@ impl Drop for Lock {
         {
             let _ = fs::remove_file(path);
         }
+        // By hand: a child of another thread has the files too, between its fork and its exec.
+        for file in &self.files {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[expect(dead_code, reason = "what other tests need of it")]
 mod place;
@@ -11,15 +10,8 @@ use place::{Place, numbered};
 
 const ENDINGS: [&str; 5] = ["gz", "zst", "xz", "bz2", "lz4"];
 
-/// A child of another test has our lock of the position file between its fork and its exec.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[test]
 fn each_compressor_s_files_are_read_where_the_last_run_stood_and_whole() {
-    let _alone = alone();
     for ending in ENDINGS {
         let place = Place::new();
         place.append(&numbered(0..1000));
@@ -51,7 +43,6 @@ fn each_compressor_s_files_are_read_where_the_last_run_stood_and_whole() {
 
 #[test]
 fn a_damaged_one_is_named_once_what_can_be_read_counts_and_reading_goes_on() {
-    let _alone = alone();
     for ending in ENDINGS {
         for of_mark in [true, false] {
             let place = Place::new();
@@ -88,7 +79,6 @@ fn a_damaged_one_is_named_once_what_can_be_read_counts_and_reading_goes_on() {
 
 #[test]
 fn one_that_is_not_even_the_beginning_of_what_its_name_says_is_named_once() {
-    let _alone = alone();
     let head = [
         &b"\x1f\x8b\x08"[..],
         b"\x28\xb5\x2f\xfd",
@@ -121,7 +111,6 @@ fn one_that_is_not_even_the_beginning_of_what_its_name_says_is_named_once() {
 
 #[test]
 fn no_process_is_left_behind() {
-    let _alone = alone();
     let place = Place::new();
     place.append(&numbered(0..10));
     place.run();
