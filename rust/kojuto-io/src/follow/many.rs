@@ -187,12 +187,29 @@ mod tests {
                 if self.0.get() == 0 { Err(Error::Cancelled) } else { Ok(()) }
             }
         }
+        #[derive(Debug, Clone)]
+        struct Slow;
+        impl LineSink for Slow {
+            fn block(&mut self, _: &[u8]) {
+                std::thread::sleep(Duration::from_millis(30));
+            }
+        }
+        impl Scan for Slow {
+            fn merge(&mut self, _: Self) {}
+        }
         let dir = tempfile::tempdir().unwrap();
         for name in ["a", "b", "c"] {
-            fs::File::create(dir.path().join(name)).unwrap().set_len(400 << 20).unwrap();
+            fs::write(dir.path().join(name), "1\n".repeat(4 << 20)).unwrap();
         }
         for side_by_side in [false, true] {
-            let tasks = tasks(dir.path(), &["a", "b", "c"]);
+            let slow = |Task { log, position_file, legacy_position_file, .. }| Task {
+                log,
+                position_file,
+                legacy_position_file,
+                scan: Slow,
+            };
+            let tasks =
+                tasks(dir.path(), &["a", "b", "c"]).into_iter().map(slow).collect::<Vec<_>>();
             let found = follow_all(tasks, &how(side_by_side), &After(Cell::new(3)));
             assert!(matches!(found, Err(Error::Cancelled)));
         }
