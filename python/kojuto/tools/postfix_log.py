@@ -41,8 +41,8 @@ COMMAND = Command(
             "--logfile",
             metavar="PATH",
             default="/var/log/maillog",
-            help="the mail log, with syslog or RFC 3339 time stamps; - is standard input, read "
-            "once",
+            help="the mail log (or - for standard input, read once), with syslog or RFC 3339 time "
+            "stamps",
         ),
         Option(
             "--posfile-prefix",
