@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kojuto.tools.myps.processes import Process, Server
 
 NO_SUCH_THREAD, NO_SUCH_QUERY = 1094, 1957
-LONG_S = 1
+LONG_MS = 100
 
 
 class Outcome(Enum):
@@ -36,10 +36,10 @@ def kill_same(server: Server, process: Process, *, query_only: bool) -> Outcome:
     listed with a statement must be running it still. No command of a server compares and ends a
     connection at once, so some microseconds are left between the last two.
 
-    A statement that had run for `LONG_S` is looked for and its connection ended, without those two:
-    one that has run so long hardly ends within that moment, and a thread that waits (in a SLEEP,
-    for a lock) and is woken by the first kill may hold up the second for two seconds, a hundred of
-    them for minutes.
+    A statement that has run for `LONG_MS` is looked for and its connection ended, without those
+    two: one that has run so long hardly ends within that moment, and a thread that waits (in a
+    SLEEP, for a lock) and is woken by the first kill may hold up the second for two seconds, a
+    hundred of them for minutes.
 
     Elsewhere the check and the kill travel in one packet.
 
@@ -67,14 +67,15 @@ def _kill_connection_of(server: Server, process: Process) -> Outcome:
     Without the statement where it has run for long.
     """
     number, thread = process.statement, process.id
-    busy, careful = "1", f"KILL QUERY ID {number}; SET @myps_hit = 1; KILL QUERY ID {number}; "
+    has_run_ms = "0"
     if process.command != "Sleep":
-        careful = "" if process.time >= LONG_S else careful
         same = f"ID = {thread} AND QUERY_ID = {number} AND COMMAND <> 'Sleep'"
-        busy = f"(SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE {same})"  # noqa: S608
+        has_run_ms = f"(SELECT TIME_MS FROM information_schema.PROCESSLIST WHERE {same})"  # noqa: S608
     block = (
-        f"BEGIN NOT ATOMIC SET @myps_hit = 0; IF {busy} THEN {careful}KILL CONNECTION {thread}; "
-        "SET @myps_hit = 2; END IF; END"
+        f"BEGIN NOT ATOMIC SET @myps_hit = 0, @myps_ms = {has_run_ms}; "
+        f"IF @myps_ms IS NOT NULL THEN IF @myps_ms < {LONG_MS} THEN "
+        f"KILL QUERY ID {number}; SET @myps_hit = 1; KILL QUERY ID {number}; END IF; "
+        f"KILL CONNECTION {thread}; SET @myps_hit = 2; END IF; END"
     )
     try:
         server.query(block)

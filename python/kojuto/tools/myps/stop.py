@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from kojuto.tools.myps.output import STOP
@@ -45,7 +46,7 @@ class Stop:
 
     def __init__(self, run_time_s: float | None = None) -> None:
         self.asked = self.late = False
-        self._waits = False
+        self._waits, self._since = False, 0.0
         signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
         signal.signal(signal.SIGALRM, self._over)
         signal.signal(STOP, self._come)
@@ -62,7 +63,7 @@ class Stop:
         Raises:
             NoAnswer, NotAsked: it has had its time since SIGTERM.
         """
-        self._waits = True
+        self._waits, self._since = True, monotonic()
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {STOP})
             if self.late:
@@ -84,6 +85,7 @@ class Stop:
         signal.setitimer(signal.ITIMER_REAL, after_s, AGAIN_S)
 
     def _over(self, _number: int, _frame: object) -> None:
-        self.late = True
-        if self._waits:
+        self.late = self.asked
+        # The end of the run time alone cuts nothing short that is answered.
+        if self._waits and (self.late or monotonic() - self._since >= ANSWER_TIMEOUT_S):
             raise NoAnswer
