@@ -2,7 +2,8 @@
 //! line that was written is counted by exactly one committed run.
 //!
 //! A failure prints its seed; `KOJUTO_FOLLOW_SEED=N` runs that one alone, and
-//! `KOJUTO_FOLLOW_SEEDS=N` runs the seeds from 1 to N (200 unless told).
+//! `KOJUTO_FOLLOW_SEEDS=N` runs N seeds (300 unless told) from
+//! `KOJUTO_FOLLOW_FIRST=N` on (1 unless told).
 
 mod world;
 
@@ -24,7 +25,10 @@ fn every_line_is_counted_exactly_once_whatever_happens_to_the_files() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("KOJUTO_FOLLOW_SEED") {
         Some(seed) => seed..=seed,
-        None => 1..=number("KOJUTO_FOLLOW_SEEDS").unwrap_or(200),
+        None => {
+            let first = number("KOJUTO_FOLLOW_FIRST").unwrap_or(1);
+            first..=first - 1 + number("KOJUTO_FOLLOW_SEEDS").unwrap_or(300)
+        }
     };
     let mut failures = Vec::new();
     let mut steps = 0;

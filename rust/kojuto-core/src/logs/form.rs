@@ -80,7 +80,7 @@ impl Form {
         let name = parts.pop().filter(|name| !name.is_empty())?;
         let dot = name.iter().rposition(|&byte| byte == b'.').filter(|&at| {
             let extension = &name[at + 1..];
-            at > 0 && extension.first().is_some_and(u8::is_ascii_alphabetic)
+            at > 0 && !extension.is_empty() && extension.iter().all(u8::is_ascii_alphabetic)
         });
         let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
         let directories = parts.into_iter().map(pieces).collect();
@@ -281,6 +281,12 @@ mod tests {
                     "/l/access.20261128.err",
                     "/l/access.20261128-api.log",
                 ][..],
+            ),
+            (
+                "current",
+                ["/l/access.log-20261127", "/l/access.log-20261130"],
+                &["/l/access.log-20261129", "/l/access.log-20261128.zst"],
+                &["/l/access.log"],
             ),
             (
                 "web1",

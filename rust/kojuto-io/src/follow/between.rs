@@ -8,21 +8,11 @@ use std::path::Path;
 use kojuto_core::logs::position::{MAX_KNOWN, Mark, Position};
 
 use super::known::{self, Content, Look, Memory, passes};
+use super::newer::Newer;
 use super::note::Note;
 use super::plan::{Link, Origin, Plan};
 use super::siblings::{self, Entry, Siblings};
 use super::source::{Source, is_strong};
-
-/// A rotated file of which nothing was read.
-pub(super) struct Newer {
-    /// Its place among the rotated files.
-    pub(super) index: usize,
-    source: Source,
-    /// It is no copy, whatever its content is like.
-    is_sure: bool,
-    /// Its content tells nothing.
-    is_alike: bool,
-}
 
 /// A file that was not there at the last run.
 struct Found {
@@ -249,7 +239,7 @@ impl Between<'_> {
     /// reading then begins inside a line that does not count.
     pub(super) fn seek_known(&self, live: &mut Source) -> io::Result<bool> {
         let Some(place) = self.memory.place(live)? else { return Ok(false) };
-        Ok(live.move_to(place)? && ends_inside_a_line(live))
+        Ok(live.move_to(place)? && live.begins_inside_a_line())
     }
 
     /// Adds what was written to files since they were counted: a writer came back to them, as with a
@@ -260,7 +250,7 @@ impl Between<'_> {
             let path = source.path.display();
             let text = format!("{path}: written to since it was read; reading on");
             plan.notes.push(Note::ordinary(text));
-            let (origin, skip) = (Origin::Renamed, ends_inside_a_line(&source));
+            let (origin, skip) = (Origin::Renamed, source.begins_inside_a_line());
             plan.links.push(Link { source, origin, lingering_since: None, skip });
             plan.lingering += 1; // no part of a stream that was cut
         }
@@ -347,50 +337,4 @@ impl Between<'_> {
         });
         newer.collect()
     }
-}
-
-fn ends_inside_a_line(source: &Source) -> bool {
-    source.before().last().is_some_and(|&byte| byte != b'\n')
-}
-
-/// Adds the files rotated since; of a file and its copies the longest.
-pub(super) fn add(
-    log: &Path,
-    newer: impl Iterator<Item = Newer>,
-    rotated: &[Entry],
-    origin: Origin,
-    plan: &mut Plan,
-) -> io::Result<()> {
-    let log = log.display();
-    for Newer { index, source, is_sure, is_alike } in newer {
-        let entry = &rotated[index];
-        let is_in =
-            |other: &Source| Ok(!is_sure && known::is_copy(entry, &source, other, !is_alike)?);
-        if plan.live.as_ref().map_or(io::Result::Ok(false), is_in)? {
-            continue;
-        }
-        let mut copy_of = None;
-        for (at, link) in plan.links.iter().enumerate() {
-            if copy_of.is_none() && is_in(&link.source)? {
-                copy_of = Some(at);
-            }
-        }
-        let origin = if source.is_plain() { origin } else { Origin::Sealed };
-        let link = Link { source, origin, lingering_since: None, skip: false };
-        if let Some(at) = copy_of {
-            let other = &plan.links[at];
-            let is_whole = other.source.pos() == 0 && other.lingering_since.is_none();
-            if is_whole && link.source.length()? > other.source.length()? {
-                plan.links[at] = link;
-            }
-            continue;
-        }
-        if entry.size > 0 {
-            let path = entry.path.display();
-            let text = format!("{log}: {path} was rotated meanwhile; reading it");
-            plan.notes.push(Note::ordinary(text));
-        }
-        plan.links.push(link);
-    }
-    Ok(())
 }

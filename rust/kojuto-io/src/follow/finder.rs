@@ -1,17 +1,17 @@
 //! Finds out what to read: which files hold the lines since the last run, in which order.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use kojuto_core::logs::position::{Mark, Position, WINDOW_BYTES};
 
-use super::between::{self, Between, Newer};
+use super::between::{self, Between};
 use super::identity::Identity;
 use super::names::Names;
+use super::newer::{self, Newer};
 use super::note::Note;
-use super::plan::{Link, Origin, Plan};
+use super::plan::{Link, Listed, Origin, Plan};
 use super::previous::{self, Previous, Search, find_lingering};
 use super::siblings::{self, Entry, Siblings};
 use super::source::{Fit, Source, is_strong};
@@ -24,14 +24,15 @@ const ATTEMPTS: u32 = 20;
 pub(super) fn has_appeared(
     log: &Path,
     archive_dirs: &[PathBuf],
-    listed: &[(u64, u64)],
+    listed: &Listed,
     after: &Position,
     live: &Source,
 ) -> Result<bool> {
     let finder = Finder { log, archive_dirs, time: 0.0 };
-    let listed: HashSet<_> = listed.iter().copied().collect();
-    let siblings = finder.list(Some(&live.identity), Some(after), &mut Vec::new());
-    between::has_appeared(&siblings, &listed, after, live).map_err(Error::on_path(log))
+    let names = Names::of(log, Some(after));
+    let siblings =
+        finder.list(names, &listed.directories, Some(&live.identity), Some(after), &mut Vec::new());
+    between::has_appeared(&siblings, &listed.ids, after, live).map_err(Error::on_path(log))
 }
 
 /// Makes the plan. Files may be renamed meanwhile, so it is made anew until nothing has moved.
@@ -85,7 +86,7 @@ impl Finder<'_> {
         let plan = match before {
             None => {
                 let mut plan = Plan::new(live, &self.directories());
-                let siblings = self.list(identity.as_ref(), None, &mut plan.notes);
+                let siblings = self.list_all(identity.as_ref(), None, &mut plan.notes);
                 plan.note_listed(&siblings, None);
                 Some(plan)
             }
@@ -103,7 +104,7 @@ impl Finder<'_> {
         siblings::directories(self.log, self.archive_dirs)
     }
 
-    fn list(
+    fn list_all(
         &self,
         live: Option<&Identity>,
         before: Option<&Position>,
@@ -113,8 +114,19 @@ impl Finder<'_> {
         let mut directories = self.directories();
         directories.extend(names.directories(before, live));
         siblings::keep_one_of_each(&mut directories);
+        self.list(names, &directories, live, before, notes)
+    }
+
+    fn list(
+        &self,
+        names: Names,
+        directories: &[PathBuf],
+        live: Option<&Identity>,
+        before: Option<&Position>,
+        notes: &mut Vec<Note>,
+    ) -> Siblings {
         let mark = before.map(|before| &before.mark);
-        let mut siblings = siblings::list(names, mark, &directories, notes);
+        let mut siblings = siblings::list(names, mark, directories, notes);
         let is_live =
             |entry: &Entry| live.is_some_and(|id| (id.inode, id.dev) == (entry.inode, entry.dev));
         siblings.all.retain(|entry| !is_live(entry));
@@ -134,16 +146,19 @@ impl Finder<'_> {
         };
         let identity = live.as_ref().map(|live| live.identity);
         let mut plan = Plan::new(live, &self.directories());
+        // A link may have led to another file and back.
+        let is_link = before.paths.as_ref().is_some_and(|paths| paths.given != paths.target);
+        plan.may_be_between = is_link && fits;
         if fits && is_strong(mark) && before.lingering.is_empty() {
             plan.skip = mark.skip;
             return Ok(Some(plan));
         }
-        let mut siblings = self.list(identity.as_ref(), Some(before), &mut plan.notes);
+        let mut siblings = self.list_all(identity.as_ref(), Some(before), &mut plan.notes);
         plan.note_listed(&siblings, Some(before));
         if !find_lingering(&before.lingering, &mut siblings, &mut plan)? {
             return Ok(None);
         }
-        if fits && (is_strong(mark) || mark.head.is_none()) {
+        if fits && (is_strong(mark) || mark.head.is_none() || plan.may_be_between) {
             plan.skip = mark.skip;
             return Ok(Some(plan));
         }
@@ -211,7 +226,7 @@ impl Finder<'_> {
         let origin = if in_place { Origin::Sealed } else { Origin::Renamed };
         // The file of a mark that had nothing to read is just one of the new ones.
         let newer = newer.into_iter().filter(|one| mark.pos == 0 || Some(one.index) != index);
-        between::add(self.log, newer, &siblings.rotated, origin, &mut plan)?;
+        newer::add(self.log, newer, &siblings.rotated, origin, &mut plan)?;
         plan.join = in_place;
         if plan.live.is_none() {
             plan.remember_newest();

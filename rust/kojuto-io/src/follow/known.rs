@@ -8,6 +8,7 @@ use std::io;
 
 use kojuto_core::logs::position::{Known, MAX_KNOWN, Mark, Position, Print, WINDOW_BYTES};
 
+use super::identity::Identity;
 use super::siblings::{Entry, STRONG_BYTES, Siblings};
 use super::source::Source;
 use super::telling::{do_tell, tells};
@@ -43,8 +44,6 @@ pub(super) struct Memory {
     mark: Option<usize>,
     /// What was read of that file, if it is enough to know it by.
     marked: Option<Known>,
-    /// What was born before this was there at the last run.
-    changed: Option<u64>,
 }
 
 impl Memory {
@@ -59,7 +58,7 @@ impl Memory {
         let of_mark = of_mark(&position.mark);
         let mark = of_mark.map(|_| known.len());
         known.extend(of_mark);
-        Memory { known, mark, marked: marked(&position.mark), changed: position.changed }
+        Memory { known, mark, marked: marked(&position.mark) }
     }
 
     pub(super) fn get(&self, index: usize) -> &Known {
@@ -92,15 +91,15 @@ impl Memory {
         self.mark != Some(index) && !siblings.all.iter().any(is_it)
     }
 
-    /// The place up to which this same file was read or is to be passed over, if it was there at the
-    /// last run; it may have grown since.
+    /// The place up to which this same file was read or is to be passed over; it may have grown since.
     pub(super) fn place(&self, source: &Source) -> io::Result<Option<u64>> {
-        let born = source.identity.born;
-        // Another one under the same inode number was born since, though it may begin alike.
-        if born.zip(self.changed).is_none_or(|(born, changed)| born >= changed) {
-            return Ok(None);
-        }
-        let is_it = |known: &&Known| known.inode == source.identity.inode && known.head.len > 0;
+        let Identity { inode, born, .. } = source.identity;
+        // Another one under the same inode number was born after that one was last written to.
+        let is_it = |known: &&Known| {
+            known.inode == inode
+                && known.head.len > 0
+                && born.zip(known.written).is_some_and(|(born, written)| born <= written)
+        };
         for known in self.known.iter().rev().filter(is_it) {
             if source.starts_as(known.head) && has_tail(known, source)? {
                 return Ok(Some(known.pos));

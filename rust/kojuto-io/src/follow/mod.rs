@@ -53,13 +53,14 @@
 //!
 //! Without a birth, and when the clock has been set back, the first two lines hold for nothing. A live
 //! log that was read before, as when its link leads back to a file, goes on where it was read to by the
-//! same rule as the first one. Content
+//! same rule as the first one; while a link leads to the file of the mark, *changed* stays what it was,
+//! for it may have led to another one and back, and that is read at the next change. Content
 //! tells if it has 64 bytes, is more than one line, does not come again and again, at the beginning
 //! or before the remembered place, and if no two known files have had it ([`telling`]). Of the new
 //! files themselves, one that is a copy of another one or of the live log is left out; of a file and
-//! its copies the longest counts. A position of an old version knows the newest file: what comes after
-//! it in the order of the names is new. One of the Go tools has only a time: then the file must have
-//! been written to since, and come after the file of the mark.
+//! its copies the longest counts, or the one born first. A position of an old version knows the newest
+//! file: what comes after it in the order of the names is new. One of the Go tools has only a time: then
+//! the file must have been written to since, and come after the file of the mark.
 //!
 //! What cannot be read or unpacked is named once, passed over and known from then on. The files are
 //! ordered by their names where these agree with the times, else by the times; what counts does not
@@ -90,10 +91,15 @@
 //!   day, and what the other link led to counts, too.
 //! - A number within a rotated name (`access.443.log`) is that of a rotation if the next one is there;
 //!   two other logs that were both made between two runs would count.
+//! - After the clock was set back, a copy that was made before that, between two runs, and that is
+//!   shorter than what was read, counts once more: no birth tells that it was there.
 //! - Where the file system tells no birth, a file that a link leads back to counts once more, and what
 //!   is added to a rotated file that nobody had open is not seen.
 //! - A truncated log that grows again to exactly the same first KiB, and the same KiB before the
 //!   position, is taken for unchanged.
+//! - Not cured yet: a link that leads back to a file beside a copy of it or a writer that lingers, and
+//!   a lingering writer two dated folders back (both are out of the model); and some seven of 1,000
+//!   random histories with links or copies lose lines or count them twice (seeds 351, 415, 566, 637).
 
 mod between;
 mod finder;
@@ -102,6 +108,7 @@ mod identity;
 mod known;
 mod many;
 mod names;
+mod newer;
 mod note;
 mod once;
 mod plan;

@@ -1,5 +1,6 @@
 //! What a run reads: which files hold the lines since the last run, in which order.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use kojuto_core::logs::position::{Known, Position};
@@ -29,6 +30,13 @@ pub(super) struct Link {
     pub(super) skip: bool,
 }
 
+/// What directories held when they were listed.
+pub(super) struct Listed {
+    /// Inode and device of each file.
+    pub(super) ids: HashSet<(u64, u64)>,
+    pub(super) directories: Vec<PathBuf>,
+}
+
 /// What to read, in this order.
 pub(super) struct Plan {
     pub(super) links: Vec<Link>,
@@ -45,10 +53,12 @@ pub(super) struct Plan {
     pub(super) passed: Vec<(Known, Option<Known>)>,
     /// An instant of the file system's clock: what was born before it was there.
     pub(super) instant: Option<u64>,
+    /// What came between may be there still, for it has not been looked for.
+    pub(super) may_be_between: bool,
     /// All rotated files, when they were listed and nothing is remembered of them yet.
     pub(super) there: Option<Vec<Known>>,
     /// What was listed, if anything was.
-    listed: Option<Vec<(u64, u64)>>,
+    listed: Option<Listed>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -63,6 +73,7 @@ impl Plan {
             lingering: 0,
             passed: Vec::new(),
             instant: identity::instant(directories, identity.as_ref()),
+            may_be_between: false,
             there: None,
             listed: None,
             notes: Vec::new(),
@@ -70,8 +81,8 @@ impl Plan {
     }
 
     pub(super) fn note_listed(&mut self, siblings: &Siblings, before: Option<&Position>) {
-        let ids = siblings.all.iter().map(|entry| (entry.inode, entry.dev));
-        self.listed = Some(ids.collect());
+        let ids = siblings.all.iter().map(|entry| (entry.inode, entry.dev)).collect();
+        self.listed = Some(Listed { ids, directories: siblings.directories.clone() });
         let knows = before.is_some_and(|before| before.known.is_some());
         self.there = (!knows).then(|| {
             let mut all = known::all_there(&siblings.widest);
@@ -92,7 +103,7 @@ impl Plan {
     }
 
     /// What the plan was made from, to be looked at again after reading.
-    pub(super) fn listed(&mut self) -> Option<Vec<(u64, u64)>> {
+    pub(super) fn listed(&mut self) -> Option<Listed> {
         self.listed.take()
     }
 }

@@ -64,7 +64,9 @@ impl Run<'_> {
             after.known.get_or_insert_default().retain(|old| Some(*old) != replaced);
             remember(&mut after, Some(vec![known]));
         }
-        after.changed = plan.instant;
+        if !plan.may_be_between {
+            after.changed = plan.instant;
+        }
         if self.is_too_much(&mut plan)? {
             let links = plan.links.drain(..);
             let passed = links.filter_map(|link| link.source.known_unread().ok()).collect();

@@ -82,6 +82,8 @@ pub(super) struct Siblings {
     pub(super) rotated: Vec<Entry>,
     /// Those that the log may have led to, or its name may have been given to, at any time.
     pub(super) widest: Vec<Entry>,
+    /// Where it was looked.
+    pub(super) directories: Vec<PathBuf>,
     /// Names of rotated files that no decompressor here can read.
     pub(super) unreadable: Vec<PathBuf>,
 }
@@ -143,7 +145,8 @@ pub(super) fn list(
         .map(|(_, entry)| entry.path.clone())
         .collect();
     let (rotated, widest) = (ordered(rotated), ordered(widest.collect()));
-    Siblings { rotated, widest, unreadable, all: all.into_iter().flatten().collect() }
+    let (all, directories) = (all.into_iter().flatten().collect(), directories.to_vec());
+    Siblings { all, rotated, widest, directories, unreadable }
 }
 
 /// The regular files of a directory.

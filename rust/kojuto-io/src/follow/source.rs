@@ -109,6 +109,11 @@ impl Source {
         &self.before
     }
 
+    /// Whether reading began behind a byte that ends no line.
+    pub(super) fn begins_inside_a_line(&self) -> bool {
+        self.before.last().is_some_and(|&byte| byte != b'\n')
+    }
+
     /// One read(2), or as much as the decompressor gives at once.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Form::Packed(packer) = self.form {

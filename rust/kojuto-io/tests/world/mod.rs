@@ -1,5 +1,8 @@
 //! A log, its writer and its rotation, made up from a seed, beside the follower under test.
 
+mod copies;
+mod naming;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,6 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kojuto_io::follow::{Followed, How, LineSink, Options, Scan, Task, follow_all};
 use kojuto_io::{Error, Never};
+
+use self::naming::Naming;
 
 /// xorshift64*: small, and the same on every machine.
 pub(crate) struct Random(u64);
@@ -35,13 +40,15 @@ impl Random {
 enum Rotation {
     Rename,
     CopyTruncate,
+    /// The log is a symbolic link, or a second name, of one file after the other.
+    Link,
+    HardLink,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Naming {
-    Numbers,
-    Dates,
-    DateBeforeExtension,
+impl Rotation {
+    fn is_link(self) -> bool {
+        matches!(self, Rotation::Link | Rotation::HardLink)
+    }
 }
 
 /// A rotated file by its name without a compressor's ending.
@@ -53,6 +60,8 @@ struct Old {
     ending: &'static str,
     /// A writer had it after it was renamed.
     lingered: bool,
+    /// Its content tells it from others: it has two lines or more.
+    tells: bool,
 }
 
 impl Old {
@@ -77,6 +86,10 @@ pub(crate) struct Scene {
     archive: PathBuf,
     use_archive: bool,
     log: PathBuf,
+    /// What the log leads to, when it is a link.
+    target: PathBuf,
+    /// How many seconds the clock of the runs has been set back, where that happens.
+    set_back_s: Option<u64>,
     /// The writer's descriptor, on the log or on a file that was renamed under it.
     writer: Option<File>,
     /// The writer still has the renamed file.
@@ -190,17 +203,25 @@ impl Scene {
     }
 
     fn create(&mut self) {
+        if self.rotation.is_link() {
+            self.target = self.next_name();
+        }
+        let path = self.target.clone();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         for attempt in 0.. {
-            let file = OpenOptions::new().append(true).create(true).open(&self.log).unwrap();
+            let file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
             let inode = file.metadata().unwrap().ino();
             // An inode number that was in use within the same tick of the clock cannot be told
             // from the old file by its birth; a real log lives longer than 4 ms.
             if self.inodes.insert(inode) || attempt > 0 {
-                return;
+                break;
             }
             drop(file);
-            fs::remove_file(&self.log).unwrap();
+            fs::remove_file(&path).unwrap();
             std::thread::sleep(Duration::from_millis(12));
+        }
+        if self.rotation.is_link() {
+            self.link();
         }
     }
 
@@ -220,39 +241,14 @@ impl Scene {
         self.tell(format!("reopen the log (inode {inode})"));
     }
 
-    fn next_name(&mut self) -> PathBuf {
-        self.next_date += 1;
-        let dir = if self.use_archive { self.archive.clone() } else { self.dir.clone() };
-        match self.naming {
-            Naming::Numbers => {
-                for index in (0..self.old.len()).rev() {
-                    let from = self.old[index].path();
-                    let plain = dir.join(format!("access.log.{}", index + 2));
-                    let to = with_ending(&plain, self.old[index].ending);
-                    fs::rename(from, to).unwrap();
-                    for ending in [".gz", ".zst"] {
-                        let half = with_ending(&self.old[index].plain, ending);
-                        let _ = fs::rename(half, with_ending(&plain, ending));
-                    }
-                    self.old[index].plain = plain;
-                }
-                dir.join("access.log.1")
-            }
-            Naming::Dates => dir.join(format!("access.log-{}", 1_700_000_000 + self.next_date)),
-            Naming::DateBeforeExtension => {
-                dir.join(format!("access-{}.log", 20_260_100 + self.next_date))
-            }
-        }
-    }
-
     fn rotate(&mut self) {
         if !self.log.exists() || self.old.len() > 25 {
             return;
         }
-        let by_copy = match self.rotation {
-            Rotation::Rename => false,
-            Rotation::CopyTruncate => true,
-        };
+        if self.rotation.is_link() {
+            return self.turn_link();
+        }
+        let by_copy = self.rotation == Rotation::CopyTruncate;
         let plain = self.next_name();
         let size = fs::metadata(&self.log).unwrap().len();
         if by_copy {
@@ -286,7 +282,7 @@ impl Scene {
             }
         }
         let since_run = self.runs;
-        self.old.insert(0, Old { plain, since_run, ending: "", lingered: false });
+        self.old.insert(0, Old { plain, since_run, ending: "", lingered: false, tells: false });
     }
 
     fn compress(&mut self) {
@@ -327,6 +323,7 @@ impl Scene {
         fs::remove_file(&from).unwrap();
         self.tell(format!("compress to {}", to.display()));
         self.old[index].ending = ending;
+        self.old[index].tells = copies::do_tell(&content);
         let other =
             with_ending(&self.old[index].plain, if ending == ".gz" { ".zst" } else { ".gz" });
         let _ = fs::remove_file(other);
@@ -416,18 +413,17 @@ impl World {
         let archive = keep.path().join("archive");
         fs::create_dir(&dir).unwrap();
         fs::create_dir(&archive).unwrap();
-        let rotation = match random.chance(50) {
-            true => Rotation::Rename,
-            false => Rotation::CopyTruncate,
+        let rotation = match random.below(6) {
+            0 | 1 => Rotation::Rename,
+            2 | 3 => Rotation::CopyTruncate,
+            4 => Rotation::Link,
+            _ => Rotation::HardLink,
         };
-        let naming = match random.below(4) {
-            0 | 1 => Naming::Numbers,
-            2 => Naming::Dates,
-            _ => Naming::DateBeforeExtension,
-        };
-        let use_archive = random.chance(25);
+        let naming = Naming::any(rotation, &mut random);
+        let use_archive = random.chance(25) && !rotation.is_link();
+        let set_back_s = random.chance(30).then_some(0);
         let state = keep.path().join("state");
-        let log = dir.join("access.log");
+        let log = naming::log(rotation, naming, &dir);
         let mut scene = Scene {
             random,
             rotation,
@@ -436,6 +432,8 @@ impl World {
             dir,
             archive,
             use_archive,
+            target: log.clone(),
+            set_back_s,
             log,
             writer: None,
             lingers: false,
@@ -462,8 +460,11 @@ impl World {
             42..56 => self.scene.rotate(),
             56..64 => self.scene.compress(),
             64..69 => self.scene.reopen(),
-            69..73 => self.scene.delete(),
-            73..82 => self.run(false, false)?,
+            69..72 => self.scene.delete(),
+            72..76 => self.scene.copy_something(),
+            76..77 => self.scene.make_undecodable(),
+            77..78 => self.scene.set_clock_back(),
+            78..82 => self.run(false, false)?,
             82..87 => self.run(true, true)?,
             _ => self.run(true, false)?,
         }
@@ -491,6 +492,7 @@ impl World {
 
     fn run(&mut self, commit: bool, disturb: bool) -> Result<(), String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = now - Duration::from_secs(self.scene.set_back_s.unwrap_or_default());
         let archive_dirs = vec![self.scene.archive.clone()];
         let options = Options { archive_dirs, max_read_bytes: 1 << 40, ..Options::default() };
         let log = self.scene.log.clone();
