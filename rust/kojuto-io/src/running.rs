@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::sys::socket::block_signals;
+use crate::sys::socket::{block_signals, restore_signals};
 use crate::{Cancel, Result};
 
 /// Starts a thread with a name, to which no signal comes: they are the main thread's affair.
@@ -16,10 +16,11 @@ pub(crate) fn start<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    Builder::new().name(name.to_owned()).spawn(move || {
-        block_signals();
-        work()
-    })
+    // A thread begins with the mask of its maker, and a signal may meet it before its first line.
+    let former = block_signals();
+    let started = Builder::new().name(name.to_owned()).spawn(work);
+    restore_signals(&former);
+    started
 }
 
 /// How often one who waits asks whether to stop.
@@ -96,6 +97,18 @@ mod tests {
         assert!(running.wait(LONG, &Never).unwrap());
         let failed = threads.map(|thread| thread.join().is_err());
         assert_eq!(failed, [false, true]);
+    }
+
+    #[test]
+    fn a_thread_begins_without_signals_and_its_maker_keeps_them() {
+        let blocked = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+            u64::from_str_radix(mask.trim(), 16).unwrap() & 1 << (libc::SIGTERM - 1) != 0
+        };
+        assert!(!blocked());
+        assert!(start("test", blocked).unwrap().join().unwrap());
+        assert!(!blocked());
     }
 
     #[test]

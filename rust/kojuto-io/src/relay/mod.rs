@@ -98,11 +98,10 @@ impl Relay {
         let wake = Arc::new(Wake::new()?);
         let worker = Worker::new(Arc::clone(&self.shared), Arc::clone(&wake), index)?;
         let runs = self.shared.running.begin();
-        let thread =
-            std::thread::Builder::new().name(format!("relay-{index}")).spawn(move || {
-                let _runs = runs;
-                worker.run();
-            })?;
+        let thread = crate::running::start(&format!("relay-{index}"), move || {
+            let _runs = runs;
+            worker.run();
+        })?;
         self.wakes.push(wake);
         self.threads.push(thread);
         Ok(())

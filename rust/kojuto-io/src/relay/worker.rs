@@ -15,7 +15,6 @@ use super::shared::{Command, Shared};
 use super::slab::{Place, Slab};
 use super::stage::{self, Event};
 use crate::sys::epoll::Wake;
-use crate::sys::socket as sys;
 
 const EVENTS: usize = 256;
 /// How long a worker sleeps before it looks for bytes that no event tells of.
@@ -52,7 +51,6 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
-        sys::block_signals();
         let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         loop {
             let timeout_ms = self.timeout_ms();

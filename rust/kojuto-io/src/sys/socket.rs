@@ -182,11 +182,20 @@ pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
 
 /// Keeps signals away from a worker thread: they are the main thread's affair, and a splice into
 /// a closed socket must answer EPIPE. By hand, for `rustix` leaves signals to the C library.
-pub(crate) fn block_signals() {
-    // SAFETY: a zeroed set is filled before it is used; the calls touch this thread only.
+pub(crate) fn block_signals() -> libc::sigset_t {
+    // SAFETY: zeroed sets are filled before they are used; the calls touch this thread only.
     unsafe {
-        let mut set: libc::sigset_t = mem::zeroed();
+        let (mut set, mut former): (libc::sigset_t, libc::sigset_t) = mem::zeroed();
         libc::sigfillset(&raw mut set);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut former);
+        former
+    }
+}
+
+/// Has this thread block again what it did before.
+pub(crate) fn restore_signals(former: &libc::sigset_t) {
+    // SAFETY: the set is one that the kernel filled; the call touches this thread only.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::from_ref(former), std::ptr::null_mut());
     }
 }
