@@ -46,9 +46,18 @@ def test_what_is_listed_as_unreached_exists_and_has_a_reason() -> None:
 
 def test_every_row_of_the_list_is_read() -> None:
     rows = [line for line in unreached.LIST.read_text().splitlines() if line.startswith("| `")]
-    assert len({path for path, _ in unreached.listed("\n".join(rows))}) == len(rows)
+    listed = unreached.listed("\n".join(rows))
+    assert len({(path, why) for (path, _), why in listed.items()}) == len(rows)
     with pytest.raises(AssertionError, match="twice: a f"):
         unreached.listed("| `a` | `f` | why |\n| `a` | `g` `f` | why |\n")
+
+
+def test_a_row_for_some_processors_holds_only_where_they_are_not() -> None:
+    rows = unreached.listed(
+        "| `a` | `f` | where the processor has no avx512bw |\n| `a` | `g` | w |"
+    )
+    assert unreached.holding(rows, {"avx2", "avx512bw"}) == {("a", "g")}
+    assert unreached.holding(rows, {"avx2"}) == {("a", "f"), ("a", "g")}
 
 
 def test_functions_are_named_with_what_they_belong_to() -> None:
