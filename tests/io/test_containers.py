@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kojuto.errors import KojutoError
-from kojuto.tools.motarei.containers import Container, Details, Finder, fraction_ns
+from kojuto.tools.motarei.containers import Container, Details, fraction_ns
+from kojuto.tools.motarei.finder import Finder
+from kojuto.tools.motarei.ports import Port, Ports
 from tests.machine import free_port
 from tests.peers.certificates import authority, signed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -109,6 +112,11 @@ class Engine:
         self.asked.append(name)
         return {}
 
+    def looking(self) -> tuple[Finder, Callable[[], Port]]:
+        """A finder, and what is made of what it finds for port 80."""
+        finder, ports = self.finder(), Ports()
+        return finder, lambda: ports.look(finder.running(), finder.expected).port(80)
+
     def finder(self) -> Finder:
         finder = Finder([], "127.0.0.1")
         finder._client = self  # type: ignore[assignment]
@@ -148,17 +156,20 @@ def test_the_details_of_a_container_are_asked_for_once() -> None:
 def test_only_a_newer_one_that_starts_is_waited_for(
     older: str, newer: str, found: list[str], pending: bool
 ) -> None:
-    finder = Engine(up("old", 1, f"Up ({older})"), up("new", 2, f"Up ({newer})")).finder()
-    ready, waits = finder.ready()
-    assert ([container.id for container in ready], waits) == (found, pending)
+    _, look = Engine(up("old", 1, f"Up ({older})"), up("new", 2, f"Up ({newer})")).looking()
+    port = look()
+    assert ([container.id for container in port.ready], port.pending) == (found, pending)
+    assert [(one.id, why) for one, why in port.awaited] == (
+        [("new", "its health check says starting")] if pending else []
+    )
 
 
 def test_who_was_told_to_stop_comes_last_until_it_is_started_again() -> None:
     engine = Engine(up("old", 1, "Up (healthy)"), up("new", 2, "Up (healthy)"))
-    finder = engine.finder()
+    finder, look = engine.looking()
 
     def order() -> list[str]:
-        return [container.id for container in finder.ready()[0]]
+        return [container.id for container in look().ready]
 
     assert order() == ["new", "old"]
     told(finder, "kill", "new", "1")  # a reload, say
@@ -177,13 +188,13 @@ def test_who_was_told_to_stop_comes_last_until_it_is_started_again() -> None:
 def test_a_container_that_came_back_is_probed_again() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         engine = Engine(up("a", 1, "Up", listener.getsockname()[1]))
-        finder = engine.finder()
-        assert len(finder.ready()[0]) == 1
-    assert len(finder.ready()[0]) == 1, "it has accepted once"
+        _, look = engine.looking()
+        assert len(look().ready) == 1
+    assert len(look().ready) == 1, "it has accepted once"
     rows, engine.rows = engine.rows, []
-    assert finder.ready() == ([], False)
+    assert (look().ready, look().pending) == ([], False)
     engine.rows = rows
-    assert finder.ready() == ([], True)
+    assert (look().ready, look().pending) == ([], True)
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, host: str) -> KojutoError:

@@ -100,6 +100,7 @@ class Docker:
         for tag, changes in {
             "plain": ["EXPOSE 80", 'CMD ["/bin/echo-server", "80"]'],
             "two": ["EXPOSE 80 81 53/udp", 'CMD ["/bin/echo-server", "80", "81"]'],
+            "half": ["EXPOSE 80 443", 'CMD ["/bin/echo-server", "80"]'],
             "none": ['CMD ["/bin/echo-server", "80"]'],
         }.items():
             extra = [part for change in changes for part in ("-c", change)]

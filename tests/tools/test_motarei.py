@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto.tools import motarei as module
+from kojuto.tools.motarei import switch as module
+from kojuto.tools.motarei.ports import Port, View
 from tests import exposition
 from tests.conftest import need_program, run, script, wait_until
 from tests.peers.engine import exchange, inside, motarei, newest
@@ -78,8 +79,18 @@ def switch_of(**options: float) -> tuple[FakeRelay, module.Switch]:
     return relay, switch
 
 
-def container(name: str, port: int) -> Any:
-    return SimpleNamespace(ports={80: ("127.0.0.1", port)}, short_id=name, stopping=False)
+def container(name: str, port: int, private: int = 80) -> Any:
+    return SimpleNamespace(
+        ports={private: ("127.0.0.1", port)}, id=name, short_id=name, name=name, stopping=False
+    )
+
+
+def view(*ready: Any) -> View:
+    ports: dict[int, Port] = {}
+    for one in ready:
+        for private in one.ports:
+            ports.setdefault(private, Port(private)).ready.append(one)
+    return View(ports, expected=False, next_look_s=None)
 
 
 def test_connections_are_cut_once_and_not_of_a_container_that_is_the_newest_again(
@@ -90,11 +101,11 @@ def test_connections_are_cut_once_and_not_of_a_container_that_is_the_newest_agai
     relay, switch = switch_of(drain_timeout=10.0)
     old, new = container("old", 1), container("new", 2)
     for ready in ([old], [old], [new, old]):
-        switch.update(ready, False)
+        switch.update(view(*ready))
     assert relay.upstreams == [[("127.0.0.1", 1)], [("127.0.0.1", 2), ("127.0.0.1", 1)]]
     now += 9
     assert switch._cut_drained() == 1
-    switch.update([old], False)  # the new one failed
+    switch.update(view(old))  # the new one failed
     now += 1
     assert switch._cut_drained() == 9
     assert relay.cuts == [], "the old one is the newest again"
@@ -111,15 +122,14 @@ def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
     now = 1000.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
     relay, switch = switch_of()
-    serving: Any = SimpleNamespace(ports={80: ("127.0.0.1", 1)}, short_id="a", stopping=False)
-    switch.update([serving], False)
+    switch.update(view(container("a", 1)))
     assert relay.waits == []
-    switch.update([], False)
+    switch.update(view())
     now += module.NEXT_CONTAINER_TIMEOUT_S - 0.001
-    switch.update([], False)
+    switch.update(view())
     assert relay.waits == [True]
     now += 0.001
-    switch.update([], False)
+    switch.update(view())
     assert relay.waits == [True, False]
     assert now == 1005
 
@@ -132,17 +142,17 @@ def test_a_port_that_is_taken_is_said_once_and_again_after_it_was_no_longer_want
     _, switch = switch_of()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        wanted: Any = SimpleNamespace(ports={port: ("127.0.0.1", 1)}, short_id="a", stopping=False)
+        wanted = container("a", 1, port)
         rounds = iter([[wanted], [wanted], [], [wanted], [wanted]])
 
-        def ready() -> tuple[list[Any], bool]:
+        def look() -> View:
             switch.changed.set()
             if (containers := next(rounds, None)) is None:
                 raise NoMoreRoundsError
             said.append("round")
-            return containers, False
+            return view(*containers)
 
-        switch._finder = SimpleNamespace(ready=ready)  # type: ignore[assignment]
+        switch._look = look
         switch._log = SimpleNamespace(  # type: ignore[assignment]
             info=lambda *_, **__: None, error=lambda text, **_: said.append(text)
         )

@@ -1,34 +1,15 @@
-"""Which Docker containers take connections: labels, published ports, health, probes."""
+"""What Docker says of a container: labels, published ports, health, the signals that stop it."""
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import socket
-import time
-
-from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-    from docker import APIClient
-
-API_TIMEOUT_S = 5
-PROBE_TIMEOUT_S = 0.5
-PROBE_HOLD_S = 0.1
-"""So long a probe must stay open: docker-proxy accepts whether the container does or not, and
-closes at once if not."""
-RETRY_S = 0.5
-START_TIMEOUT_S = 300.0
-"""A container that has been running for longer is not expected to begin to accept any more."""
-CREATED_TIMEOUT_S = 10.0
-"""One that was created longer ago and does not run is not expected to run any more."""
 ANY = {"0.0.0.0": "", "::": "::1", "": ""}  # noqa: S104
-NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
-"""OpenSSL's codes for an engine that does not speak TLS at all."""
 
 
 class Container:
@@ -45,10 +26,15 @@ class Container:
     ) -> None:
         self.id = str(row["Id"])
         self.short_id = self.id[:12]
+        names = [str(name).lstrip("/") for name in row.get("Names") or []]
+        self.name = min(names, key=lambda name: name.count("/"), default=self.short_id)
+        """As people call it; links of other containers add names with a slash."""
         self.created = int(row["Created"])
         self.ports = _ports(row.get("Ports") or [], connect_ip)
         self.health = _health(row)
         self.details = details or Details({})
+        self.first_seen_s = 0.0
+        """When it was first listed, by the monotonic clock."""
         self.stopping = False
         """It was told to stop: it may run for a while yet, but takes no new connections."""
 
@@ -124,209 +110,3 @@ def _health(row: dict[str, Any]) -> str:
         if word in text:
             return health
     return "none"
-
-
-def accepts(address: tuple[str, int]) -> bool:
-    """Whether a connection is accepted and not closed at once."""
-    try:
-        with socket.create_connection(address, timeout=PROBE_TIMEOUT_S) as conn:
-            conn.settimeout(PROBE_HOLD_S)
-            try:
-                return bool(conn.recv(1))
-            except TimeoutError:
-                return True
-    except OSError:
-        return False
-
-
-class Finder:
-    """Asks the Docker engine for the containers that carry some labels.
-
-    Args:
-        labels: ``KEY=VALUE`` or ``KEY``, all of them.
-        connect_ip: where ports published on all addresses are reached.
-    """
-
-    def __init__(self, labels: Sequence[str], connect_ip: str) -> None:
-        self._labels = list(labels)
-        self._connect_ip = connect_ip
-        self._client: APIClient | None = None
-        self._accepting: set[tuple[str, int]] = set()
-        self._details: dict[str, Details] = {}
-        self._first_seen: dict[str, float] = {}
-        self._stopping: set[str] = set()
-        self._expected = False
-
-    def _connect(self) -> APIClient:
-        """A client that speaks the engine's API version."""
-        from docker import APIClient
-        from docker.utils import kwargs_from_env
-
-        class Client(APIClient):
-            """One whose ``ca.pem`` wins over REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE."""
-
-            def merge_environment_settings(
-                self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
-            ) -> Any:
-                chosen = self.verify if verify is None else verify
-                return super().merge_environment_settings(url, proxies, stream, chosen, cert)
-
-        return Client(version="auto", timeout=API_TIMEOUT_S, **kwargs_from_env())
-
-    def running(self) -> list[Container]:
-        """The running containers with a published TCP port, newest first.
-
-        Raises:
-            KojutoError: the engine does not answer.
-        """
-        from docker.errors import DockerException
-        from requests.exceptions import RequestException
-
-        try:
-            if self._client is None:
-                self._client = self._connect()
-            wanted = {"label": self._labels, "status": ["running", "created"]}
-            rows = self._client.containers(filters=wanted, all=True)
-            self._look_up(self._client, rows)
-        except (DockerException, RequestException, OSError) as error:
-            self._client = None
-            raise KojutoError(
-                f"Docker does not answer: {_reason(error)}",
-                _hint(error),
-            ) from None
-        self._expected = any(_is_new(row) for row in rows if row.get("State") == "created")
-        found = [
-            Container(row, self._connect_ip, self._details[row["Id"]])
-            for row in rows
-            if row["Id"] in self._details
-        ]
-        found = [container for container in found if container.ports]
-        return sorted(found, key=lambda container: container.age, reverse=True)
-
-    def _look_up(self, client: APIClient, rows: Sequence[dict[str, Any]]) -> None:
-        """Ask once for the details of each running container."""
-        from docker.errors import APIError
-
-        known, self._details = self._details, {}
-        for row in rows:
-            if row.get("State", "running") != "running":
-                continue
-            name = str(row["Id"])
-            with contextlib.suppress(APIError):  # gone since the list was made
-                self._details[name] = known.get(name) or Details(client.inspect_container(name))
-        self._first_seen = {
-            name: self._first_seen.get(name, time.monotonic()) for name in self._details
-        }
-        self._stopping &= set(self._details)
-
-    def ready(self) -> tuple[list[Container], bool]:
-        """The containers that take connections, newest first.
-
-        One with a health check counts while it is healthy, one without from the moment its ports
-        have accepted. Those that were told to stop come after all others, and not at all while a
-        newer one is about to follow: it is safer to wait for that than to catch the old one's end.
-
-        Returns:
-            The containers, and whether a newer one is about to follow.
-
-        Raises:
-            KojutoError: the engine does not answer.
-        """
-        running = self.running()
-        known = {(container.id, port) for container in running for port in container.ports}
-        self._accepting &= known
-        found, pending = [], self._expected
-        for container in running:
-            container.stopping = container.id in self._stopping
-            if container.health == "healthy" or (
-                container.health == "none" and self._probe(container)
-            ):
-                found.append(container)
-            elif not found and not container.stopping and container.health != "unhealthy":
-                pending |= time.monotonic() - self._first_seen[container.id] < START_TIMEOUT_S
-        found.sort(key=lambda container: container.stopping)
-        if pending:
-            found = [container for container in found if not container.stopping]
-        return found, pending
-
-    def _probe(self, container: Container) -> bool:
-        """Whether all ports have accepted once."""
-        for port, address in container.ports.items():
-            if (container.id, port) not in self._accepting:
-                if not accepts(address):
-                    return False
-                self._accepting.add((container.id, port))
-        return True
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed` at each event of a container with the labels, for ever."""
-        from docker.errors import DockerException
-        from requests.exceptions import RequestException
-
-        while True:
-            try:
-                stream = self._connect().events(
-                    decode=True, filters={"type": "container", "label": self._labels}
-                )
-                changed()  # what came before the stream began
-                for event in stream:
-                    self._note(event)
-                    changed()
-            except (DockerException, RequestException, OSError, ValueError):
-                pass  # the list says what is wrong
-            time.sleep(RETRY_S)
-
-    def _note(self, event: dict[str, Any]) -> None:
-        """Remember who was told to stop: the next list says so only once it has stopped."""
-        actor = event.get("Actor") or {}
-        name, action = str(actor.get("ID") or ""), event.get("Action")
-        if action == "kill":
-            number = signal_number(str((actor.get("Attributes") or {}).get("signal", "")))
-            details = self._details.get(name)
-            if details is not None and number in details.stop_signals:
-                self._stopping.add(name)
-        elif action == "start":
-            self._stopping.discard(name)
-
-
-def _is_new(row: dict[str, Any]) -> bool:
-    return time.time() - int(row["Created"]) < CREATED_TIMEOUT_S
-
-
-def _hint(error: Exception) -> str:
-    import ssl
-
-    from docker.errors import TLSParameterError
-
-    chain = _chain(error)
-    no_tls = any(isinstance(one, ssl.SSLError) and one.reason in NO_TLS for one in chain)
-    if any(isinstance(one, (ssl.SSLError, TLSParameterError)) for one in chain) and not no_tls:
-        return (
-            "DOCKER_CERT_PATH needs ca.pem (who signed the engine's certificate), cert.pem and "
-            "key.pem (signed by whom the engine trusts)"
-        )
-    return "is the engine running, and is DOCKER_HOST right?"
-
-
-def _reason(error: Exception) -> str:
-    """The innermost words of an exception chain, in one line."""
-    import ssl
-
-    inner = _chain(error)[-1]
-    if isinstance(inner, ssl.SSLEOFError):
-        # The engine may hang up before its alert is read (TLS 1.3, RFC 8446, 4.4.2.4).
-        return "the engine ended the TLS handshake, as for a certificate it does not trust"
-    return " ".join(words(inner).split())
-
-
-def _chain(error: Exception) -> list[Exception]:
-    """An exception, the one that it was made of, and so on to the first.
-
-    Of some that requests and urllib3 wrap, only the argument tells.
-    """
-    chain: list[Exception] = []
-    inner: object = error
-    while isinstance(inner, Exception) and inner not in chain:
-        chain.append(inner)
-        inner = inner.__cause__ or inner.__context__ or next(iter(inner.args), None)
-    return chain

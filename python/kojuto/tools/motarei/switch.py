@@ -1,0 +1,188 @@
+"""Keeps the relay's listeners and lists of upstreams as the containers are."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from kojuto.common.server import listen
+from kojuto.errors import KojutoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from kojuto._native import Relay
+    from kojuto.common.cli import Values
+    from kojuto.common.server.logs import Logger
+    from kojuto.tools.motarei.ports import Port, View
+
+TICK_S = 1.0
+"""A full list at least so often, whatever the events say."""
+SETTLE_S = 0.2
+"""docker-proxy accepts and only then tries the container: while a newer container starts, and the
+present one may be told to stop any moment, a connection must have stayed open for so long before
+it is given its first byte."""
+SETTLE_STOPPING_S = 0.3
+"""The same when there is none but one that was told to stop. Between the container's end and
+docker-proxy's, which its event tells, docker-proxy tries in vain and keeps silent."""
+NEXT_CONTAINER_TIMEOUT_S = 5.0
+"""How long new clients wait for another container after the last one has gone."""
+
+
+class Switch:
+    """Keeps the engine's listeners and lists of upstreams as the containers are.
+
+    Args:
+        engine: moves the bytes.
+        log: told of each change.
+        values: of the command line.
+        look: how the ports are now; raises `KojutoError` when Docker does not answer.
+        inherited: listening sockets of a supervisor, used for the ports they are bound to.
+    """
+
+    def __init__(
+        self,
+        engine: Relay,
+        log: Logger,
+        values: Values,
+        look: Callable[[], View],
+        inherited: list[socket.socket],
+    ) -> None:
+        from threading import Event
+
+        self._engine = engine
+        self._log = log
+        self._bind: str = values.bind
+        self._publish = dict(values.publish)
+        self._look = look
+        self._inherited = {
+            name[1]: sock for sock in inherited if isinstance(name := sock.getsockname(), tuple)
+        }
+        self._pools: dict[int, int] = {}
+        self._shown: dict[int, list[tuple[str, str]]] = {}
+        self._settling: dict[int, tuple[float, bool]] = {}
+        self._served_at: dict[int, float] = {}
+        self._awaited: set[tuple[int, str, str]] = set()
+        self._drain_timeout_s: float = values.drain_timeout
+        self._newest: dict[int, tuple[str, int]] = {}
+        self._draining: dict[tuple[int, tuple[str, int]], float] = {}
+        self.changed = Event()
+
+    def update(self, view: View) -> None:
+        """Tell the engine which containers take connections.
+
+        Raises:
+            listen.BindError: a port that a container serves cannot be bound.
+        """
+        self._tell_awaited(view)
+        for private, port in sorted(view.ports.items()):
+            if port.ready:
+                self._open(private)
+        for private, pool in self._pools.items():
+            port = view.port(private)
+            self._settle(pool, port)
+            where = [(one, one.ports[private]) for one in port.ready]
+            if where:
+                self._note_newest(pool, where[0][1])
+            shown = [(one.short_id, listen.address_text(*address)) for one, address in where]
+            if shown != self._shown.get(private):
+                self._engine.set_upstreams(pool, [address for _, address in where])
+                self._shown[private] = shown
+                self._log.info(
+                    "Upstreams",
+                    port=private,
+                    containers=[one.short_id for one, _ in where],
+                    names=[one.name for one, _ in where],
+                    addresses=[text for _, text in shown],
+                )
+
+    def _tell_awaited(self, view: View) -> None:
+        """Log once which container a port waits for, and why."""
+        awaited = set()
+        for private, port in sorted(view.ports.items()):
+            for one, why in port.awaited:
+                awaited.add((private, one.id, why))
+                if (private, one.id, why) not in self._awaited:
+                    self._log.info(
+                        "Waiting for a port",
+                        port=private,
+                        container=one.short_id,
+                        name=one.name,
+                        reason=why,
+                    )
+        self._awaited = awaited
+
+    def _settle(self, pool: int, port: Port) -> None:
+        """Hold connections back while a deploy is under way that could break them."""
+        settle_s, wait = (SETTLE_S if port.pending else 0.0), port.pending
+        if port.ready:
+            self._served_at[pool] = monotonic()
+        if port.ready and port.ready[0].stopping:
+            settle_s, wait = SETTLE_STOPPING_S, True
+        elif not port.ready and pool in self._served_at:
+            wait |= monotonic() - self._served_at[pool] < NEXT_CONTAINER_TIMEOUT_S
+        if self._settling.get(pool, (0.0, False)) != (settle_s, wait):
+            self._settling[pool] = (settle_s, wait)
+            self._engine.set_settling(pool, settle_s=settle_s, wait_for_upstream=wait)
+
+    def _note_newest(self, pool: int, address: tuple[str, int]) -> None:
+        """Start the clock for the connections of the one that was the newest until now."""
+        before = self._newest.get(pool)
+        self._newest[pool] = address
+        if before is not None and before != address and self._drain_timeout_s > 0:
+            self._draining[pool, before] = monotonic() + self._drain_timeout_s
+        self._draining.pop((pool, address), None)
+
+    def _cut_drained(self) -> float:
+        """Cut the connections whose time is over; seconds until the next ones' is."""
+        now = monotonic()
+        for (pool, address), until in list(self._draining.items()):
+            if until <= now:
+                self._engine.cut(pool, address)
+                del self._draining[pool, address]
+        return min(self._draining.values(), default=now + TICK_S) - now
+
+    def _open(self, private: int) -> None:
+        if private in self._pools:
+            return
+        port = self._publish.get(private, private)
+        sock = self._inherited.pop(port, None) or listen.bind(self._bind, port)
+        pool = self._engine.add_pool("first", max_fails=0)
+        name = listen.name_of(sock)
+        self._pools[private] = pool
+        self._engine.listen(sock.fileno(), name, pool)
+        sock.close()
+        self._log.info("Start listen", listener=name, port=private)
+
+    def follow(self) -> None:
+        """Look at events and lists for ever."""
+        failing = False
+        told: tuple[str, int | None] | None = None
+        while True:
+            next_look_s = None
+            try:
+                view = self._look()
+                next_look_s = view.next_look_s
+                if failing:
+                    self._log.info("Docker answers again")
+                failing = False
+            except KojutoError as error:
+                if not failing:
+                    self._log.warn(
+                        "Docker does not answer, the last known containers are kept",
+                        error=str(error),
+                    )
+                failing = True
+            else:
+                try:
+                    self.update(view)
+                    told = None
+                except listen.BindError as error:
+                    why = (error.address, error.number)
+                    if why != told:
+                        self._log.error("A port cannot be opened", error=str(error))
+                    told = why
+            wait_s = self._cut_drained()
+            self.changed.wait(min(wait_s, next_look_s or TICK_S))
+            self.changed.clear()
