@@ -37,6 +37,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
         (["-l", "a=b", "--publish", "80"], "--publish 80: not a pair of ports"),
         (["-l", "a=b", "--publish", "0=80"], "--publish 0=80: below the minimum of 1"),
         (["-l", "a=b", "--bind", "x"], "--bind x: "),
+        (["-l", "a=b", "--only-published"], "--only-published has no meaning without --publish"),
     ],
 )
 def test_a_wrong_call_names_the_value(options: list[str], message: str) -> None:
@@ -135,30 +136,17 @@ def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
 
 
 def test_a_port_that_is_taken_is_said_once_and_again_after_it_was_no_longer_wanted() -> None:
-    class NoMoreRoundsError(Exception):
-        pass
-
     said: list[str] = []
     _, switch = switch_of()
+    switch._log = SimpleNamespace(  # type: ignore[assignment]
+        info=lambda *_, **__: None, error=lambda text, **_: said.append(text)
+    )
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        wanted = container("a", 1, port)
-        rounds = iter([[wanted], [wanted], [], [wanted], [wanted]])
-
-        def look() -> View:
-            switch.changed.set()
-            if (containers := next(rounds, None)) is None:
-                raise NoMoreRoundsError
+        wanted = container("a", 1, taken.getsockname()[1])
+        for ready in [wanted], [wanted], [], [wanted], [wanted]:
             said.append("round")
-            return view(*containers)
-
-        switch._look = look
-        switch._log = SimpleNamespace(  # type: ignore[assignment]
-            info=lambda *_, **__: None, error=lambda text, **_: said.append(text)
-        )
-        with pytest.raises(NoMoreRoundsError):
-            switch.follow()
-    error = "A port cannot be opened"
+            switch.update(view(*ready))
+    error = "A port cannot be opened, trying again"
     assert said == ["round", error, "round", "round", "round", error, "round"]
 
 

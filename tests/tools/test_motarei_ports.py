@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,3 +37,51 @@ def test_a_port_on_which_nothing_listens_holds_up_no_other(stage: Stage, docker:
     docker.docker("unpause", first)
     wait_until(lambda: program.lines(msg="Upstreams", port=80)[-1]["names"] == ["second", "first"])
     assert len(program.lines(msg="Waiting for a port", container=second[:12], port=443)) == 1
+
+
+def bound(port: int) -> socket.socket:
+    return socket.create_server(("0.0.0.0", port))
+
+
+def test_a_port_that_is_busy_keeps_no_other_from_switching(stage: Stage, docker: Docker) -> None:
+    """The new image has one port more, which another program has; it is opened when that ends."""
+    docker.up("plain")
+    program = motarei(stage, docker)
+    program.wait_for("Start listen")
+    with inside(docker, bound, 81):
+        second = docker.up("two")
+        wait_until(lambda: newest(program) == second[:12])
+        inside(docker, exchange, 80)
+        (line,) = program.wait_for_lines(1, msg="A port cannot be opened, trying again")
+        assert line["port"] == 81
+        assert "Address already in use" in line["error"]
+    program.wait_for_lines(1, msg="Start listen", port=81)
+    inside(docker, exchange, 81)
+
+
+def test_a_busy_port_at_the_start_ends_it_only_when_there_is_no_other(
+    stage: Stage, docker: Docker
+) -> None:
+    docker.up("two")
+    with inside(docker, bound, 81):
+        program = motarei(stage, docker)
+        program.wait_for("Start listen")
+        inside(docker, exchange, 80)
+        lost = motarei(stage, docker, "--publish", "81=81", "--only-published")
+        assert lost.process.wait(20) == 1
+        assert "cannot listen on" in lost.text()
+
+
+def test_only_the_published_ports_are_relayed(stage: Stage, docker: Docker) -> None:
+    docker.up("two")
+    program = motarei(stage, docker, "--publish", "81=8081", "--only-published")
+    program.wait_for_lines(1, msg="Start listen", port=81)
+    inside(docker, exchange, 8081)
+    first = docker.up("two")
+    wait_until(lambda: newest(program, 81) == first[:12])
+    assert program.lines(msg="Start listen", port=80) == []
+    with pytest.raises(ConnectionRefusedError):
+        inside(docker, exchange, 80)
+    lost = motarei(stage, docker, "--publish", "9=9", "--only-published")
+    assert lost.process.wait(20) == 1
+    assert "no running container with the label app=web has a published port 9" in lost.text()

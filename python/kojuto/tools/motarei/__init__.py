@@ -7,7 +7,7 @@ import sys
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import exporter, listen, relay, service
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.motarei.ports import Ports, View
 from kojuto.tools.motarei.switch import Switch
 
@@ -67,6 +67,10 @@ COMMAND = Command(
             repeat=True,
             help="accept on another port than the container's private one",
         ),
+        Option(
+            "--only-published",
+            help="relay the ports of --publish and no other that a container exposes",
+        ),
         relay.connect_timeout("a container"),
         Option(
             "--proxy-connect-ip",
@@ -102,7 +106,8 @@ def _first(switch: Switch, look: Callable[[], View], values: Values, log: Logger
     """Open the ports of the first containers; wait for them only with ``--wait``.
 
     Raises:
-        KojutoError: Docker does not answer, or no container serves a port or is about to.
+        KojutoError: Docker does not answer, no container serves a port or is about to, or none of
+            the ports that are served can be opened.
     """
     try:
         view = look()
@@ -113,6 +118,8 @@ def _first(switch: Switch, look: Callable[[], View], values: Values, log: Logger
     if not view.served and not view.pending and not values.wait:
         raise _nobody(view, values)
     switch.update(view)
+    if switch.failed and not switch.listening and not values.wait:
+        raise next(iter(switch.failed.values()))
     if not view.served:
         log.info("Waiting for a container", label=values.label)
 
@@ -124,14 +131,25 @@ def _nobody(view: View, values: Values) -> KojutoError:
                 f"no container takes connections: {one.name}, port {private}: {why}",
                 "mend that one, or give --wait to wait for it",
             )
+    ports = "TCP port"
+    if values.only_published:
+        ports = f"port {', '.join(str(private) for private, _ in values.publish)}"
     return KojutoError(
-        f"no running container with the label {' and '.join(values.label)} has a published "
-        "TCP port",
+        f"no running container with the label {' and '.join(values.label)} has a published {ports}",
         "start one with 'docker run -P -l …', or give --wait to wait for it",
     )
 
 
+def _check(values: Values) -> None:
+    if values.only_published and not values.publish:
+        raise UsageError(
+            "--only-published has no meaning without --publish",
+            "add --publish PRIVATE=LISTEN for each port, --publish 80=8080",
+        )
+
+
 def _work(values: Values, _: list[str]) -> int:
+    _check(values)
     from threading import Thread
 
     from kojuto._native import Relay
@@ -143,7 +161,9 @@ def _work(values: Values, _: list[str]) -> int:
     inherited = listen.inherited()
     log = Logger()
     try:
-        finder, ports = Finder(values.label, values.proxy_connect_ip), Ports()
+        finder = Finder(values.label, values.proxy_connect_ip)
+        only = {private for private, _ in values.publish}
+        ports = Ports(only if values.only_published else None)
 
         def look() -> View:
             return ports.look(finder.running(), finder.expected)

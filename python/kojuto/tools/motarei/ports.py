@@ -90,9 +90,14 @@ class View:
 
 
 class Ports:
-    """Decides port by port, and remembers what has accepted once."""
+    """Decides port by port, and remembers what has accepted once.
 
-    def __init__(self) -> None:
+    Args:
+        only: the private ports that count; None for all.
+    """
+
+    def __init__(self, only: set[int] | None = None) -> None:
+        self._only = only
         self._accepting: set[tuple[str, int]] = set()
 
     def look(self, running: Sequence[Container], expected: bool) -> View:
@@ -114,6 +119,8 @@ class Ports:
         for container in running:
             age_s = now - container.first_seen_s
             for private in container.ports:
+                if self._only is not None and private not in self._only:
+                    continue
                 port = ports.setdefault(private, Port(private, pending=expected))
                 why = self._why_not(container, private)
                 if not why:

@@ -56,9 +56,9 @@ class Switch:
         self._bind: str = values.bind
         self._publish = dict(values.publish)
         self._look = look
-        self._inherited = {
-            name[1]: sock for sock in inherited if isinstance(name := sock.getsockname(), tuple)
-        }
+        self._inherited = list(inherited)
+        self.failed: dict[int, listen.BindError] = {}
+        """The private ports that are served and cannot be opened, and why."""
         self._pools: dict[int, int] = {}
         self._shown: dict[int, list[tuple[str, str]]] = {}
         self._settling: dict[int, tuple[float, bool]] = {}
@@ -69,33 +69,50 @@ class Switch:
         self._draining: dict[tuple[int, tuple[str, int]], float] = {}
         self.changed = Event()
 
+    @property
+    def listening(self) -> bool:
+        """Whether a port is open."""
+        return bool(self._pools)
+
     def update(self, view: View) -> None:
         """Tell the engine which containers take connections.
 
-        Raises:
-            listen.BindError: a port that a container serves cannot be bound.
+        A port that cannot be opened is told of once, and is tried again by the next call; it keeps
+        no other from switching.
         """
         self._tell_awaited(view)
-        for private, port in sorted(view.ports.items()):
-            if port.ready:
-                self._open(private)
-        for private, pool in self._pools.items():
-            port = view.port(private)
-            self._settle(pool, port)
-            where = [(one, one.ports[private]) for one in port.ready]
-            if where:
-                self._note_newest(pool, where[0][1])
-            shown = [(one.short_id, listen.address_text(*address)) for one, address in where]
-            if shown != self._shown.get(private):
-                self._engine.set_upstreams(pool, [address for _, address in where])
-                self._shown[private] = shown
-                self._log.info(
-                    "Upstreams",
-                    port=private,
-                    containers=[one.short_id for one, _ in where],
-                    names=[one.name for one, _ in where],
-                    addresses=[text for _, text in shown],
-                )
+        wanted = {private for private, port in view.ports.items() if port.ready}
+        self.failed = {port: error for port, error in self.failed.items() if port in wanted}
+        for private in sorted(wanted | set(self._pools)):
+            self._steer(view.port(private))
+
+    def _steer(self, port: Port) -> None:
+        """Give a port its upstreams, and open it only then: no client may come before them."""
+        private = port.private
+        pool = self._pools.get(private)
+        opened: list[socket.socket] = []
+        if pool is None:
+            opened = self._sockets(private)
+            if not opened:
+                return
+            pool = self._pools[private] = self._engine.add_pool("first", max_fails=0)
+        self._settle(pool, port)
+        where = [(one, one.ports[private]) for one in port.ready]
+        if where:
+            self._note_newest(pool, where[0][1])
+        shown = [(one.short_id, listen.address_text(*address)) for one, address in where]
+        if shown != self._shown.get(private):
+            self._engine.set_upstreams(pool, [address for _, address in where])
+            self._shown[private] = shown
+            self._log.info(
+                "Upstreams",
+                port=private,
+                containers=[one.short_id for one, _ in where],
+                names=[one.name for one, _ in where],
+                addresses=[text for _, text in shown],
+            )
+        for sock in opened:
+            self._listen(sock, private, pool)
 
     def _tell_awaited(self, view: View) -> None:
         """Log once which container a port waits for, and why."""
@@ -143,14 +160,26 @@ class Switch:
                 del self._draining[pool, address]
         return min(self._draining.values(), default=now + TICK_S) - now
 
-    def _open(self, private: int) -> None:
-        if private in self._pools:
-            return
+    def _sockets(self, private: int) -> list[socket.socket]:
+        """What a private port is to be accepted on; empty when nothing can be had now."""
         port = self._publish.get(private, private)
-        sock = self._inherited.pop(port, None) or listen.bind(self._bind, port)
-        pool = self._engine.add_pool("first", max_fails=0)
+        found = [sock for sock in self._inherited if _port_of(sock) == port]
+        self._inherited = [sock for sock in self._inherited if sock not in found]
+        try:
+            found = found or [listen.bind(self._bind, port)]
+        except listen.BindError as error:
+            before = self.failed.get(private)
+            if before is None or (before.address, before.number) != (error.address, error.number):
+                self._log.error(
+                    "A port cannot be opened, trying again", port=private, error=str(error)
+                )
+            self.failed[private] = error
+            return []
+        self.failed.pop(private, None)
+        return found
+
+    def _listen(self, sock: socket.socket, private: int, pool: int) -> None:
         name = listen.name_of(sock)
-        self._pools[private] = pool
         self._engine.listen(sock.fileno(), name, pool)
         sock.close()
         self._log.info("Start listen", listener=name, port=private)
@@ -158,7 +187,6 @@ class Switch:
     def follow(self) -> None:
         """Look at events and lists for ever."""
         failing = False
-        told: tuple[str, int | None] | None = None
         while True:
             next_look_s = None
             try:
@@ -175,14 +203,12 @@ class Switch:
                     )
                 failing = True
             else:
-                try:
-                    self.update(view)
-                    told = None
-                except listen.BindError as error:
-                    why = (error.address, error.number)
-                    if why != told:
-                        self._log.error("A port cannot be opened", error=str(error))
-                    told = why
+                self.update(view)
             wait_s = self._cut_drained()
             self.changed.wait(min(wait_s, next_look_s or TICK_S))
             self.changed.clear()
+
+
+def _port_of(sock: socket.socket) -> int | None:
+    name = sock.getsockname()
+    return name[1] if isinstance(name, tuple) else None
