@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import need_program, script, wait_until
 from tests.peers.engine import exchange, inside, motarei, newest
 
 if TYPE_CHECKING:
     from tests.peers.engine import Docker
-    from tests.peers.servers import Stage
+    from tests.peers.servers import Program, Stage
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
 
@@ -85,3 +85,27 @@ def test_only_the_published_ports_are_relayed(stage: Stage, docker: Docker) -> N
     lost = motarei(stage, docker, "--publish", "9=9", "--only-published")
     assert lost.process.wait(20) == 1
     assert "no running container with the label app=web has a published port 9" in lost.text()
+
+
+def under_starter(stage: Stage, docker: Docker, ports: list[str], *options: str) -> Program:
+    at = [part for port in ports for part in ("--port", port)]
+    command = [need_program("start_server"), *at, "--", script("motarei"), "-l", "app=web"]
+    return stage.program([*docker.inside, *command, *options], env=docker.env)
+
+
+def test_an_inherited_socket_without_a_port_keeps_no_client_waiting(
+    stage: Stage, docker: Docker
+) -> None:
+    """Until a container offers the port."""
+    docker.up("plain")
+    starter = under_starter(stage, docker, ["127.0.0.1:80", "127.0.0.1:81"])
+    warned = "No container has a port for an inherited socket, its clients are turned away"
+    (line,) = starter.wait_for_lines(1, msg=warned)
+    assert (line["level"], line["listener"]) == ("warn", "127.0.0.1:81")
+    inside(docker, exchange, 80)
+    with pytest.raises(ConnectionError):
+        inside(docker, exchange, 81)
+    second = docker.up("two")
+    wait_until(lambda: newest(starter, 81) == second[:12])
+    inside(docker, exchange, 81)
+    assert starter.end() == 0

@@ -57,6 +57,8 @@ class Switch:
         self._publish = dict(values.publish)
         self._look = look
         self._inherited = list(inherited)
+        self._unserved: dict[int | None, int] = {}
+        """The pools without upstreams of inherited sockets, by the sockets' port."""
         self.failed: dict[int, listen.BindError] = {}
         """The private ports that are served and cannot be opened, and why."""
         self._pools: dict[int, int] = {}
@@ -85,17 +87,44 @@ class Switch:
         self.failed = {port: error for port, error in self.failed.items() if port in wanted}
         for private in sorted(wanted | set(self._pools)):
             self._steer(view.port(private))
+        if view.served and not view.expected:
+            coming = {private for private, port in view.ports.items() if port.pending}
+            self._turn_away({self._publish.get(private, private) for private in coming})
+
+    def _turn_away(self, coming: set[int]) -> None:
+        """Turn clients away from inherited sockets for which no container has a port.
+
+        Whoever handed them down goes on listening: the system would accept the clients, and they
+        would wait for ever. A container that offers the port later gets the socket after all.
+
+        Args:
+            coming: the ports that a container is about to serve.
+        """
+        for sock in [sock for sock in self._inherited if _port_of(sock) not in coming]:
+            port, name = _port_of(sock), listen.name_of(sock)
+            if port not in self._unserved:
+                self._unserved[port] = self._engine.add_pool("first", max_fails=0)
+            self._engine.listen(sock.fileno(), name, self._unserved[port])
+            self._inherited.remove(sock)
+            sock.close()
+            self._log.warn(
+                "No container has a port for an inherited socket, its clients are turned away",
+                listener=name,
+            )
 
     def _steer(self, port: Port) -> None:
         """Give a port its upstreams, and open it only then: no client may come before them."""
         private = port.private
         pool = self._pools.get(private)
+        if pool is None:
+            pool = self._unserved.pop(self._publish.get(private, private), None)
         opened: list[socket.socket] = []
         if pool is None:
             opened = self._sockets(private)
             if not opened:
                 return
-            pool = self._pools[private] = self._engine.add_pool("first", max_fails=0)
+            pool = self._engine.add_pool("first", max_fails=0)
+        self._pools[private] = pool
         self._settle(pool, port)
         where = [(one, one.ports[private]) for one in port.ready]
         if where:
