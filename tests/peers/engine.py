@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tarfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,3 +184,46 @@ def newest(program: Program, port: int = 80) -> str:
     """The id of the container that takes the connections of a private port now."""
     lines = program.lines(msg="Upstreams", port=port)
     return str(lines[-1]["containers"][0]) if lines and lines[-1]["containers"] else ""
+
+
+class Load:
+    """Clients that never rest: short exchanges one after another, and connections of 2.5 s."""
+
+    def __init__(self, docker: Docker, port: int) -> None:
+        self.failures: list[str] = []
+        self.done = self.long = 0
+        self._port = port
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=inside, args=(docker, work))
+            for work in (self._short, self._short, self._keep, self._keep)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _short(self) -> None:
+        while not self._stop.is_set():
+            try:
+                exchange(self._port)
+                self.done += 1
+            except (OSError, AssertionError) as error:
+                self.failures.append(f"{time.time():.3f} {error!r}")
+            time.sleep(0.005)
+
+    def _keep(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", self._port), timeout=10) as conn:
+                    for _ in range(50):
+                        conn.sendall(b"x")
+                        assert conn.recv(1) == b"x"
+                        time.sleep(0.05)
+                self.long += 1
+            except (OSError, AssertionError) as error:  # noqa: PERF203
+                self.failures.append(f"{time.time():.3f} long: {error!r}")
+                time.sleep(0.005)
+
+    def end(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import need_program, wait_until
-from tests.peers.engine import exchange, inside, motarei, newest
+from tests.peers.engine import Load, exchange, inside, motarei, newest
 
 if TYPE_CHECKING:
     from tests.peers.engine import Docker
@@ -71,49 +70,6 @@ def test_a_container_that_is_told_to_stop_gets_no_new_connections(
         wait_until(lambda: gone(docker, second[:12]))
 
     inside(docker, talk)
-
-
-class Load:
-    """Clients that never rest: short exchanges one after another, and connections of 2.5 s."""
-
-    def __init__(self, docker: Docker, port: int) -> None:
-        self.failures: list[str] = []
-        self.done = self.long = 0
-        self._port = port
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=inside, args=(docker, work))
-            for work in (self._short, self._short, self._keep, self._keep)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _short(self) -> None:
-        while not self._stop.is_set():
-            try:
-                exchange(self._port)
-                self.done += 1
-            except (OSError, AssertionError) as error:
-                self.failures.append(f"{time.time():.3f} {error!r}")
-            time.sleep(0.005)
-
-    def _keep(self) -> None:
-        while not self._stop.is_set():
-            try:
-                with socket.create_connection(("127.0.0.1", self._port), timeout=10) as conn:
-                    for _ in range(50):
-                        conn.sendall(b"x")
-                        assert conn.recv(1) == b"x"
-                        time.sleep(0.05)
-                self.long += 1
-            except (OSError, AssertionError) as error:  # noqa: PERF203
-                self.failures.append(f"{time.time():.3f} long: {error!r}")
-                time.sleep(0.005)
-
-    def end(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
 
 
 # With an interval below a container's start, Server::Starter stops the old one too early: there

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import need_program, script, wait_until
-from tests.peers.engine import exchange, inside, motarei, newest
+from tests.peers.engine import Load, exchange, inside, motarei, newest
 
 if TYPE_CHECKING:
     from tests.peers.engine import Docker
@@ -91,6 +92,64 @@ def under_starter(stage: Stage, docker: Docker, ports: list[str], *options: str)
     at = [part for port in ports for part in ("--port", port)]
     command = [need_program("start_server"), *at, "--", script("motarei"), "-l", "app=web"]
     return stage.program([*docker.inside, *command, *options], env=docker.env)
+
+
+def test_the_connection_that_comes_before_the_relay_is_served(stage: Stage, docker: Docker) -> None:
+    """The socket is there before motarei is, as with systemd's: all who came meanwhile wait."""
+    docker.up("plain")
+    with inside(docker, bound, 8085) as listener:
+        for _ in range(5):
+            clients = [inside(docker, socket.create_connection, ("127.0.0.1", 8085), 30)
+                       for _ in range(8)]  # fmt: skip
+            for client in clients:
+                client.sendall(b"hello")
+            fd = listener.fileno()
+            text = f'exec 3<&{fd}; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@"'
+            program = stage.program(
+                [*docker.inside, "bash", "-c", text, script("motarei"), "-l", "app=web",
+                 "--publish", "80=8085"],
+                env=docker.env, pass_fds=[fd],
+            )  # fmt: skip
+            for client in clients:
+                with client:
+                    assert client.recv(5) == b"hello"
+            assert program.end() == 0
+
+
+def test_restarts_under_load_reset_no_connection(stage: Stage, docker: Docker) -> None:
+    docker.up("plain")
+    starter = under_starter(stage, docker, ["127.0.0.1:8085"], "--publish", "80=8085")
+    starter.wait_for("Start listen")
+    load = Load(docker, 8085)
+    try:
+        for restarts in range(1, 5):
+            starter.kill(signal.SIGHUP)
+            wait_until(lambda: len(starter.lines(msg="Start listen")) > restarts)  # noqa: B023
+            wait_until(lambda: starter.text().count("Go shutdown") >= restarts)  # noqa: B023
+    finally:
+        load.end()
+    assert load.failures == []
+    assert load.done > 50
+    assert starter.end() == 0
+
+
+def test_a_port_that_no_container_offers_any_more_is_refused_after_5_seconds(
+    stage: Stage, docker: Docker
+) -> None:
+    """By itself: the new image still has 80."""
+    first = docker.up("two")
+    program = motarei(stage, docker)
+    program.wait_for_lines(2, msg="Start listen")
+    second = docker.up("plain")
+    wait_until(lambda: newest(program) == second[:12])
+    docker.docker("rm", "-f", first)
+    wait_until(lambda: program.lines(msg="Upstreams", port=81)[-1]["names"] == [])
+    with pytest.raises(ConnectionError):
+        inside(docker, exchange, 81, "127.0.0.1", 30)
+    inside(docker, exchange, 80)
+    third = docker.up("two")
+    wait_until(lambda: newest(program, 81) == third[:12])
+    inside(docker, exchange, 81)
 
 
 def test_an_inherited_socket_without_a_port_keeps_no_client_waiting(
