@@ -15,25 +15,28 @@ if TYPE_CHECKING:
 COMMAND = Command(
     "myps",
     "Like pgrep and pkill for the threads of a MySQL or MariaDB server: grep lists those that "
-    "match, kill ends them, top shows them live.",
+    "match, kill ends them, blockers tells who waits for whom, top shows them live.",
     [],
-    usage="{grep | kill | top} [options] [INFO]",
+    usage="{grep | kill | blockers | top} [options] [INFO]",
     positional="COMMAND …",
     stop_at_positional=True,
     commands={
         "grep": "kojuto.tools.myps.options:GREP",
         "kill": "kojuto.tools.myps.options:KILL",
+        "blockers": "kojuto.tools.myps.options:BLOCKERS",
         "top": "kojuto.tools.myps.options:TOP",
     },
     epilog="""
 Commands:
-  grep   list the threads that match
-  kill   list them, ask, and kill those that still run the same statement
-  top    a live view: sort, filter, kill
+  grep      list the threads that match
+  kill      list them, ask, and kill those that still run the same statement
+  blockers  who waits for whom, by row locks and metadata locks
+  top       a live view: sort, filter, kill
 
 'myps COMMAND --help' shows the options. Examples:
   myps grep --time 10 --info 'select%'
   myps kill --time 60 --user app --query-only
+  myps kill --blockers --time 60
   myps kill --time 60 --user app --yes --interval 5s --run-time 10m --log /var/log/myps.ltsv
 """,
 )
@@ -46,10 +49,13 @@ def _work(_: Values, arguments: list[str]) -> int:
     from kojuto.tools.myps import options
 
     name, *rest = arguments or [""]
-    command = {"grep": options.GREP, "kill": options.KILL, "top": options.TOP}.get(name)
+    command = {
+        "grep": options.GREP, "kill": options.KILL, "blockers": options.BLOCKERS,
+        "top": options.TOP,
+    }.get(name)  # fmt: skip
     if command is None:
         text = f"{name}: no such command" if name else "no command given"
-        raise UsageError(text, "myps grep, myps kill or myps top")
+        raise UsageError(text, "myps grep, myps kill, myps blockers or myps top")
     return cli.run(command, lambda values, words: _run(name, values, words), rest)
 
 
@@ -64,6 +70,10 @@ def _run(name: str, values: Values, arguments: list[str]) -> int:
     Raises:
         KojutoError: it failed.
     """
+    if name == "blockers":
+        from kojuto.tools.myps.blockers import blockers
+
+        return blockers(values)
     if len(arguments) > 1:
         raise UsageError(f"{arguments[1]}: unexpected argument", "put the statement in quotes")
     if arguments and values.info is None:
@@ -72,7 +82,8 @@ def _run(name: str, values: Values, arguments: list[str]) -> int:
         from kojuto.tools.myps.top import top
 
         return top(values)
-    if all(getattr(values, filter_) is None for filter_ in _FILTERS):
+    blocking = name == "kill" and values.blockers
+    if not blocking and all(getattr(values, filter_) is None for filter_ in _FILTERS):
         raise KojutoError(
             "no matching criteria specified", f"try 'myps {name} --help' for more information"
         )

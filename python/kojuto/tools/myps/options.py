@@ -1,4 +1,4 @@
-"""The command lines of ``myps grep``, ``myps kill`` and ``myps top``."""
+"""The command lines of ``myps grep``, ``kill``, ``blockers`` and ``top``."""
 
 from __future__ import annotations
 
@@ -76,6 +76,12 @@ def _output() -> Option:
                   group="Display")  # fmt: skip
 
 
+def _statement_timeout(group: str) -> Option:
+    return Option("--statement-timeout", metavar="TIME", read=timed("1ms", "24h"), default="5s",
+                  help="after this time the server gives up the question for locks",
+                  group=group)  # fmt: skip
+
+
 def _killing() -> list[Option]:
     return [
         Option("-y", "--yes", help="do not ask", group="Killing"),
@@ -96,6 +102,9 @@ def _killing() -> list[Option]:
                 ("info", "whose statement matches"),
             )
         ],
+        Option("--blockers", group="Killing",
+               help="only threads that keep others waiting and wait for nobody (myps blockers)"),
+        _statement_timeout("Killing"),
         Option("--include-system", group="Killing",
                help="kill replication, binlog dump and event scheduler threads too"),
         Option("--interval", metavar="TIME", read=timed("100ms", "24h"), group="Watching",
@@ -121,6 +130,25 @@ KILL = Command(
     [*_filters(), *_killing(), *_display(), _output(), *_connection()],
     usage="[options] [INFO]",
     positional="INFO",
+)
+BLOCKERS = Command(
+    "myps blockers",
+    "Show who waits for whom, by row locks and metadata locks, as a tree. Status 1 when nobody "
+    "waits.",
+    [
+        *_display(),
+        Option(
+            "--output",
+            metavar="FORMAT",
+            default="tree",
+            choices=("tree", "json"),
+            help="tree, or json: an object for each wait, one a line",
+            group="Display",
+        ),
+        _statement_timeout("Display"),
+        *_connection(),
+    ],
+    usage="[options]",
 )
 TOP = Command(
     "myps top",
