@@ -9,6 +9,7 @@ from rich.console import Console
 
 from kojuto.tools.myps.processes import Process
 from kojuto.tools.myps.view import View, age_style, split_keys
+from tests.conftest import ROOT
 
 
 def process(number: int, **fields: object) -> Process:
@@ -217,3 +218,32 @@ def test_a_statement_stays_while_the_list_goes_on() -> None:
     press(screen, "\r")
     screen.processes = []
     assert drawn(screen, 80, 24)[1].startswith("SELECT a,")
+
+
+# -- the pictures in the README ------------------------------------------------------------------
+
+PICTURED = [
+    process(1, user="event_scheduler", host="localhost", db="", command="Daemon", time=16, info=""),
+    process(14, user="report", host="10.0.0.7:59393", time=16,
+            info="SELECT customer, SUM(total) FROM orders GROUP BY customer"),
+    process(19, user="batch", host="10.0.0.9:41022", time=7,
+            info="ALTER TABLE shop.orders ADD COLUMN note TEXT",
+            state="Waiting for table metadata lock"),
+    process(21, user="app", host="10.0.0.7:59401", time=4,
+            info="SELECT * FROM orders WHERE id = 5 FOR UPDATE", state="Statistics"),
+]  # fmt: skip
+TITLE = "myps top  23:12:52  /run/mysqld/mysqld.sock  10.11.19-MariaDB-0+deb12u1"
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (50, 12), (30, 12)])
+def test_the_readme_shows_what_is_drawn(width: int, height: int) -> None:
+    screen = View(processes=PICTURED, load="152 queries/s, 5 running", chosen=19)
+    press(screen, "X")
+    with open(os.devnull, "w") as sink:
+        console = Console(width=width, height=height, force_terminal=True, record=True, file=sink)
+        console.print(screen.draw(TITLE, width, height))
+        lines = [line.rstrip() for line in console.export_text().rstrip("\n").split("\n")]
+    assert screen.question_drawn
+    assert len(lines) == height
+    picture = "\n".join(f"    {line}" for line in lines if line)
+    assert f"\n{picture}\n" in (ROOT / "README.md").read_text(), f"\n{picture}"
