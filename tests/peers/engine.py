@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import socket
 import subprocess
 import tarfile
@@ -24,7 +25,7 @@ from tests.peers.certificates import authority, signed
 from tests.peers.servers import Program, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class Docker:
@@ -227,3 +228,55 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join(30)
+
+
+class Front:
+    """Stands before the engine's socket and notes the paths that are asked for.
+
+    Args:
+        path: of its own socket.
+        behind: of the engine's.
+        refused: an expression for the end of the paths (without query) that are refused, and the
+            answer's status line; as docker-socket-proxy, which is an HAProxy, has it.
+    """
+
+    def __init__(self, path: str, behind: str, refused: Mapping[str, str] | None = None) -> None:
+        self.paths: list[str] = []
+        self.refused = dict(refused or {})
+        self._behind = behind
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(path)
+        self.sock.listen(64)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                conn, _ = self.sock.accept()
+            except OSError:
+                return
+            back = socket.socket(socket.AF_UNIX)
+            back.connect(self._behind)
+            threading.Thread(target=self._pass, args=(conn, back, True), daemon=True).start()
+            threading.Thread(target=self._pass, args=(back, conn, False), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, note: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if note and data[:4] == b"GET ":
+                    path = data.split(b" ")[1].decode()
+                    self.paths.append(path)
+                    if status := self._refusal(path.partition("?")[0]):
+                        page = b"<html><body><h1>no</h1></body></html>\n"
+                        head = f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: "
+                        source.sendall(f"{head}{len(page)}\r\n\r\n".encode() + page)
+                        continue
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+        source.close()
+
+    def _refusal(self, path: str) -> str | None:
+        for end, status in self.refused.items():
+            if re.search(f"{end}$", path):
+                return status
+        return None

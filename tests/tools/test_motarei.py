@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import socket
-import threading
 import urllib.request
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from kojuto.tools.motarei import switch as module
 from kojuto.tools.motarei.ports import Port, View
 from tests import exposition
 from tests.conftest import need_program, run, script, wait_until
-from tests.peers.engine import exchange, inside, motarei, newest
+from tests.peers.engine import Front, exchange, inside, motarei, newest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -263,38 +261,6 @@ def test_ipv6_bindings(stage: Stage, docker: Docker) -> None:
     wait_until(lambda: newest(program) == only_v6[:12])
     assert program.wait_for_lines(1, msg="Upstreams")[-1]["addresses"] == ["[::1]:9080"]
     inside(docker, exchange, 80, "::1")
-
-
-class Front:
-    """Stands before the engine's socket and notes the paths that are asked for."""
-
-    def __init__(self, path: str, behind: str) -> None:
-        self.paths: list[str] = []
-        self._behind = behind
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.bind(path)
-        self.sock.listen(64)
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                conn, _ = self.sock.accept()
-            except OSError:
-                return
-            back = socket.socket(socket.AF_UNIX)
-            back.connect(self._behind)
-            threading.Thread(target=self._pass, args=(conn, back, True), daemon=True).start()
-            threading.Thread(target=self._pass, args=(back, conn, False), daemon=True).start()
-
-    def _pass(self, source: socket.socket, sink: socket.socket, note: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if note and data[:4] == b"GET ":
-                    self.paths.append(data.split(b" ")[1].decode())
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_RDWR)
-        source.close()
 
 
 def test_the_api_version_is_negotiated(stage: Stage, docker: Docker) -> None:

@@ -143,7 +143,7 @@ def test_a_port_that_no_container_offers_any_more_is_refused_after_5_seconds(
     second = docker.up("plain")
     wait_until(lambda: newest(program) == second[:12])
     docker.docker("rm", "-f", first)
-    wait_until(lambda: program.lines(msg="Upstreams", port=81)[-1]["names"] == [])
+    wait_until(lambda: program.lines(msg="Upstreams", port=81)[-1]["containers"] == [])
     with pytest.raises(ConnectionError):
         inside(docker, exchange, 81, "127.0.0.1", 30)
     inside(docker, exchange, 80)

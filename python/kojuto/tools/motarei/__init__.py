@@ -8,6 +8,7 @@ from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import exporter, listen, relay, service
 from kojuto.errors import KojutoError, UsageError
+from kojuto.tools.motarei import refusals
 from kojuto.tools.motarei.ports import Ports, View
 from kojuto.tools.motarei.switch import Switch
 
@@ -150,6 +151,7 @@ def _check(values: Values) -> None:
 
 def _work(values: Values, _: list[str]) -> int:
     _check(values)
+    refusals.check_host()
     from threading import Thread
 
     from kojuto._native import Relay
@@ -161,7 +163,7 @@ def _work(values: Values, _: list[str]) -> int:
     inherited = listen.inherited()
     log = Logger()
     try:
-        finder = Finder(values.label, values.proxy_connect_ip)
+        finder = Finder(values.label, values.proxy_connect_ip, log.warn)
         only = {private for private, _ in values.publish}
         ports = Ports(only if values.only_published else None)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 import time
 
-from kojuto.errors import KojutoError
 from kojuto.tools.motarei.containers import Container, Details, signal_number
-from kojuto.tools.motarei.refusals import hint, reason
+from kojuto.tools.motarei.refusals import RefusalError, as_error, refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,11 +14,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from docker import APIClient
+    from requests import Response
 
 API_TIMEOUT_S = 5
 RETRY_S = 0.5
+ASK_AGAIN_S = 30.0
+"""The time until what was refused is asked for again."""
 CREATED_TIMEOUT_S = 10.0
 """One that was created longer ago and does not run is not expected to run any more."""
+
+
+def _nowhere(_: str, **__: object) -> None:
+    pass
 
 
 class Finder:
@@ -28,11 +34,17 @@ class Finder:
     Args:
         labels: ``KEY=VALUE`` or ``KEY``, all of them.
         connect_ip: where ports published on all addresses are reached.
+        warn: told once of each thing that is refused and can be done without.
     """
 
-    def __init__(self, labels: Sequence[str], connect_ip: str) -> None:
+    def __init__(
+        self, labels: Sequence[str], connect_ip: str, warn: Callable[..., None] = _nowhere
+    ) -> None:
         self._labels = list(labels)
         self._connect_ip = connect_ip
+        self._warn = warn
+        self._told: set[str] = set()
+        self._ask_again_at: dict[str, float] = {}
         self._client: APIClient | None = None
         self._details: dict[str, Details] = {}
         self._first_seen: dict[str, float] = {}
@@ -60,7 +72,7 @@ class Finder:
         """The running containers with a published TCP port, newest first.
 
         Raises:
-            KojutoError: the engine does not answer.
+                KojutoError: the engine does not answer, or refuses the list.
         """
         from docker.errors import DockerException
         from requests.exceptions import RequestException
@@ -73,10 +85,7 @@ class Finder:
             self._look_up(self._client, rows)
         except (DockerException, RequestException, OSError) as error:
             self._client = None
-            raise KojutoError(
-                f"Docker does not answer: {reason(error)}",
-                hint(error),
-            ) from None
+            raise as_error(error) from None
         self.expected = any(_is_new(row) for row in rows if row.get("State") == "created")
         found = [
             Container(row, self._connect_ip, self._details[row["Id"]])
@@ -90,16 +99,32 @@ class Finder:
         return sorted(found, key=lambda container: container.age, reverse=True)
 
     def _look_up(self, client: APIClient, rows: Sequence[dict[str, Any]]) -> None:
-        """Ask once for the details of each running container."""
-        from docker.errors import APIError
+        """Ask once for the details of each running container; the list serves without them."""
+        from docker.errors import APIError, NotFound
 
         known, self._details = self._details, {}
+        now = time.monotonic()
         for row in rows:
             if row.get("State", "running") != "running":
                 continue
             name = str(row["Id"])
-            with contextlib.suppress(APIError):  # gone since the list was made
-                self._details[name] = known.get(name) or Details(client.inspect_container(name))
+            details = known.get(name)
+            if details is None or now >= self._ask_again_at.get(name, math.inf):
+                self._ask_again_at.pop(name, None)
+                try:
+                    details = Details(client.inspect_container(name))
+                except NotFound:  # gone since the list was made
+                    continue
+                except APIError as error:
+                    self._ask_again_at[name] = now + ASK_AGAIN_S
+                    details = details or Details({})
+                    self._tell(
+                        "Docker refuses details, the list of containers serves", refusal(error)
+                    )
+            self._details[name] = details
+        self._ask_again_at = {
+            name: at for name, at in self._ask_again_at.items() if name in self._details
+        }
         self._first_seen = {
             name: self._first_seen.get(name, time.monotonic()) for name in self._details
         }
@@ -111,17 +136,35 @@ class Finder:
         from requests.exceptions import RequestException
 
         while True:
+            wait_s = RETRY_S
             try:
                 stream = self._connect().events(
                     decode=True, filters={"type": "container", "label": self._labels}
                 )
+                response: Response = vars(stream)[
+                    "_response"
+                ]  # docker-py looks at the status of all other answers
+                if response.status_code >= 400:
+                    wait_s = ASK_AGAIN_S
+                    self._tell(
+                        "Docker refuses its events, the list tells of changes every second",
+                        RefusalError(response, None),
+                    )
+                    response.close()
+                    continue
                 changed()  # what came before the stream began
                 for event in stream:
                     self._note(event)
                     changed()
             except (DockerException, RequestException, OSError, ValueError):
                 pass  # the list says what is wrong
-            time.sleep(RETRY_S)
+            finally:
+                time.sleep(wait_s)
+
+    def _tell(self, message: str, error: RefusalError) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self._warn(message, error=str(error), hint=error.hint)
 
     def _note(self, event: dict[str, Any]) -> None:
         """Remember who was told to stop: the next list says so only once it has stopped."""

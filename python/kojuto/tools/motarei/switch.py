@@ -6,6 +6,7 @@ from time import monotonic
 
 from kojuto.common.server import listen
 from kojuto.errors import KojutoError
+from kojuto.tools.motarei.refusals import RefusalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -226,9 +227,12 @@ class Switch:
                 failing = False
             except KojutoError as error:
                 if not failing:
+                    refused = isinstance(error, RefusalError)
+                    what = "Docker refuses the list" if refused else "Docker does not answer"
                     self._log.warn(
-                        "Docker does not answer, the last known containers are kept",
+                        f"{what}, the last known containers are kept",
                         error=str(error),
+                        hint=error.hint,
                     )
                 failing = True
             else:
