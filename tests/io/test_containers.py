@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import closing
 from threading import Thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kojuto.errors import KojutoError
+from kojuto.tools.motarei import finder as finding
 from kojuto.tools.motarei.containers import Container, Details, fraction_ns
 from kojuto.tools.motarei.finder import Finder
 from kojuto.tools.motarei.ports import Port, Ports
@@ -98,6 +101,12 @@ def test_a_container_says_which_signals_stop_it() -> None:
     assert Details({"Config": None}).stop_signals == {9, 15}
 
 
+def test_a_container_says_how_long_its_end_may_take() -> None:
+    assert Details({}).stop_timeout_s == 10
+    assert Details({"Config": {"StopTimeout": 0}}).stop_timeout_s == 0
+    assert Details({"Config": {"StopTimeout": 90}}).stop_timeout_s == 90
+
+
 class Engine:
     """A client of an engine with these containers; notes whose details were asked for."""
 
@@ -183,6 +192,34 @@ def test_who_was_told_to_stop_comes_last_until_it_is_started_again() -> None:
     assert order() == ["old"]
     engine.rows.append(new)
     assert order() == ["new", "old"], "what ended is forgotten"
+
+
+def test_one_that_ignores_its_end_counts_again_while_its_port_accepts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Within the time-out it is the last resort, and none while another is about to follow."""
+    now = time.monotonic()
+    monkeypatch.setattr(finding, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        engine = Engine(up("old", 1, "Up (healthy)", listener.getsockname()[1]))
+        finder, look = engine.looking()
+        assert [one.ending for one in look().ready] == [False]
+        told(finder, "kill", "old")
+        now += 9.9
+        told(finder, "kill", "old")  # told again, the time-out is the first one's
+        assert [one.ending for one in look().ready] == [True]
+        engine.rows.append(up("new", 2, "Up (health: starting)"))
+        assert look().ready == []
+        now += 0.1
+        assert [(one.id, one.stopping, one.ending) for one in look().ready] == [
+            ("old", True, False)
+        ]
+    engine.rows.pop()
+    finder, look = engine.looking()
+    assert len(look().ready) == 1
+    told(finder, "kill", "old")
+    now += 10
+    assert look().ready == [], "healthy or not: it has closed its port"
 
 
 def test_a_container_that_came_back_is_probed_again() -> None:

@@ -80,7 +80,12 @@ def switch_of(**options: float) -> tuple[FakeRelay, module.Switch]:
 
 def container(name: str, port: int, private: int = 80) -> Any:
     return SimpleNamespace(
-        ports={private: ("127.0.0.1", port)}, id=name, short_id=name, name=name, stopping=False
+        ports={private: ("127.0.0.1", port)},
+        id=name,
+        short_id=name,
+        name=name,
+        stopping=False,
+        ending=False,
     )
 
 

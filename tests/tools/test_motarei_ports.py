@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -168,3 +169,25 @@ def test_an_inherited_socket_without_a_port_keeps_no_client_waiting(
     wait_until(lambda: newest(starter, 81) == second[:12])
     inside(docker, exchange, 81)
     assert starter.end() == 0
+
+
+def test_a_lone_container_that_ignores_its_end_is_waited_for_only_within_its_time_out(
+    stage: Stage, docker: Docker
+) -> None:
+    """Its first process has no handler for SIGUSR1: the kernel passes it over."""
+    lone = docker.up("plain", "--stop-signal", "SIGUSR1", "--stop-timeout", "3")
+    program = motarei(stage, docker)
+    program.wait_for("Start listen")
+    inside(docker, exchange, 80)
+    told = time.monotonic()
+    docker.docker("kill", "--signal", "USR1", lone)
+
+    def took_s() -> float:
+        began = time.monotonic()
+        exchange(80)
+        return time.monotonic() - began
+
+    wait_until(lambda: inside(docker, took_s) >= 0.3 or time.monotonic() > told + 3)
+    wait_until(lambda: inside(docker, took_s) < 0.25)
+    assert time.monotonic() > told + 2.5
+    assert newest(program) == lone[:12]

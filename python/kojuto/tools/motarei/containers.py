@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 ANY = {"0.0.0.0": "", "::": "::1", "": ""}  # noqa: S104
 
+STOP_TIMEOUT_S = 10.0
+"""Docker's own, where a container has none (docker run --stop-timeout)."""
+
 
 class Container:
     """A running container.
@@ -37,6 +40,8 @@ class Container:
         """When it was first listed, by the monotonic clock."""
         self.stopping = False
         """It was told to stop: it may run for a while yet, but takes no new connections."""
+        self.ending = False
+        """The same, within its stop time-out: it may end any moment."""
 
     @property
     def age(self) -> tuple[int, int, str]:
@@ -58,6 +63,8 @@ class Details:
     def __init__(self, answer: dict[str, Any]) -> None:
         self.created_ns = fraction_ns(str(answer.get("Created") or ""))
         config = answer.get("Config") or {}
+        timeout_s = config.get("StopTimeout")
+        self.stop_timeout_s = STOP_TIMEOUT_S if timeout_s is None else float(timeout_s)
         self.stop_signals = {
             signal.SIGTERM,
             signal.SIGKILL,

@@ -48,7 +48,7 @@ class Finder:
         self._client: APIClient | None = None
         self._details: dict[str, Details] = {}
         self._first_seen: dict[str, float] = {}
-        self._stopping: set[str] = set()
+        self._stopping: dict[str, float] = {}
         self.expected = False
         """Whether a container was created that is about to run, as of the last list."""
 
@@ -94,7 +94,11 @@ class Finder:
         ]
         found = [container for container in found if container.ports]
         for container in found:
-            container.stopping = container.id in self._stopping
+            told_at = self._stopping.get(container.id)
+            if told_at is not None:
+                container.stopping = True
+                left_s = told_at + container.details.stop_timeout_s - time.monotonic()
+                container.ending = left_s > 0 or container.details.stop_timeout_s < 0
             container.first_seen_s = self._first_seen[container.id]
         return sorted(found, key=lambda container: container.age, reverse=True)
 
@@ -128,7 +132,7 @@ class Finder:
         self._first_seen = {
             name: self._first_seen.get(name, time.monotonic()) for name in self._details
         }
-        self._stopping &= set(self._details)
+        self._stopping = {name: at for name, at in self._stopping.items() if name in self._details}
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` at each event of a container with the labels, for ever."""
@@ -174,9 +178,9 @@ class Finder:
             number = signal_number(str((actor.get("Attributes") or {}).get("signal", "")))
             details = self._details.get(name)
             if details is not None and number in details.stop_signals:
-                self._stopping.add(name)
+                self._stopping.setdefault(name, time.monotonic())
         elif action == "start":
-            self._stopping.discard(name)
+            self._stopping.pop(name, None)
 
 
 def _is_new(row: dict[str, Any]) -> bool:

@@ -98,7 +98,7 @@ class Ports:
 
     def __init__(self, only: set[int] | None = None) -> None:
         self._only = only
-        self._accepting: set[tuple[str, int]] = set()
+        self._accepting: set[tuple[str, int, bool]] = set()
 
     def look(self, running: Sequence[Container], expected: bool) -> View:
         """Who takes the connections of each port.
@@ -106,13 +106,15 @@ class Ports:
         A container with a health check counts while it is healthy; one without counts for a port
         from the moment that port has accepted, whatever its other ports do. Those that were told
         to stop come after all others, and not at all while a newer one is about to follow: it is
-        safer to wait for that than to catch the old one's end.
+        safer to wait for that than to catch the old one's end. One that still runs after its stop
+        time-out ignores what it was told, and counts while its port accepts.
 
         Args:
             running: newest first.
             expected: a container was created that is about to run.
         """
-        self._accepting &= {(one.id, private) for one in running for private in one.ports}
+        offered = {(one.id, private) for one in running for private in one.ports}
+        self._accepting = {mark for mark in self._accepting if mark[:2] in offered}
         now = time.monotonic()
         next_look_s = PROBE_S if expected else None
         ports: dict[int, Port] = {}
@@ -136,20 +138,21 @@ class Ports:
         for port in ports.values():
             port.ready.sort(key=lambda container: container.stopping)
             if port.pending:
-                port.others += [(one, "it was told to stop") for one in port.ready if one.stopping]
-                port.ready = [one for one in port.ready if not one.stopping]
+                port.others += [(one, "it was told to stop") for one in port.ready if one.ending]
+                port.ready = [one for one in port.ready if not one.ending]
         return View(ports, expected=expected, next_look_s=next_look_s)
 
     def _why_not(self, container: Container, private: int) -> str:
         """What keeps a container from taking the connections of a port; empty for nothing."""
-        if container.health == "healthy":
+        overdue = container.stopping and not container.ending
+        if container.health == "healthy" and not overdue:
             return ""
-        if container.health != "none":
+        if container.health not in ("none", "healthy"):
             return f"its health check says {container.health}"
-        if (container.id, private) not in self._accepting:
+        if (container.id, private, overdue) not in self._accepting:
             address = container.ports[private]
             if not accepts(address):
                 where = listen.address_text(*address)
                 return f"nothing accepts on its port {private} (tried at {where})"
-            self._accepting.add((container.id, private))
+            self._accepting.add((container.id, private, overdue))
         return ""

@@ -25,8 +25,9 @@ SETTLE_S = 0.2
 present one may be told to stop any moment, a connection must have stayed open for so long before
 it is given its first byte."""
 SETTLE_STOPPING_S = 0.3
-"""The same when there is none but one that was told to stop. Between the container's end and
-docker-proxy's, which its event tells, docker-proxy tries in vain and keeps silent."""
+"""The same when there is none but one that was told to stop, within its stop time-out. Between the
+container's end and docker-proxy's, which its event tells, docker-proxy tries in vain and keeps
+silent."""
 NEXT_CONTAINER_TIMEOUT_S = 5.0
 """How long new clients wait for another container after the last one has gone."""
 
@@ -165,7 +166,7 @@ class Switch:
         settle_s, wait = (SETTLE_S if port.pending else 0.0), port.pending
         if port.ready:
             self._served_at[pool] = monotonic()
-        if port.ready and port.ready[0].stopping:
+        if port.ready and port.ready[0].ending:
             settle_s, wait = SETTLE_STOPPING_S, True
         elif not port.ready and pool in self._served_at:
             wait |= monotonic() - self._served_at[pool] < NEXT_CONTAINER_TIMEOUT_S
