@@ -76,6 +76,7 @@ def test_a_list_of_percentiles_is_refused_in_the_same_words(name: str, part: str
 
 def test_every_command_is_here() -> None:
     names = {"kojuto", "kojuto demo", "deteco jwtgen", "deteco keygen", "deteco check", "myps grep"}
+    names |= {"motarei status", "motarei explain", "motarei wait"}
     assert names | {"myps kill", "myps top", "no-excl-open doctor"} < EVERY.keys()
     assert len(OPTIONS) > 250
 
@@ -95,8 +96,8 @@ def test_no_help_is_written_twice() -> None:
 
 SAME_NAME = {
     "--by", "--ca-file", "--dry-run", "--format", "--host", "--idle-timeout", "--interval", "--key",
-    "--key-prefix", "--listen", "--logfile", "--max-age", "--output", "--pattern",
-    "--private-key", "--private-key-user", "--ptime-key", "--status-key", "--threads",
+    "--key-prefix", "--listen", "--logfile", "--max-age", "--metrics-listen", "--output",
+    "--pattern", "--private-key", "--private-key-user", "--ptime-key", "--status-key", "--threads",
     "--timeout", "--trusted-proxies", "--verbose", "--wait", "--write-timeout",
 }  # fmt: skip
 """Options of one name that are different things: another meaning, default or range."""

@@ -71,7 +71,9 @@ class FakeRelay:
 
 def switch_of(**options: float) -> tuple[FakeRelay, module.Switch]:
     relay: Any = FakeRelay()
-    values: Any = SimpleNamespace(bind="127.0.0.1", publish=[], **{"drain_timeout": 0.0, **options})
+    values: Any = SimpleNamespace(
+        bind="127.0.0.1", publish=[], label=[], **{"drain_timeout": 0.0, **options}
+    )
     nothing: Any = SimpleNamespace(info=lambda *_, **__: None)
     switch = module.Switch(relay, nothing, values, nothing, [])
     switch._pools[80] = 1
@@ -211,15 +213,19 @@ def scraped(accept: str) -> tuple[str, bytes]:
 
 def test_metrics_are_what_prometheus_takes(stage: Stage, docker: Docker) -> None:
     """Two ports that lead to one container, and two containers for one port."""
-    for _ in range(2):
-        docker.up("two")
+    for name in ("first", "second"):
+        docker.up("two", "--name", name)
     program = motarei(stage, docker, "--publish", "81=8181", "--metrics-listen", "127.0.0.1:9100")
     program.wait_for_lines(2, msg="Start listen")
     inside(docker, exchange, 80)
     _, document = inside(docker, scraped, "text/plain")
     families = exposition.checked(document)
     upstreams = families["kojuto_relay_upstream_connections_total"].samples
-    assert len({dict(sample.labels)["pool"] for sample in upstreams}) == 2
+    labels = [dict(sample.labels) for sample in upstreams]
+    assert len({each["pool"] for each in labels}) == 2
+    assert {(each["port"], each["container"]) for each in labels} == {
+        ("80", "first"), ("80", "second"), ("81", "first"), ("81", "second")
+    }  # fmt: skip
     kind, document = inside(docker, scraped, "application/openmetrics-text; version=1.0.0")
     assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     open_ones = exposition.parse(document, openmetrics=True)

@@ -10,7 +10,7 @@ from kojuto.errors import KojutoError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from kojuto._native import HttpRequest, HttpServer
     from kojuto.common.cli import Values
@@ -66,6 +66,8 @@ class Port:
         import os
         from threading import Event, Lock
 
+        self.pages: dict[str, Callable[[], bytes]] = {}
+        """More paths, each with what makes its JSON document; to be filled before `serve`."""
         self._address = address
         self._sock: socket.socket | None = None
         self._server: HttpServer | None = None
@@ -113,7 +115,7 @@ class Port:
                 sock.close()
                 return
             name = listen.name_of(sock)
-            self._server = serve(sock, collect, log)
+            self._server = serve(sock, collect, log, self.pages)
         log.info("Start metrics", listen=name)
 
     def close(self) -> None:
@@ -134,13 +136,19 @@ def open_port(values: Values) -> Port | None:
     return Port(values.metrics_listen) if values.metrics_listen else None
 
 
-def serve(sock: socket.socket, collect: Callable[[], list[Family]], log: Logger) -> HttpServer:
+def serve(
+    sock: socket.socket,
+    collect: Callable[[], list[Family]],
+    log: Logger,
+    pages: Mapping[str, Callable[[], bytes]] | None = None,
+) -> HttpServer:
     """Answer on a listening socket, which is closed here, until the server is stopped.
 
     Args:
         sock: listening.
         collect: called for each request of ``/metrics``; one that raises is a 500 and a line.
         log: told of failures.
+        pages: more paths, each with what makes its JSON document.
 
     Raises:
         OSError: the system gives no thread.
@@ -151,7 +159,7 @@ def serve(sock: socket.socket, collect: Callable[[], list[Family]], log: Logger)
         return HttpServer(
             log.writer,
             [sock.fileno()],
-            lambda request: answer(request, collect),
+            lambda request: answer(request, collect, pages or {}),
             header_timeout_s=REQUEST_TIMEOUT_S,
             idle_timeout_s=REQUEST_TIMEOUT_S,
             write_timeout_s=REQUEST_TIMEOUT_S,
@@ -163,13 +171,19 @@ def serve(sock: socket.socket, collect: Callable[[], list[Family]], log: Logger)
         )
 
 
-def answer(request: HttpRequest, collect: Callable[[], list[Family]]) -> Answer:
+def answer(
+    request: HttpRequest,
+    collect: Callable[[], list[Family]],
+    pages: Mapping[str, Callable[[], bytes]],
+) -> Answer:
     """The answer to one request, after which its connection ends."""
     status, kind, body = 200, "text/plain; charset=utf-8", b"OK\n"
     path = request.target.partition("?")[0]
     more = [("Connection", "close")]
-    if path not in ("/metrics", "/live"):
-        status, body = 404, b"there is /metrics and /live\n"
+    known = ("/metrics", "/live", *pages)
+    if path not in known:
+        there = f"{', '.join(known[:-1])} and {known[-1]}"
+        status, body = 404, f"there is {there}\n".encode()
     elif request.method not in ("GET", "HEAD"):
         status, body = 405, b"this is asked for with GET or HEAD\n"
         more.append(("Allow", "GET, HEAD"))
@@ -177,4 +191,6 @@ def answer(request: HttpRequest, collect: Callable[[], list[Family]]) -> Answer:
         openmetrics = prometheus.wants_openmetrics(",".join(request.header("Accept")))
         body = prometheus.document(collect(), openmetrics=openmetrics)
         kind = prometheus.OPENMETRICS_TYPE if openmetrics else prometheus.TEXT_TYPE
+    elif path in pages:
+        kind, body = "application/json", pages[path]()
     return status, [("Content-Type", kind), *more], body

@@ -100,6 +100,7 @@ def run(
     *,
     server: service.Servable | None = None,
     more: Callable[[], list[Family]] = list,
+    label: Callable[[dict[str, Any]], dict[str, str]] = lambda _: {},
 ) -> int:
     """Serve until a signal ends it; returns the exit status.
 
@@ -111,6 +112,7 @@ def run(
         refresh: what SIGHUP does.
         server: what is to be stopped when it is not the engine alone.
         more: metrics beside the engine's.
+        label: more labels of an upstream, from its entry in the engine's ``stats()``.
     """
     service.raise_descriptor_limit()
     return service.run(
@@ -118,13 +120,15 @@ def run(
         log,
         shutdown_timeout_s=values.shutdown_timeout,
         metrics=metrics,
-        collect=lambda: families(engine) + more(),
+        collect=lambda: families(engine, label) + more(),
         on_hangup=refresh,
     )
 
 
-def families(engine: Relay) -> list[Family]:
-    """The metrics of a relay."""
+def families(
+    engine: Relay, label: Callable[[dict[str, Any]], dict[str, str]] = lambda _: {}
+) -> list[Family]:
+    """The metrics of a relay, its upstreams' with the labels that `label` adds."""
     stats = engine.stats()
     found = [
         Family("kojuto_relay_connections_open", "gauge", "Connections open now.").add(
@@ -164,7 +168,8 @@ def families(engine: Relay) -> list[Family]:
     for name, kind, text, key in rows:
         one = Family(f"kojuto_relay_upstream_{name}", kind, text)
         for member in stats["upstreams"]:
-            one.add(int(member[key]), pool=str(member["pool"]), upstream=member["name"])
+            names = {"pool": str(member["pool"]), "upstream": member["name"], **label(member)}
+            one.add(int(member[key]), **names)
         found.append(one)
     return found
 

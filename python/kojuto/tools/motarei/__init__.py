@@ -8,7 +8,7 @@ from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import exporter, listen, relay, service
 from kojuto.errors import KojutoError, UsageError
-from kojuto.tools.motarei import refusals
+from kojuto.tools.motarei import options, refusals
 from kojuto.tools.motarei.ports import Ports, View
 from kojuto.tools.motarei.switch import Switch
 
@@ -17,26 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kojuto.common.server.logs import Logger
-
-
-def _port_pair(text: str) -> tuple[int, int]:
-    private, equals, public = text.partition("=")
-    if not equals:
-        raise ValueError("not a pair of ports (write PRIVATE=LISTEN, 80=8080)")
-    port = units.integer(1, 65535)
-    return port(private), port(public)
-
-
-def _label(text: str) -> str:
-    if text.partition("=")[0] == "":
-        raise ValueError("not a label (write KEY=VALUE)")
-    return text
-
-
-def _ip(text: str) -> str:
-    import ipaddress
-
-    return str(ipaddress.ip_address(text))
 
 
 COMMAND = Command(
@@ -48,38 +28,15 @@ COMMAND = Command(
         Option(
             "--bind",
             metavar="IP",
-            read=_ip,
+            read=options.ip,
             default="0.0.0.0",  # noqa: S104
             help="the address to accept on",
         ),
-        Option(
-            "-l",
-            "--label",
-            metavar="KEY=VALUE",
-            read=_label,
-            required=True,
-            repeat=True,
-            help="the label of the containers; all of several",
-        ),
-        Option(
-            "--publish",
-            metavar="PRIVATE=LISTEN",
-            read=_port_pair,
-            repeat=True,
-            help="accept on another port than the container's private one",
-        ),
-        Option(
-            "--only-published",
-            help="relay the ports of --publish and no other that a container exposes",
-        ),
+        options.LABEL,
+        options.PUBLISH,
+        options.ONLY_PUBLISHED,
         relay.connect_timeout("a container"),
-        Option(
-            "--proxy-connect-ip",
-            metavar="IP",
-            read=_ip,
-            default="127.0.0.1",
-            help="where ports that are published on all addresses are reached",
-        ),
+        options.CONNECT_IP,
         Option(
             "--drain-timeout",
             metavar="TIME",
@@ -92,10 +49,26 @@ COMMAND = Command(
         ),
         *relay.OPTIONS,
     ],
+    usage="--label KEY=VALUE [options] [{status | explain | wait} …]",
+    positional="COMMAND …",
+    stop_at_positional=True,
+    commands={
+        "status": "kojuto.tools.motarei.explain:STATUS",
+        "explain": "kojuto.tools.motarei.explain:EXPLAIN",
+        "wait": "kojuto.tools.motarei.explain:WAIT",
+    },
     epilog="""
+Without a command it relays. Commands:
+  status   which container takes the connections of which port
+  explain  why, and what the others wait for
+  wait     until a container takes connections
+
+'motarei COMMAND --help' shows their options.
+
 Examples:
   motarei --label app=web --publish 80=8080 &
   start_server --interval 5 -- docker run -P --rm -l app=web web:latest
+  motarei wait --healthy --label app=web
 
 The engine is found as the docker command finds it: DOCKER_HOST, DOCKER_TLS_VERIFY,
 DOCKER_CERT_PATH.
@@ -141,17 +114,10 @@ def _nobody(view: View, values: Values) -> KojutoError:
     )
 
 
-def _check(values: Values) -> None:
-    if values.only_published and not values.publish:
-        raise UsageError(
-            "--only-published has no meaning without --publish",
-            "add --publish PRIVATE=LISTEN for each port, --publish 80=8080",
-        )
-
-
-def _work(values: Values, _: list[str]) -> int:
-    _check(values)
+def _work(values: Values) -> int:
+    options.check(values)
     refusals.check_host()
+    from json import dumps
     from threading import Thread
 
     from kojuto._native import Relay
@@ -164,8 +130,7 @@ def _work(values: Values, _: list[str]) -> int:
     log = Logger()
     try:
         finder = Finder(values.label, values.proxy_connect_ip, log.warn)
-        only = {private for private, _ in values.publish}
-        ports = Ports(only if values.only_published else None)
+        ports = Ports(options.only(values))
 
         def look() -> View:
             return ports.look(finder.running(), finder.expected)
@@ -179,14 +144,34 @@ def _work(values: Values, _: list[str]) -> int:
             ("follow", switch.follow),
         ):
             Thread(target=target, name=name, daemon=True).start()
-        return relay.run(engine, log, values, metrics, switch.changed.set)
+        if metrics is not None:
+            metrics.pages["/status"] = lambda: dumps(switch.state()).encode()
+        return relay.run(
+            engine, log, values, metrics, switch.changed.set, label=switch.upstream_labels
+        )
     finally:
         log.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``motarei`` and return its exit status."""
-    return cli.run(COMMAND, _work, argv)
+    line = sys.argv[1:] if argv is None else list(argv)
+
+    def work(values: Values, arguments: list[str]) -> int:
+        if not arguments:
+            return _work(values)
+        name, *rest = arguments
+        if name not in COMMAND.commands:
+            raise UsageError(
+                f"{name}: no such command", "motarei status, motarei explain or motarei wait"
+            )
+        from kojuto.tools.motarei import explain
+
+        # What stands before the name is for that command too.
+        before = line[: len(line) - len(arguments)]
+        return explain.run(name, [*before, *rest])
+
+    return cli.run(COMMAND, work, line)
 
 
 if __name__ == "__main__":

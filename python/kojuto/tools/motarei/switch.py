@@ -6,17 +6,20 @@ from time import monotonic
 
 from kojuto.common.server import listen
 from kojuto.errors import KojutoError
+from kojuto.tools.motarei import state
+from kojuto.tools.motarei.ports import View
 from kojuto.tools.motarei.refusals import RefusalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from typing import Any
 
     from kojuto._native import Relay
     from kojuto.common.cli import Values
     from kojuto.common.server.logs import Logger
-    from kojuto.tools.motarei.ports import Port, View
+    from kojuto.tools.motarei.ports import Port
 
 TICK_S = 1.0
 """A full list at least so often, whatever the events say."""
@@ -55,6 +58,11 @@ class Switch:
 
         self._engine = engine
         self._log = log
+        self._labels: list[str] = values.label
+        self._view: View | None = None
+        self._docker_error = ""
+        self._listeners: dict[int, list[str]] = {}
+        self._names: dict[tuple[int, str], tuple[int, str]] = {}
         self._bind: str = values.bind
         self._publish = dict(values.publish)
         self._look = look
@@ -84,6 +92,7 @@ class Switch:
         A port that cannot be opened is told of once, and is tried again by the next call; it keeps
         no other from switching.
         """
+        self._view = view
         self._tell_awaited(view)
         wanted = {private for private, port in view.ports.items() if port.ready}
         self.failed = {port: error for port, error in self.failed.items() if port in wanted}
@@ -135,6 +144,9 @@ class Switch:
         if shown != self._shown.get(private):
             self._engine.set_upstreams(pool, [address for _, address in where])
             self._shown[private] = shown
+            names = {(pool, text): (private, one.name)
+                     for (_, text), (one, _) in zip(shown, where, strict=True)}  # fmt: skip
+            self._names = {k: v for k, v in self._names.items() if k[0] != pool} | names
             self._log.info(
                 "Upstreams",
                 port=private,
@@ -213,7 +225,24 @@ class Switch:
         name = listen.name_of(sock)
         self._engine.listen(sock.fileno(), name, pool)
         sock.close()
+        self._listeners.setdefault(private, []).append(name)
         self._log.info("Start listen", listener=name, port=private)
+
+    def state(self) -> dict[str, Any]:
+        """What ``motarei status`` and the like tell of; may be called from any thread."""
+        view = self._view or View({}, expected=False, next_look_s=None)
+        found = state.describe(view, self._publish, {*view.ports, *list(self._pools)})
+        for port in found["ports"]:
+            private = port["port"]
+            port["listeners"] = list(self._listeners.get(private, ()))
+            failed = self.failed.get(private)
+            port["error"] = str(failed) if failed else ""
+        return {"by": "server", "labels": self._labels, "docker": self._docker_error, **found}
+
+    def upstream_labels(self, member: dict[str, Any]) -> dict[str, str]:
+        """The private port and the container of an entry of the engine's ``stats()``."""
+        private, name = self._names.get((member["pool"], member["name"]), (0, ""))
+        return {"port": str(private or ""), "container": name}
 
     def follow(self) -> None:
         """Look at events and lists for ever."""
@@ -226,6 +255,7 @@ class Switch:
                 if failing:
                     self._log.info("Docker answers again")
                 failing = False
+                self._docker_error = ""
             except KojutoError as error:
                 if not failing:
                     refused = isinstance(error, RefusalError)
@@ -236,6 +266,7 @@ class Switch:
                         hint=error.hint,
                     )
                 failing = True
+                self._docker_error = str(error)
             else:
                 self.update(view)
             wait_s = self._cut_drained()
