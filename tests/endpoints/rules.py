@@ -182,6 +182,7 @@ def wrong_places(log: str) -> list[str]:
         elif not served:
             if len(folding) < FOLD_ABOVE + MARGIN:
                 found.append(f"{at}: {len(folding)} refused names would stay")
+            found += [f"{at}: {name} was only refused" for name, n in still.items() if n.refused]
         elif served < above(where) + MARGIN:
             found.append(f"{at}: {served} names would stay")
         else:
@@ -228,7 +229,7 @@ def wrong_names(log: str) -> list[str]:
 
 
 def wrong_name(name: str, n: Name) -> list[str]:
-    (want,) = n.wanted
+    want = min(n.wanted)
     shape = certain(name)
     if want == name:
         return [f"stays, and is {shape}"] if shape else []

@@ -240,6 +240,7 @@ def lines(log: str) -> list[Line]:
     return found
 
 
+@functools.cache
 def log_bytes(log: Log, form: str) -> bytes:
     """A log as `ltsv`, or as `combined` with the time at the end; a day long."""
     every = lines(log.name)
