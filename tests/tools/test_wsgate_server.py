@@ -304,6 +304,11 @@ def test_attacks_on_a_running_server(stage: Stage) -> None:
     for name, text in attacks.items():
         assert gate.status("/proxy/a", **UPGRADE, Authorization=f"Bearer {text}") == 401, name
         assert gate.status("/proxy/none", **UPGRADE, Authorization=f"Bearer {text}") == 401, name
+        upgrade = "".join(f"{key}: {value}\r\n" for key, value in UPGRADE.items())
+        bearer = f"Authorization: Bearer {text}\r\n"
+        asked = f"GET /proxy/a HTTP/1.1\r\nHost: x\r\n{upgrade}{bearer}\r\n"
+        said = raw(gate.port, asked.encode())[1]
+        assert said.endswith("\r\n\r\nUnauthorized\n"), "which check failed is for the log alone"
     for value in ("", "Bearer", good, f"Basic {good}", f"Bearer  {good}", f"Bearer {good}, x"):
         assert gate.status("/proxy/a", **UPGRADE, Authorization=value) == 401, value
     assert gate.status("/proxy/a", **UPGRADE) == 401

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.conftest import run, wait_until
-from tests.keys import b64, private_key, token
+from tests.keys import b64, ec_key, private_key, public_pem, token
 from tests.peers.gates import UPGRADE, server
 from tests.peers.servers import LOOPBACK, echo, free_port
 
@@ -138,6 +138,34 @@ def test_the_assertion_of_iap(stage: Stage, by: str) -> None:
         gate.wait_for("Reloaded")
         assert answer(assertion(two, "two")) == 101
         assert answer(assertion(one, "one")) == 401
+
+
+def test_a_hangup_takes_all_files_or_none(stage: Stage) -> None:
+    """The new public key is not taken when the keys of IAP are bad, nor the map."""
+    old, new, one = private_key("ec"), private_key("ed25519"), ec_key()
+    pem, iap = stage.folder / "keys.pem", stage.folder / "iap.json"
+    pem.write_bytes(public_pem(old))
+    iap.write_bytes(jwk_set({"one": one}))
+    options = ("--iap-audience", AUDIENCE, "--iap-keys", str(iap), "--public-key", str(pem))
+    gate = server(stage, {"a": stage.peer(echo).port}, *options)
+
+    def opens(key: Any, name: str = "a") -> bool:
+        headers = {**UPGRADE, "X-Goog-IAP-JWT-Assertion": assertion(one, "one")}
+        asked = gate.status(f"/proxy/{name}", **headers, Authorization=f"Bearer {token(key)}")
+        return asked == 101
+
+    assert opens(old)
+    pem.write_bytes(public_pem(new))
+    iap.write_bytes(b"{}")
+    gate.kill(signal.SIGHUP)
+    gate.wait_for("the last ones are kept")
+    assert opens(old)
+    assert not opens(new)
+    iap.write_bytes(jwk_set({"one": one}))
+    gate.kill(signal.SIGHUP)
+    gate.wait_for("Reloaded")
+    assert opens(new)
+    assert not opens(old)
 
 
 def test_iap_without_keys_opens_nothing(stage: Stage) -> None:

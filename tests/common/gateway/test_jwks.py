@@ -53,6 +53,26 @@ def test_a_set_of_keys_has_an_upper_bound(tmp_path: Path) -> None:
     assert source.keys, "the old one stays"
 
 
+def test_a_broken_key_or_one_of_an_unknown_curve_costs_no_other() -> None:
+    (good,) = json.loads(key_set())["keys"]
+    others = [
+        {**good, "kid": "curve", "crv": "P-1"}, {**good, "kid": "broken", "y": good["x"]},
+        {**good, "kid": "bound", "alg": "RS256"}, {"kty": "RSA", "kid": "small", "n": "AQAB"},
+    ]  # fmt: skip
+    for order in ([good, *others], [*others, good]):
+        assert [key.kid for key in jwks.load(json.dumps({"keys": order}).encode(), "x")] == ["one"]
+    with pytest.raises(KojutoError, match="key curve of x cannot be read"):
+        jwks.load(json.dumps({"keys": others}).encode(), "x")
+
+
+def test_keys_of_another_machine_are_not_fetched_without_tls() -> None:
+    for where in ("http://keys.example/set", "http://192.0.2.1/", "http://127.0.0.1.example/"):
+        with pytest.raises(KojutoError, match="not fetched without TLS"):
+            KeySource(where)
+    for where in ("http://127.0.0.1:1/", "http://[::1]/", "http://localhost/", "https://x/", "x"):
+        assert KeySource(where).where == where
+
+
 def test_an_address_of_keys_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jwks, "FETCH_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as sock:

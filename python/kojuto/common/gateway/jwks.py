@@ -18,7 +18,8 @@ _FAMILIES = ("RSA", "EC", "OKP")
 def load(document: bytes, source: str) -> list[Key]:
     """The keys of a set that may check signatures; each has a name of its own.
 
-    Keys of unknown types, for encryption, and without a ``kid`` are left out (RFC 7517, section 5).
+    Keys of unknown types or curves, with broken members, for encryption, and without a ``kid`` are
+    left out (RFC 7517, section 5).
 
     Raises:
         KojutoError: it is not a JWK Set, has no key to verify with, two keys of one kid, or a
@@ -32,6 +33,7 @@ def load(document: bytes, source: str) -> list[Key]:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise KojutoError(f"{source}: not a JWK Set") from None
     found: dict[str, Key] = {}
+    broken: KojutoError | None = None
     for member in members:
         if member.get("kty") == "oct" or "d" in member:
             raise KojutoError(f"{source}: it has a secret key, public ones are expected")
@@ -40,7 +42,12 @@ def load(document: bytes, source: str) -> list[Key]:
             continue
         if kid in found:
             raise KojutoError(f"{source}: two keys have the kid {kid}")
-        found[kid] = _key(member, kid, source)
+        try:
+            found[kid] = _key(member, kid, source)
+        except KojutoError as error:
+            broken = broken or error
+    if not found and broken is not None:
+        raise broken
     if not found:
         raise KojutoError(f"{source}: no key with a kid that may verify signatures")
     return list(found.values())
@@ -80,11 +87,19 @@ class KeySource:
 
     Args:
         where: a path, or an address.
+
+    Raises:
+        KojutoError: an address without TLS that is not of this machine.
     """
 
     def __init__(self, where: str) -> None:
         from threading import Lock
 
+        if where.startswith("http://") and not _is_local(where):
+            raise KojutoError(
+                f"{where}: keys from another machine are not fetched without TLS",
+                "write https://, or name a file",
+            )
         self.where = where
         self.keys: Sequence[Key] = ()
         self._tried = float("-inf")
@@ -138,3 +153,15 @@ class KeySource:
         if len(document) > MAX_BYTES:
             raise KojutoError(f"{self.where}: over {MAX_BYTES} bytes")
         return document
+
+
+def _is_local(where: str) -> bool:
+    """Whether an address is one of this machine."""
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    try:
+        host = urlsplit(where).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -233,9 +233,8 @@ class Gate:
             user = await self._user(request)
         except TokenError as error:
             self._log.warn("Failed to authorize", **about, error=error.reason)
-            raise Refused(
-                401, f"token is refused: {error.reason}", **requests.challenge(error)
-            ) from None
+            # Which check failed is in the log, and nothing for strangers.
+            raise Refused(401, "Unauthorized", **requests.challenge(error)) from None
         except UnavailableError:
             self._log.warn(
                 "Failed to authorize", **about, error="there are no keys yet to check tokens with"

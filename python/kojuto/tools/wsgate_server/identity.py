@@ -61,8 +61,7 @@ class Identity:
         self._iap = iap_keys
         self._log = log
         self._failing = False
-        self._keys: list[Key] = []
-        self._load()
+        self._keys: list[Key] = self._read()
         if self._iap is not None:
             if self._iap.is_address:
                 from threading import Thread
@@ -80,15 +79,17 @@ class Identity:
         """Read the key files again.
 
         Raises:
-            KojutoError: one cannot be used; the old keys stay.
+            KojutoError: one cannot be used; all the old keys stay.
         """
-        self._load()
+        keys = self._read()
         if self._iap is not None and not self._iap.is_address:
             self._iap.renew()
+        self._keys = keys  # when nothing can fail any more
 
-    def _load(self) -> None:
-        if self._path is not None:
-            self._keys = jwt.load_public_keys(jwt.read_key_file(self._path), self._path)
+    def _read(self) -> list[Key]:
+        if self._path is None:
+            return []
+        return jwt.load_public_keys(jwt.read_key_file(self._path), self._path)
 
     def user(self, headers: Headers) -> str:
         """Who it is, as the log shows it; empty for somebody unknown who was not checked.
