@@ -88,17 +88,19 @@ COMMAND = Command(
         shutdown_timeout("30s", "requests"),
         metrics_listen(),
     ],
-    usage="--conf FILE [options] [{check | jwtgen | keygen} …]",
+    usage="--conf FILE [options] [{check | doctor | jwtgen | keygen} …]",
     positional="COMMAND …",
     stop_at_positional=True,
     commands={
         "check": "kojuto.tools.deteco.check:COMMAND",
+        "doctor": "kojuto.tools.deteco.doctor:COMMAND",
         "jwtgen": "kojuto.tools.deteco.keys:JWTGEN",
         "keygen": "kojuto.tools.deteco.keys:KEYGEN",
     },
     epilog="""
 Commands:
   check    explain what is answered to a token, method and URI
+  doctor   look through an nginx configuration for mistakes
   jwtgen   sign a token and print it as a header
   keygen   make a pair of keys
 
@@ -140,7 +142,7 @@ def _other(values: Values, arguments: list[str]) -> int:
     """Run one of the commands that serve nothing."""
     name, *rest = arguments
     if name not in COMMAND.commands:
-        raise UsageError(f"{name}: no such command", "deteco check, deteco jwtgen or deteco keygen")
+        raise UsageError(f"{name}: no such command", "deteco check, doctor, jwtgen or keygen")
     if name == "check":
         from kojuto.tools.deteco import check
 
@@ -149,6 +151,10 @@ def _other(values: Values, arguments: list[str]) -> int:
         if "conf" in values.given:
             rest = [f"--conf={values.conf}", *rest]
         return cli.run(check.COMMAND, check.work, rest)
+    if name == "doctor":
+        from kojuto.tools.deteco import doctor
+
+        return cli.run(doctor.COMMAND, doctor.work, rest)
     from kojuto.tools.deteco import keys
 
     if name == "jwtgen":
