@@ -97,7 +97,8 @@ def test_no_help_is_written_twice() -> None:
 SAME_NAME = {
     "--by", "--ca-file", "--dry-run", "--format", "--host", "--idle-timeout", "--interval", "--key",
     "--key-prefix", "--listen", "--logfile", "--max-age", "--metrics-listen", "--output",
-    "--pattern", "--private-key", "--private-key-user", "--ptime-key", "--status-key", "--threads",
+    "--pattern", "--private-key", "--private-key-user", "--ptime-key", "--size", "--status-key",
+    "--threads",
     "--timeout", "--trusted-proxies", "--verbose", "--wait", "--write-timeout",
 }  # fmt: skip
 """Options of one name that are different things: another meaning, default or range."""

@@ -483,41 +483,48 @@ def follow_postfix_log(log: _Log, follow: _FollowOptions, options: _ScanOptions)
 
 # -- ping ---------------------------------------------------------------------------------------
 
-def resolve_hosts(names: list[str], family: int) -> list[tuple[str | None, str | None]]:
-    """Resolve names by the system's resolver, side by side.
-
-    Args:
-        names: host names or literal addresses.
-        family: 4, 6, or 0 for IPv4 when the name has one and else IPv6.
-
-    Returns:
-        For each name (address, None), the address as `ping_hosts` takes it, or (None, why not).
-    """
-
 def ping_hosts(
-    addresses: list[str],
+    names: Sequence[str],
+    *,
     count: int,
     timeout_ms: float,
     interval_ms: float,
     pace_ms: float,
+    deadline_ms: float,
     payload_bytes: int,
+    family: int = 0,
+    linger: bool = False,
+    source: str | None = None,
+    interface: str | None = None,
+    dont_fragment: bool = False,
+    tos: int | None = None,
 ) -> list[PingOutcome]:
-    """Ping all addresses side by side, one packet at a time to each.
+    """Find and ping all hosts side by side, one packet at a time to each.
+
+    Names are asked for while the others are pinged already, both families at once.
 
     Args:
-        addresses: ``1.2.3.4:0`` or ``[2001:db8::1]:0``, as `resolve_hosts` answers them.
+        names: host names or literal addresses.
         count: counted round trips for each, after one that warms up.
         timeout_ms: how long to wait for each reply.
         interval_ms: the pause after a reply or its time-out.
         pace_ms: the least time between any two requests.
+        deadline_ms: when all ends, counted from the call.
         payload_bytes: size of a request's payload.
+        family: 4, 6, or 0 for IPv4 when the name has one (and `source` is none of IPv6), else IPv6.
+        linger: wait a little for late and repeated replies to the last request.
+        source: the address that the packets come from.
+        interface: the interface that they leave by.
+        dont_fragment: whether no router may cut them.
+        tos: their type of service or traffic class.
 
     Returns:
-        What came of each address, in their order.
+        What came of each host, in their order.
 
     Raises:
         PermissionError: neither an unprivileged ICMP socket nor a raw one is allowed.
-        OSError: no ICMP socket of that family.
+        OSError: `source` or `interface` (its filename) is none of this machine, or other causes.
+        ValueError: a time, the family or the source is none.
     """
 
 @final
@@ -525,8 +532,20 @@ class PingOutcome:
     """What came of one host."""
 
     @property
+    def address(self) -> str | None:
+        """The address that was pinged."""
+    @property
+    def addresses(self) -> int:
+        """How many addresses of that family the name has."""
+    @property
+    def unresolved(self) -> str | None:
+        """Why there is no address; then nothing was sent."""
+    @property
     def rtts_ms(self) -> list[float | None]:
         """Milliseconds of each counted request in the order sent, None where it was lost."""
+    @property
+    def queues_ms(self) -> list[float]:
+        """Milliseconds that counted requests stood in this machine's own queue."""
     @property
     def duplicates(self) -> int:
         """Replies that came again."""
@@ -537,8 +556,20 @@ class PingOutcome:
     def stamped(self) -> int:
         """Round trips that the kernel stamped at both ends."""
     @property
+    def undecided(self) -> int:
+        """Requests that waited for their reply at the deadline."""
+    @property
+    def unsent(self) -> int:
+        """Requests that were never sent before it."""
+    @property
+    def held_back(self) -> int:
+        """How often this machine had no room to send one."""
+    @property
     def reasons(self) -> dict[str, int]:
         """Why requests were lost, and how often."""
+    @property
+    def strangers(self) -> dict[str, int]:
+        """Addresses that replies came from though others were asked; these do not count."""
     def quantiles(self, fractions: list[float]) -> list[float]:
         """The quantiles (0 to 1) of the round trips; empty when all were lost."""
 

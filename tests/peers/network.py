@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ class Namespace:
 
     def close(self) -> None:
         subprocess.run(["ip", "netns", "del", self.name], check=True)
+        shutil.rmtree(f"/etc/netns/{self.name}", ignore_errors=True)
+
+    def etc(self, **files: str) -> None:
+        """Files of /etc that commands in here see instead: ``hosts``, ``resolv.conf``."""
+        folder = Path("/etc/netns") / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name.replace("_", ".")).write_text(text)
 
     def command(self, *arguments: str) -> list[str]:
         return ["ip", "netns", "exec", self.name, *arguments]
@@ -152,6 +161,50 @@ def netem(*profiles: Profile) -> Iterator[Link]:
                 pytest.skip("this kernel has no netem (CONFIG_NET_SCH_NETEM)")
             addresses.append(other)
         yield Link(space, addresses, {})
+
+
+@contextlib.contextmanager
+def wired(*far_addresses: str, own: str = "10.9.0.1/16") -> Iterator[tuple[Namespace, Namespace]]:
+    """Two namespaces and a veth pair, ``near`` and ``far``; the far one has these addresses."""
+    with namespace() as space, namespace() as far:
+        space.sh(f"ip link add near type veth peer name far netns {far.name}")
+        space.sh(f"ip addr add {own} dev near")
+        space.sh("ip link set near up")
+        for address in far_addresses:
+            far.sh(f"ip addr add {address}/16 dev far")
+        far.sh("ip link set far up")
+        yield space, far
+
+
+@contextlib.contextmanager
+def stuffed(space: Namespace, target: str, buffer_bytes: int) -> Iterator[None]:
+    """Somebody in `space` sends to `target` as fast as the queue of the device takes it, with so
+    many bytes of it in the queue at a time.
+    """
+    code = (
+        "import socket, sys\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, {buffer_bytes // 2})\n"
+        f"s.connect(({target!r}, 9))\n"
+        "for n in range(10**9):\n"
+        "    try:\n"
+        "        s.send(bytes(1400))\n"
+        "    except OSError:\n"  # nobody listens there
+        "        pass\n"
+        "    if n == 100:\n"
+        "        print('full', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        space.command(sys.executable, "-c", code), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "full\n"
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def netem_words(profile: Profile) -> list[str]:

@@ -15,6 +15,7 @@ import json
 import os
 import random
 import select
+import socket
 import struct
 import subprocess
 import sys
@@ -77,7 +78,26 @@ def answers(packet: bytes, mode: str, rng: random.Random) -> list[bytes]:
     if mode == "unreachable":
         head = bytes([1, 3]) if v6 else bytes([3, 1])
         return [back(head + bytes(6) + packet[:56])]
+    # What a router on the way says of a packet that it has passed on all the same.
+    advice = {
+        "redirect": bytes([5, 1, 0, 0]) + target[:3] + b"\xfe",
+        "quench": bytes([4, 0]) + bytes(6),
+        "too-big": bytes([2, 0, 0, 0]) + struct.pack("!I", 1400)
+        if v6
+        else bytes([3, 4]) + bytes(4) + struct.pack("!H", 1400),
+        "contested": (bytes([1, 3]) if v6 else bytes([3, 1])) + bytes(6),
+    }
+    if mode in advice:
+        return [back(advice[mode] + packet[:56]), back(reply)]
     raise ValueError(mode)
+
+
+def head_of(packet: bytes) -> tuple[str, int, bool, int]:
+    """Source, type of service, don't-fragment, length: as they came."""
+    if packet[0] >> 4 == 6:
+        tos = (packet[0] & 15) << 4 | packet[1] >> 4
+        return socket.inet_ntop(socket.AF_INET6, packet[8:24]), tos, True, len(packet)
+    return socket.inet_ntoa(packet[12:16]), packet[1], bool(packet[6] & 0x40), len(packet)
 
 
 class Host:
@@ -95,10 +115,12 @@ class Host:
         self.arrivals: list[float] = []
         self.delays_ms: list[float] = []
         self.fates: list[str] = []
+        self.heads: list[tuple[str, int, bool, int]] = []
 
     def plan(self, packet: bytes, now: float) -> list[tuple[float, bytes]]:
         self.seen += 1
         self.arrivals.append(now)
+        self.heads.append(head_of(packet))
         if self.rng.random() < self.loss:
             self.lost += 1
             self.fates.append("lost")
@@ -158,7 +180,16 @@ def main() -> None:
     figures = {
         address.hex(): {
             key: getattr(host, key)
-            for key in ("seen", "lost", "doubled", "jumped", "arrivals", "delays_ms", "fates")
+            for key in (
+                "seen",
+                "lost",
+                "doubled",
+                "jumped",
+                "arrivals",
+                "delays_ms",
+                "fates",
+                "heads",
+            )
         }
         for address, host in hosts.items()
     }

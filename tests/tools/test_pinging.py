@@ -157,10 +157,11 @@ def test_both_ends_are_stamped_by_the_kernel() -> None:
     with namespace() as space:
         for groups in ("0 2147483647", "1 0"):
             space.allow_unprivileged_ping(groups)
-            for address in ("127.0.0.1:0", "[::1]:0"):
+            for address in ("127.0.0.1", "::1"):
                 code = (
                     "from kojuto import _native as n;"
-                    f"print(n.ping_hosts([{address!r}],20,1000,1,1,56)[0].stamped)"
+                    f"print(n.ping_hosts([{address!r}],count=20,timeout_ms=1000,interval_ms=1,"
+                    "pace_ms=1,deadline_ms=60000,payload_bytes=56)[0].stamped)"
                 )
                 assert space.python(code) == "20\n"
 
@@ -448,13 +449,22 @@ def pings(pid: int) -> bool:
 
 
 def test_arguments_of_the_native_call_are_checked() -> None:
-    with pytest.raises(ValueError, match="nowhere: not an address"):
-        _native.ping_hosts(["nowhere"], 1, 1, 1, 1, 56)
-    with pytest.raises(ValueError, match="timeout_ms"):
-        _native.ping_hosts(["127.0.0.1:0"], 1, -1, 1, 1, 56)
-    with pytest.raises(ValueError, match="family 5"):
-        _native.resolve_hosts(["localhost"], 5)
-    assert _native.ping_hosts([], 1, 1, 1, 1, 56) == []
+    plan: dict[str, Any] = {
+        "count": 1,
+        "timeout_ms": 1,
+        "interval_ms": 1,
+        "pace_ms": 1,
+        "deadline_ms": 1,
+        "payload_bytes": 56,
+    }
+    for wrong, words in (
+        ({"source": "nowhere"}, "nowhere: not an address"),
+        ({"timeout_ms": -1}, "timeout_ms"),
+        ({"family": 5}, "family 5"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            _native.ping_hosts(["127.0.0.1"], **{**plan, **wrong})
+    assert _native.ping_hosts([], **plan) == []
 
 
 def test_a_thousand_hosts_are_pinged_and_no_more() -> None:

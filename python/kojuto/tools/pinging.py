@@ -7,6 +7,7 @@ from time import time
 
 from kojuto.common import cli
 from kojuto.common.cli import Command, Option, Values, complain
+from kojuto.common.plugin.follow import buckets_option
 from kojuto.common.plugin.metrics import (
     OPTIONS,
     Graph,
@@ -15,24 +16,25 @@ from kojuto.common.plugin.metrics import (
     meta_requested,
     print_meta,
 )
-from kojuto.common.units import integer, percentiles
+from kojuto.common.units import integer, percentiles, timed
 from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kojuto._native import PingOutcome
 
 PROG = "mackerel-plugin-pinging"
 MAX_HOSTS = 1000
 PACE_MS = 1.0
-PAYLOAD_BYTES = 56
+DEADLINE_S = 25
 FAMILIES = {
     "pinging_success": ("gauge", "Echo replies received in this run.", 1),
     "pinging_error": ("gauge", "Echo requests without a reply in this run.", 1),
     "pinging_rtt_seconds": ("gauge", "Round-trip time of this run, by statistic.", 1000),
     "pinging_loss_ratio": ("gauge", "Share of requests without a reply, 0 to 1.", 100),
+    "pinging_queue_seconds": ("gauge", "Time in this machine's own queue, by statistic.", 1000),
     "pinging_detail": ("gauge", "Duplicate and late replies, longest run of losses.", 1),
 }
 
@@ -49,6 +51,18 @@ def _host(text: str) -> tuple[str, str | None]:
     return name, prefix or None
 
 
+def _address(text: str) -> str:
+    from socket import AF_INET, AF_INET6, inet_pton
+
+    for family in (AF_INET, AF_INET6):
+        try:
+            inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return text
+    raise ValueError("not an address (write 192.0.2.1 or 2001:db8::1)")
+
+
 COMMAND = Command(
     PROG,
     "Ping hosts and print success, error and round-trip times as Mackerel metrics. The kernel "
@@ -62,17 +76,34 @@ COMMAND = Command(
                help="pause after each reply, milliseconds"),
         Option("--count", metavar="N", read=integer(1, 10_000), default="10",
                help="counted round trips for each host, after one that warms up"),
+        Option("--deadline", metavar="DURATION", read=timed("100ms", "24h"),
+               help="end of it all, names included; what is known by then is printed (default 25s, "
+               "or what count, interval and one timeout need where that is more)"),
         Option("--key-prefix", metavar="PREFIX",
                help="metric key; needed unless every --host has its own"),
         Option("-4", help="use IPv4 only", group="Addresses"),
         Option("-6", help="use IPv6 only", group="Addresses"),
+        Option("--source", metavar="ADDRESS", read=_address, group="Addresses",
+               help="address of this machine that the packets come from"),
+        Option("--interface", metavar="NAME", group="Addresses",
+               help="interface that they leave by; also the zone of link-local addresses"),
+        Option("--size", metavar="BYTES", read=integer(16, 65507, "bytes"), default="56",
+               help="payload of a packet, 28 bytes less than the packet (IPv6: 48)",
+               group="Packets"),
+        Option("--dont-fragment", group="Packets",
+               help="let no router cut the packets: those too big for the path are lost"),
+        Option("--tos", metavar="N", read=integer(0, 255), group="Packets",
+               help="type of service (IPv6: traffic class) of the packets"),
         Option("--loss", help="print the share of lost requests too", group="More metrics"),
         Option("--jitter", group="More metrics",
                help="print jitter (mean difference from one reply to the next) and stddev too"),
         Option("--percentile", metavar="P[,P…]", read=_percentiles, repeat=True,
                help="print these percentiles too (0 to 100)", group="More metrics"),
         Option("--detail", group="More metrics",
-               help="print loss, jitter, duplicates, late replies and the longest run of losses"),
+               help="print loss, jitter, duplicates, late replies, the longest run of losses and "
+               "queue_ms (the time in this machine's own queue, which is part of the round trip)"),
+        buckets_option("the round trips of all runs as a histogram for Prometheus",
+                       group="More metrics"),
         *OPTIONS,
     ],
     passes_over=True,
@@ -92,28 +123,78 @@ def _work(values: Values, _: list[str]) -> int:
         return cli.DONE
     if getattr(values, "4") and getattr(values, "6"):
         raise UsageError("-4 and -6 cannot be used together")
-    from kojuto._native import resolve_hosts
-
-    family = 4 if getattr(values, "4") else 6 if getattr(values, "6") else 0
-    resolved = resolve_hosts([name for name, _, _ in hosts], family)
-    addresses = [address for address, _ in resolved if address is not None]
-    outcomes = iter(_ping(addresses, values))
+    deadline_s = _deadline_s(values)
     metrics = Metrics(FAMILIES)
     status = cli.DONE
-    for (name, prefix, key), (address, error) in zip(hosts, resolved, strict=True):
+    about: list[dict[str, object]] = []
+    outcomes = _ping([name for name, _, _ in hosts], deadline_s, values)
+    for (name, prefix, key), outcome in zip(hosts, outcomes, strict=True):
         labels = {"host": name, "prefix": prefix}
-        if address is None:
-            complain(PROG, f"{name}: {error}", "check the name and the resolver (getent ahosts)")
+        about.append({**labels, "address": outcome.address, "addresses": outcome.addresses})
+        if outcome.unresolved is not None:
+            complain(PROG, f"{name}: {outcome.unresolved}", _way_out(outcome.unresolved))
             _counts(metrics, labels, key, 0, values.count)
             status = cli.FAILED
             continue
-        outcome = next(outcomes)
-        lost = ", ".join(f"{count} x {why}" for why, count in outcome.reasons.items())
-        if lost:
-            complain(PROG, f"{name}: lost {lost}")
+        _tell(name, outcome, values.count, deadline_s)
         _add(metrics, labels, key, outcome, values)
-    metrics.write(values.output, int(time()), textfile=values.textfile)
+    keep = _histogram(metrics, hosts, outcomes, values) if values.buckets else None
+    metrics.write(values.output, int(time()), {"hosts": about}, textfile=values.textfile)
+    if keep is not None:
+        keep()
     return status
+
+
+def _deadline_s(values: Values) -> float:
+    """When all ends: as told, else before an agent loses patience, unless more was asked for."""
+    if values.deadline is not None:
+        return float(values.deadline)
+    needed_s: float = (values.count * values.interval + values.timeout) / 1e3
+    return max(DEADLINE_S, needed_s)
+
+
+def _way_out(unresolved: str) -> str:
+    if "link-local" in unresolved:
+        return "name it: --host fe80::1%eth0, or --interface eth0"
+    return "check the name and the resolver (getent ahosts)"
+
+
+def _tell(name: str, outcome: PingOutcome, count: int, deadline_s: float) -> None:
+    """Say on standard error what the figures do not."""
+    shown = name if outcome.address in (name, None) else f"{name} ({outcome.address})"
+    if outcome.addresses > 1:
+        shown = f"{shown[:-1]}, the first of {outcome.addresses} addresses)"
+    lost = ", ".join(f"{times} x {why}" for why, times in outcome.reasons.items())
+    if lost:
+        complain(PROG, f"{shown}: lost {lost}")
+    for address, times in outcome.strangers.items():
+        replies = "1 reply" if times == 1 else f"{times} replies"
+        complain(PROG, f"{shown}: {replies} from {address}, which was not asked, did not count")
+    if outcome.unsent or outcome.undecided:
+        waited = f", {outcome.undecided} still waited for a reply" if outcome.undecided else ""
+        room = f"; this machine had no room to send {outcome.held_back} times"
+        complain(
+            PROG,
+            f"{shown}: {outcome.unsent} of {count} were not sent within {deadline_s:g} s{waited}"
+            f"{room if outcome.held_back else ''}",
+            "these count neither as success nor as error; --deadline gives more time",
+        )
+
+
+def _histogram(
+    metrics: Metrics,
+    hosts: list[tuple[str, str, str]],
+    outcomes: list[PingOutcome],
+    values: Values,
+) -> Callable[[], None]:
+    from kojuto.common.plugin.tally import Tally
+
+    tally = Tally(PROG, "pinging_rtt_histogram_seconds", "Round trips of all runs.", values.buckets)
+    for (name, prefix, key), outcome in zip(hosts, outcomes, strict=True):
+        answered = [rtt / 1e3 for rtt in outcome.rtts_ms if rtt is not None]
+        tally.add(f"pinging-buckets-{key}", answered, {"host": name, "prefix": prefix})
+    metrics.histograms.append(tally.family)
+    return tally.keep
 
 
 def _keys(values: Values) -> list[tuple[str, str, str]]:
@@ -139,14 +220,34 @@ def _keys(values: Values) -> list[tuple[str, str, str]]:
     return hosts
 
 
-def _ping(addresses: list[str], values: Values) -> list[PingOutcome]:
+def _ping(names: list[str], deadline_s: float, values: Values) -> list[PingOutcome]:
     from kojuto._native import ping_hosts
 
     try:
         return ping_hosts(
-            addresses, values.count, values.timeout, values.interval, PACE_MS, PAYLOAD_BYTES
+            names,
+            count=values.count,
+            timeout_ms=values.timeout,
+            interval_ms=values.interval,
+            pace_ms=PACE_MS,
+            deadline_ms=deadline_s * 1e3,
+            payload_bytes=values.size,
+            family=4 if getattr(values, "4") else 6 if getattr(values, "6") else 0,
+            linger=values.detail,
+            source=values.source,
+            interface=values.interface,
+            dont_fragment=values.dont_fragment,
+            tos=values.tos,
         )
-    except PermissionError:
+    except OSError as error:
+        for option in ("source", "interface"):
+            wanted = getattr(values, option)
+            if wanted is not None and error.filename == wanted:
+                raise KojutoError(
+                    f"--{option} {wanted}: {error.strerror}", "ip address shows what there is"
+                ) from None
+        if not isinstance(error, PermissionError):
+            raise
         raise KojutoError(
             "neither an unprivileged ICMP socket nor a raw one is allowed here",
             "as root: sysctl -w net.ipv4.ping_group_range='0 2147483647'",
@@ -183,18 +284,27 @@ def _add(
             rtt("jitter", jitter_ms(answered))
             variance = sum((value - average) ** 2 for value in answered) / len(answered)
             rtt("stddev", variance**0.5)
-    if values.loss or values.detail:
+    if (values.loss or values.detail) and sent:
         share = 100 * (sent - len(answered)) / sent
         title = f"pinging.{key}_loss.percentage"
         metrics.add(title, share, "pinging_loss_ratio", **labels)
     if values.detail:
-        for what, count in (
-            ("duplicates", outcome.duplicates),
-            ("late", outcome.late),
-            ("longest_loss", longest_loss(outcome.rtts_ms)),
-        ):
-            title = f"pinging.{key}_detail.{what}"
-            metrics.add(title, float(count), "pinging_detail", **labels, what=what)
+        _add_detail(metrics, labels, key, outcome)
+
+
+def _add_detail(metrics: Metrics, labels: dict[str, str], key: str, outcome: PingOutcome) -> None:
+    for what, count in (
+        ("duplicates", outcome.duplicates),
+        ("late", outcome.late),
+        ("longest_loss", longest_loss(outcome.rtts_ms)),
+    ):
+        title = f"pinging.{key}_detail.{what}"
+        metrics.add(title, float(count), "pinging_detail", **labels, what=what)
+    queues = outcome.queues_ms
+    if queues:
+        for stat, value in (("average", sum(queues) / len(queues)), ("max", max(queues))):
+            title = f"pinging.{key}_queue_ms.{stat}"
+            metrics.add(title, value, "pinging_queue_seconds", **labels, stat=stat)
 
 
 def jitter_ms(rtts_ms: list[float]) -> float:
@@ -249,6 +359,9 @@ def _graphs(values: Values) -> list[Graph]:
                 ("longest_loss", "Lost in a row"),
             ]
             graphs.append(Graph(f"pinging.{key}_detail", f"{title}: detail", "float", metrics))
+            metrics = [("average", "Average"), ("max", "Max")]
+            queue = f"{title}: queue of this machine"
+            graphs.append(Graph(f"pinging.{key}_queue_ms", queue, "milliseconds", metrics))
     return graphs
 
 

@@ -153,6 +153,16 @@ pub fn strip_ipv4_header(packet: &[u8]) -> Option<&[u8]> {
     packet.get(header..)
 }
 
+/// Whether an ICMP message says that the packet it quotes is lost. A redirect, a source quench and
+/// "fragmentation needed" (RFC 792, RFC 4443 section 3.2, RFC 4861 section 4.5) are advice: the
+/// packet may well have been delivered.
+pub fn is_verdict(family: Family, kind: u8, code: u8) -> bool {
+    !matches!(
+        (family, kind, code),
+        (Family::V4, 3, 4) | (Family::V4, 4 | 5, _) | (Family::V6, 2 | 137, _)
+    )
+}
+
 /// An ICMP error in words (RFC 792, RFC 1122 section 3.2.2.1, RFC 4443 section 3).
 pub fn error_words(family: Family, kind: u8, code: u8) -> &'static str {
     match (family, kind, code) {
@@ -168,6 +178,7 @@ pub fn error_words(family: Family, kind: u8, code: u8) -> &'static str {
         (Family::V4, 11, _) | (Family::V6, 3, _) => "time to live exceeded",
         (Family::V4, 12, _) | (Family::V6, 4, _) => "parameter problem",
         (Family::V4, 4, _) => "source quench",
+        (Family::V4, 5, _) | (Family::V6, 137, _) => "redirect",
         _ => "ICMP error",
     }
 }
@@ -266,6 +277,26 @@ mod tests {
             unreachable,
         ];
         assert_eq!(std::array::from_fn(|code| v6(code as u8)), expected);
+    }
+
+    #[test]
+    fn advice_is_no_verdict() {
+        for (family, kind, code) in [
+            (Family::V4, 3, 4),
+            (Family::V4, 4, 0),
+            (Family::V4, 5, 1),
+            (Family::V6, 2, 0),
+            (Family::V6, 137, 0),
+        ] {
+            assert!(!is_verdict(family, kind, code), "{family:?} {kind} {code}");
+        }
+        for (family, kind, code) in
+            [(Family::V4, 3, 1), (Family::V4, 11, 0), (Family::V6, 1, 3), (Family::V6, 3, 0)]
+        {
+            assert!(is_verdict(family, kind, code), "{family:?} {kind} {code}");
+        }
+        assert_eq!(error_words(Family::V4, 5, 0), "redirect");
+        assert_eq!(error_words(Family::V6, 137, 0), "redirect");
     }
 
     #[test]

@@ -1,12 +1,11 @@
-//! Host names to addresses by the system's resolver, several at a time.
+//! Host names to addresses by the system's resolver.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr;
+use std::time::Duration;
 
-use crate::cancel::{Cancel, Never};
-use crate::parallel;
 use crate::sys::address;
 
 /// Which addresses are wanted.
@@ -29,6 +28,10 @@ pub enum Unresolved {
     Family,
     /// What getaddrinfo(3) answered, `EAI_NONAME` for one.
     Resolver(i32),
+    /// It had not answered after this time.
+    Silent(Duration),
+    /// A link-local address without the interface that it is behind.
+    Zone,
 }
 
 impl fmt::Display for Unresolved {
@@ -36,6 +39,10 @@ impl fmt::Display for Unresolved {
         match *self {
             Unresolved::Nul => f.write_str("NUL in the name"),
             Unresolved::Family => f.write_str("no address of this family"),
+            Unresolved::Zone => f.write_str("a link-local address without its interface"),
+            Unresolved::Silent(time) => {
+                write!(f, "no answer from the resolver within {} s", time.as_secs_f64())
+            }
             Unresolved::Resolver(status) => {
                 // SAFETY: gai_strerror answers a static NUL-terminated text for every number.
                 let words = unsafe { CStr::from_ptr(libc::gai_strerror(status)) };
@@ -45,35 +52,28 @@ impl fmt::Display for Unresolved {
     }
 }
 
-/// The first address of `name` (port 0).
+/// The addresses of `name` in one family (port 0), in the resolver's order.
 ///
 /// # Errors
 /// Why there is none.
-pub fn resolve(name: &str, want: Want) -> Result<SocketAddr, Unresolved> {
-    match want {
-        Want::V4 => lookup(name, libc::AF_INET),
-        Want::V6 => lookup(name, libc::AF_INET6),
-        Want::Either => lookup(name, libc::AF_INET).or_else(|first| {
-            // The second failure tells less: it is about the rarer family.
-            lookup(name, libc::AF_INET6).map_err(|_| first)
-        }),
-    }
+pub fn lookup(name: &str, family: libc::c_int) -> Result<Vec<SocketAddr>, Unresolved> {
+    // A mapped address is asked for as IPv6 and is IPv4.
+    let mut found = ask(name, family, 0)?;
+    found.retain(|address| address.is_ipv4() == (family == libc::AF_INET));
+    if found.is_empty() { Err(Unresolved::Family) } else { Ok(found) }
 }
 
-/// [`resolve`] for each name, side by side: one slow name server costs its time once.
-pub fn resolve_all(names: &[String], want: Want) -> Vec<Result<SocketAddr, Unresolved>> {
-    if let [name] = names {
-        return vec![resolve(name, want)];
-    }
-    let look_up = |name: &String, _: &dyn Cancel| resolve(name, want);
-    parallel::each(names.iter().collect(), &Never, look_up)
+/// The addresses that `name` is itself, without asking anybody; None for a name.
+pub fn literal(name: &str) -> Option<Vec<SocketAddr>> {
+    ask(name, libc::AF_UNSPEC, libc::AI_NUMERICHOST).ok()
 }
 
-fn lookup(name: &str, family: libc::c_int) -> Result<SocketAddr, Unresolved> {
+fn ask(name: &str, family: libc::c_int, flags: libc::c_int) -> Result<Vec<SocketAddr>, Unresolved> {
     let text = CString::new(name).map_err(|_| Unresolved::Nul)?;
     // SAFETY: an all-zero addrinfo is the documented "no hints".
     let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
     hints.ai_family = family;
+    hints.ai_flags = flags;
     hints.ai_socktype = libc::SOCK_DGRAM;
     let mut found: *mut libc::addrinfo = ptr::null_mut();
     // SAFETY: the name is NUL-terminated, the hints are valid, the result goes to a valid place.
@@ -81,13 +81,18 @@ fn lookup(name: &str, family: libc::c_int) -> Result<SocketAddr, Unresolved> {
     if status != 0 {
         return Err(Unresolved::Resolver(status));
     }
-    // SAFETY: status 0 means a list of at least one entry, which lives until freeaddrinfo.
-    let address = unsafe { address::read((*found).ai_addr, (*found).ai_addrlen) };
+    let mut addresses = Vec::new();
+    let mut next = found;
+    while !next.is_null() {
+        // SAFETY: an entry of the list, which lives until freeaddrinfo.
+        let address = unsafe { address::read((*next).ai_addr, (*next).ai_addrlen) };
+        addresses.extend(address.filter(|address| !addresses.contains(address)));
+        // SAFETY: as above.
+        next = unsafe { (*next).ai_next };
+    }
     // SAFETY: the list came from getaddrinfo and is freed once.
     unsafe { libc::freeaddrinfo(found) };
-    // A mapped address is asked for as IPv6 and is IPv4.
-    let fits = |address: &SocketAddr| address.is_ipv4() == (family == libc::AF_INET);
-    address.filter(fits).ok_or(Unresolved::Family)
+    Ok(addresses)
 }
 
 /// The address to ping for `address`: the unspecified one means this machine.
@@ -106,29 +111,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn literals_are_their_own_addresses() {
-        assert_eq!(resolve("127.0.0.1", Want::Either).unwrap().ip(), Ipv4Addr::LOCALHOST);
-        assert_eq!(resolve("::1", Want::Either).unwrap().ip(), Ipv6Addr::LOCALHOST);
-        assert!(resolve("::1", Want::V4).is_err());
-        assert!(resolve("127.0.0.1", Want::V6).is_err());
-        assert!(or_loopback(resolve("0.0.0.0", Want::V4).unwrap()).ip().is_loopback());
+    fn literals_are_their_own_addresses_and_names_are_none() {
+        let literal = |name| literal(name).map(|found| found[0].ip().to_string());
+        assert_eq!(literal("127.0.0.1").as_deref(), Some("127.0.0.1"));
+        assert_eq!(literal("::1").as_deref(), Some("::1"));
+        assert_eq!(literal("::ffff:127.0.0.1").as_deref(), Some("127.0.0.1"));
+        assert_eq!(literal("localhost"), None);
+        assert_eq!(literal("a\0b"), None);
+        let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        assert!(or_loopback(any).ip().is_loopback());
     }
 
     #[test]
-    fn a_mapped_address_is_an_ipv4_address() {
-        let mapped = "::ffff:127.0.0.1";
-        assert_eq!(resolve(mapped, Want::Either).unwrap().ip(), Ipv4Addr::LOCALHOST);
-        assert_eq!(resolve(mapped, Want::V4).unwrap().ip(), Ipv4Addr::LOCALHOST);
-        assert_eq!(resolve(mapped, Want::V6), Err(Unresolved::Family));
-    }
-
-    #[test]
-    fn a_name_without_address_is_told_and_does_not_stop_the_others() {
-        let names = ["no-such-name.invalid".to_owned(), "127.0.0.2".to_owned(), "a\0b".to_owned()];
-        let found = resolve_all(&names, Want::Either);
-        assert!(matches!(found[0], Err(Unresolved::Resolver(_))));
-        assert!(!found[0].unwrap_err().to_string().is_empty());
-        assert!(found[1].is_ok());
-        assert_eq!(found[2], Err(Unresolved::Nul));
+    fn a_family_that_is_missing_is_told() {
+        assert_eq!(lookup("::ffff:127.0.0.1", libc::AF_INET6), Err(Unresolved::Family));
+        assert!(lookup("localhost", libc::AF_INET).unwrap()[0].ip().is_loopback());
+        let error = lookup("no-such-name.invalid", libc::AF_INET).unwrap_err();
+        assert!(matches!(error, Unresolved::Resolver(_)));
+        assert!(!error.to_string().is_empty());
+        assert_eq!(lookup("a\0b", libc::AF_INET), Err(Unresolved::Nul));
     }
 }
