@@ -28,8 +28,14 @@ fn a_rotation_beside_20_000_rotated_files_costs_a_fifth_of_a_second() {
     place.rename("access.log-1800000000");
     place.append(&numbered(60..70));
     let start = cpu_s();
+    let listed =
+        fs::read_dir(&place.dir).unwrap().filter(|e| e.as_ref().unwrap().metadata().is_ok());
+    assert!(listed.count() > 20_000);
+    let listing = cpu_s() - start;
+    let start = cpu_s();
     let lines = place.lines();
     let took = cpu_s() - start;
     assert!(lines == numbered(50..70));
-    assert!(took < 0.2, "{took} s");
+    // Where the processor is slow or busy, as many times what it takes just to look at each file.
+    assert!(took < f64::max(0.2, 10.0 * listing), "{took} s, and {listing} s to look at each file");
 }
