@@ -37,7 +37,7 @@ def kill_same(server: Server, process: Process, *, query_only: bool) -> Outcome:
     connection at once, so some microseconds are left between the last two.
 
     A statement that has run for `LONG_MS` is looked for and its connection ended, without those
-    two: one that has run so long hardly ends within that moment (some 80 µs, by kills aimed at the
+    two: one that has run so long hardly ends within that moment (0.1 ms or so, by kills at the
     end of statements: 16 of 600 within 3 ms of it hit the next one), and a thread that waits (in a
     SLEEP, for a lock) and is woken by the first kill may hold up the second for two seconds, a
     hundred of them for minutes.
