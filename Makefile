@@ -85,6 +85,8 @@ soak: build servers
 	        $(BIN)/python -m pytest -m "" -o timeout=1800 tests/tools/test_relaxlogs_chaos.py \
 	        tests/tools/test_myps_race.py tests/test_stuck_readers.py \
 	        tests/tools/test_axslog_differential.py || exit 1; \
+	    KOJUTO_FOLLOW_FIRST=$$seed KOJUTO_FOLLOW_SEEDS=10000 \
+	        cargo test --release --quiet -p kojuto-io --test follow_random || exit 1; \
 	    $(BIN)/python -m pytest -m soak || test $$? = 5 || exit 1; \
 	done
 	SECONDS_EACH=60 $(MAKE) --no-print-directory fuzz

@@ -141,8 +141,6 @@ class SetUp(NamedTuple):
     """So many rotations between two runs take no file away that was not read."""
     late: bool = False
     """The writer goes on in the renamed file for a while."""
-    least: int = 0
-    """So many lines there are at each run: a single one tells no copy from another file."""
 
 
 def beside_logrotate(log: Path, set_up: SetUp, clock: Clock) -> None:
@@ -162,7 +160,7 @@ def beside_logrotate(log: Path, set_up: SetUp, clock: Clock) -> None:
                 logrotate.rotate()
                 if set_up.late:
                     writer.write(2, late)
-            writer.write(max(step % 3, set_up.least))
+            writer.write(step % 3)
         axslog.run()
         incr_rate.run()
     axslog.check(writer.written)

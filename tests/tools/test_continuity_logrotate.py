@@ -46,7 +46,7 @@ SET_UPS = {
     "olddir, dateext, compress": SetUp(
         "rotate 5, create, olddir archive, compress, dateext, dateformat -%Y%m%d%H"
     ),
-    "renamecopy": SetUp("rotate 5, renamecopy", least=2),
+    "renamecopy": SetUp("rotate 5, renamecopy"),
     "copy": SetUp("rotate 5, copy"),
     "copy, compress": SetUp("rotate 5, copy, compress"),
     "shred, maxage": SetUp("rotate 3, create, shred, maxage 7"),

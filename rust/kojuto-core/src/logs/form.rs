@@ -60,11 +60,19 @@ impl Form {
         Some(form)
     }
 
-    /// The form that has every number of a file's name masked, but for those in `own`.
+    /// The form that has every number of a file's name masked, and those of directories that are a date
+    /// or a number alone, but for those in `own`.
     pub fn widest(path: &[u8], own: &[u8]) -> Option<Form> {
         let mut form = Form::literal(path)?;
         let own = numbers_of(own);
-        for piece in &mut form.stem {
+        let is_date = |part: &&mut Part| {
+            part.iter().all(|piece| match piece {
+                Piece::Text(text) => separates(text),
+                _ => true,
+            })
+        };
+        let dates = form.directories.iter_mut().filter(is_date).flatten();
+        for piece in form.stem.iter_mut().chain(dates) {
             if let Piece::Digits(digits) = piece
                 && !own.contains(digits)
             {
@@ -369,6 +377,10 @@ mod tests {
 
     #[test]
     fn the_widest_form_has_all_numbers_masked_but_those_of_the_log() {
+        let dated = Form::widest(b"/app2/2026-11-27/30/app.log", b"app").unwrap();
+        assert_eq!((dated.fixed_directories(), dated.depth()), (1, 3));
+        assert!(dated.read(b"/app2/2026-12-01/01", b"app.log").is_some());
+        assert!(dated.read(b"/app3/2026-12-01/01", b"app.log").is_none());
         let form = Form::widest(b"/l/web1-20261127-3.log", b"web1").unwrap();
         let has = |name: &str| form.read(b"/l", name.as_bytes()).is_some();
         assert!(has("web1-20260101-12.log") && !has("web2-20261127-3.log"));

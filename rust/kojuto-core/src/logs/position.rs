@@ -77,6 +77,8 @@ pub struct Lingering {
     pub mark: Mark,
     /// When that was first noticed, in seconds since the epoch.
     pub since: f64,
+    /// The directory that it was in; what is not UTF-8 in its path is replaced.
+    pub directory: Option<String>,
 }
 
 /// What is remembered of a rotated file that is older than the live one.
@@ -92,7 +94,7 @@ pub struct Rotated {
 /// another name or inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Its first bytes. Of none: it could not be read, and that has been said, or it is a copy.
+    /// Its first bytes. Of none: it was empty and may grow, could not be read, or is a copy.
     pub head: Print,
     /// Its inode number, which copying and compressing change.
     pub inode: u64,
@@ -170,14 +172,11 @@ impl Position {
         if let Some(known) = &self.known {
             write_known(&mut out, known);
         }
-        let mut out = out.into_bytes();
         if let Some(Paths { given, target }) = &self.paths {
-            for (key, path) in [("log", given), ("target", target)] {
-                out.extend_from_slice(format!(r#","{key}":""#).as_bytes());
-                json_line::escape(path.as_bytes(), &mut out);
-                out.push(b'"');
-            }
+            write_path(&mut out, "log", given);
+            write_path(&mut out, "target", target);
         }
+        let mut out = out.into_bytes();
         self.carried.write(&mut out);
         out.push(b'}');
         String::from_utf8(out).expect("names are text, and escaping keeps it so")
@@ -204,6 +203,13 @@ impl Position {
     }
 }
 
+fn write_path(out: &mut String, key: &str, path: &str) {
+    let mut escaped = Vec::with_capacity(path.len());
+    json_line::escape(path.as_bytes(), &mut escaped);
+    let escaped = String::from_utf8(escaped).expect("escaping keeps text text");
+    let _ = write!(out, r#","{key}":"{escaped}""#);
+}
+
 fn write_fingerprint(out: &mut String, mark: &Mark) {
     if let Some(born) = mark.born {
         let _ = write!(out, r#","born":{born}"#);
@@ -220,11 +226,14 @@ fn write_fingerprint(out: &mut String, mark: &Mark) {
 }
 
 fn write_lingering(out: &mut String, lingering: &[Lingering]) {
-    for (index, Lingering { mark, since }) in lingering.iter().enumerate() {
+    for (index, Lingering { mark, since, directory }) in lingering.iter().enumerate() {
         let before = if index == 0 { r#","lingering":["# } else { "," };
         let Mark { pos, inode, dev, .. } = mark;
         let _ = write!(out, r#"{before}{{"pos":{pos},"since":{since},"inode":{inode},"dev":{dev}"#);
         write_fingerprint(out, mark);
+        if let Some(directory) = directory {
+            write_path(out, "directory", directory);
+        }
         out.push('}');
     }
     out.push_str(if lingering.is_empty() { "" } else { "]" });
@@ -383,11 +392,12 @@ impl Reader<'_> {
         self.array(|reader| {
             let mut one = Lingering::default();
             reader.object(|reader, key| {
-                if key == b"since" {
-                    one.since = reader.float()?;
-                    return Ok(true);
+                match key {
+                    b"since" => one.since = reader.float()?,
+                    b"directory" => one.directory = reader.path()?,
+                    _ => return reader.mark_member(key, &mut one.mark),
                 }
-                reader.mark_member(key, &mut one.mark)
+                Ok(true)
             })?;
             all.push(one);
             Ok(())
@@ -470,7 +480,7 @@ mod tests {
         assert!(nested(reader::MAX_DEPTH + 2).is_err());
         let lingering = (0..=MAX_LINGERING as u64).map(|pos| {
             let mark = Mark { pos, ..Mark::default() };
-            Lingering { mark, since: 1.0 }
+            Lingering { mark, since: 1.0, directory: None }
         });
         let position = Position { lingering: lingering.collect(), ..Position::default() };
         let read = Position::decode(position.encode().as_bytes()).unwrap();
@@ -527,7 +537,9 @@ mod tests {
         fn what_is_written_is_read_back(
             mark in any_mark(), time in 0f64..1e11,
             newest_rotated in proptest::option::of(proptest::option::of(any_rotated())),
-            lingering in proptest::collection::vec((any_mark(), 0f64..1e11), 0..MAX_LINGERING),
+            lingering in proptest::collection::vec(
+                (any_mark(), 0f64..1e11, proptest::option::of(".{0,60}")), 0..MAX_LINGERING,
+            ),
             changed in proptest::option::of(any::<u64>()),
             known in proptest::option::of(proptest::collection::vec(any_known(), 0..9)),
             paths in proptest::option::of((".{0,60}", ".{0,60}")),
@@ -535,8 +547,10 @@ mod tests {
         ) {
             let mut carried = Carried::default();
             carried.renew(numbers);
-            let lingering =
-                lingering.into_iter().map(|(mark, since)| Lingering { mark, since }).collect();
+            let lingering = lingering
+                .into_iter()
+                .map(|(mark, since, directory)| Lingering { mark, since, directory })
+                .collect();
             let paths = paths.map(|(given, target)| Paths { given, target });
             let position =
                 Position { mark, time, newest_rotated, paths, changed, known, lingering, carried };

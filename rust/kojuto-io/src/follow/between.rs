@@ -201,21 +201,27 @@ impl Between<'_> {
     }
 
     /// The file of the mark, packed or copied since, where its content tells nothing: the oldest
-    /// one that may be it. What was read before, and is packed since as well, is older.
+    /// one that may be it. What was read before, and is packed since as well, is older. A plain file
+    /// of a time of its own is it if no other may be: copied under another inode, and then deleted.
     pub(super) fn previous(&self, mark: &Mark, in_place: bool) -> Option<usize> {
         let is_weak = !is_strong(mark);
-        let may_be = |found: &&Found| {
+        let has_mark = |found: &&Found| {
             let (entry, content) = (&self.siblings.rotated[found.index], &found.content);
             let has_content = match is_weak {
-                true => entry.size > 0,
+                true => entry.size > 0 && mark.head.is_none_or(|it| content.source.starts_as(it)),
                 false => content.has_mark,
             };
-            has_content
-                && !content.tells
-                && (in_place || entry.packed || entry.dev != mark.dev || entry.has_set_time())
-                && !is_copy_by_itself(&self.memory, entry, content)
+            has_content && !content.tells && !is_copy_by_itself(&self.memory, entry, content)
         };
-        let all: Vec<&Found> = self.found.iter().filter(may_be).collect();
+        let was_made_anew = |found: &&Found| {
+            let entry = &self.siblings.rotated[found.index];
+            in_place || entry.packed || entry.dev != mark.dev || entry.has_set_time()
+        };
+        let with_mark: Vec<&Found> = self.found.iter().filter(has_mark).collect();
+        let all: Vec<&Found> = with_mark.iter().copied().filter(was_made_anew).collect();
+        if all.is_empty() && mark.head.is_some() {
+            return with_mark.first().map(|found| found.index);
+        }
         let mut used: Vec<usize> =
             self.found.iter().flat_map(|found| self.of_time(found)).collect();
         let mut older = 0;
@@ -238,6 +244,7 @@ impl Between<'_> {
     /// Moves the live log behind what was read of it before another file had its name; answers whether
     /// reading then begins inside a line that does not count.
     pub(super) fn seek_known(&self, live: &mut Source) -> io::Result<bool> {
+        live.move_to(0)?;
         let Some(place) = self.memory.place(live)? else { return Ok(false) };
         Ok(live.move_to(place)? && live.begins_inside_a_line())
     }

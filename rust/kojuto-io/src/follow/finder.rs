@@ -8,7 +8,7 @@ use kojuto_core::logs::position::{Mark, Position, WINDOW_BYTES};
 
 use super::between::{self, Between};
 use super::identity::Identity;
-use super::names::Names;
+use super::names::{self, Names};
 use super::newer::{self, Newer};
 use super::note::Note;
 use super::plan::{Link, Listed, Origin, Plan};
@@ -83,16 +83,24 @@ impl Finder<'_> {
             Err(error) => return Err(error),
         };
         let identity = live.as_ref().map(|live| live.identity);
+        let was = before.and_then(|before| before.paths.as_ref());
+        let paths = names::paths(self.log, was);
         let plan = match before {
             None => {
-                let mut plan = Plan::new(live, &self.directories());
-                let siblings = self.list_all(identity.as_ref(), None, &mut plan.notes);
+                let turned = names::turned(self.log);
+                let mut plan = Plan::new(live, &self.directories(), turned);
+                let siblings = self.list_all(identity.as_ref(), None, false, &mut plan.notes);
                 plan.note_listed(&siblings, None);
                 Some(plan)
             }
             Some(before) => self.resume(before, live)?,
         };
-        let Some(plan) = plan else { return Ok(None) };
+        let Some(mut plan) = plan else { return Ok(None) };
+        plan.paths = Some(match was {
+            // A link that leads nowhere now led there last.
+            Some(was) if identity.is_none() && was.given == paths.given => was.clone(),
+            _ => paths,
+        });
         let unmoved = match identity {
             Some(identity) => is_still(self.log, &identity)?,
             None => !self.log.try_exists()?,
@@ -108,11 +116,15 @@ impl Finder<'_> {
         &self,
         live: Option<&Identity>,
         before: Option<&Position>,
+        led_back: bool,
         notes: &mut Vec<Note>,
     ) -> Siblings {
-        let names = Names::of(self.log, before);
+        let mut names = Names::of(self.log, before);
+        if led_back {
+            names.add_widest();
+        }
         let mut directories = self.directories();
-        directories.extend(names.directories(before, live));
+        directories.extend(names.directories(before));
         siblings::keep_one_of_each(&mut directories);
         self.list(names, &directories, live, before, notes)
     }
@@ -145,27 +157,37 @@ impl Finder<'_> {
             None => false,
         };
         let identity = live.as_ref().map(|live| live.identity);
-        let mut plan = Plan::new(live, &self.directories());
-        // A link may have led to another file and back.
-        let is_link = before.paths.as_ref().is_some_and(|paths| paths.given != paths.target);
-        plan.may_be_between = is_link && fits;
-        if fits && is_strong(mark) && before.lingering.is_empty() {
+        let is_link = before.paths.as_ref().is_none_or(|paths| paths.given != paths.target);
+        let turned = if is_link { names::turned(self.log) } else { None };
+        let has_turned = before.changed.is_none_or(|then| turned >= Some(then));
+        // It leads where it led at the last run, and may have led elsewhere between.
+        let led_back = fits && turned.is_some() && (has_turned || self.time < before.time);
+        let mut plan = Plan::new(live, &self.directories(), turned);
+        if fits && is_strong(mark) && before.lingering.is_empty() && !led_back {
             plan.skip = mark.skip;
             return Ok(Some(plan));
         }
-        let mut siblings = self.list_all(identity.as_ref(), Some(before), &mut plan.notes);
+        let mut siblings =
+            self.list_all(identity.as_ref(), Some(before), led_back, &mut plan.notes);
         plan.note_listed(&siblings, Some(before));
         if !find_lingering(&before.lingering, &mut siblings, &mut plan)? {
             return Ok(None);
         }
-        if fits && (is_strong(mark) || mark.head.is_none() || plan.may_be_between) {
+        if fits && (is_strong(mark) || mark.head.is_none()) && !led_back {
             plan.skip = mark.skip;
             return Ok(Some(plan));
         }
-        let Some(between) = between::find(self.log, before, &siblings, self.time, &mut plan)?
+        let Some(mut between) = between::find(self.log, before, &siblings, self.time, &mut plan)?
         else {
             return Ok(None);
         };
+        if led_back {
+            plan.skip = mark.skip;
+            between.add_grown(&mut plan)?;
+            let newer = between.resolve(None, &mut plan);
+            newer::add(self.log, newer.into_iter(), &siblings.rotated, Origin::Renamed, &mut plan)?;
+            return Ok(Some(plan));
+        }
         // Too few bytes were seen to be sure: a rotated file that was not there says otherwise.
         if fits && !between.has_content() {
             plan.skip = mark.skip;
@@ -201,7 +223,11 @@ impl Finder<'_> {
             return Ok(Some(plan));
         }
         if let Some(live) = plan.live.as_mut().filter(|_| !in_place) {
-            plan.skip = between.seek_known(live)?;
+            let lingered = plan.lingered.take();
+            plan.skip = match lingered {
+                Some(mark) if matches!(live.seek_mark(&mark)?, Fit::Yes) => mark.skip,
+                _ => between.seek_known(live)?,
+            };
         }
         between.add_grown(&mut plan)?;
         let newer =

@@ -44,15 +44,20 @@ pub(super) fn written(meta: &Metadata) -> u64 {
 /// A clock of a file system ticks at least this often (CONFIG_HZ=100).
 const TICK: Duration = Duration::from_millis(20);
 
-/// The last instant at which something is known to have happened to the log or to what its
-/// directories hold, by the clock of their file system: when they last changed. Taken first, so
-/// that what comes later is later. When the clock has ticked since, what will happen is later.
-pub(super) fn instant(directories: &[PathBuf], live: Option<&Identity>) -> Option<u64> {
+/// The last instant at which something is known to have happened to the log, to a link that leads to
+/// it or to what its directories hold, by the clock of their file system: when they last changed.
+/// Taken first, so that what comes later is later. When the clock has ticked since, what will happen
+/// is later.
+pub(super) fn instant(
+    directories: &[PathBuf],
+    live: Option<&Identity>,
+    turned: Option<u64>,
+) -> Option<u64> {
     let on_its_device = |meta: &Metadata| live.is_none_or(|live| live.dev == meta.dev());
     let changed = |meta: Metadata| Identity::of(&meta).changed;
     let metas = directories.iter().filter_map(|dir| fs::metadata(dir).ok());
-    let last =
-        metas.filter(on_its_device).map(changed).chain(live.map(|live| live.changed)).max()?;
+    let last = metas.filter(on_its_device).map(changed);
+    let last = last.chain(live.map(|live| live.changed)).chain(turned).max()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     let has_ticked = now > Duration::from_nanos(last) + TICK;
     Some(last + u64::from(has_ticked))

@@ -79,7 +79,8 @@ impl Memory {
 
     /// Whether a file that cannot be read has been named already.
     pub(super) fn has_named(&self, entry: &Entry) -> bool {
-        self.known.iter().any(|known| known.head.len == 0 && known.inode == entry.inode)
+        let is_it = |known: &Known| known.head.len == 0 && !known.counted;
+        self.known.iter().any(|known| is_it(known) && known.inode == entry.inode)
     }
 
     /// Whether a known file is there no more under its inode number.
@@ -97,7 +98,7 @@ impl Memory {
         // Another one under the same inode number was born after that one was last written to.
         let is_it = |known: &&Known| {
             known.inode == inode
-                && known.head.len > 0
+                && (known.head.len > 0 || known.counted)
                 && born.zip(known.written).is_some_and(|(born, written)| born <= written)
         };
         for known in self.known.iter().rev().filter(is_it) {

@@ -23,7 +23,7 @@
 //!   the inode, when they were last written to, and whether they were packed, or counted and plain.
 //! - *changed*: an instant of the file system's clock, at which the live log or a directory had last
 //!   changed: what was born before it was there.
-//! - *lingering*: renamed files that a writer still has.
+//! - *lingering*: renamed files that a writer still has, and their directories.
 //!
 //! A run reads the file of the mark on, then the files that came *between*, then the live one. The
 //! file of the mark is found by its inode, else by its content: the longest that has the prints, for
@@ -33,8 +33,8 @@
 //! of what a link of that name leads to or led to, or an archive, and it has a rotated form of the
 //! name of one of these (`kojuto_core::logs::rotated`), or the form of what the link led to in between
 //! (`kojuto_core::logs::form`): the digits masked that are others now than at the last run. Where the
-//! link leads into one folder after the other, those that changed since are searched. Then the first
-//! line of this table that holds decides:
+//! link leads into one folder after the other, the last 500 of them are searched. Then the first line
+//! of this table that holds decides:
 //!
 //! | what is so | then it is |
 //! | --- | --- |
@@ -53,12 +53,13 @@
 //!
 //! Without a birth, and when the clock has been set back, the first two lines hold for nothing. A live
 //! log that was read before, as when its link leads back to a file, goes on where it was read to by the
-//! same rule as the first one; while a link leads to the file of the mark, *changed* stays what it was,
-//! for it may have led to another one and back, and that is read at the next change. Content
+//! same rule as the first one. A link that leads to the file of the mark, but was made since, may have
+//! led to another one and back: then, too, what came between is looked for. Content
 //! tells if it has 64 bytes, is more than one line, does not come again and again, at the beginning
 //! or before the remembered place, and if no two known files have had it ([`telling`]). Of the new
 //! files themselves, one that is a copy of another one or of the live log is left out; of a file and
-//! its copies the longest counts, or the one born first. A position of an old version knows the newest
+//! its copies the longest counts, else the one whose place in the order agrees with the times, or the
+//! one born first; the others are known from then on. A position of an old version knows the newest
 //! file: what comes after it in the order of the names is new. One of the Go tools has only a time: then
 //! the file must have been written to since, and come after the file of the mark.
 //!
@@ -80,7 +81,8 @@
 //!   report says so.
 //! - A renamed file of which fewer than 64 bytes were there at the last run, that grew and was
 //!   compressed before the next one, is not known again by its content; nor is one that grew and
-//!   was compressed between its rename and the first run after it.
+//!   was compressed between its rename and the first run after it. Of a file that a link led back to,
+//!   and that was compressed before the next run, what was added is not seen.
 //! - When a log was both renamed and cut by copytruncate between two runs (two rotators at work on
 //!   one log), lines may be lost or counted twice: which copy continues which is then a guess.
 //! - Where content tells nothing, a copy under a dated name that kept no time is taken for a new file,
@@ -97,9 +99,7 @@
 //!   is added to a rotated file that nobody had open is not seen.
 //! - A truncated log that grows again to exactly the same first KiB, and the same KiB before the
 //!   position, is taken for unchanged.
-//! - Not cured yet: a link that leads back to a file beside a copy of it or a writer that lingers, and
-//!   a lingering writer two dated folders back (both are out of the model); and some seven of 1,000
-//!   random histories with links or copies lose lines or count them twice (seeds 351, 415, 566, 637).
+//! - Not proven yet: random histories in which links lead back to an earlier file.
 
 mod between;
 mod finder;
@@ -213,7 +213,6 @@ pub struct Follower {
     log: PathBuf,
     position_file: PathBuf,
     options: Options,
-    paths: Paths,
     before: Option<Position>,
     after: Option<Position>,
     staged: Option<Staged>,
@@ -255,7 +254,6 @@ impl Follower {
             log: log.to_owned(),
             position_file: position_file.to_owned(),
             options,
-            paths,
             before,
             after: None,
             staged: None,
@@ -297,7 +295,7 @@ impl Follower {
         let mut position = self.before.clone();
         for _ in 0..MAX_ROUNDS {
             let (next, moved) = run.round(position.as_ref())?;
-            position = Some(Position { paths: Some(self.paths.clone()), ..next });
+            position = Some(next);
             if !moved {
                 break;
             }

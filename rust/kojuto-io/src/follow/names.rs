@@ -6,7 +6,6 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use kojuto_core::logs::form::Form;
 use kojuto_core::logs::position::{Paths, Position};
@@ -17,6 +16,9 @@ use super::identity::Identity;
 /// So many directories of a link's former targets are searched, those with the last names.
 const MAX_DIRECTORIES: usize = 500;
 
+/// More links in a path make a loop (path_resolution(7)).
+const MAX_LINKS: u32 = 40;
+
 /// The log's path, and what it leads to: through symbolic links, or the other name of a file that has
 /// two (`rotatelogs -L`).
 pub(super) fn paths(log: &Path, before: Option<&Paths>) -> Paths {
@@ -25,6 +27,12 @@ pub(super) fn paths(log: &Path, before: Option<&Paths>) -> Paths {
     let target = other_name(&target, before).unwrap_or(target);
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     Paths { given: text(given), target: text(target) }
+}
+
+/// The absolute path of a file's directory.
+pub(super) fn directory_of(file: &Path) -> Option<String> {
+    let path = std::path::absolute(file).ok()?;
+    Some(path.parent()?.to_string_lossy().into_owned())
 }
 
 /// The other name of a file that has two in its directory.
@@ -41,6 +49,31 @@ fn other_name(path: &Path, before: Option<&Paths>) -> Option<PathBuf> {
     let entries = fs::read_dir(path.parent()?).ok()?.flatten();
     let of_inode = entries.filter(|entry| entry.ino() == meta.ino()).map(|entry| entry.path());
     of_inode.filter(|other| other != path && is_same(other)).min()
+}
+
+/// When the log's name was last led to another file, by the clock of the file system: when the last of
+/// the symbolic links in its path was made or, of a file with two names, when its directory changed.
+pub(super) fn turned(log: &Path) -> Option<u64> {
+    let changed = |meta: &fs::Metadata| Identity::of(meta).changed;
+    let mut turned = None;
+    let log = std::path::absolute(log).ok()?;
+    let mut paths = vec![log.clone()];
+    for _ in 0..MAX_LINKS {
+        let Some(path) = paths.pop() else { break };
+        let mut here = PathBuf::new();
+        for part in path.components() {
+            here.push(part);
+            let Ok(meta) = fs::symlink_metadata(&here) else { break };
+            if meta.is_symlink() {
+                turned = turned.max(Some(changed(&meta)));
+                let target = fs::read_link(&here).ok();
+                paths.extend(target.and_then(|target| Some(here.parent()?.join(target))));
+            }
+        }
+    }
+    let has_two_names = fs::metadata(&log).is_ok_and(|meta| meta.nlink() > 1);
+    let directory = log.parent().filter(|_| has_two_names);
+    turned.max(directory.and_then(|dir| fs::metadata(dir).ok()).as_ref().map(changed))
 }
 
 /// The names of one log.
@@ -61,7 +94,7 @@ impl Names {
         let paths = paths(log, was);
         let names = vec![file_name(&paths.given), file_name(&paths.target)];
         let mut all = Names { paths, names, forms: Vec::new(), widest: None };
-        if all.is_link() {
+        if all.paths.given != all.paths.target {
             all.widest = Form::widest(all.paths.target.as_bytes(), &all.names[0]);
         }
         if let Some(was) = was.filter(|was| was.given == all.paths.given) {
@@ -85,6 +118,11 @@ impl Names {
         self.forms.extend(Form::between(previous.as_bytes(), present, &self.names[0]));
     }
 
+    /// Has the link have led to anything in between: it leads where it led, but was made since.
+    pub(super) fn add_widest(&mut self) {
+        self.forms.extend(self.widest.take());
+    }
+
     /// For a position that does not say what the link led to: `previous` is the file of its mark.
     pub(super) fn add_found(&mut self, previous: &Path) {
         if self.forms.is_empty() && self.is_link() {
@@ -93,26 +131,17 @@ impl Names {
         }
     }
 
-    /// Where the files that the link led to in between may be, beside the directories of the log.
-    /// Those in which nothing has changed since the last run hold no new file.
-    pub(super) fn directories(
-        &self,
-        before: Option<&Position>,
-        live: Option<&Identity>,
-    ) -> Vec<PathBuf> {
+    /// Where the files that the link led to in between may be, and those that may still grow, beside
+    /// the directories of the log.
+    pub(super) fn directories(&self, before: Option<&Position>) -> Vec<PathBuf> {
         let Some(before) = before else { return Vec::new() };
         let was = before.paths.as_ref().filter(|was| was.given == self.paths.given);
         let last = was.and_then(|was| Path::new(&was.target).parent()).map(Path::to_owned);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let born = live.and_then(|live| live.born);
-        let is_right = |then: &u64| u128::from(*then) <= now && born.is_none_or(|at| at >= *then);
-        let changed = before.changed.filter(is_right).unwrap_or_default();
-        let mut all: Vec<PathBuf> = last.into_iter().filter(|dir| dir.is_dir()).collect();
+        let lingering = before.lingering.iter().filter_map(|one| one.directory.as_ref());
+        let mut all: Vec<PathBuf> = last.into_iter().chain(lingering.map(PathBuf::from)).collect();
+        all.retain(|dir| dir.is_dir());
         for form in self.forms.iter().filter(|form| form.has_directories()) {
             let mut found = directories_of(form, Path::new(&self.paths.target));
-            found.retain(|dir| {
-                fs::metadata(dir).is_ok_and(|meta| Identity::of(&meta).changed >= changed)
-            });
             found.sort();
             all.extend(found.drain(found.len().saturating_sub(MAX_DIRECTORIES)..));
         }

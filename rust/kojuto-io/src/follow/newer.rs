@@ -33,6 +33,7 @@ pub(super) fn add(
         let is_in = |other: &Source| new.is_copy_of(other, rotated);
         let mut others = plan.links.iter().map(|link| &link.source).chain(&plan.live);
         if others.try_fold(false, |found, other| Ok::<_, io::Error>(found || is_in(other)?))? {
+            plan.passed.push((known::there_only(&rotated[new.index]), None));
             continue;
         }
         let mut is_best = true;
@@ -41,12 +42,16 @@ pub(super) fn add(
             let are_one = is_best
                 && (new.is_copy_of(&other.source, rotated)?
                     || other.is_copy_of(&new.source, rotated)?);
-            is_best &= !are_one || new.is_better(&other)?;
-            if !are_one || !is_best {
-                keep.push(other);
+            is_best &= !are_one || new.is_better(&other, rotated)?;
+            match are_one && is_best {
+                true => plan.passed.push((known::there_only(&rotated[other.index]), None)),
+                false => keep.push(other),
             }
         }
-        keep.extend(is_best.then_some(new));
+        match is_best {
+            true => keep.push(new),
+            false => plan.passed.push((known::there_only(&rotated[new.index]), None)),
+        }
         all = keep;
     }
     for Newer { index, source, .. } in all {
@@ -68,14 +73,29 @@ impl Newer {
         Ok(!self.is_sure && known::is_copy(entry, &self.source, other, !self.is_alike)?)
     }
 
-    /// Whether this one of two that are copies is the one to read.
-    fn is_better(&self, other: &Newer) -> io::Result<bool> {
+    /// Whether this one of two that are copies is the one to read. Of two that are as long, the names
+    /// of a copy may contradict the times.
+    fn is_better(&self, other: &Newer, rotated: &[Entry]) -> io::Result<bool> {
         if self.is_sure != other.is_sure {
             return Ok(self.is_sure);
         }
         let (length, of_other) = (self.source.length()?, other.source.length()?);
+        if length != of_other {
+            return Ok(length > of_other);
+        }
+        let odd = (contradictions(self.index, rotated), contradictions(other.index, rotated));
+        if odd.0 != odd.1 {
+            return Ok(odd.0 < odd.1);
+        }
         let births = self.source.identity.born.zip(other.source.identity.born);
-        let is_older = births.is_some_and(|(born, of_other)| born < of_other);
-        Ok(length > of_other || length == of_other && is_older)
+        Ok(births.is_some_and(|(born, of_other)| born < of_other))
     }
+}
+
+/// With how many others the time of a file contradicts its place in the order.
+fn contradictions(index: usize, rotated: &[Entry]) -> usize {
+    let time = rotated[index].written;
+    let (before, after) = (&rotated[..index], &rotated[index + 1..]);
+    before.iter().filter(|one| one.written > time).count()
+        + after.iter().filter(|one| one.written < time).count()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use kojuto_core::logs::position::{Known, Position};
+use kojuto_core::logs::position::{Known, Mark, Paths, Position};
 
 use super::identity;
 use super::known;
@@ -44,6 +44,10 @@ pub(super) struct Plan {
     pub(super) live: Option<Source>,
     /// Reading the live file begins inside a line that does not count.
     pub(super) skip: bool,
+    /// The log, and what its name led to when the live file was opened.
+    pub(super) paths: Option<Paths>,
+    /// How far the live file was read while it was one that lingered: its link leads back to it.
+    pub(super) lingered: Option<Mark>,
     /// The files after the lingering ones are one stream, cut by copytruncate: an unfinished line
     /// at the end of one goes on in the next.
     pub(super) join: bool,
@@ -53,8 +57,6 @@ pub(super) struct Plan {
     pub(super) passed: Vec<(Known, Option<Known>)>,
     /// An instant of the file system's clock: what was born before it was there.
     pub(super) instant: Option<u64>,
-    /// What came between may be there still, for it has not been looked for.
-    pub(super) may_be_between: bool,
     /// All rotated files, when they were listed and nothing is remembered of them yet.
     pub(super) there: Option<Vec<Known>>,
     /// What was listed, if anything was.
@@ -63,17 +65,18 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(live: Option<Source>, directories: &[PathBuf]) -> Plan {
+    pub(super) fn new(live: Option<Source>, directories: &[PathBuf], turned: Option<u64>) -> Plan {
         let identity = live.as_ref().map(|live| live.identity);
         Plan {
             links: Vec::new(),
             live,
             skip: false,
+            paths: None,
+            lingered: None,
             join: false,
             lingering: 0,
             passed: Vec::new(),
-            instant: identity::instant(directories, identity.as_ref()),
-            may_be_between: false,
+            instant: identity::instant(directories, identity.as_ref(), turned),
             there: None,
             listed: None,
             notes: Vec::new(),

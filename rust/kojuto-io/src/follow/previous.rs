@@ -120,7 +120,11 @@ pub(super) fn find_lingering(
     siblings: &mut Siblings,
     plan: &mut Plan,
 ) -> io::Result<bool> {
-    for Lingering { mark, since } in lingering {
+    for Lingering { mark, since, .. } in lingering {
+        if plan.live.as_ref().is_some_and(|live| live.identity.fits(mark)) {
+            plan.lingered = Some(mark.clone());
+            continue;
+        }
         let (source, is_same) = match find_one_lingering(mark, siblings, plan)? {
             Found::Here(source, is_same) => (*source, is_same),
             Found::Nothing => continue,

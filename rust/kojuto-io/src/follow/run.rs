@@ -14,7 +14,7 @@ use super::finder;
 use super::identity::Identity;
 use super::plan::{Link, Origin, Plan};
 use super::source::Source;
-use super::{LineSink, Note, Options, Report, writers};
+use super::{LineSink, Note, Options, Report, names, writers};
 use crate::{Cancel, Error, Result, words};
 
 /// How long a renamed file is watched while a process has it open for writing.
@@ -54,8 +54,13 @@ impl Run<'_> {
     /// Reads everything that is there. Answers the new position, and whether the log was renamed
     /// while it was read.
     pub(super) fn round(&mut self, before: Option<&Position>) -> Result<(Position, bool)> {
-        let archives = &self.options.archive_dirs;
-        let mut plan = finder::make(self.log, archives, before, self.time)?;
+        let mut plan = finder::make(self.log, &self.options.archive_dirs, before, self.time)?;
+        let paths = plan.paths.take();
+        let (after, moved) = self.carry_out(plan, before)?;
+        Ok((Position { paths, ..after }, moved))
+    }
+
+    fn carry_out(&mut self, mut plan: Plan, before: Option<&Position>) -> Result<(Position, bool)> {
         self.report.notes.append(&mut plan.notes);
         let mut after = Position { time: self.time, ..before.cloned().unwrap_or_default() };
         after.lingering = Vec::new();
@@ -64,9 +69,7 @@ impl Run<'_> {
             after.known.get_or_insert_default().retain(|old| Some(*old) != replaced);
             remember(&mut after, Some(vec![known]));
         }
-        if !plan.may_be_between {
-            after.changed = plan.instant;
-        }
+        after.changed = plan.instant;
         if self.is_too_much(&mut plan)? {
             let links = plan.links.drain(..);
             let passed = links.filter_map(|link| link.source.known_unread().ok()).collect();
@@ -94,7 +97,8 @@ impl Run<'_> {
                 let Identity { inode, dev, born, .. } = live.identity;
                 after.mark = Mark { inode, dev, born, ..mark };
                 read.truncate(first);
-                after.known = before.and_then(|before| before.known.clone());
+                let knew = before.is_some_and(|before| before.known.is_some());
+                after.known = after.known.filter(|_| knew);
                 after.changed = before.and_then(|before| before.changed);
                 after.newest_rotated = before.and_then(|before| before.newest_rotated);
             }
@@ -106,7 +110,7 @@ impl Run<'_> {
         let moved = !self.is_still(&live)?;
         if let Some(listed) = listed
             && !moved
-            && finder::has_appeared(self.log, archives, &listed, &after, &live)?
+            && finder::has_appeared(self.log, &self.options.archive_dirs, &listed, &after, &live)?
         {
             return Err(self.truncated_meanwhile());
         }
@@ -195,7 +199,8 @@ impl Run<'_> {
             self.finish_line();
             source.mark(source.pos(), self.cutter.before(), true)
         };
-        let grows = Lingering { mark: mark.clone(), since };
+        let directory = names::directory_of(&source.path);
+        let grows = Lingering { mark: mark.clone(), since, directory };
         Ok((source.known(), mark, may_grow(writers, age).then_some(grows)))
     }
 
@@ -314,7 +319,11 @@ fn hand_on(block: &[u8], sink: &mut dyn LineSink, report: &mut Report) {
 fn remember(after: &mut Position, more: Option<Vec<Known>>) {
     let Some(more) = more else { return };
     let known = after.known.get_or_insert_default();
-    known.retain(|old| !more.iter().any(|new| (new.inode, new.head) == (old.inode, old.head)));
+    let is_same = |old: &Known, new: &Known| {
+        let was_empty = old.counted && old.head.len == 0;
+        old.inode == new.inode && (old.head == new.head || was_empty)
+    };
+    known.retain(|old| !more.iter().any(|new| is_same(old, new)));
     known.extend(more);
     known.drain(..known.len().saturating_sub(MAX_KNOWN));
     after.newest_rotated = None;

@@ -316,11 +316,12 @@ impl Source {
         }
     }
 
-    /// What is to be remembered of the file, as far as it has been read, if anything was.
+    /// What is to be remembered of the file, as far as it has been read; of a plain one, too, that had
+    /// nothing in it.
     pub(super) fn known(&self) -> Option<Known> {
         let (head, tail) = (Print::of(&self.head), Print::of(&self.last).hash);
         let known = || self.known_as(head, self.pos, Some(tail));
-        (head.len > 0).then(|| Known { counted: self.is_plain(), ..known() })
+        (head.len > 0 || self.is_plain()).then(|| Known { counted: self.is_plain(), ..known() })
     }
 
     /// What is to be remembered of a file that is passed over. How a packed one ends would cost

@@ -58,7 +58,7 @@ struct Old {
     /// Committed runs when it was rotated.
     since_run: u32,
     ending: &'static str,
-    /// A writer had it after it was renamed.
+    /// A writer had it after it was renamed, or the link led back to it.
     lingered: bool,
     /// Its content tells it from others: it has two lines or more.
     tells: bool,
@@ -94,6 +94,10 @@ pub(crate) struct Scene {
     writer: Option<File>,
     /// The writer still has the renamed file.
     lingers: bool,
+    /// Where among `old` that is.
+    held: usize,
+    /// The target is one that the link had left before.
+    led_back: bool,
     /// The bytes of the line that was begun, as far as written and what is still to come.
     begun: Option<(Vec<u8>, Vec<u8>)>,
     /// Newest first.
@@ -190,7 +194,7 @@ impl Scene {
     fn close(&mut self) {
         if self.writer.take().is_some() {
             if std::mem::take(&mut self.lingers)
-                && let Some(old) = self.old.first_mut()
+                && let Some(old) = self.old.get_mut(self.held)
             {
                 old.since_run = self.runs;
                 old.lingered = true;
@@ -205,7 +209,13 @@ impl Scene {
     fn create(&mut self) {
         if self.rotation.is_link() {
             self.target = self.next_name();
+            self.begin_file();
+            return self.link();
         }
+        self.begin_file();
+    }
+
+    fn begin_file(&mut self) {
         let path = self.target.clone();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         for attempt in 0.. {
@@ -219,9 +229,6 @@ impl Scene {
             drop(file);
             fs::remove_file(&path).unwrap();
             std::thread::sleep(Duration::from_millis(12));
-        }
-        if self.rotation.is_link() {
-            self.link();
         }
     }
 
@@ -281,12 +288,16 @@ impl Scene {
                 }
             }
         }
-        let since_run = self.runs;
-        self.old.insert(0, Old { plain, since_run, ending: "", lingered: false, tells: false });
+        self.remember_left(plain);
+    }
+
+    /// Where among `old` those begin that no writer has.
+    fn begins_free(&self) -> usize {
+        if self.lingers { self.held + 1 } else { 0 }
     }
 
     fn compress(&mut self) {
-        let skip = usize::from(self.lingers);
+        let skip = self.begins_free();
         // A file that was tiny at the last run, grew after it was renamed and is compressed before
         // the next one is the one thing that no fingerprint can tell.
         let known = |old: &Old| !old.lingered || old.since_run < self.runs;
@@ -331,8 +342,7 @@ impl Scene {
 
     fn delete(&mut self) {
         // Only what two committed runs have had the time to read.
-        let keep = if self.lingers { 1 } else { 0 };
-        if self.old.len() > keep
+        if self.old.len() > self.begins_free()
             && self.old.last().is_some_and(|old| old.since_run + 2 <= self.runs)
         {
             let old = self.old.pop().unwrap();
@@ -437,6 +447,8 @@ impl World {
             log,
             writer: None,
             lingers: false,
+            held: 0,
+            led_back: false,
             begun: None,
             old: Vec::new(),
             next_line: 0,

@@ -121,28 +121,57 @@ impl Scene {
     }
 
     pub(super) fn turn_link(&mut self) {
-        if self.lingers {
+        // A writer may have the file of two turns ago.
+        let lingered = self.lingers && self.random.chance(30);
+        if self.lingers && !lingered {
             self.close();
         }
-        let plain = self.target.clone();
-        // A file that a writer still has is looked for in the folders of two targets alone.
-        let lingers =
-            self.naming != Naming::Folders && self.random.chance(40) && self.writer.is_some();
+        let mut lingers = lingered || self.random.chance(40) && self.writer.is_some();
         if !lingers {
             self.close();
         }
-        self.create();
-        self.tell(format!("turn the link to {}, writer lingers {lingers}", self.target.display()));
         self.lingers = lingers;
-        self.remember_left(plain);
-        if !lingers {
+        self.held = if lingered { self.held + 1 } else { 0 };
+        let left = self.target.clone();
+        self.remember_left(left);
+        match self.random.chance(20).then(|| self.earlier_target()).flatten() {
+            Some(at) => lingers &= self.lead_back(at),
+            None => self.create(),
+        }
+        self.lingers = lingers;
+        self.tell(format!("turn the link to {}, writer lingers {lingers}", self.target.display()));
+        if self.writer.is_none() {
             self.reopen();
         }
     }
 
-    fn remember_left(&mut self, plain: PathBuf) {
+    /// One of the files that the link has left, and that are plain still.
+    fn earlier_target(&mut self) -> Option<usize> {
+        let plain = |at: &usize| self.old[*at].ending.is_empty();
+        let all: Vec<usize> = (1..self.old.len()).filter(plain).collect();
+        (!all.is_empty()).then(|| all[self.random.below(all.len() as u64) as usize])
+    }
+
+    /// Has the link lead to an earlier file; answers whether the writer has another one then.
+    fn lead_back(&mut self, at: usize) -> bool {
+        let is_held = self.lingers && at == self.held;
+        let old = self.old.remove(at);
+        self.held -= usize::from(at < self.held);
+        self.target = old.plain;
+        // Whoever goes on in a file ends the line that another one left there.
+        if !is_held && fs::read(&self.target).unwrap().last().is_some_and(|&byte| byte != b'\n') {
+            let mut file = OpenOptions::new().append(true).open(&self.target).unwrap();
+            file.write_all(b"\n").unwrap();
+        }
+        self.link();
+        self.led_back = true;
+        !is_held
+    }
+
+    pub(super) fn remember_left(&mut self, plain: PathBuf) {
         let since_run = self.runs;
-        let old = Old { plain, since_run, ending: "", lingered: false, tells: false };
+        let lingered = std::mem::take(&mut self.led_back);
+        let old = Old { plain, since_run, ending: "", lingered, tells: false };
         self.old.insert(0, old);
     }
 
