@@ -228,3 +228,92 @@ fn a_link_that_was_never_turned_before_loses_nothing_when_it_leads_back() {
     assert!(sorted(&daily.place.lines()) == sorted(&numbered(10..30)));
     assert_eq!(daily.place.lines(), "");
 }
+
+#[test]
+fn a_copy_that_was_left_out_and_is_younger_than_all_that_changed_does_not_count_later() {
+    let daily = Daily::new();
+    write(&daily.lead_to(1), 0..50);
+    let mut counted = daily.place.lines();
+    let late = daily.lead_to(2);
+    write(&late, 50..100);
+    write(&daily.lead_to(3), 200..250);
+    tick();
+    let folder = daily.place.dir.join("2026-11-02");
+    fs::copy(folder.join("access.log"), folder.join("access.log.orig")).unwrap();
+    write(&late, 100..110);
+    drop(late);
+    counted += &daily.place.lines();
+    for day in 4..6 {
+        write(&daily.lead_to(day), day * 100..day * 100 + 10);
+        counted += &daily.place.lines();
+    }
+    let expected = numbered(0..110) + &numbered(200..250) + &numbered(400..410);
+    assert!(counted == expected + &numbered(500..510), "{counted}");
+}
+
+/// Has `current` lead to a file, and writes to it.
+fn turn(place: &Place, name: &str, lines: std::ops::Range<u32>) {
+    let target = place.dir.join(name);
+    write(&OpenOptions::new().append(true).create(true).open(&target).unwrap(), lines);
+    let _ = fs::remove_file(&place.log);
+    symlink(&target, &place.log).unwrap();
+}
+
+#[test]
+fn what_a_link_led_to_on_another_day_before_it_led_back_counts() {
+    // Back to a file that was there at the last run, and to one that came since.
+    for (before, back) in [(1, 1), (0, 2)] {
+        let mut place = Place::new();
+        place.log = place.dir.join("current");
+        turn(&place, &format!("access20260101_00{before}.log"), 0..50);
+        turn(&place, "access20260101_004.log", 50..60);
+        let mut counted = place.lines();
+        turn(&place, &format!("access20260101_00{back}.log"), 60..70);
+        turn(&place, "access20260102_000.log", 70..80);
+        turn(&place, &format!("access20260101_00{back}.log"), 80..90);
+        counted += &place.lines();
+        turn(&place, "access20260101_005.log", 90..100);
+        counted += &place.lines();
+        assert!(sorted(&counted) == sorted(&numbered(50..100)), "{back}: {counted}");
+    }
+}
+
+#[test]
+fn a_file_that_was_read_under_another_name_is_read_on_when_the_link_leads_back_between_two_runs() {
+    let mut place = Place::new();
+    place.log = place.dir.join("current");
+    turn(&place, "alpha.log", 0..30);
+    let mut counted = place.lines();
+    for (day, lines) in [(1, 30..40), (2, 40..50)] {
+        turn(&place, &format!("beta-{day}.log"), lines);
+        counted += &place.lines();
+    }
+    tick();
+    turn(&place, "alpha.log", 50..60);
+    turn(&place, "beta-3.log", 60..70);
+    counted += &place.lines();
+    assert!(counted == numbered(0..70), "{counted}");
+}
+
+#[test]
+fn of_a_file_and_a_copy_that_says_so_the_file_is_read_and_goes_on() {
+    let mut place = Place::new();
+    place.log = place.dir.join("current");
+    turn(&place, "access-20261101.log", 0..30);
+    let mut counted = place.lines();
+    turn(&place, "access-20261102.log", 30..40);
+    let file = place.dir.join("access-20261102.log");
+    turn(&place, "access-20261103.log", 40..50);
+    turn(&place, "access-20261104.log", 50..60);
+    // The name of the file contradicts its time, and that of the copy does not.
+    let time = SystemTime::now() + Duration::from_secs(10);
+    let copy = place.dir.join("access-20261104.log.bak");
+    fs::copy(&file, &copy).unwrap();
+    for path in [&file, &copy] {
+        OpenOptions::new().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+    counted += &place.lines();
+    turn(&place, "access-20261102.log", 60..70);
+    counted += &place.lines();
+    assert!(sorted(&counted) == sorted(&numbered(0..70)), "{counted}");
+}

@@ -4,7 +4,8 @@
 //! `web1-20261127.log` and `web1-20261130.log` have the form `web1-########.log`: the `1` stays what
 //! it is, for `web2-20261129.log` is the file of another log. What follows a masked number of a date
 //! counts within it (`2026-11-27_23`, `20261127_001`) and is masked as well, though it be the same in
-//! both, unless it stands in the log's own name.
+//! both, unless it stands in the log's own name. So is a date: the link may have led to a file of another
+//! day and back.
 
 /// Some of the text of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,10 +203,26 @@ fn separates(text: &[u8]) -> bool {
     matches!(text, [byte] if b"-_.:T@+".contains(byte))
 }
 
-/// Masks the numbers of `present` that are others in `previous`, and those behind them that belong to
-/// the same date; answers whether it ends in such a one.
+/// Whether a date begins here: `20261127`, also with a time behind it, or `2026-11`.
+fn begins_with_date(part: &[Piece]) -> bool {
+    let number =
+        |digits: &[u8]| digits.iter().fold(0, |all, digit| all * 10 + u32::from(digit - b'0'));
+    let is_month = |digits: &[u8]| digits.len() == 2 && (1..=12).contains(&number(digits));
+    let [Piece::Digits(digits), behind @ ..] = part else { return false };
+    let Some((year, rest)) = digits.split_at_checked(4) else { return false };
+    let goes_on = match (rest, behind) {
+        ([], [Piece::Text(text), Piece::Digits(month), ..]) => separates(text) && is_month(month),
+        _ => matches!(rest.len(), 4 | 6 | 8 | 10) && is_month(&rest[..2]),
+    };
+    goes_on && (1970..2200).contains(&number(year))
+}
+
+/// Masks the numbers of `present` that are others in `previous`, dates, and the numbers behind them
+/// that belong to the same date; answers whether it ends in such a one.
 fn mask(previous: &Part, present: &mut Part, own: &[Vec<u8>], mut is_within: bool) -> bool {
-    for (a, b) in previous.iter().zip(present) {
+    for (index, a) in previous.iter().enumerate() {
+        let is_date = begins_with_date(&present[index..]);
+        let b = &mut present[index];
         let Piece::Digits(digits) = b else {
             is_within &= matches!(b, Piece::Text(text) if separates(text));
             continue;
@@ -214,7 +231,7 @@ fn mask(previous: &Part, present: &mut Part, own: &[Vec<u8>], mut is_within: boo
             Piece::Digits(was) => was,
             _ => continue,
         };
-        is_within = was != digits || is_within && !own.contains(digits);
+        is_within = was != digits || (is_within || is_date) && !own.contains(digits);
         if is_within {
             let is_fixed = was.len() == digits.len() && digits.len() >= FIXED_DIGITS;
             *b = Piece::Masked(is_fixed.then_some(digits.len()));
@@ -305,14 +322,26 @@ mod tests {
             (
                 "app",
                 ["/l/app-2026-11-27_23.log", "/l/app-2026-11-29_23.log"],
-                &["/l/app-2026-11-28_01.log"],
-                &["/l/app-2025-11-28_01.log"],
+                &["/l/app-2026-11-28_01.log", "/l/app-2026-12-28_01.log"],
+                &["/l/app1-2026-11-28_01.log"],
             ),
             (
                 "app",
                 ["/l/app20261127_001.log", "/l/app20261128_001.log"],
                 &["/l/app20261127_002.log", "/l/app20261127_010.log.gz"],
                 &["/l/app20261127_b02.log"],
+            ),
+            (
+                "current",
+                ["/l/app20261127_001.log", "/l/app20261127_003.log"],
+                &["/l/app20261128_000.log"],
+                &["/l/app120261128_000.log", "/l/app2026112_000.log"],
+            ),
+            (
+                "current",
+                ["/l/w2020-2026-11-27.log", "/l/w2020-2026-11-30.log"],
+                &["/l/w2020-2026-12-01.log", "/l/w2020-2027-01-01.log.1"],
+                &["/l/w2021-2026-11-28.log"],
             ),
             (
                 "web-1",

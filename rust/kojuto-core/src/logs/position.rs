@@ -4,11 +4,13 @@
 //! the Go tools pass over the other keys, and a file without them is taken over as it is.
 
 mod carried;
+mod lingering;
 mod reader;
 
 use std::fmt::Write as _;
 
 pub use self::carried::{Carried, MAX_CARRIED, MAX_CARRIED_NAME_BYTES};
+pub use self::lingering::{Lingering, MAX_LINGERING};
 
 use self::reader::Reader;
 use crate::error::{Error, Malformed};
@@ -20,9 +22,6 @@ pub const MAX_POSITION_BYTES: usize = 1 << 20;
 
 /// How many bytes at the start of a log and before the position are remembered by their hash.
 pub const WINDOW_BYTES: usize = 1024;
-
-/// How many rotated files that may still grow are remembered.
-pub const MAX_LINGERING: usize = 16;
 
 /// How many files that were read are remembered.
 pub const MAX_KNOWN: usize = 500;
@@ -68,17 +67,6 @@ pub struct Mark {
     /// `pos` is inside a line that was counted or skipped: what follows up to the next line end
     /// does not count.
     pub skip: bool,
-}
-
-/// A rotated file that was read to its end but that somebody may still write to.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Lingering {
-    /// How far it was read.
-    pub mark: Mark,
-    /// When that was first noticed, in seconds since the epoch.
-    pub since: f64,
-    /// The directory that it was in; what is not UTF-8 in its path is replaced.
-    pub directory: Option<String>,
 }
 
 /// What is remembered of a rotated file that is older than the live one.
@@ -165,7 +153,7 @@ impl Position {
             Some(None) => out.push_str(r#","rotated":null"#),
             None => {}
         }
-        write_lingering(&mut out, &self.lingering);
+        lingering::write(&mut out, &self.lingering);
         if let Some(changed) = self.changed {
             let _ = write!(out, r#","changed":{changed}"#);
         }
@@ -223,20 +211,6 @@ fn write_fingerprint(out: &mut String, mark: &Mark) {
     if mark.skip {
         out.push_str(r#","skip":true"#);
     }
-}
-
-fn write_lingering(out: &mut String, lingering: &[Lingering]) {
-    for (index, Lingering { mark, since, directory }) in lingering.iter().enumerate() {
-        let before = if index == 0 { r#","lingering":["# } else { "," };
-        let Mark { pos, inode, dev, .. } = mark;
-        let _ = write!(out, r#"{before}{{"pos":{pos},"since":{since},"inode":{inode},"dev":{dev}"#);
-        write_fingerprint(out, mark);
-        if let Some(directory) = directory {
-            write_path(out, "directory", directory);
-        }
-        out.push('}');
-    }
-    out.push_str(if lingering.is_empty() { "" } else { "]" });
 }
 
 fn write_known(out: &mut String, known: &[Known]) {
@@ -353,7 +327,7 @@ impl Reader<'_> {
             match key {
                 b"time" => position.time = reader.float()?,
                 b"rotated" => position.newest_rotated = Some(reader.rotated()?),
-                b"lingering" => position.lingering = reader.lingering()?,
+                b"lingering" => position.lingering = lingering::read(reader)?,
                 b"changed" => position.changed = Some(reader.integer()?),
                 b"known" => position.known = Some(reader.known()?),
                 b"log" => given = reader.path()?,
@@ -385,25 +359,6 @@ impl Reader<'_> {
             _ => return Ok(false),
         }
         Ok(true)
-    }
-
-    fn lingering(&mut self) -> Result<Vec<Lingering>, Error> {
-        let mut all = Vec::new();
-        self.array(|reader| {
-            let mut one = Lingering::default();
-            reader.object(|reader, key| {
-                match key {
-                    b"since" => one.since = reader.float()?,
-                    b"directory" => one.directory = reader.path()?,
-                    _ => return reader.mark_member(key, &mut one.mark),
-                }
-                Ok(true)
-            })?;
-            all.push(one);
-            Ok(())
-        })?;
-        all.truncate(MAX_LINGERING);
-        Ok(all)
     }
 }
 

@@ -233,8 +233,9 @@ pub fn order(files: &[(RotatedName, i64)]) -> Vec<usize> {
         }
     }
     let time = |index: usize| files[index].1;
-    // Not every compressor keeps the time, and the older files are compressed first.
-    let tells = |pair: &[usize]| {
+    // Not every compressor keeps the time, and the older files are compressed first: those that have an
+    // earlier time nevertheless agree.
+    let tells = |pair: &&[usize]| {
         let packed = |index: usize| files[index].0.packing != Packing::None;
         !packed(pair[0]) || packed(pair[1])
     };
@@ -244,12 +245,14 @@ pub fn order(files: &[(RotatedName, i64)]) -> Vec<usize> {
         let is_whole = first % 1_000_000_000 == 0 || second % 1_000_000_000 == 0;
         !is_whole || first / 1_000_000_000 != second / 1_000_000_000
     };
-    let count = |sorted: &[usize], agrees: fn(i64, i64) -> bool| {
-        let pairs = sorted.windows(2).filter(|pair| tells(pair)).filter(is_other);
-        pairs.filter(|pair| agrees(time(pair[0]), time(pair[1]))).count()
+    let disagreements = |sorted: &[usize]| {
+        let pairs = sorted.windows(2).filter(tells).filter(is_other);
+        pairs.filter(|pair| time(pair[0]) > time(pair[1])).count()
     };
-    let disagreements = |sorted: &[usize]| count(sorted, |first, second| first > second);
-    let agreements = |sorted: &[usize]| count(sorted, |first, second| first < second);
+    let agreements = |sorted: &[usize]| {
+        let pairs = sorted.windows(2).filter(is_other);
+        pairs.filter(|pair| time(pair[0]) < time(pair[1])).count()
+    };
     numbered.sort_by(|&a, &b| match (&files[b].0.stamp, &files[a].0.stamp) {
         (Stamp::Number(b), Stamp::Number(a)) => b.cmp(a),
         _ => std::cmp::Ordering::Equal,
@@ -289,6 +292,14 @@ mod tests {
             .map(|(name, time)| (parse(log.as_bytes(), name.as_bytes()).unwrap(), *time))
             .collect();
         order(&parsed).into_iter().map(|index| files[index].0.to_owned()).collect()
+    }
+
+    #[test]
+    fn one_file_of_a_time_of_its_own_does_not_turn_the_order() {
+        let (first, second) = (("access.log.3.gz", 10), ("access.log.2", 20));
+        let files = [("access.log.77.gz", 30), ("access.log.1", 20), second, first];
+        let order = ["access.log.77.gz", "access.log.3.gz", "access.log.2", "access.log.1"];
+        assert_eq!(ordered("access.log", &files), order);
     }
 
     #[test]

@@ -101,21 +101,12 @@ pub(super) fn find<'a>(
 ) -> io::Result<Option<Between<'a>>> {
     let memory = Memory::of(before);
     let since = Since::of(before, &memory, siblings, plan, time);
-    let (mut found, mut grown) = (Vec::new(), Vec::new());
-    let entries = siblings.rotated.iter().enumerate().filter(|(_, entry)| !entry.taken);
-    for (index, entry) in entries {
+    let Some(grown) = find_grown(&before.mark, &memory, siblings)? else { return Ok(None) };
+    let mut found = Vec::new();
+    let is_grown = |entry: &Entry| grown.iter().any(|(source, _)| entry.is(&source.identity));
+    let entries = siblings.rotated.iter().enumerate();
+    for (index, entry) in entries.filter(|(_, entry)| !entry.taken && !is_grown(entry)) {
         let is_marked = entry.is_of(&before.mark) && before.mark.pos == 0;
-        if !entry.is_of(&before.mark) && memory.may_have_grown(entry) {
-            match entry.open().map(|source| source.map(|it| (memory.place(&it), it))) {
-                Ok(Some((Ok(Some(place)), source))) => {
-                    grown.push((source, place));
-                    continue;
-                }
-                Ok(None) => return Ok(None),
-                Err(error) | Ok(Some((Err(error), _))) if passes(&error) => return Err(error),
-                _ => {} // whether it can be read is seen below
-            }
-        }
         if !is_marked && (!since.may_be_newer(index, entry) || memory.has_listed(entry)) {
             continue;
         }
@@ -134,6 +125,26 @@ pub(super) fn find<'a>(
         }
     }
     Ok(Some(Between { log, siblings, memory, found, grown }))
+}
+
+/// The files that were counted and have been written to since, whatever they are called by now, and up
+/// to where they were counted; `None` when one moved.
+fn find_grown(
+    mark: &Mark,
+    memory: &Memory,
+    siblings: &Siblings,
+) -> io::Result<Option<Vec<(Source, u64)>>> {
+    let mut grown = Vec::new();
+    let others = siblings.all.iter().filter(|entry| !entry.taken && !entry.is_of(mark));
+    for entry in others.filter(|entry| memory.may_have_grown(entry)) {
+        match entry.open().map(|source| source.map(|it| (memory.place(&it), it))) {
+            Ok(Some((Ok(Some(place)), source))) => grown.push((source, place)),
+            Ok(None) => return Ok(None),
+            Err(error) | Ok(Some((Err(error), _))) if passes(&error) => return Err(error),
+            _ => {} // another file, or one that cannot be read
+        }
+    }
+    Ok(Some(grown))
 }
 
 /// Whether one of `siblings` came since they were `listed`, and the run has not read it.

@@ -116,11 +116,11 @@ impl Finder<'_> {
         &self,
         live: Option<&Identity>,
         before: Option<&Position>,
-        led_back: bool,
+        from_anywhere: bool,
         notes: &mut Vec<Note>,
     ) -> Siblings {
         let mut names = Names::of(self.log, before);
-        if led_back {
+        if from_anywhere {
             names.add_widest();
         }
         let mut directories = self.directories();
@@ -167,8 +167,11 @@ impl Finder<'_> {
             plan.skip = mark.skip;
             return Ok(Some(plan));
         }
+        // To a file that was there then it leads from anywhere.
+        let is_earlier = |id: Identity| id.born.zip(before.changed).is_some_and(|(a, b)| a < b);
+        let from_anywhere = led_back || !fits && identity.is_some_and(is_earlier);
         let mut siblings =
-            self.list_all(identity.as_ref(), Some(before), led_back, &mut plan.notes);
+            self.list_all(identity.as_ref(), Some(before), from_anywhere, &mut plan.notes);
         plan.note_listed(&siblings, Some(before));
         if !find_lingering(&before.lingering, &mut siblings, &mut plan)? {
             return Ok(None);
@@ -222,12 +225,8 @@ impl Finder<'_> {
         if tells && self.goes_on(mark, in_place, previous.is_some(), &mut plan)? {
             return Ok(Some(plan));
         }
-        if let Some(live) = plan.live.as_mut().filter(|_| !in_place) {
-            let lingered = plan.lingered.take();
-            plan.skip = match lingered {
-                Some(mark) if matches!(live.seek_mark(&mark)?, Fit::Yes) => mark.skip,
-                _ => between.seek_known(live)?,
-            };
+        if !in_place {
+            seek_read(&between, &mut plan)?;
         }
         between.add_grown(&mut plan)?;
         let newer =
@@ -315,6 +314,16 @@ impl Finder<'_> {
             plan.links.push(Link { source, origin, lingering_since: None, skip: mark.skip });
         }
     }
+}
+
+/// Moves the live log, which is another file now, behind what was read of it.
+fn seek_read(between: &Between<'_>, plan: &mut Plan) -> io::Result<()> {
+    let Some(live) = plan.live.as_mut() else { return Ok(()) };
+    plan.skip = match plan.lingered.take() {
+        Some(mark) if matches!(live.seek_mark(&mark)?, Fit::Yes) => mark.skip,
+        _ => between.seek_known(live)?,
+    };
+    Ok(())
 }
 
 fn not_found(log: &str, what: &str, mark: &Mark, siblings: &Siblings) -> String {

@@ -240,19 +240,22 @@ pub(super) fn is_copy(
     may_tell: bool,
 ) -> io::Result<bool> {
     let (a, b) = (copy.first_bytes(WINDOW_BYTES)?, other.first_bytes(WINDOW_BYTES)?);
-    let length = a.len().min(b.len());
-    if a[..length] != b[..length] || length == 0 {
+    let common = a.len().min(b.len());
+    if a[..common] != b[..common] || common == 0 {
         return Ok(false);
     }
-    let end = copy.length()?.min(other.length()?);
+    let (length, of_other) = (copy.length()?, other.length()?);
+    let end = length.min(of_other);
     let both = copy.bytes_before(end, WINDOW_BYTES)?;
     if both != other.bytes_before(end, WINDOW_BYTES)? {
         return Ok(false);
     }
-    let head = Print::of(&a[..length]);
+    let head = Print::of(&a[..common]);
     let common = Known { pos: end, tail: Some(0), ..nothing(head, 0) };
     let was_born_later = other.identity.born.is_some_and(|born| born > entry.written);
-    let has_its_time = other.written() == Some(entry.written);
+    // What was written to since the copy was made has another time.
+    let has_its_time = length == of_other && other.written() == Some(entry.written);
     let has_its_time = has_its_time && (entry.has_set_time() || was_born_later);
-    Ok(entry.says_copy || has_its_time || may_tell && tells(copy, &common)?)
+    let says_so = entry.says_copy && length <= of_other;
+    Ok(says_so || has_its_time || may_tell && tells(copy, &common)?)
 }

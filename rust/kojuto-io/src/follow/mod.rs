@@ -32,9 +32,10 @@
 //! out. A file is looked at as one that came between if it *belongs*: it is in a directory of the log,
 //! of what a link of that name leads to or led to, or an archive, and it has a rotated form of the
 //! name of one of these (`kojuto_core::logs::rotated`), or the form of what the link led to in between
-//! (`kojuto_core::logs::form`): the digits masked that are others now than at the last run. Where the
-//! link leads into one folder after the other, the last 500 of them are searched. Then the first line
-//! of this table that holds decides:
+//! (`kojuto_core::logs::form`): dates and the digits masked that are others now than at the last run; if
+//! the link leads to a file that was there then, all digits. Where the link leads into one folder after
+//! the other, the last 500 of them are searched. What was counted belongs whatever it is called. Then the
+//! first line of this table that holds decides:
 //!
 //! | what is so | then it is |
 //! | --- | --- |
@@ -58,10 +59,10 @@
 //! tells if it has 64 bytes, is more than one line, does not come again and again, at the beginning
 //! or before the remembered place, and if no two known files have had it ([`telling`]). Of the new
 //! files themselves, one that is a copy of another one or of the live log is left out; of a file and
-//! its copies the longest counts, else the one whose place in the order agrees with the times, or the
-//! one born first; the others are known from then on. A position of an old version knows the newest
-//! file: what comes after it in the order of the names is new. One of the Go tools has only a time: then
-//! the file must have been written to since, and come after the file of the mark.
+//! its copies the longest counts, else one that does not say it is a copy, whose place in the order
+//! agrees with the times, or that was born first; the others are known from then on. A position of an old
+//! version knows the newest file: what comes after it in the order of the names is new. One of the Go tools
+//! has only a time: then the file must have been written to since, and come after the file of the mark.
 //!
 //! What cannot be read or unpacked is named once, passed over and known from then on. The files are
 //! ordered by their names where these agree with the times, else by the times; what counts does not
@@ -99,7 +100,6 @@
 //!   is added to a rotated file that nobody had open is not seen.
 //! - A truncated log that grows again to exactly the same first KiB, and the same KiB before the
 //!   position, is taken for unchanged.
-//! - Not proven yet: random histories in which links lead back to an earlier file.
 
 mod between;
 mod finder;

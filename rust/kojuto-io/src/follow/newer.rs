@@ -73,8 +73,8 @@ impl Newer {
         Ok(!self.is_sure && known::is_copy(entry, &self.source, other, !self.is_alike)?)
     }
 
-    /// Whether this one of two that are copies is the one to read. Of two that are as long, the names
-    /// of a copy may contradict the times.
+    /// Whether this one of two that are copies is the one to read. Of two that are as long, a
+    /// copy may say what it is, or its name may contradict the times.
     fn is_better(&self, other: &Newer, rotated: &[Entry]) -> io::Result<bool> {
         if self.is_sure != other.is_sure {
             return Ok(self.is_sure);
@@ -82,6 +82,10 @@ impl Newer {
         let (length, of_other) = (self.source.length()?, other.source.length()?);
         if length != of_other {
             return Ok(length > of_other);
+        }
+        let says_copy = |index: usize| rotated[index].says_copy;
+        if says_copy(self.index) != says_copy(other.index) {
+            return Ok(says_copy(other.index));
         }
         let odd = (contradictions(self.index, rotated), contradictions(other.index, rotated));
         if odd.0 != odd.1 {

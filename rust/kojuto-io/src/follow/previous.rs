@@ -131,7 +131,7 @@ pub(super) fn find_lingering(
             Found::Moved => return Ok(false),
         };
         let (inode, dev) = (source.identity.inode, source.identity.dev);
-        for entry in &mut siblings.rotated {
+        for entry in siblings.rotated.iter_mut().chain(&mut siblings.all) {
             entry.taken |= (entry.inode, entry.dev) == (inode, dev);
         }
         let renamed = is_same && source.is_plain();

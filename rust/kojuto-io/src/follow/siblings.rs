@@ -46,6 +46,10 @@ impl Entry {
         (self.inode, self.dev) == (mark.inode, mark.dev)
     }
 
+    pub(super) fn is(&self, identity: &Identity) -> bool {
+        (self.inode, self.dev) == (identity.inode, identity.dev)
+    }
+
     /// Whether it was made anew with the time of another one: copied, restored or packed.
     pub(super) fn has_set_time(&self) -> bool {
         self.born.is_some_and(|born| self.written < born)
@@ -64,8 +68,8 @@ impl Entry {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "it is not compressed as it says"))
             }
             Ok(source) => {
-                let same = (source.identity.inode, source.identity.dev) == (self.inode, self.dev);
-                Ok(same.then_some(source))
+                let is_same = self.is(&source.identity);
+                Ok(is_same.then_some(source))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
