@@ -1,11 +1,16 @@
 //! Lines that are no key-value format: the common and combined log formats of Apache and nginx,
 //! and regular expressions with named groups.
 
+mod record;
+mod shape;
 mod words;
 
-use self::words::{Words, blanks_off, quoted};
+pub(super) use self::record::request_part;
+use self::record::{Record, Wanted};
+use self::words::{Words, quoted};
 use crate::scan::duration::is_telling;
 use crate::scan::fields::{Keys, Line, Rows};
+use crate::scan::simd::Level;
 
 /// The names of the combined format's fields, in the labels of ltsv.org.
 pub const FIELDS: [&str; 13] = [
@@ -75,33 +80,7 @@ impl TimeField {
 /// host may stand first. A user may hold blanks, the quoted fields escaped quotes. Key 0 takes the
 /// time taken, whatever its name; the others take the field of their name.
 pub fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, time: &TimeField, rows: &mut R) {
-    each_line(
-        block,
-        |line, state| {
-            let Some(record) = Record::read(line) else { return };
-            for (at, key) in keys.list().iter().enumerate() {
-                let value = match &*key.name {
-                    _ if at == 0 => time.of(line, record.extra),
-                    b"vhost" => record.vhost,
-                    b"host" => record.host,
-                    b"ident" => record.ident,
-                    b"user" => record.user,
-                    b"time" => record.time,
-                    b"req" => record.request,
-                    b"method" => request_part(record.request, 0),
-                    b"uri" => request_part(record.request, 1),
-                    b"protocol" => request_part(record.request, 2),
-                    b"status" => record.status,
-                    b"size" => record.size,
-                    b"referer" => record.referer,
-                    b"ua" => record.ua,
-                    _ => b"",
-                };
-                state.keep(at, value);
-            }
-        },
-        rows,
-    );
+    shape::scan_at(Level::best(), block, &Wanted::new(keys, time), rows);
 }
 
 /// Whether a line is of the common or combined log format.
@@ -151,78 +130,6 @@ pub(super) fn each_line<'a, R: Rows<'a>>(
         read(line.strip_suffix(b"\r").unwrap_or(line), &mut state);
         state.finish(block, end, rows);
     }
-}
-
-struct Record<'a> {
-    vhost: &'a [u8],
-    host: &'a [u8],
-    ident: &'a [u8],
-    user: &'a [u8],
-    time: &'a [u8],
-    request: &'a [u8],
-    status: &'a [u8],
-    size: &'a [u8],
-    referer: &'a [u8],
-    ua: &'a [u8],
-    /// What follows the user agent; without one, what follows the size.
-    extra: &'a [u8],
-}
-
-impl<'a> Record<'a> {
-    fn read(line: &'a [u8]) -> Option<Record<'a>> {
-        let line = blanks_off(line);
-        let bracket = memchr::memchr_iter(b'[', line)
-            .find(|&at| at > 0 && matches!(line[at - 1], b' ' | b'\t' | b'"'))?;
-        let mut head =
-            Words { rest: line[..bracket].strip_suffix(b"\"").unwrap_or(&line[..bracket]) };
-        let rest = &line[bracket + 1..];
-        let close = memchr::memchr(b']', rest)?;
-        let time = &rest[..close];
-        let rest = &rest[close + 1..];
-        let rest = blanks_off(rest.strip_prefix(b"\"").unwrap_or(rest));
-        let (request, rest) = quoted(rest)?;
-        let (vhost, host, ident) = names(&mut head)?;
-        let mut user = head.clone();
-        let user = match (user.next(), user.next()) {
-            (first, None) => first.unwrap_or_default(),
-            _ => head.rest.trim_ascii(),
-        };
-        let mut words = Words { rest };
-        let status = words.next()?;
-        // Without a size what comes next may be the referer; when all are quoted it is the size.
-        let all_quoted = blanks_off(rest).starts_with(b"\"");
-        let quoted_next = |words: &Words<'_>| blanks_off(words.rest).starts_with(b"\"");
-        let size = match quoted_next(&words) == all_quoted {
-            true => words.next().unwrap_or_default(),
-            false => b"",
-        };
-        let mut text = || if quoted_next(&words) { words.next().unwrap_or_default() } else { b"" };
-        let (referer, ua) = (text(), text());
-        let extra = words.rest;
-        Some(Record { vhost, host, ident, user, time, request, status, size, referer, ua, extra })
-    }
-}
-
-/// The virtual host, the client and its ident from the first words of a line; the first is there
-/// when the client stands second.
-fn names<'a>(head: &mut Words<'a>) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
-    let (first, second) = (head.next()?, head.next()?);
-    let mut behind = head.clone();
-    let is_address = |word: &[u8]| {
-        std::str::from_utf8(word).is_ok_and(|word| word.parse::<std::net::IpAddr>().is_ok())
-    };
-    let vhost_first = is_address(second) && !is_address(first)
-        || second != b"-" && behind.next() == Some(b"-") && behind.next().is_some();
-    Some(if vhost_first {
-        (first, second, head.next().unwrap_or_default())
-    } else {
-        (b"", first, second)
-    })
-}
-
-/// The method, the URI or the protocol of a request.
-pub(super) fn request_part(request: &[u8], index: usize) -> &[u8] {
-    request.split(|&b| b == b' ').filter(|part| !part.is_empty()).nth(index).unwrap_or_default()
 }
 
 #[cfg(test)]

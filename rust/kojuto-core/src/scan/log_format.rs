@@ -2,8 +2,10 @@
 //! configuration: `$remote_addr - $remote_user [$time_local] "$request" $status …`, `%h %l %u …`.
 
 mod known;
+mod literal;
 
 use self::known::{LABELS, Meaning};
+use self::literal::{Literal, find_either};
 use crate::error::{Argument, Error, LogFormatFault};
 use crate::scan::combined::{TimeField, each_line, request_part};
 use crate::scan::fields::{Keys, Rows};
@@ -21,12 +23,12 @@ const NAMED: [(&str, &str); 4] = [
 pub struct LogFormat {
     pieces: Vec<Piece>,
     /// What stands behind the last field.
-    tail: Box<[u8]>,
+    tail: Literal,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Piece {
-    before: Box<[u8]>,
+    before: Literal,
     meaning: Meaning,
 }
 
@@ -54,6 +56,8 @@ impl LogFormat {
                     continue;
                 }
                 '%' if !is_nginx => percent(rest)?,
+                // One blank stands for many.
+                ' ' | '\t' if before.ends_with(' ') => continue,
                 other => {
                     before.push(other);
                     continue;
@@ -68,10 +72,10 @@ impl LogFormat {
                 return Err(refused(LogFormatFault::Joined(word)));
             }
             let closed = if meaning.bracketed { "]".to_owned() } else { String::new() };
-            let before = std::mem::replace(&mut before, closed).into_bytes();
-            pieces.push(Piece { before: before.into(), meaning });
+            let before = Literal::new(std::mem::replace(&mut before, closed));
+            pieces.push(Piece { before, meaning });
         }
-        let format = LogFormat { pieces, tail: before.into_bytes().into() };
+        let format = LogFormat { pieces, tail: Literal::new(before) };
         match format.place("status") {
             Some(_) => Ok(format),
             None => Err(refused(LogFormatFault::NoStatus(text.clone()))),
@@ -128,17 +132,17 @@ impl LogFormat {
 
     /// The end of the field at `at` of the line, whose text begins at `from`, and where the text
     /// behind it ends; the end of the line when that text is not there.
+    #[inline]
     fn end(&self, line: &[u8], from: usize, at: usize) -> (usize, Option<usize>) {
         let literal = self.pieces.get(at + 1).map_or(&self.tail, |next| &next.before);
-        let Some(&first) = literal.first() else { return (line.len(), Some(line.len())) };
+        let Some(&first) = literal.text.first() else { return (line.len(), Some(line.len())) };
+        let escape = if first == b'"' { b'\\' } else { first };
         let mut place = from;
-        while let Some(found) = memchr::memchr2(first, b'\\', line.get(place..).unwrap_or_default())
-        {
-            place += found;
-            let escape = line[place] == b'\\' && first == b'"';
-            if escape {
+        while let Some(found) = find_either(line, place, first, escape) {
+            place = found;
+            if line[place] != first {
                 place += 2;
-            } else if let Some(behind) = matches(line, place, literal)
+            } else if let Some(behind) = literal.matches(line, place)
                 && !(self.pieces[at].meaning.list && goes_on(&line[from..place], &line[place..]))
             {
                 return (place, Some(behind));
@@ -153,21 +157,6 @@ impl LogFormat {
 /// Whether a list goes on behind a blank.
 fn goes_on(so_far: &[u8], behind: &[u8]) -> bool {
     so_far.ends_with(b",") || behind.starts_with(b" : ") || so_far.ends_with(b" :")
-}
-
-/// Where a text of the format ends in a line when it begins at `at`; a blank stands for many.
-fn matches(line: &[u8], mut at: usize, literal: &[u8]) -> Option<usize> {
-    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    for &byte in literal {
-        if line.get(at) != Some(&byte) && !(byte == b' ' && is_blank(line.get(at))) {
-            return None;
-        }
-        at += 1;
-        while byte == b' ' && is_blank(line.get(at)) {
-            at += 1;
-        }
-    }
-    Some(at)
 }
 
 /// The format of a whole directive, with its quotes resolved; other text as it is.
@@ -265,13 +254,18 @@ pub fn scan<'a, R: Rows<'a>>(
     };
     let sources: Vec<Source> =
         keys.list().iter().map(|key| &*key.name).enumerate().map(source).collect();
+    let wanted = sources.iter().map(|source| match *source {
+        Source::Field(at) | Source::Request(at, _) => at + 1,
+        Source::None => 0,
+    });
+    let wanted = wanted.max().unwrap_or_default();
     let mut fields: Vec<&[u8]> = Vec::new();
     each_line(
         block,
         |line, state| {
             fields.clear();
-            let mut from = format.pieces.first().and_then(|first| matches(line, 0, &first.before));
-            while let (Some(begin), true) = (from, fields.len() < format.pieces.len()) {
+            let mut from = format.pieces.first().and_then(|first| first.before.matches(line, 0));
+            while let (Some(begin), true) = (from, fields.len() < wanted) {
                 let (end, behind) = format.end(line, begin, fields.len());
                 fields.push(&line[begin..end]);
                 from = behind;

@@ -49,6 +49,12 @@ impl Short {
         f64::from(self.digits as i32) / EXACT_POWERS[self.fraction as usize]
     }
 
+    /// Whether digits stand behind its point.
+    #[inline(always)]
+    pub fn has_fraction(self) -> bool {
+        self.fraction > 0
+    }
+
     /// The number in thousandths, unless it has smaller parts.
     #[inline(always)]
     pub fn thousandths(self) -> Option<u64> {

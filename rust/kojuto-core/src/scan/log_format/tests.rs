@@ -1,5 +1,6 @@
 use super::*;
 use crate::scan::fields::Values;
+use proptest::prelude::*;
 
 fn read(format: &str, time: &str, line: &str, names: &[&str]) -> Vec<String> {
     let time = TimeField::parse(time).unwrap_or_default();
@@ -83,6 +84,91 @@ fn blanks_lists_and_lines_that_break_off() {
         assert_eq!(read(format, "", &line[..cut], &["status"])[1], "200", "{cut}");
     }
     assert_eq!(read(r#""$status" $host"#, "", "200 x", &["status"]), ["", ""]);
+}
+
+#[test]
+fn a_format_may_have_several_blanks_between_its_words() {
+    for line in ["h 200 0.5", "h  200  0.5", "h \t 200 0.5"] {
+        let found = read("$remote_addr  $status \t $request_time", "", line, &["status", "host"]);
+        assert_eq!(found, ["0.5", "200", "h"], "{line}");
+    }
+    assert_eq!(read("$status\t$request_time", "", "2 0\t0.5", &["status"]), ["0.5", "2 0"]);
+}
+
+/// The fields of a line by nothing but the words of the format: the text in front of each, a byte
+/// at a time.
+fn plainly(format: &LogFormat, line: &[u8]) -> Vec<Vec<u8>> {
+    let is_blank = |at: usize| matches!(line.get(at), Some(b' ' | b'\t'));
+    let behind = |literal: &Literal, mut at: usize| {
+        for &byte in &literal.text {
+            if byte != b' ' && line.get(at) != Some(&byte) || byte == b' ' && !is_blank(at) {
+                return None;
+            }
+            at += 1;
+            while byte == b' ' && is_blank(at) {
+                at += 1;
+            }
+        }
+        Some(at)
+    };
+    let mut fields = Vec::new();
+    let Some(mut from) = behind(&format.pieces[0].before, 0) else { return fields };
+    for at in 0..format.pieces.len() {
+        let next = format.pieces.get(at + 1).map_or(&format.tail, |next| &next.before);
+        let is_quoted = next.text.first() == Some(&b'"');
+        let (mut place, mut end) = (from, None);
+        while place < line.len() && end.is_none() && !next.text.is_empty() {
+            if is_quoted && line[place] == b'\\' {
+                place += 2;
+                continue;
+            }
+            let so_far = &line[from..place];
+            let goes_on = so_far.ends_with(b",")
+                || so_far.ends_with(b" :")
+                || line[place..].starts_with(b" : ");
+            let is_end =
+                line[place] == next.text[0] && !(format.pieces[at].meaning.list && goes_on);
+            end = if is_end { behind(next, place).map(|behind| (place, behind)) } else { None };
+            place += 1;
+        }
+        let (to, behind) = end.unwrap_or((line.len(), line.len()));
+        fields.push(line[from..to].to_vec());
+        if end.is_none() {
+            break;
+        }
+        from = behind;
+    }
+    fields
+}
+
+proptest! {
+    #[test]
+    fn every_line_is_cut_as_its_format_says(
+        words in proptest::collection::vec(
+            prop_oneof![
+                Just(r#" "$http_a""#), Just(" $pid"), Just(" [$time_local]"), Just(" $upstream_addr"),
+                Just(r#" - "$request""#), Just("  x=$connection"), Just("|$request_length"),
+            ], 0..5),
+        status in any::<proptest::sample::Index>(),
+        line in "([ -~]{0,4}|[0-9]{1,3}[ \t]{0,2}|, | : |\" \"|\\\\| \\[|\\] ){0,24}",
+        fits in any::<bool>(),
+    ) {
+        let mut words = words;
+        words.insert(status.index(words.len() + 1), " $status");
+        let text = words.concat();
+        let format = LogFormat::new(&text).unwrap();
+        let line = match fits {
+            true => text.replace('$', "a").replace("  ", " \t") + &line,
+            false => line,
+        };
+        let expected = plainly(&format, line.as_bytes());
+        for at in 1..=format.pieces.len() {
+            let found = read(&text, &at.to_string(), &line, &["status"]);
+            let value = expected.get(at - 1).map_or(&b""[..], |value| value);
+            let value = if value == b"-" { "".into() } else { String::from_utf8_lossy(value) };
+            prop_assert_eq!(&found[0], &value);
+        }
+    }
 }
 
 #[test]
