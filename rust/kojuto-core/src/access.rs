@@ -57,6 +57,9 @@ struct Counter {
     by: Option<usize>,
     escapes: bool,
     time_optional: bool,
+    /// There is one status key, and times are in seconds: nothing is left to be done with the
+    /// values of most lines.
+    is_plain: bool,
     filter: Option<(Finder<'static>, bool)>,
     time_scale: f64,
     time_list: TimeList,
@@ -94,6 +97,7 @@ impl Access {
                 by,
                 escapes: false,
                 time_optional: false,
+                is_plain: false,
                 filter: options
                     .filter
                     .as_ref()
@@ -207,7 +211,7 @@ impl Access {
         mine.missing.merge(other.missing);
         mine.other.merge(other.other);
         let pool = &mut mine.other;
-        mine.groups.merge(other.groups, Tally::merge, |evicted| pool.merge(evicted));
+        mine.groups.merge(other.groups, Tally::merge, |evicted| pool.absorb(evicted));
         mine.bad.merge(other.bad);
         mine.lines += other.lines;
     }
@@ -233,18 +237,20 @@ impl Access {
 
 /// Reads a block of lines in a format that is known.
 fn scan(block: &[u8], keys: &Keys, format: &Format, time: &TimeField, counter: &mut Counter) {
+    counter.is_plain = counter.statuses == 1 && counter.time_scale == 1.0;
     // The common case gets a scan of its own, without a test for what it does not need.
-    let plain = counter.filter.is_none()
-        && counter.by.is_none()
-        && counter.statuses == 1
-        && counter.time_scale == 1.0;
+    let plain = counter.is_plain && counter.filter.is_none() && counter.by.is_none();
     match format {
         Format::Ltsv(Prefix::Refuse) if plain => ltsv::scan(block, keys, &mut Plain(counter)),
         Format::Json(prefix) if plain => json::scan(block, keys, *prefix, &mut Plain(counter)),
         Format::Ltsv(Prefix::Refuse) => ltsv::scan(block, keys, counter),
         Format::Ltsv(Prefix::Skip) => ltsv::scan_behind_brace(block, keys, counter),
         Format::Json(prefix) => json::scan(block, keys, *prefix, counter),
+        Format::Combined if plain => combined::scan(block, keys, time, &mut Plain(counter)),
         Format::Combined => combined::scan(block, keys, time, counter),
+        Format::Text(text) if plain => {
+            log_format::scan(block, keys, text, time, &mut Plain(counter));
+        }
         Format::Text(text) => log_format::scan(block, keys, text, time, counter),
         Format::Regex(regex) => combined::scan_regex(block, keys, regex, counter),
         Format::Auto(_) => {}
@@ -283,6 +289,13 @@ impl<'a> Rows<'a> for Counter {
         {
             return;
         }
+        if self.is_plain
+            && let (Some(latency), Some(status)) = (parse_short(values[0]), parse_i64(values[1]))
+        {
+            self.all.count(status);
+            self.all.latencies.add_short(latency);
+            return self.count_in_group(values, status, Some(latency.value()));
+        }
         self.odd_row(line, values);
     }
 }
@@ -317,15 +330,20 @@ impl Counter {
             return self.bad.count(BAD_STATUS, line);
         };
         self.all.add(status, latency);
-        if let Some(by) = self.by {
-            let name = self.resolved(values[by]);
-            let name = &*group_name::bounded(&name);
-            if name.is_empty() {
-                self.missing.add(status, latency);
-            } else {
-                let other = &mut self.other;
-                self.groups.group(name, |evicted| other.merge(evicted)).add(status, latency);
-            }
+        self.count_in_group(values, status, latency);
+    }
+
+    /// Counts a line in its group, if there are groups.
+    #[inline]
+    fn count_in_group(&mut self, values: &Values<'_>, status: i64, latency: Option<f64>) {
+        let Some(by) = self.by else { return };
+        let name = self.resolved(values[by]);
+        let name = &*group_name::bounded(&name);
+        if name.is_empty() {
+            self.missing.add(status, latency);
+        } else {
+            let other = &mut self.other;
+            self.groups.group(name, |evicted| other.absorb(evicted)).add(status, latency);
         }
     }
 

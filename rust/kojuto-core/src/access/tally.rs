@@ -46,6 +46,15 @@ impl Tally {
         }
     }
 
+    /// Adds the figures of a part, which has none afterwards.
+    #[inline]
+    pub(super) fn absorb(&mut self, part: &mut Tally) {
+        self.latencies.absorb(&mut part.latencies);
+        for (count, more) in self.classes.iter_mut().zip(&mut part.classes) {
+            *count += std::mem::take(more);
+        }
+    }
+
     /// Adds the figures of another part of the same log or of another log.
     pub fn merge(&mut self, other: Tally) {
         self.latencies.merge(other.latencies);

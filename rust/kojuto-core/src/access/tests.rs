@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::scan::log_format::LogFormat;
+use proptest::prelude::*;
 
 fn options(max_groups: usize) -> Options {
     Options {
@@ -162,4 +163,44 @@ fn lines_without_a_value_and_the_pool_are_no_values() {
     let expected = [("other", 3), ("none", 2), ("<Other>", 2)];
     assert_eq!(found, expected.map(|(name, count)| (name.to_owned(), count)));
     assert_eq!(scan(9, &lines)[3], ("<Missing>".to_owned(), 1));
+}
+
+proptest! {
+    /// A second key of the status that no line has lets each line take the general way.
+    #[test]
+    fn the_short_way_gives_the_figures_of_the_general_one(
+        lines in prop::collection::vec(
+            ("[0-9]{3}|-|[0-9]{0,5}|x", "[0-9]{0,2}\\.?[0-9]{0,4}|-| 1|1e3|0.1, 0.2|12ms", "[a-e]|-|"),
+            0..60),
+        by in any::<bool>(), format in 0usize..4, filter in any::<bool>(),
+    ) {
+        let line = |(status, time, uri): &(String, String, String)| match format {
+            0 => format!("status:{status}\turi:{uri}\tptime:{time}\n"),
+            1 => format!("{{\"status\":\"{status}\",\"uri\":\"{uri}\",\"ptime\":\"{time}\"}}\n"),
+            _ => format!("h - - [t] \"GET {uri} H\" {status} 5 \"-\" \"a {status}\" {time}\n"),
+        };
+        let log: String = lines.iter().map(line).collect();
+        let mut options = options(3);
+        options.by = by.then(|| "uri".to_owned());
+        options.filter = filter.then(|| (b"1".to_vec(), false));
+        options.format = match format {
+            0 => Format::Ltsv(Prefix::Refuse),
+            1 => Format::Json(Prefix::Refuse),
+            2 => Format::Combined,
+            _ => Format::Text(Box::new(LogFormat::new("combined").unwrap())),
+        };
+        let figures = |options: &Options| {
+            let mut access = Access::new(options).unwrap();
+            access.block(log.as_bytes());
+            let (lines, bad) = (access.lines(), *access.bad().counts());
+            let (all, groups) = access.finish();
+            let times = |tally: &Tally| tally.latencies.iter().collect::<Vec<_>>();
+            let groups: Vec<_> =
+                groups.iter().map(|(name, of)| (name.clone(), of.classes, times(of))).collect();
+            (lines, bad, all.classes, times(&all), groups)
+        };
+        let short = figures(&options);
+        options.status_keys.push("none".to_owned());
+        prop_assert_eq!(short, figures(&options));
+    }
 }

@@ -40,13 +40,16 @@ impl Relays {
         self.host.extend_from_slice(host);
         self.host.make_ascii_lowercase();
         let pool = &mut self.pool;
-        self.by_host.group(&self.host, |evicted| pool.absorb(evicted)).add(delivery);
+        self.by_host
+            .group(&self.host, |evicted| pool.absorb(std::mem::take(evicted)))
+            .add(delivery);
     }
 
     pub(super) fn absorb(&mut self, other: Relays) {
         let pool = &mut self.pool;
         pool.absorb(other.pool);
-        self.by_host.merge(other.by_host, Tally::absorb, |evicted| pool.absorb(evicted));
+        self.by_host
+            .merge(other.by_host, Tally::absorb, |evicted| pool.absorb(std::mem::take(evicted)));
     }
 
     pub(super) fn report(self, max_groups: usize) -> Vec<Relay> {

@@ -75,6 +75,17 @@ impl Latencies {
         }
     }
 
+    /// Adds all times of another set, which is empty afterwards; where there were few, it keeps its
+    /// memory.
+    #[inline]
+    pub fn absorb(&mut self, other: &mut Latencies) {
+        if other.counts.is_empty() && other.others.len() < FEW {
+            other.others.drain(..).for_each(|seconds| self.add(seconds));
+        } else {
+            self.merge(std::mem::take(other));
+        }
+    }
+
     /// Their mean, from exact sums, whatever the order in which they came; 0 without times.
     pub fn mean(&self) -> f64 {
         let count = self.count().max(1);
@@ -198,6 +209,21 @@ mod tests {
             of(&(0..1_000_000).map(|n| f64::from(n % 500) / 1000.0).collect::<Vec<_>>());
         assert_eq!(latencies.count(), 1_000_000);
         assert_eq!((latencies.counts.len(), latencies.others.capacity()), (LEAST_COUNTERS, 0));
+    }
+
+    #[test]
+    fn a_set_that_is_absorbed_is_empty_and_keeps_little_memory() {
+        let mut all = of(&[]);
+        for (times, kept) in
+            [(vec![0.5, 1e300], true), (vec![0.001; 2000], false), (vec![-1.0; FEW], false)]
+        {
+            let before = all.count();
+            let mut part = of(&times);
+            all.absorb(&mut part);
+            assert_eq!((part.count(), all.count() - before), (0, times.len() as u64));
+            assert_eq!(part.others.capacity() > 0, kept);
+            assert!(part.counts.is_empty());
+        }
     }
 
     fn time() -> impl Strategy<Value = f64> {

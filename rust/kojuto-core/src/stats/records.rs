@@ -51,7 +51,7 @@ impl Groups {
             self.missing.push(number);
         } else {
             let other = &mut self.other;
-            self.named.group(name, |mut evicted| other.append(&mut evicted)).push(number);
+            self.named.group(name, |evicted| other.append(evicted)).push(number);
         }
     }
 

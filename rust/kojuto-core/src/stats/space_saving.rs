@@ -8,27 +8,54 @@
 //! lost its place is handed back, so that nothing is counted twice or lost.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-use std::sync::Arc;
+use std::collections::BinaryHeap;
+
+use crate::stats::name_index::NameIndex;
+
+/// The most groups that can be kept.
+pub const MAX_CAPACITY: usize = 1 << SLOT_BITS;
 
 /// The groups by value, each with its figures.
 #[derive(Debug, Clone)]
 pub struct SpaceSaving<T> {
     capacity: usize,
     slots: Vec<Slot<T>>,
-    by_name: HashMap<Arc<[u8]>, usize>,
+    by_name: NameIndex,
     /// The ranks of all slots, the smallest first. One here may be an old one: it is looked at
     /// again when it comes to the top.
     smallest: BinaryHeap<Reverse<Rank>>,
 }
 
 /// The count of a slot, how much of that is not its own, and its place: of two with one count the
-/// one with less of its own goes first.
-type Rank = (u64, Reverse<u64>, usize);
+/// one with less of its own goes first. One number, which a processor compares without a guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(u128);
+
+const SLOT_BITS: u32 = 24;
+const COUNT_BITS: u32 = 52;
+/// Whoever counted this many lines a nanosecond apart began 52 days ago.
+const MAX_COUNT: u64 = (1 << COUNT_BITS) - 1;
+
+impl Rank {
+    fn new(count: u64, inherited: u64, at: usize) -> Rank {
+        let own = MAX_COUNT - inherited.min(MAX_COUNT);
+        let count = u128::from(count.min(MAX_COUNT)) << COUNT_BITS | u128::from(own);
+        Rank(count << SLOT_BITS | at as u128)
+    }
+
+    fn count(self) -> u64 {
+        (self.0 >> (COUNT_BITS + SLOT_BITS)) as u64
+    }
+
+    fn at(self) -> usize {
+        self.0 as usize & (MAX_CAPACITY - 1)
+    }
+}
 
 #[derive(Debug, Clone)]
 struct Slot<T> {
-    name: Arc<[u8]>,
+    name: Vec<u8>,
+    hash: u32,
     /// At least how often the value has come, those before its place was free included.
     count: u64,
     /// How much of that it began with.
@@ -38,17 +65,17 @@ struct Slot<T> {
 
 impl<T> Slot<T> {
     fn rank(&self, at: usize) -> Rank {
-        (self.count, Reverse(self.inherited), at)
+        Rank::new(self.count, self.inherited, at)
     }
 }
 
 impl<T> SpaceSaving<T> {
-    /// No groups yet; `capacity` are kept, at least one.
+    /// No groups yet; `capacity` are kept, at least one and at most [`MAX_CAPACITY`].
     pub fn new(capacity: usize) -> SpaceSaving<T> {
         SpaceSaving {
-            capacity: capacity.max(1),
+            capacity: capacity.clamp(1, MAX_CAPACITY),
             slots: Vec::new(),
-            by_name: HashMap::new(),
+            by_name: NameIndex::new(),
             smallest: BinaryHeap::new(),
         }
     }
@@ -65,51 +92,64 @@ impl<T> SpaceSaving<T> {
 
     /// The groups: the value and the figures of each, in no order.
     pub fn into_groups(self) -> impl Iterator<Item = (Box<[u8]>, T)> {
-        self.slots.into_iter().map(|slot| (Box::from(&*slot.name), slot.figures))
+        self.slots.into_iter().map(|slot| (slot.name.into_boxed_slice(), slot.figures))
     }
 }
 
 impl<T: Default> SpaceSaving<T> {
     /// The figures of a value that came once more. What the group had that lost its place to it, if
-    /// one did, is handed to `evicted`.
+    /// one did, is handed to `evicted`, which takes all of it out: the new one begins with what is
+    /// left, and with its memory.
     #[inline]
-    pub fn group(&mut self, name: &[u8], evicted: impl FnOnce(T)) -> &mut T {
+    pub fn group(&mut self, name: &[u8], evicted: impl FnOnce(&mut T)) -> &mut T {
         self.group_of(name, 1, evicted)
     }
 
-    fn group_of(&mut self, name: &[u8], times: u64, evicted: impl FnOnce(T)) -> &mut T {
-        let at = match self.by_name.get(name) {
-            Some(&at) => {
+    #[inline]
+    fn group_of(&mut self, name: &[u8], times: u64, evicted: impl FnOnce(&mut T)) -> &mut T {
+        let hash = self.by_name.hash(name);
+        let slots = &self.slots;
+        let at = match self.by_name.find(hash, |at| slots[at].name == name) {
+            Some(at) => {
                 self.slots[at].count += times;
                 at
             }
-            None => self.take_in(name.into(), times, evicted),
+            None => self.take_in(name, hash, times, evicted),
         };
         &mut self.slots[at].figures
     }
 
-    fn take_in(&mut self, name: Arc<[u8]>, times: u64, evicted: impl FnOnce(T)) -> usize {
-        let mut slot = Slot { name, count: times, inherited: 0, figures: T::default() };
+    fn take_in(
+        &mut self,
+        name: &[u8],
+        hash: u32,
+        times: u64,
+        evicted: impl FnOnce(&mut T),
+    ) -> usize {
         if self.slots.len() < self.capacity {
             let at = self.slots.len();
-            self.by_name.insert(Arc::clone(&slot.name), at);
-            self.smallest.push(Reverse(slot.rank(at)));
-            self.slots.push(slot);
+            let figures = T::default();
+            self.slots.push(Slot { name: name.into(), hash, count: times, inherited: 0, figures });
+            self.by_name.insert(hash, at);
+            self.smallest.push(Reverse(self.slots[at].rank(at)));
             return at;
         }
         // Each look at an old rank is paid for by a line that made it old.
         while let Some(mut top) = self.smallest.peek_mut() {
-            let Reverse((count, _, at)) = *top;
-            if self.slots[at].count != count {
-                *top = Reverse(self.slots[at].rank(at));
+            let Reverse(rank) = *top;
+            let at = rank.at();
+            let slot = &mut self.slots[at];
+            if slot.count.min(MAX_COUNT) != rank.count() {
+                *top = Reverse(slot.rank(at));
                 continue;
             }
-            (slot.count, slot.inherited) = (count + times, count);
+            self.by_name.remove(slot.hash, at);
+            self.by_name.insert(hash, at);
+            (slot.count, slot.inherited, slot.hash) = (slot.count + times, slot.count, hash);
+            slot.name.clear();
+            slot.name.extend_from_slice(name);
+            evicted(&mut slot.figures);
             *top = Reverse(slot.rank(at));
-            self.by_name.insert(Arc::clone(&slot.name), at);
-            let old = std::mem::replace(&mut self.slots[at], slot);
-            self.by_name.remove(&old.name);
-            evicted(old.figures);
             return at;
         }
         unreachable!("there is at least one slot, and each has a rank")
@@ -121,7 +161,7 @@ impl<T: Default> SpaceSaving<T> {
         &mut self,
         other: SpaceSaving<T>,
         mut add: impl FnMut(&mut T, T),
-        mut evicted: impl FnMut(T),
+        mut evicted: impl FnMut(&mut T),
     ) {
         let mut others = other.slots;
         // The largest last: none of them is put out by a smaller one.
@@ -150,7 +190,7 @@ mod tests {
         let mut groups = SpaceSaving::new(capacity);
         let mut pool = 0;
         for byte in stream {
-            *groups.group(&[*byte], |count: u64| pool += count) += 1;
+            *groups.group(&[*byte], |count: &mut u64| pool += std::mem::take(count)) += 1;
         }
         assert!(groups.len() <= capacity && groups.smallest.len() == groups.len());
         assert!(groups.is_empty() == stream.is_empty());
@@ -168,7 +208,7 @@ mod tests {
     fn both_parts_of_a_stream_count_when_they_are_merged() {
         let ((mut a, mut pool), (b, more)) = (counted(2, b"aaab"), counted(2, b"cccab"));
         pool += more;
-        a.merge(b, |figures, more| *figures += more, |count| pool += count);
+        a.merge(b, |figures, more| *figures += more, |count| pool += std::mem::take(count));
         let mut groups: Vec<_> = a.into_groups().map(|(name, n)| (name[0], n)).collect();
         groups.sort_unstable();
         assert_eq!(groups.iter().map(|(_, n)| n).sum::<u64>() + pool, 9);
@@ -197,7 +237,7 @@ mod tests {
             let (a, b) = stream.split_at(cut.index(stream.len() + 1));
             let ((mut a, mut pool), (b, more)) = (counted(capacity, a), counted(capacity, b));
             pool += more;
-            a.merge(b, |figures, more| *figures += more, |count| pool += count);
+            a.merge(b, |figures, more| *figures += more, |count| pool += std::mem::take(count));
             prop_assert!(a.len() <= capacity);
             let kept: u64 = a.into_groups().map(|(_, own)| own).sum();
             prop_assert_eq!(kept + pool, stream.len() as u64);
