@@ -295,14 +295,14 @@ def packed_by(head: builtins.bytes) -> tuple[str | None, bool]:
 
 @final
 class Numbers:
-    """Numbers read from descriptors, by group, kept whole or as a sketch.
+    """Numbers read from descriptors or out of sketches, by group, kept whole or in sketches.
 
     Args:
         key: read this field of LTSV or JSON lines; None reads one number a line.
         by: group by this field.
         form: ``ltsv`` or ``json``; None goes by each file's first line.
         max_groups: what more groups there are is pooled.
-        accuracy: keep a sketch of this relative accuracy (0.001 to 0.2), not the numbers.
+        accuracy: keep sketches of this relative accuracy (0.001 to 0.2), not the numbers.
         strict: stop reading soon after the first bad line.
 
     Raises:
@@ -321,7 +321,11 @@ class Numbers:
     ) -> Numbers: ...
     @property
     def accuracy(self) -> float | None:
-        """The relative accuracy of the sketch, when there is one."""
+        """The relative accuracy of the sketches, when there are any."""
+
+    @property
+    def by(self) -> builtins.bytes | None:
+        """The key that parts the groups of what was read or merged; None without groups."""
 
     @property
     def bytes(self) -> int:
@@ -378,14 +382,22 @@ class Numbers:
         """
 
     def sketch(self) -> builtins.bytes | None:
-        """The bytes of the sketch's file."""
+        """The bytes of the file: a sketch, or one for each group; None without an accuracy."""
 
-    def merge(self, data: builtins.bytes) -> None:
-        """Add a sketch file; the first one sets the accuracy when none was given.
+    def merge(self, data: builtins.bytes, last: bool) -> int:
+        """Add the sketches of a file; the first one sets the accuracy when none was given.
+
+        Args:
+            data: the file, or a piece of it that begins with a sketch.
+            last: whether the file ends with it.
+
+        Returns:
+            How many bytes of `data` were sketches that stand in it whole: all of the last piece.
 
         Raises:
-            kojuto.errors.AccuracyError: it is of another accuracy.
-            ValueError: it is damaged, or no sketch.
+            kojuto.errors.AccuracyError: one is of another accuracy.
+            kojuto.errors.GroupsError: one is of a group of another key, or of none.
+            ValueError: one is damaged, or no sketch.
         """
 
 # -- Postfix logs -------------------------------------------------------------------------------

@@ -33,6 +33,10 @@ class AccuracyError(ValueError):
     """A sketch has another accuracy than those that it was to be merged with."""
 
 
+class GroupsError(ValueError):
+    """A sketch is of other groups than those that it was to be merged with."""
+
+
 class ThreadError(OSError):
     """The system gives no thread (EAGAIN of pthread_create(3))."""
 

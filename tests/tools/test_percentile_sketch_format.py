@@ -21,18 +21,30 @@ if TYPE_CHECKING:
 LIMBS = 68
 
 
+KINDS = {0: "value", 1: "missing", 2: "other"}
+
+
 class Sketch:
     """What one sketch at the beginning of `data` says; `rest` is what stands behind it."""
 
     def __init__(self, data: bytes) -> None:
         assert data[:8] == b"KJSKETCH"
-        assert data[8] == 1, "the version"
-        self.accuracy, self.min, self.max = struct.unpack_from("<3d", data, 9)
-        limbs = struct.unpack_from(f"<{LIMBS}q", data, 33)
+        self.data, self.at = data, 9
+        self.by: bytes | None = None
+        self.group: tuple[str, bytes] | None = None
+        assert data[8] in (1, 2), "the version"
+        if data[8] == 2:
+            self.at += 1
+            self.by, value = self.text(), self.text()
+            self.group = KINDS[data[9]], value
+        self.accuracy, self.min, self.max = struct.unpack_from("<3d", data, self.at)
+        self.at += 24
+        first, count = (0, LIMBS) if data[8] == 1 else (self.varint(), self.varint())
+        limbs = struct.unpack_from(f"<{count}q", data, self.at)
+        self.at += 8 * count
         # 32 bits a limb, the least first, in halves of the smallest double.
-        whole = sum(limb << (32 * at) for at, limb in enumerate(limbs))
+        whole = sum(limb << (32 * at) for at, limb in enumerate(limbs, first))
         self.sum = Fraction(whole, 1 << 1075)
-        self.data, self.at = data, 33 + 8 * LIMBS
         self.count, self.zeros = self.varint(), self.varint()
         self.positive, self.negative = self.buckets(), self.buckets()
         (checksum,) = struct.unpack_from("<I", data, self.at)
@@ -48,6 +60,11 @@ class Sketch:
             shift += 7
             if byte < 0x80:
                 return value
+
+    def text(self) -> bytes:
+        length = self.varint()
+        self.at += length
+        return self.data[self.at - length : self.at]
 
     def buckets(self) -> Counter[int]:
         found: Counter[int] = Counter()
@@ -105,3 +122,57 @@ def test_sketches_behind_each_other_are_read_to_the_end_and_merged(tmp_path: Pat
     merged = tmp_path / "merged"
     assert run("percentile", "--merge", "--sketch", merged, "-", stdin=together).returncode == 0
     assert Sketch(merged.read_bytes()).positive == buckets
+
+
+def sketches_of(data: bytes) -> dict[tuple[str, bytes], Sketch]:
+    """The sketches of a file by group, each of which it has once."""
+    found: dict[tuple[str, bytes], Sketch] = {}
+    while data:
+        sketch = Sketch(data)
+        assert sketch.group is not None
+        assert sketch.group not in found
+        found[sketch.group], data = sketch, sketch.rest
+    return found
+
+
+@pytest.mark.parametrize("many", [10, 3000])
+def test_the_sketches_of_groups_are_what_their_description_says(many: int, tmp_path: Path) -> None:
+    numbers = numbers_of(5, many)
+    keys = ["/a", "/b?x=1", "日本", "", "other"]
+    rng = random.Random(7)
+    lines = [(rng.choice(keys), number) for number in numbers]
+    log, path = tmp_path / "log", tmp_path / "sketch"
+    log.write_text("".join(f"uri:{uri}\tptime:{number!r}\n" for uri, number in lines))
+    command = ["percentile", "--key", "ptime", "--by", "uri"]
+    done = run(*command, "--sketch", path, log)
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = sketches_of(path.read_bytes())
+    names = {key: ("value", key.encode()) if key else ("missing", b"") for key in keys}
+    assert set(found) == {names[key] for key, _ in lines}
+    for key in {key for key, _ in lines}:
+        mine = [number for uri, number in lines if uri == key]
+        sketch = found[names[key]]
+        assert sketch.by == b"uri"
+        assert (sketch.count, sketch.zeros) == (len(mine), mine.count(0))
+        assert (sketch.min, sketch.max) == (min(mine), max(mine))
+        assert sketch.sum == sum(map(Fraction, mine))
+        assert sketch.positive == buckets_of([n for n in mine if n > 0], 0.01)
+        assert sketch.negative == buckets_of([-n for n in mine if n < 0], 0.01)
+    # What it prints is what the file says, and count, max, avg and min are those of the numbers.
+    assert run("percentile", "--merge", path).stdout == done.stdout
+    exact = run(*command, log).stdout
+    kept = (b"count", b"max", b"avg", b"min", b"uri")
+    assert [line for line in done.stdout.splitlines() if line.startswith(kept)] == [
+        line for line in exact.splitlines() if line.startswith(kept)
+    ]
+
+
+def test_a_host_of_forty_endpoints_takes_little(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    log, path = tmp_path / "log", tmp_path / "sketch"
+    with log.open("w") as file:
+        for number in range(40_000):
+            file.write(f"uri:/api/{number % 40}\tptime:{rng.lognormvariate(-3, 1):.3f}\n")
+    assert run("percentile", "--key=ptime", "--by=uri", "--sketch", path, log).returncode == 0
+    assert len(sketches_of(path.read_bytes())) == 40
+    assert path.stat().st_size < 32 << 10

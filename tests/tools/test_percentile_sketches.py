@@ -9,6 +9,7 @@ import random
 import resource
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,7 +114,7 @@ def test_sketches_that_do_not_fit_or_are_damaged_are_named(tmp_path: Path) -> No
         (coarse, "its accuracy is 5 %, not 1 %"),
         (damaged, "it is damaged or cut short"),
         (text, "it is not a sketch"),
-        (huge, "it is larger than a sketch can be"),
+        (huge, "it is not a sketch"),  # but one and a hole
         (tmp_path / "none", "No such file"),
     ):
         done = run("percentile", "--merge", fine, other)
@@ -174,3 +175,142 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
         assert b"\\xe9" in done.stdout
         assert b"1 of 2 lines" in done.stderr
         assert b"caf" in done.stderr
+
+
+def log_of(path: Path, seed: int, uris: int) -> Path:
+    """A log with lines of so many values of ``uri``, and some without one."""
+    rng = random.Random(seed)
+    with path.open("w") as file:
+        for _ in range(400):
+            uri = f"uri:/{rng.randrange(uris)}\t" if rng.random() < 0.9 else ""
+            file.write(f"{uri}ptime:{rng.lognormvariate(-2, 1):.4f}\n")
+    return path
+
+
+def test_sketches_by_group_are_merged_in_any_order_and_grouping(tmp_path: Path) -> None:
+    logs = [log_of(tmp_path / f"log{seed}", seed, 2 + 3 * seed) for seed in range(4)]
+    command = ["percentile", "--key", "ptime", "--by", "uri"]
+    whole, *parts = [tmp_path / name for name in ("whole", "0", "1", "2", "3")]
+    assert run(*command, "--sketch", whole, *logs).returncode == 0
+    for log, part in zip(logs, parts, strict=True):
+        assert run(*command, "--sketch", part, log).returncode == 0
+    merge = ["percentile", "--merge"]
+    expected = run(*merge, whole)
+    assert expected.stdout.count(b"uri: /") == 11
+    assert b"uri (no value): -" in expected.stdout
+    assert run(*merge, *parts).stdout == expected.stdout
+    assert run(*merge, *reversed(parts)).stdout == expected.stdout
+    together = b"".join(path.read_bytes() for path in (parts[2], parts[0], parts[3], parts[1]))
+    assert run(*merge, "-", stdin=together).stdout == expected.stdout
+    halves = [tmp_path / "half", tmp_path / "other half"]
+    assert run(*merge, "--sketch", halves[0], parts[3], parts[0]).returncode == 0
+    assert run(*merge, "--sketch", halves[1], parts[1], parts[2]).returncode == 0
+    merged = tmp_path / "merged"
+    assert run(*merge, "--sketch", merged, *halves).returncode == 0
+    assert merged.read_bytes() == whole.read_bytes()
+    shown = json.loads(run(*merge, "--output", "json", merged).stdout)
+    assert (shown["by"], len(shown["groups"]), shown["accuracy"]) == ("uri", 12, 0.01)
+    prometheus = run(*merge, "--output", "prometheus", merged).stdout
+    assert b'uri="/0"' in prometheus
+    plot = run(*merge, "--plot", merged).stdout
+    assert plot.count(b"%") > 12
+
+
+def test_more_groups_than_are_kept_apart_are_pooled_when_all_are_there(tmp_path: Path) -> None:
+    logs = [log_of(tmp_path / f"log{seed}", seed, 9) for seed in range(3)]
+    parts = [tmp_path / f"part{seed}" for seed in range(3)]
+    command = ["percentile", "--key", "ptime", "--by", "uri"]
+    for log, part in zip(logs, parts, strict=True):
+        assert run(*command, "--sketch", part, log).returncode == 0
+    merge = ["percentile", "--merge", "--max-groups", "3"]
+    shown = run(*merge, *parts)
+    assert shown.stdout.count(b"uri: /") == 3
+    assert b"uri (pooled): other" in shown.stdout
+    assert run(*merge, *reversed(parts)).stdout == shown.stdout
+    exact = run(*command, "--max-groups", "3", *logs).stdout
+    kept = (b"count", b"uri", b"max", b"min")
+    assert [line for line in shown.stdout.splitlines() if line.startswith(kept)] == [
+        line for line in exact.splitlines() if line.startswith(kept)
+    ]
+
+
+def test_sketches_of_other_groups_are_named_and_not_merged(tmp_path: Path) -> None:
+    log = log_of(tmp_path / "log", 1, 5)
+    paths = {by: tmp_path / by for by in ("uri", "ptime", "none")}
+    for by, path in paths.items():
+        options = [] if by == "none" else ["--by", by]
+        done = run("percentile", "--key", "ptime", *options, "--sketch", path, log)
+        assert done.returncode == 0
+    for first, second, why in (
+        ("uri", "ptime", "its groups are of ptime, not of uri"),
+        ("uri", "none", "it has no groups, and those before it are of groups of uri"),
+        ("none", "uri", "it is of a group of uri, and those before it are of none"),
+    ):
+        done = run("percentile", "--merge", paths[first], paths[second])
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert f"{paths[second]}: {why}".encode() in done.stderr
+        assert b"with the same --by" in done.stderr
+
+
+def test_sketches_of_no_lines_still_say_that_there_are_groups(tmp_path: Path) -> None:
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    command = ["percentile", "--key", "ptime", "--by", "uri", "--sketch"]
+    done = run(*command, empty, "/dev/null")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert empty.stat().st_size > 0
+    assert run(*command, full, log_of(tmp_path / "log", 1, 5)).returncode == 0
+    expected = run("percentile", "--merge", full).stdout
+    assert run("percentile", "--merge", empty, full, empty).stdout == expected
+    done = run("percentile", "--merge", empty)
+    assert (done.returncode, done.stdout) == (0, b"")
+    again = tmp_path / "again"
+    assert run("percentile", "--merge", "--sketch", again, full, empty).returncode == 0
+    assert again.read_bytes() == full.read_bytes()
+
+
+def test_a_value_that_looks_like_a_sketch_is_a_value(tmp_path: Path) -> None:
+    """Who writes values into a log can forge no end of a sketch and no beginning of another."""
+    from zlib import crc32
+
+    log, path = tmp_path / "log", tmp_path / "sketch"
+    value = b""
+    for length in range(1, 60):
+        head = b"KJSKETCH\x02\0\x01u" + bytes([length + 12]) + b"x" * length
+        forged = b"x" * length + crc32(head).to_bytes(4, "little") + b"KJSKETCH"
+        if not set(b"\t\n\r\0") & set(forged):
+            value = forged
+            break
+    assert value
+    log.write_bytes(b"u:" + value + b"\tptime:1\nu:b\tptime:2\nu:b\tptime:3\n")
+    done = run("percentile", "--key=ptime", "--by=u", "--sketch", path, log)
+    assert done.returncode == 0
+    merged = run("percentile", "--merge", path)
+    assert (merged.returncode, merged.stdout) == (0, done.stdout)
+
+
+def test_with_groups_a_sketch_takes_bounded_memory(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        for number in range(1_500_000):
+            file.write(f"g:{number & 3}\tptime:{number % 9973}\n")
+
+    # A small process of its own: a child's peak begins with that of the one it was forked from.
+    launcher = """
+import os, sys
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[
+    (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
+_, status, usage = os.wait4(pid, 0)
+print(status, usage.ru_maxrss)
+"""
+
+    def peak_kib(*options: str) -> int:
+        command = [script("percentile"), "--key=ptime", "--by=g", *options, str(log)]
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", launcher, *command], capture_output=True, check=True
+        )
+        status, peak = done.stdout.split()
+        assert status == b"0"
+        return int(peak)
+
+    # Of the numbers alone there are 12 MB.
+    assert peak_kib("--sketch", str(tmp_path / "sketch")) < peak_kib() - 8_000

@@ -7,7 +7,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((cuts, stream)) = data.split_at_checked(8) else { return };
     let read = |cuts: &[u8]| {
         let mut records = Records::new(b"ptime", Some(b"g"), None).unwrap();
-        let mut groups = Groups::new(3);
+        let mut groups = Groups::new(3, None);
         let mut rest = stream;
         for &size in cuts {
             let (piece, left) = rest.split_at(usize::from(size).min(rest.len()));

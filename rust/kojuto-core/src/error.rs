@@ -21,6 +21,13 @@ pub enum Error {
         /// Of the one that was to take it in.
         ours: f64,
     },
+    /// A sketch of groups cannot go with one of others, or of none.
+    Groups {
+        /// The key of its groups, if it is of one.
+        theirs: Option<String>,
+        /// The key of the groups of those before it, if they are of groups.
+        ours: Option<String>,
+    },
 }
 
 /// What is wrong with an argument.
@@ -132,6 +139,18 @@ impl fmt::Display for Error {
             Error::Accuracy { theirs, ours } => {
                 write!(f, "its accuracy is {} %, not {} %", theirs * 100.0, ours * 100.0)
             }
+            Error::Groups { theirs, ours } => match (theirs, ours) {
+                (Some(theirs), Some(ours)) => {
+                    write!(f, "its groups are of {theirs}, not of {ours}")
+                }
+                (None, Some(ours)) => {
+                    write!(f, "it has no groups, and those before it are of groups of {ours}")
+                }
+                (theirs, None) => {
+                    let theirs = theirs.as_deref().unwrap_or_default();
+                    write!(f, "it is of a group of {theirs}, and those before it are of none")
+                }
+            },
         }
     }
 }

@@ -5,6 +5,7 @@ use pyo3::exceptions::{PyBlockingIOError, PyKeyboardInterrupt, PyOSError, PyValu
 use pyo3::{PyErr, import_exception};
 
 import_exception!(kojuto.errors, AccuracyError);
+import_exception!(kojuto.errors, GroupsError);
 import_exception!(kojuto.errors, ThreadError);
 
 /// Maps a failure to the built-in exception that fits: `OSError` (with errno and file name, so
@@ -22,6 +23,9 @@ pub(crate) fn to_py(error: Error) -> PyErr {
         Error::Busy(path) => PyBlockingIOError::new_err((code, "locked by another process", path)),
         Error::Core(error @ kojuto_core::Error::Accuracy { .. }) => {
             AccuracyError::new_err(error.to_string())
+        }
+        Error::Core(error @ kojuto_core::Error::Groups { .. }) => {
+            GroupsError::new_err(error.to_string())
         }
         Error::Core(error) => refused(error.to_string()),
         Error::Refused(error) => refused(error.to_string()),

@@ -4,10 +4,14 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use kojuto_core::Error as CoreError;
+use kojuto_core::error::{Malformed, SketchFault};
 use kojuto_core::stats::group_name::GroupName;
+use kojuto_core::stats::pile::Pile;
 use kojuto_core::stats::records::{Format, Groups, Records};
-use kojuto_core::stats::samples::{self, NumberLines, Summary};
+use kojuto_core::stats::samples::{NumberLines, Summary};
 use kojuto_core::stats::sketch::Sketch;
+use kojuto_core::stats::sketch_file::{self, Part};
+use kojuto_core::stats::sketch_pool::SketchPool;
 use kojuto_io::sys::blocks::{self, Stop};
 use kojuto_io::unpack::{Packer, Told};
 use pyo3::prelude::*;
@@ -18,7 +22,7 @@ use crate::group_name::{GroupOf, group_of};
 use crate::job;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("MAX_SKETCH_BYTES", kojuto_core::stats::sketch_file::MAX_BYTES)?;
+    module.add("MAX_SKETCH_BYTES", sketch_file::MAX_BYTES)?;
     module.add_function(wrap_pyfunction!(packed_by, module)?)?;
     module.add_class::<Numbers>()
 }
@@ -39,18 +43,24 @@ enum Reader {
 }
 
 /// A group's name and numbers.
-type Group = (Option<GroupName>, Vec<f64>);
+type Group = (Option<GroupName>, Pile);
 
 type Row = (Option<GroupOf>, u64, f64, f64, f64, Vec<f64>);
 
-/// Numbers read from descriptors, by group, kept whole or as a sketch.
+/// Numbers read from descriptors or out of sketches, by group, kept whole or in sketches.
 #[pyclass(module = "kojuto._native")]
 struct Numbers {
     reader: Reader,
-    grouped: bool,
+    /// The key that parts the groups of what is read.
+    by: Option<Vec<u8>>,
     groups: Groups,
-    sketch: Option<Sketch>,
-    /// What `groups` held once the reading was over.
+    max_groups: usize,
+    /// An empty sketch, when what is read is to be kept in sketches.
+    blank: Option<Sketch>,
+    /// What is read without groups.
+    whole: Option<Sketch>,
+    pool: Option<SketchPool>,
+    /// What there was once all was read.
     sorted: Option<Vec<Group>>,
     block: Vec<u8>,
     bytes: u64,
@@ -80,11 +90,16 @@ impl Numbers {
             None => Reader::Lines(NumberLines::default()),
             Some(key) => Reader::Records(Box::new(Records::new(key, by, format).map_err(core)?)),
         };
+        let blank = accuracy.map(Sketch::new).transpose().map_err(core)?;
+        let by = by.filter(|_| key.is_some()).map(<[u8]>::to_vec);
         Ok(Numbers {
             reader,
-            grouped: by.is_some() && key.is_some(),
-            groups: Groups::new(max_groups),
-            sketch: accuracy.map(Sketch::new).transpose().map_err(core)?,
+            groups: Groups::new(max_groups, blank.clone()),
+            max_groups,
+            whole: blank.clone().filter(|_| by.is_none()),
+            by,
+            blank,
+            pool: None,
             sorted: None,
             block: Vec::new(),
             bytes: 0,
@@ -149,10 +164,18 @@ impl Numbers {
         (lines, bad.count, bad.first_line, PyBytes::new(py, &bad.first_text))
     }
 
-    /// The relative accuracy of the sketch, when there is one.
+    /// The relative accuracy of the sketches, when there are any.
     #[getter]
     fn accuracy(&self) -> Option<f64> {
-        self.sketch.as_ref().map(Sketch::accuracy)
+        let pooled = self.pool.as_ref().and_then(SketchPool::blank);
+        pooled.or(self.blank.as_ref()).map(Sketch::accuracy)
+    }
+
+    /// The key that parts the groups, when there are groups.
+    #[getter]
+    fn by<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let by = self.by.as_deref().or_else(|| self.pool.as_ref()?.by());
+        by.map(|by| PyBytes::new(py, by))
     }
 
     /// How many bytes were read.
@@ -164,15 +187,8 @@ impl Numbers {
     /// (group or None, count, max, mean, min, quantiles) of each group, the largest first.
     fn summaries(&mut self, py: Python<'_>, fractions: Vec<f64>) -> Vec<Row> {
         py.detach(|| {
-            if let Some(sketch) = &self.sketch {
-                return sketch
-                    .summarise(&fractions)
-                    .map(|found| row(None, found))
-                    .into_iter()
-                    .collect();
-            }
-            let summarise = |(name, numbers): &mut Group| {
-                samples::summarise(numbers, &fractions).map(|found| row(name.as_ref(), found))
+            let summarise = |(name, pile): &mut Group| {
+                pile.summarise(&fractions).map(|found| row(name.as_ref(), found))
             };
             self.sort().iter_mut().filter_map(summarise).collect()
         })
@@ -184,39 +200,48 @@ impl Numbers {
         py.detach(|| {
             let ranges = edges.len().saturating_sub(1);
             let mut counts = vec![0; ranges];
-            let mut add = |number: f64, count: u64| {
-                let at = edges.partition_point(|&edge| edge <= number);
-                if ranges > 0 && at > 0 && (at <= ranges || number == edges[ranges]) {
-                    counts[at.min(ranges) - 1] += count;
-                }
-            };
-            match &self.sketch {
-                Some(sketch) => sketch.buckets().for_each(|(middle, count)| add(middle, count)),
-                None => {
-                    if let Some((_, numbers)) = self.sort().get(group) {
-                        numbers.iter().for_each(|&number| add(number, 1));
+            if let Some((_, pile)) = self.sort().get(group) {
+                pile.each(|number, count| {
+                    let at = edges.partition_point(|&edge| edge <= number);
+                    if ranges > 0 && at > 0 && (at <= ranges || number == edges[ranges]) {
+                        counts[at.min(ranges) - 1] += count;
                     }
-                }
+                });
             }
             counts
         })
     }
 
-    /// The sketch as the bytes of its file.
-    fn sketch<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let bytes = py.detach(|| self.sketch.as_ref().map(Sketch::to_bytes));
+    /// The sketches as the bytes of their file.
+    fn sketch<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.file());
         bytes.map(|bytes| PyBytes::new(py, &bytes))
     }
 
-    /// Adds a sketch's file to this one; the first one decides the accuracy unless it was given.
-    fn merge(&mut self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+    /// Adds the sketches that stand whole in a piece of a file, or of its `last` piece all; gives how
+    /// many bytes they are. The first decides the accuracy unless it was given.
+    fn merge(&mut self, py: Python<'_>, data: &[u8], last: bool) -> PyResult<usize> {
+        let blank = &self.blank;
+        let pool = self.pool.get_or_insert_with(|| SketchPool::new(blank.clone()));
         job::run(py, |_| {
-            let other = Sketch::from_bytes(data)?;
-            match &mut self.sketch {
-                None => self.sketch = Some(other),
-                Some(sketch) => sketch.merge(&other)?,
+            let mut at = 0;
+            loop {
+                match Part::read(&data[at..]) {
+                    Ok((part, used)) => {
+                        pool.take(part)?;
+                        at += used;
+                    }
+                    Err(CoreError::Malformed(Malformed::Sketch(SketchFault::CutShort)))
+                        if !last && data.len() - at <= sketch_file::MAX_BYTES =>
+                    {
+                        return Ok(at);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                if at == data.len() {
+                    return Ok(at);
+                }
             }
-            Ok(())
         })
     }
 }
@@ -239,20 +264,42 @@ impl Numbers {
     }
 
     fn sketch_all(&mut self) {
-        if let Some(sketch) = &mut self.sketch {
+        if let Some(sketch) = &mut self.whole {
             self.groups.all.drain(..).for_each(|number| sketch.add(number));
         }
     }
 
     fn sort(&mut self) -> &mut [Group] {
-        let (groups, grouped) = (&mut self.groups, self.grouped);
-        self.sorted.get_or_insert_with(|| {
+        let Numbers { groups, by, whole, pool, max_groups, sorted, .. } = self;
+        sorted.get_or_insert_with(|| {
             let mut groups = std::mem::take(groups);
-            if !grouped {
-                return vec![(None, std::mem::take(&mut groups.all))];
+            if let Some(pool) = pool {
+                return pool.clone().into_sorted(*max_groups);
             }
-            groups.into_sorted().into_iter().map(|(name, numbers)| (Some(name), numbers)).collect()
+            if by.is_none() {
+                let numbers = Pile::Numbers(std::mem::take(&mut groups.all));
+                let pile = whole.take().map(|sketch| Pile::Sketch(Box::new(sketch)));
+                return vec![(None, pile.unwrap_or(numbers))];
+            }
+            groups.into_sorted().into_iter().map(|(name, pile)| (Some(name), pile)).collect()
         })
+    }
+
+    /// The file of the sketches; of groups without a number what says that there are groups.
+    fn file(&mut self) -> Option<Vec<u8>> {
+        let pooled = self.pool.as_ref();
+        let by = self.by.clone().or_else(|| Some(pooled?.by()?.to_vec()));
+        let blank = pooled.and_then(SketchPool::blank).or(self.blank.as_ref())?.clone();
+        let groups = self.sort();
+        let mut bytes = Vec::new();
+        for (name, pile) in groups.iter_mut() {
+            let group = by.as_deref().zip(name.as_ref());
+            bytes.extend(sketch_file::to_bytes(group, pile.sketch(&blank)));
+        }
+        if bytes.is_empty() {
+            bytes = sketch_file::to_bytes(by.as_deref().zip(Some(&GroupName::Other)), &blank);
+        }
+        Some(bytes)
     }
 }
 

@@ -62,10 +62,11 @@ COMMAND = Command(
         cli.max_groups("the most groups to keep apart", most=1_000_000, default="1000",
                        group="Fields"),
         Option("--sketch", metavar="FILE", group="Many hosts",
-               help="keep a small sketch instead of all numbers and write it to FILE ('-': to "
-               "standard output, without figures)"),
+               help="keep a small sketch instead of all numbers (with --by one for each group) and "
+               "write it to FILE ('-': to standard output, without figures)"),
         Option("--merge", group="Many hosts",
-               help="the FILEs are sketches: show the percentiles of all of them together"),
+               help="the FILEs are sketches: show the percentiles of all of them together, or of "
+               "each group"),
         Option("--accuracy", metavar="PART", default="1%", read=_accuracy, group="Many hosts",
                help="relative error of a sketch's percentiles, 0.1% to 20%; count, "
                "max, avg and min are always exact"),
@@ -80,6 +81,7 @@ Examples:
   percentile --key ptime --by status access.log
   percentile --key ptime --sketch web1.sketch access.log     # on each host
   percentile --merge web1.sketch web2.sketch                 # of all hosts
+  percentile --key ptime --by uri --sketch - access.log | ssh stats 'cat >>all.sketch'
 """,
 )  # fmt: skip
 
@@ -92,18 +94,18 @@ def _check(values: Values) -> None:
 
     if values.key is None:
         for name in ("by", "format", "max_groups"):
-            if name in values.given:
+            if name in values.given and not values.merge:
                 title = "--" + name.replace("_", "-")
                 clash(title, "needs --key", f"--key FIELD {title} … reads LTSV or JSON lines")
-    elif values.by is None and "max_groups" in values.given:
+    elif values.by is None and "max_groups" in values.given and not values.merge:
         clash("--max-groups", "needs --by", "--by FIELD makes the groups")
     sketchy = values.merge or values.sketch is not None
     if "accuracy" in values.given and not sketchy:
         clash("--accuracy", "needs --sketch", "without a sketch all figures are exact")
-    if values.by is not None and sketchy:
-        clash("--by", "cannot go with --sketch or --merge", "a sketch holds one group of numbers")
     if values.merge:
-        for name in ("key", "strict"):
+        if values.by is not None:
+            clash("--by", "cannot go with --merge", "the sketches say of which groups they are")
+        for name in ("key", "format", "strict"):
             if name in values.given:
                 clash(f"--{name}", "cannot go with --merge", "a sketch has no lines to read")
     cli.check_textfile(values)
@@ -142,6 +144,8 @@ def _work(values: Values, names: list[str]) -> int:
     skipped = reading.Skipped()
     if values.merge:
         reading.merge(numbers, names)
+        by = None if numbers.by is None else os.fsdecode(numbers.by)
+        setattr(values, "by", by)  # noqa: B010
     else:
         skipped = reading.read(numbers, names, strict=values.strict)
     fractions = [fraction for _, fraction in values.percentile_set]

@@ -8,19 +8,15 @@ from time import monotonic
 
 from kojuto.common import cli, streams
 from kojuto.common.units import format_size
-from kojuto.errors import AccuracyError, KojutoError
+from kojuto.errors import AccuracyError, GroupsError, KojutoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import BinaryIO
-
     from kojuto._native import Numbers, _GroupOf
     from kojuto.common.plugin.metrics import Group
 
 PROGRESS_EVERY_S = 0.5
 FEED_BYTES = 1 << 20
-SKETCH_MAGIC = b"KJSKETCH"
 HEAD_BYTES = 10
 """So many bytes tell what packed a file."""
 
@@ -191,7 +187,7 @@ def merge(numbers: Numbers, names: list[str]) -> None:
     """Take in sketches.
 
     Raises:
-        KojutoError: a file is none, or one of another accuracy.
+        KojutoError: a file is none, or one of another accuracy or of other groups.
         OSError: a file cannot be read.
     """
     for name in names:
@@ -199,36 +195,31 @@ def merge(numbers: Numbers, names: list[str]) -> None:
 
 
 def _merge_file(numbers: Numbers, name: str) -> None:
+    from kojuto._native import MAX_SKETCH_BYTES
+
     try:
         with os.fdopen(_open(name), "rb", closefd=name != "-") as file:
-            for sketch in _sketches(file):
-                numbers.merge(sketch)
+            # One sketch, or several behind each other: of groups, or by `cat a.sketch b.sketch`.
+            rest, last, begun = b"", False, False
+            while not last:
+                wanted = MAX_SKETCH_BYTES + 1 - len(rest)
+                more = file.read(wanted)
+                last = len(more) < wanted
+                data = rest + more
+                if data or not begun:
+                    rest = data[numbers.merge(data, last) :]
+                begun = True
     except OSError as error:
         raise OSError(error.errno, error.strerror, _title(name)) from None
     except AccuracyError as error:
         hint = "write all sketches with the same --accuracy"
         raise KojutoError(f"{_title(name)}: {error}", hint) from None
+    except GroupsError as error:
+        hint = "write all sketches with the same --by, or all without"
+        raise KojutoError(f"{_title(name)}: {error}", hint) from None
     except ValueError as error:
         hint = "sketches are written by --sketch"
         raise KojutoError(f"{_title(name)}: {error}", hint) from None
-
-
-def _sketches(file: BinaryIO) -> Iterator[bytes]:
-    """The sketches of a file: one, or several behind each other (``cat a.sketch b.sketch``)."""
-    from zlib import crc32
-
-    from kojuto._native import MAX_SKETCH_BYTES
-
-    data = file.read(MAX_SKETCH_BYTES + 1)
-    at = data.find(SKETCH_MAGIC, 1)
-    while at > 0:
-        # Each ends in its checksum: a beginning behind none stands within a sketch.
-        if crc32(memoryview(data)[: at - 4]) == int.from_bytes(data[at - 4 : at], "little"):
-            yield data[:at]
-            data = data[at:] + file.read(at)
-            at = 0
-        at = data.find(SKETCH_MAGIC, at + 1)
-    yield data
 
 
 class Result:

@@ -105,12 +105,12 @@ pub enum SketchFault {
     Version {
         /// Its version.
         found: u8,
-        /// The version that is read.
+        /// The newest version that is read.
         known: u8,
     },
     /// It is cut short.
     CutShort,
-    /// Its checksum does not match.
+    /// Its checksum does not match, or it could not.
     Checksum,
     /// Its parts do not fit each other.
     Content,
@@ -182,9 +182,12 @@ impl fmt::Display for SketchFault {
             SketchFault::TooLarge => f.write_str("it is larger than a sketch can be"),
             SketchFault::NotASketch => f.write_str("it is not a sketch"),
             SketchFault::Version { found, known } => {
-                write!(f, "it is a sketch of version {found}; this program reads {known}")
+                write!(
+                    f,
+                    "it is a sketch of version {found}; this program reads those up to {known}"
+                )
             }
-            SketchFault::CutShort => f.write_str("it is cut short"),
+            SketchFault::CutShort => f.write_str("it is damaged or cut short"),
             SketchFault::Checksum => {
                 f.write_str("it is damaged or cut short: its checksum does not match")
             }

@@ -7,7 +7,9 @@ use crate::scan::ltsv;
 use crate::scan::number::parse_f64;
 use crate::stats::group_name::{self, GroupName};
 use crate::stats::pieces::{LineCutter, MAX_LINE_BYTES, Piece};
+use crate::stats::pile::{self, Pile};
 use crate::stats::samples::Rejected;
+use crate::stats::sketch::Sketch;
 use crate::stats::space_saving::SpaceSaving;
 
 /// How the lines are written.
@@ -24,57 +26,46 @@ pub enum Format {
 pub struct Groups {
     /// Those of a reading without groups.
     pub all: Vec<f64>,
-    named: SpaceSaving<Vec<f64>>,
-    missing: Vec<f64>,
-    other: Vec<f64>,
+    named: SpaceSaving<Pile>,
+    missing: Pile,
+    other: Pile,
     max_groups: usize,
+    blank: Option<Sketch>,
 }
 
 impl Default for Groups {
     fn default() -> Groups {
-        Groups::new(1)
+        Groups::new(1, None)
     }
 }
 
 impl Groups {
     /// No numbers yet; at most `max_groups` values are kept apart in the end, the most frequent.
-    pub fn new(max_groups: usize) -> Groups {
+    /// With a `blank` sketch each group is kept in one of its accuracy.
+    pub fn new(max_groups: usize, blank: Option<Sketch>) -> Groups {
         // Sixteen times as many meanwhile: those that turn out to be the largest are whole in
         // nearly any stream. What they take beside their numbers is little.
         let named = SpaceSaving::new(max_groups.saturating_mul(16));
-        Groups { all: Vec::new(), named, missing: Vec::new(), other: Vec::new(), max_groups }
+        let (missing, other) = (Pile::default(), Pile::default());
+        Groups { all: Vec::new(), named, missing, other, max_groups, blank }
     }
 
     fn add(&mut self, name: &[u8], number: f64) {
         let name = &*group_name::bounded(name);
+        let blank = self.blank.as_ref();
         if name.is_empty() {
-            self.missing.push(number);
+            self.missing.add(number, blank);
         } else {
             let other = &mut self.other;
-            self.named.group(name, |evicted| other.append(evicted)).push(number);
+            self.named.group(name, |evicted| other.absorb(evicted, blank)).add(number, blank);
         }
     }
 
     /// The groups and their numbers: the largest first, the pool last.
-    pub fn into_sorted(self) -> Vec<(GroupName, Vec<f64>)> {
-        let named = self.named.into_groups();
-        let mut groups: Vec<_> =
-            named.map(|(name, numbers)| (GroupName::Value(name), numbers)).collect();
-        let sort = |groups: &mut Vec<(GroupName, Vec<f64>)>| {
-            groups.sort_unstable_by(|(name_a, a), (name_b, b)| {
-                b.len().cmp(&a.len()).then_with(|| name_a.cmp(name_b))
-            });
-        };
-        sort(&mut groups);
-        let mut other = self.other;
-        for (_, mut numbers) in groups.split_off(self.max_groups.min(groups.len())) {
-            other.append(&mut numbers);
-        }
-        groups.push((GroupName::Missing, self.missing));
-        sort(&mut groups);
-        groups.push((GroupName::Other, other));
-        groups.retain(|(_, numbers)| !numbers.is_empty());
-        groups
+    pub fn into_sorted(self) -> Vec<(GroupName, Pile)> {
+        let Groups { named, missing, other, max_groups, blank, .. } = self;
+        let named = named.into_groups().map(|(name, pile)| (GroupName::Value(name), pile));
+        pile::pooled(named.collect(), missing, other, max_groups, blank.as_ref())
     }
 }
 
@@ -185,7 +176,7 @@ mod tests {
 
     fn read(stream: &[u8], by: Option<&[u8]>, max: usize, sizes: &[usize]) -> (Sorted, Rejected) {
         let mut records = Records::new(b"ptime", by, None).unwrap();
-        let mut groups = Groups::new(max);
+        let mut groups = Groups::new(max, None);
         let mut rest = stream;
         for &size in sizes {
             let (piece, left) = rest.split_at(size.min(rest.len()));
@@ -198,9 +189,12 @@ mod tests {
         let mut sorted: Sorted = groups
             .into_sorted()
             .into_iter()
-            .map(|(name, numbers)| match name {
-                GroupName::Value(name) => (String::from_utf8(name.into()).unwrap(), numbers),
-                other => (format!("{other:?}"), numbers),
+            .map(|(name, pile)| {
+                let Pile::Numbers(numbers) = pile else { panic!("a sketch that nobody wants") };
+                match name {
+                    GroupName::Value(name) => (String::from_utf8(name.into()).unwrap(), numbers),
+                    other => (format!("{other:?}"), numbers),
+                }
             })
             .collect();
         if by.is_none() {
@@ -246,6 +240,27 @@ mod tests {
         assert_eq!(groups.len(), 3);
         assert_eq!(groups[0], ("hot".to_owned(), vec![2.0; 50]));
         assert_eq!(groups[2].1, [1.0; 99]);
+    }
+
+    #[test]
+    fn groups_may_be_sketches() {
+        let blank = Sketch::new(0.01).unwrap();
+        let mut records = Records::new(b"ptime", Some(b"g"), None).unwrap();
+        let mut groups = Groups::new(1, Some(blank.clone()));
+        let stream = "g:a\tptime:1\n".repeat(99) + &"g:b\tptime:2\n".repeat(80) + "ptime:3\n";
+        records.feed(stream.as_bytes(), &mut groups);
+        records.finish(&mut groups);
+        let of = |number: f64, count: u64| {
+            let mut sketch = blank.clone();
+            (0..count).for_each(|_| sketch.add(number));
+            Pile::Sketch(Box::new(sketch))
+        };
+        let expected = [
+            (GroupName::Value((*b"a").into()), of(1.0, 99)),
+            (GroupName::Missing, of(3.0, 1)),
+            (GroupName::Other, of(2.0, 80)),
+        ];
+        assert_eq!(groups.into_sorted(), expected);
     }
 
     #[test]
