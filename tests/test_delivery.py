@@ -229,7 +229,7 @@ options = follow.FollowOptions(values, 1 << 30)
 total = report.position.carried.get("日", 0.0) + lines
 kept = {"日": total, "nan": float("nan")}
 assert report.position.stage(kept) == 1
-follow.deliver(lambda: print(f"{total:g}"), [(report, kept)])
+follow.deliver(lambda: print(f"{total:g}"), [(report, kept, None)])
 try:
     report.position.carried
 except ValueError as error:

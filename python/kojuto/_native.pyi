@@ -126,13 +126,33 @@ class PendingPosition:
             ValueError: it is committed.
         """
 
-    def stage(self, carry: Mapping[str, float]) -> int:
-        """Write the position and `carry` to a file beside the position file, for `commit`.
+    @property
+    def sets(self) -> list[tuple[builtins.bytes, float, list[float]]]:
+        """The sets that the last committed run left, see `stage`.
+
+        Raises:
+            ValueError: it is committed.
+        """
+
+    def stage(
+        self,
+        carry: Mapping[str, float],
+        sets: Sequence[tuple[builtins.bytes, float, Sequence[float]]] | None = None,
+    ) -> int:
+        """Write the position, `carry` and `sets` to a file beside the position file, for `commit`.
 
         A number of the last run that is not given stays as it is, while there is room.
 
+        Args:
+            carry: numbers by name.
+            sets: numbers of groups of lines: the name of each (at most 201 bytes of any kind), when
+                it was last seen (seconds since the epoch), and its numbers. At most 10,002 sets and
+                100,000 numbers are kept. They take the place of those of the last run; None keeps
+                those.
+
         Returns:
-            How many of `carry` could not be kept, see above; of too many those that come last.
+            How many of `carry` and `sets` could not be kept, see above; of too many those that come
+            last.
 
         Raises:
             OSError: naming the position file, which is untouched.

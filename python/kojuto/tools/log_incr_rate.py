@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kojuto._native import FollowReport
+    from kojuto.common.plugin.follow import Kept
 
 PROG = "mackerel-plugin-log-incr-rate"
 
@@ -96,13 +97,13 @@ def _work(values: Values, _: list[str]) -> int:
         raise UsageError(str(error)) from None
     out = Metrics(FAMILIES)
     about: list[object] = []
-    kept: list[tuple[FollowReport, dict[str, float]]] = []
+    kept: list[Kept] = []
     rates: dict[str, float] = {}
     for (side, path), outcome in zip(paths.items(), outcomes, strict=True):
         if isinstance(outcome, OSError):
             raise follow.explained(outcome, logs)
         lines, report = outcome
-        kept.append((report, _count(out, prefix, side, lines, report)))
+        kept.append((report, _count(out, prefix, side, lines, report), None))
         follow.tell(PROG, path, report)
         follow.tell_sum(PROG, path, report)
         if report.duration_s is not None and report.duration_s > 0:
@@ -118,7 +119,8 @@ def _work(values: Values, _: list[str]) -> int:
     if "log" in rates and rates.get("base", 0) > 0:
         ratio = rates["log"] / rates["base"]
         out.add(f"log-incr-rate.{prefix}_rate.log", ratio, "log_incr_rate_ratio", prefix=prefix)
-    for side, (report, _totals) in zip(paths, kept, strict=True):
+    for side, each in zip(paths, kept, strict=True):
+        report = each[0]
         if report.skipped_bytes:
             out.add(f"log-incr-rate.{prefix}_skipped.{side}", report.skipped_bytes, None)
     follow.deliver(

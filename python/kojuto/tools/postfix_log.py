@@ -292,15 +292,15 @@ def _count_on(
         if bounds and scan.deliveries.histograms is not None:
             from kojuto.common.plugin.buckets import Histogram
 
-            histogram = Histogram(
-                totals, bounds, "postfixlog_delivery_delay_seconds",
+            family = out.histogram(
+                "postfixlog_delivery_delay_seconds",
                 "Deliveries by each of their delays, over all runs.",
-            )  # fmt: skip
+            )
+            histogram = Histogram(totals, bounds, family)
             found = scan.deliveries.delays or [(0.0, 0.0, 0.0, 0.0)] * len(DELAYS)
             for (key, _), counts, (mean_s, *_) in zip(DELAYS, scan.deliveries.histograms, found):  # noqa: B905
                 sum_s = mean_s * scan.deliveries.total
                 histogram.add(counts, sum_s, {**labels, "delay": key}, key)
-            out.histograms.append(histogram.family)
     for event, count in scan.activity or ():
         total = totals.grow(f"activity {event}", count)
         out.total("postfixlog_activity_total", total, {**labels, "event": event})
@@ -345,7 +345,7 @@ def _work(values: Values, _: list[str]) -> int:
         metrics.tell_names(PROG, out.groups)
     follow.deliver(
         lambda: out.write(values.output, int(options.now_s), {"logs": [about]}, values.textfile),
-        [(scan.report, totals.now)],
+        [totals.kept],
     )
     return cli.DONE
 

@@ -15,7 +15,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::{Error, Result, words};
 
 /// The most a state file may hold; a larger one is not ours.
-pub const MAX_STATE_BYTES: u64 = 1 << 20;
+pub const MAX_STATE_BYTES: u64 = kojuto_core::logs::position::MAX_POSITION_BYTES as u64;
 
 /// What was found under a state file's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -343,9 +343,9 @@ mod tests {
         assert!(matches!(read(&link), Found::Unusable(_)));
         let large = dir.path().join("large");
         File::create(&large).unwrap().set_len(MAX_STATE_BYTES).unwrap();
-        assert_eq!(read(&large), Found::Bytes(vec![0; 1 << 20]));
+        assert_eq!(read(&large), Found::Bytes(vec![0; MAX_STATE_BYTES as usize]));
         File::create(&large).unwrap().set_len(MAX_STATE_BYTES + 1).unwrap();
-        let why = "it has 1048577 bytes, more than 1048576".to_owned();
+        let why = "it has 12582913 bytes, more than 12582912".to_owned();
         assert_eq!(read(&large), Found::Unusable(why));
         assert!(matches!(read(dir.path()), Found::Unusable(_)));
     }

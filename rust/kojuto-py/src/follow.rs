@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use kojuto_core::logs::position::Set;
 use kojuto_io::Error;
 use kojuto_io::follow::{self, Followed, Follower, How, NoteKind, Options, Report, Scan, Task};
 use pyo3::prelude::*;
@@ -129,16 +130,33 @@ impl PendingPosition {
         })
     }
 
-    fn stage(&self, py: Python<'_>, carry: &Bound<'_, PyMapping>) -> PyResult<usize> {
+    /// (name, when it was last seen, numbers) of each set.
+    #[getter]
+    fn sets(&self) -> PyResult<Vec<GroupSet>> {
+        let of = |set: &Set| (set.name.to_vec(), set.seen, set.numbers.clone());
+        self.with(Vec::new(), |follower| follower.sets().map(of).collect())
+    }
+
+    #[pyo3(signature = (carry, sets = None))]
+    fn stage(
+        &self,
+        py: Python<'_>,
+        carry: &Bound<'_, PyMapping>,
+        sets: Option<Vec<GroupSet>>,
+    ) -> PyResult<usize> {
         let numbers = numbers(carry)?;
-        job::run(py, |_| Ok(self.with(Ok(0), |follower| follower.stage(numbers))))??
-            .map_err(errors::to_py)
+        let of = |(name, seen, numbers): GroupSet| Set { name: name.into(), seen, numbers };
+        let stage = |follower: &mut Follower| {
+            let left_out = sets.map_or(0, |sets| follower.renew_sets(sets.into_iter().map(of)));
+            follower.stage(numbers).map(|more| left_out + more)
+        };
+        job::run(py, |_| Ok(self.with(Ok(0), stage)))??.map_err(errors::to_py)
     }
 
     #[pyo3(signature = (carry = None))]
     fn commit(&self, py: Python<'_>, carry: Option<&Bound<'_, PyMapping>>) -> PyResult<()> {
         if let Some(carry) = carry {
-            self.stage(py, carry)?;
+            self.stage(py, carry, None)?;
         }
         self.with((), |_| ())?;
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,6 +171,9 @@ impl PendingPosition {
         }
     }
 }
+
+/// The name of a set, when it was last seen, and its numbers.
+type GroupSet = (Vec<u8>, f64, Vec<f64>);
 
 fn numbers(carry: &Bound<'_, PyMapping>) -> PyResult<Vec<(String, f64)>> {
     carry.items()?.iter().map(|pair| pair.extract()).collect()

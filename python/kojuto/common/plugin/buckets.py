@@ -22,25 +22,27 @@ def edges_of(bounds: Sequence[float]) -> list[float]:
     return [nextafter(bound, inf) for bound in bounds]
 
 
+def mark_of(bounds: Sequence[float]) -> float:
+    """A number that other bounds do not have."""
+    return float(int(short_hash(repr([*bounds]).encode()), 16))
+
+
 class Histogram:
     """A histogram that grows from run to run, kept with the position of the log.
 
     Args:
         totals: those of the log; other bounds than in the run before begin afresh.
         bounds: the upper bounds, seconds.
-        name: the name of the Prometheus family.
-        about: its help.
+        family: where its series are shown.
     """
 
     __slots__ = ("bounds", "family", "totals")
 
-    def __init__(self, totals: Totals, bounds: Sequence[float], name: str, about: str) -> None:
-        from kojuto.common.prometheus import Family
-
-        totals.begin("le", float(int(short_hash(repr([*bounds]).encode()), 16)))
+    def __init__(self, totals: Totals, bounds: Sequence[float], family: Family) -> None:
+        totals.begin("le", mark_of(bounds))
         self.totals = totals
         self.bounds = bounds
-        self.family: Family = Family(name, "histogram", about)
+        self.family = family
 
     def add(
         self, counts: Sequence[int], sum_s: float, labels: Mapping[str, str], part: str = ""

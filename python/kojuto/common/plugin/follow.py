@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kojuto._native import FollowReport
     from kojuto.common.cli import Values
 
+    Sets = Sequence[tuple[bytes, float, Sequence[float]]]
+    Kept = tuple[FollowReport, Mapping[str, float], Sets | None]
+
 OPTIONS = (
     Option(
         "--max-line-size",
@@ -195,12 +198,14 @@ class Totals:
         report: what following the log gave.
     """
 
-    __slots__ = ("_before", "now", "report")
+    __slots__ = ("_before", "now", "report", "sets")
 
     def __init__(self, report: FollowReport) -> None:
         self.report = report
         self._before = report.position.carried
         self.now: dict[str, float] = {}
+        self.sets: Sets | None = None
+        """The totals by group, where there are groups."""
 
     def grow(self, name: str, by: float) -> float:
         """The total of that name with what this run adds: an `int` while it is whole.
@@ -215,13 +220,24 @@ class Totals:
         self.now[name] = total
         return int(total) if total == int(total) else total
 
-    def begin(self, kind: str, mark: float) -> None:
-        """Forget the totals whose names begin with `kind` unless the last mark was the same."""
+    @property
+    def kept(self) -> Kept:
+        """What the next run is to find, for `deliver`."""
+        return self.report, self.now, self.sets
+
+    def begin(self, kind: str, mark: float) -> bool:
+        """Forget the totals whose names begin with `kind` unless the last mark was the same.
+
+        Returns:
+            Whether it was.
+        """
         name = f"{kind} mark"
-        if self._before.get(name) != mark:
+        is_same = self._before.get(name) == mark
+        if not is_same:
             kept = {key: n for key, n in self._before.items() if not key.startswith(f"{kind} ")}
             self._before = kept
         self.now[name] = mark
+        return is_same
 
 
 def explained(error: OSError, logs: Sequence[Log]) -> OSError | KojutoError:
@@ -232,9 +248,7 @@ def explained(error: OSError, logs: Sequence[Log]) -> OSError | KojutoError:
     return error
 
 
-def deliver(
-    write: Callable[[], None], kept: Sequence[tuple[FollowReport, Mapping[str, float]]]
-) -> None:
+def deliver(write: Callable[[], None], kept: Sequence[Kept]) -> None:
     """Write the results; then, and only then, let the logs count.
 
     The new positions are written beside the old ones before, so that a full disk is found out
@@ -242,20 +256,21 @@ def deliver(
 
     Args:
         write: writes the results.
-        kept: what following each log gave, and the numbers that its next run is to find in
-            ``report.position.carried``; those that are not given stay as they are.
+        kept: what following each log gave, the numbers that its next run is to find in
+            ``report.position.carried``, where those that are not given stay as they are, and its
+            sets (None: those of the last run stay).
 
     Raises:
         KojutoError: a position cannot be kept, or the results cannot be written; nothing counts.
     """
     try:
-        for report, numbers in kept:
-            report.position.stage(numbers)
+        for report, numbers, sets in kept:
+            report.position.stage(numbers, sets)
     except OSError as error:
         raise KojutoError(cli.describe(error), state.way_out()) from None
     state.output_first(write, "nothing is counted, the next run reads the same lines again")
     try:
-        for report, _ in kept:
+        for report, _, _ in kept:
             report.position.commit()
     except OSError as error:
         again = "what was printed is counted once more by the next run"

@@ -135,6 +135,16 @@ class Metrics:
         divisor = self._kinds[family][2]
         self._series.append((family, value if divisor == 1 else value / divisor, suffix, labels))
 
+    def histogram(self, name: str, about: str) -> Family:
+        """The histogram of that name, which only Prometheus gets; a new one with that help."""
+        from kojuto.common.prometheus import Family
+
+        for family in self.histograms:
+            if family.name == name:
+                return family
+        self.histograms.append(Family(name, "histogram", about))
+        return self.histograms[-1]
+
     def write(
         self,
         form: str,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kojuto._native import AccessScan
+    from kojuto.common.plugin.follow import Totals
 
 PROG = "mackerel-plugin-axslog"
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -266,7 +267,7 @@ def _work(values: Values, _: list[str]) -> int:
     if not scanned:
         raise KojutoError(f"none of the {len(paths)} logs could be read")
     out = Metrics(figures.FAMILIES)
-    totals = [figures.count_on(out, values, path, scan) for path, scan in scanned]
+    totals = _count_on(out, values, scanned, options.now_s)
     scans = [scan for _, scan in scanned]
     figures.collect(out, values, scans, pooled="," in values.logfile)
     if values.verbose:
@@ -274,9 +275,23 @@ def _work(values: Values, _: list[str]) -> int:
     about = {"logs": _about(paths, outcomes)}
     follow.deliver(
         lambda: out.write(values.output, int(options.now_s), about, values.textfile),
-        [(each.report, each.now) for each in totals],
+        [each.kept for each in totals],
     )
     return cli.DONE
+
+
+def _count_on(
+    out: Metrics, values: Values, scanned: Sequence[tuple[str, AccessScan]], now_s: float
+) -> list[Totals]:
+    """Add the counters of each log, those by group with ``--by``."""
+    totals = [figures.count_on(out, values, path, scan) for path, scan in scanned]
+    if values.by is not None:
+        from kojuto.tools.axslog import groups
+
+        for each, (path, scan) in zip(totals, scanned, strict=True):
+            labels = {"prefix": values.key_prefix, "log": path}
+            groups.count_on(out, values, scan, each, labels, now_s=now_s)
+    return totals
 
 
 def _logs(logfile: str, name: str, paths: Sequence[str]) -> list[Log]:

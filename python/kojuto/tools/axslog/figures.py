@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "499", "5xx")
 # Where each class stands in AccessTally.classes; the last, any other status, has no metric.
 CLASS_INDEX = {"1xx": 0, "2xx": 1, "3xx": 2, "4xx": 3, "499": 4, "5xx": 5}
+COUNTED = {**CLASS_INDEX, "unknown": 6}
 RESERVED = {"missing": "none", "other": "other"}
 """What the lines without a value of --by, and the pool, are called."""
 FAMILIES = {
@@ -27,8 +28,14 @@ FAMILIES = {
     "axslog_requests_total": ("counter", "Requests by class of status, over all runs.", 1),
     "axslog_timed_requests_total": ("counter", "Requests with a time taken, over all runs.", 1),
     "axslog_time_taken_seconds_total": ("counter", "Time taken by them, over all runs.", 1),
+    "axslog_group_requests_total": (
+        "counter", "Requests by group and class of status, over all runs.", 1),
+    "axslog_group_timed_requests_total": (
+        "counter", "Requests with a time taken by group, over all runs.", 1),
+    "axslog_group_time_taken_seconds_total": (
+        "counter", "Time taken by them by group, over all runs.", 1),
     "axslog_skipped_bytes_total": ("counter", "Bytes that were passed over, over all runs.", 1),
-}
+}  # fmt: skip
 
 
 class Rates:
@@ -126,29 +133,31 @@ def count_on(out: Metrics, values: Values, path: str, scan: AccessScan) -> Total
     """Add the counters of one log to `out`, and its histogram if there are ``--buckets``."""
     totals, tally = Totals(scan.report), scan.tally
     labels = {"prefix": values.key_prefix, "log": path}
-    for name, index in (*CLASS_INDEX.items(), ("unknown", 6)):
+    for name, index in COUNTED.items():
         total = totals.grow(f"requests {name}", tally.classes[index])
         if total or name != "unknown":
             out.total("axslog_requests_total", total, {**labels, "status": name})
-    taken_s = tally.latency_mean * tally.latency_count if tally.latency_count else 0.0
     for name, by in (
         ("timed_requests", tally.latency_count),
-        ("time_taken_seconds", taken_s),
+        ("time_taken_seconds", taken_s(tally)),
         ("skipped_bytes", scan.report.skipped_bytes),
     ):
         out.total(f"axslog_{name}_total", totals.grow(name, by), labels)
     if values.buckets:
         from kojuto.common.plugin import buckets
 
-        histogram = buckets.Histogram(
-            totals,
-            values.buckets,
-            "axslog_request_duration_seconds",
-            "Requests by time taken, over all runs.",
+        family = out.histogram(
+            "axslog_request_duration_seconds", "Requests by time taken, over all runs."
         )
-        histogram.add(tally.histogram(buckets.edges_of(values.buckets)), taken_s, labels)
-        out.histograms.append(histogram.family)
+        histogram = buckets.Histogram(totals, values.buckets, family)
+        counts = tally.histogram(buckets.edges_of(values.buckets))
+        histogram.add(counts, taken_s(tally), labels)
     return totals
+
+
+def taken_s(tally: AccessTally) -> float:
+    """The time that all its requests took, seconds."""
+    return tally.latency_mean * tally.latency_count if tally.latency_count else 0.0
 
 
 def _pool(tallies: Sequence[AccessTally]) -> AccessTally:

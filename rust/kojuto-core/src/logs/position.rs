@@ -6,19 +6,20 @@
 mod carried;
 mod lingering;
 mod reader;
+mod sets;
 
 use std::fmt::Write as _;
 
 pub use self::carried::{Carried, MAX_CARRIED, MAX_CARRIED_NAME_BYTES};
 pub use self::lingering::{Lingering, MAX_LINGERING};
-
 use self::reader::Reader;
+pub use self::sets::{MAX_SET_NAME_BYTES, MAX_SET_NUMBERS, MAX_SETS, Set, Sets};
 use crate::error::{Error, Malformed};
 use crate::scan::json::unescape;
 use crate::scan::json_line;
 
 /// The most a position file can reasonably hold.
-pub const MAX_POSITION_BYTES: usize = 1 << 20;
+pub const MAX_POSITION_BYTES: usize = 12 << 20;
 
 /// How many bytes at the start of a log and before the position are remembered by their hash.
 pub const WINDOW_BYTES: usize = 1024;
@@ -64,8 +65,7 @@ pub struct Mark {
     pub head: Option<Print>,
     /// The bytes just before `pos`.
     pub tail: Option<Print>,
-    /// `pos` is inside a line that was counted or skipped: what follows up to the next line end
-    /// does not count.
+    /// `pos` is inside a line that was counted or skipped: the rest of it does not count.
     pub skip: bool,
 }
 
@@ -78,8 +78,7 @@ pub struct Rotated {
     pub inode: u64,
 }
 
-/// A file that was read, or that is to be passed over; it is known by this when it comes again under
-/// another name or inode.
+/// What a file that was read, or is to be passed over, is known by under another name or inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
     /// Its first bytes. Of none: it was empty and may grow, could not be read, or is a copy.
@@ -88,8 +87,7 @@ pub struct Known {
     pub inode: u64,
     /// How far it was read.
     pub pos: u64,
-    /// The hash of the bytes before `pos`, at most [`WINDOW_BYTES`]; `None` for a file that was not
-    /// read, such as one that was there before the first run.
+    /// The hash of at most [`WINDOW_BYTES`] before `pos`; `None` for a file that was not read.
     pub tail: Option<u64>,
     /// When it was last written to, in nanoseconds since the epoch, if the position file says.
     pub written: Option<u64>,
@@ -123,13 +121,11 @@ pub struct Position {
     pub mark: Mark,
     /// When the run was, in seconds since the epoch.
     pub time: f64,
-    /// The newest rotated file at that time; `Some(None)` when there was none, `None` when the
-    /// position file does not say.
+    /// The newest rotated file then; `Some(None)` for none, `None` when the file does not say.
     pub newest_rotated: Option<Option<Rotated>>,
     /// The log; `None` when the position file does not say.
     pub paths: Option<Paths>,
-    /// An instant of the log's file system's clock, in nanoseconds since the epoch: what was born
-    /// earlier was there when the run began.
+    /// Nanoseconds since the epoch by the file system's clock: what is older was there already.
     pub changed: Option<u64>,
     /// The files that need not be read, oldest first; `None` when the position file does not say.
     pub known: Option<Vec<Known>>,
@@ -137,6 +133,8 @@ pub struct Position {
     pub lingering: Vec<Lingering>,
     /// Numbers for the next run.
     pub carried: Carried,
+    /// Sets of numbers for the next run, by group.
+    pub sets: Sets,
 }
 
 impl Position {
@@ -166,6 +164,7 @@ impl Position {
         }
         let mut out = out.into_bytes();
         self.carried.write(&mut out);
+        self.sets.write(&mut out);
         out.push(b'}');
         String::from_utf8(out).expect("names are text, and escaping keeps it so")
     }
@@ -333,6 +332,7 @@ impl Reader<'_> {
                 b"log" => given = reader.path()?,
                 b"target" => target = reader.path()?,
                 b"carried" => position.carried = Carried::read(reader)?,
+                b"sets" => position.sets = Sets::read(reader)?,
                 _ => {
                     seen |= key == b"pos";
                     return reader.mark_member(key, &mut position.mark);
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(Position::decode(&text).unwrap().mark.pos, 7);
         text.push(b'\n');
         let error = Position::decode(&text).unwrap_err().to_string();
-        assert_eq!(error, "1048577 bytes, more than 1048576");
+        assert_eq!(error, "12582913 bytes, more than 12582912");
         let nested = |depth: usize| {
             let text = format!(r#"{{"pos":1,"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
             Position::decode(text.as_bytes())
@@ -507,8 +507,10 @@ mod tests {
                 .map(|(mark, since, directory)| Lingering { mark, since, directory })
                 .collect();
             let paths = paths.map(|(given, target)| Paths { given, target });
-            let position =
-                Position { mark, time, newest_rotated, paths, changed, known, lingering, carried };
+            let sets = Sets::default();
+            let position = Position {
+                mark, time, newest_rotated, paths, changed, known, lingering, carried, sets,
+            };
             prop_assert_eq!(Position::decode(position.encode().as_bytes()).unwrap(), position);
         }
 

@@ -125,7 +125,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kojuto_core::logs::lines::{Cutter, Overlong};
-use kojuto_core::logs::position::{Paths, Position};
+use kojuto_core::logs::position::{Paths, Position, Set};
 use kojuto_core::scan::newlines;
 
 pub use self::many::{Followed, How, Scan, Task, follow_all};
@@ -310,6 +310,17 @@ impl Follower {
     /// The numbers that the last committed run left.
     pub fn carried(&self) -> impl Iterator<Item = (&str, f64)> {
         self.before.iter().flat_map(|before| before.carried.iter())
+    }
+
+    /// The sets that the last committed run left.
+    pub fn sets(&self) -> impl Iterator<Item = &Set> {
+        self.before.iter().flat_map(|before| before.sets.iter())
+    }
+
+    /// Has the sets given staged in place of those of the last run. Answers how many could not be kept
+    /// (see [`kojuto_core::logs::position::Sets::renew`]). Without a successful run it does nothing.
+    pub fn renew_sets(&mut self, sets: impl IntoIterator<Item = Set>) -> usize {
+        self.after.as_mut().map_or(0, |after| after.sets.renew(sets))
     }
 
     /// Writes the new position and `numbers` beside the position file, for [`Follower::commit`].
