@@ -139,6 +139,35 @@ def test_a_line_whose_rest_comes_after_the_run_is_left_for_the_next(
     assert counted(log, "--envelope", envelope) == (2, 2, 2.0)
 
 
+@pytest.mark.parametrize("envelope", ["docker", "cri"])
+def test_a_line_that_a_rotation_splits_is_one(envelope: str, tmp_path: Path, workdir: Path) -> None:
+    first, middle, rest = pieces(
+        envelope, ("stdout", "status:200\tua:x"), ("stdout", "y"), ("stdout", "z\tptime:1\n")
+    )
+    (other,) = pieces(envelope, ("stdout", "status:200\tptime:3\n"))
+    log = write(tmp_path / "log", other, first)
+    assert counted(log, "--envelope", envelope) == (1, 1, 3.0)
+    log.rename(tmp_path / "log.1")
+    write(log, rest, other)
+    assert counted(log, "--envelope", envelope) == (2, 2, 2.0)
+    # Over more than one file, and with the rest in a later run.
+    write(log, first)
+    (tmp_path / "log.1").rename(tmp_path / "log.2")
+    log.rename(tmp_path / "log.1")
+    write(log, middle)
+    for _ in range(2):
+        assert counted(log, "--envelope", envelope) == (0, 0, None)
+    for number in (2, 1):
+        (tmp_path / f"log.{number}").rename(tmp_path / f"log.{number + 1}")
+    log.rename(tmp_path / "log.1")
+    log.touch()
+    assert counted(log, "--envelope", envelope) == (0, 0, None)
+    write(log, rest)
+    assert counted(log, "--envelope", envelope) == (1, 1, 1.0)
+    write(log, other)
+    assert counted(log, "--envelope", envelope) == (1, 1, 3.0)
+
+
 def test_what_is_filtered_and_shown_is_the_line_inside(tmp_path: Path, workdir: Path) -> None:
     log = write(tmp_path / "log", docker("status:200\tptime:1"), docker("no \ttime"))
     done = run(PROG, "--logfile", log, "--key-prefix", "t", "--envelope", "docker",

@@ -222,3 +222,34 @@ def test_threads_count_the_same_lines(logs: Logs) -> None:
     assert near(metrics["log-incr-rate.t_count.log"], 600_000)
     assert near(metrics["log-incr-rate.t_count.base"], 900_000)
     assert metrics["log-incr-rate.t_rate.log"] == "0.666667"
+
+
+def test_the_state_of_the_go_plugin_is_kept_up_while_it_is_there(
+    logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Going back to it counts nothing twice."""
+    old = tmp_path / "old"
+    old.mkdir()
+    monkeypatch.setenv("TMPDIR", str(old))
+    logs.add(10, 20)
+    files = {}
+    for side, log in (("log", logs.log), ("base", logs.base)):
+        about = log.stat()
+        files[log] = old / f"incr-rate-{side}-{os.getuid()}"
+        position = {"pos": 2, "time": int(time.time()) - 60, "inode": about.st_ino}
+        files[log].write_text(json.dumps({**position, "dev": about.st_dev}))
+    found = read_metrics(logs.run().stdout)
+    assert near(found["log-incr-rate.t_count.log"], 9)
+    for _ in range(2):
+        for log, path in files.items():
+            state = json.loads(path.read_text())
+            assert (state["pos"], state["inode"]) == (log.stat().st_size, log.stat().st_ino)
+        logs.add(5, 5)
+        logs.log.rename(logs.log.with_suffix(".1"))
+        logs.add(3, 1)
+        assert near(logs.metrics()["log-incr-rate.t_count.log"], 8)
+    for path in files.values():
+        path.unlink()
+    logs.add(1, 1)
+    assert logs.run().returncode == 0
+    assert list(old.iterdir()) == []

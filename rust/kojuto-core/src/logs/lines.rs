@@ -174,6 +174,11 @@ impl Cutter {
         self.pending
     }
 
+    /// Whether what is held are finished lines, kept back because they go on.
+    pub fn keeps_lines(&self) -> bool {
+        self.buffer[..self.pending].last() == Some(&b'\n')
+    }
+
     /// Whether the stream stands inside a line whose beginning was dropped.
     pub fn is_skipping(&self) -> bool {
         self.skipping

@@ -116,6 +116,7 @@ mod previous;
 mod run;
 mod siblings;
 mod source;
+mod stored;
 mod tail;
 mod telling;
 mod writers;
@@ -216,13 +217,17 @@ pub struct Follower {
     before: Option<Position>,
     after: Option<Position>,
     staged: Option<Staged>,
+    /// The position file of the original, and what is staged for it.
+    legacy: Option<PathBuf>,
+    staged_legacy: Option<Staged>,
     notes: Vec<Note>,
     _lock: Lock, // dropped last
 }
 
 impl Follower {
     /// Locks and reads the position file. `legacy_position_file` is read instead while the proper
-    /// one does not exist.
+    /// one does not exist; while it is there and tells of the same log it is written too, so that
+    /// the program whose it is goes on where this one was.
     ///
     /// # Errors
     /// [`Error::Busy`] when another run holds the lock, [`Error::Io`] when the lock file cannot be
@@ -241,7 +246,7 @@ impl Follower {
             false => state::read(position_file),
         };
         let legacy = legacy_position_file;
-        let mut before = read_position(position_file, found, legacy, &mut notes);
+        let mut before = stored::read(position_file, found, legacy, &mut notes);
         let was = before.as_ref().and_then(|before| before.paths.as_ref());
         let paths = names::paths(log, was);
         if let Some(other) = before.as_ref().and_then(|before| another_log(before, &paths, log)) {
@@ -257,6 +262,8 @@ impl Follower {
             before,
             after: None,
             staged: None,
+            legacy: legacy.filter(|legacy| *legacy != position_file).map(Path::to_owned),
+            staged_legacy: None,
             notes,
             _lock: lock,
         })
@@ -274,7 +281,7 @@ impl Follower {
         sink: &mut dyn LineSink,
         cancel: &dyn Cancel,
     ) -> Result<Report> {
-        (self.after, self.staged) = (None, None);
+        (self.after, self.staged, self.staged_legacy) = (None, None, None);
         let time = now.as_secs() as f64;
         let mut run = Run {
             log: &self.log,
@@ -332,8 +339,17 @@ impl Follower {
     pub fn stage(&mut self, numbers: impl IntoIterator<Item = (String, f64)>) -> Result<usize> {
         let Some(after) = &mut self.after else { return Ok(0) };
         let left_out = after.carried.renew(numbers);
-        self.staged = None; // removes an earlier one, whose name is the same
-        self.staged = Some(Staged::write(&self.position_file, ".new", after.encode().as_bytes())?);
+        // Removes an earlier one, whose name is the same.
+        (self.staged, self.staged_legacy) = (None, None);
+        let text = after.encode();
+        self.staged = Some(Staged::write(&self.position_file, ".new", text.as_bytes())?);
+        let marks = [self.before.as_ref().map(|before| &before.mark), Some(&after.mark)];
+        if let Some(legacy) = &self.legacy
+            && stored::is_of(legacy, marks.into_iter().flatten())
+        {
+            // It is the other program's: that it cannot be written does no harm here.
+            self.staged_legacy = Staged::write(legacy, ".new", text.as_bytes()).ok();
+        }
         Ok(left_out)
     }
 
@@ -346,7 +362,9 @@ impl Follower {
         if self.staged.is_none() {
             self.stage([])?;
         }
-        self.staged.take().map_or(Ok(()), Staged::rename)
+        self.staged.take().map_or(Ok(()), Staged::rename)?;
+        let _ = self.staged_legacy.take().map(Staged::rename);
+        Ok(())
     }
 }
 
@@ -357,29 +375,6 @@ fn another_log<'a>(before: &'a Position, paths: &Paths, log: &Path) -> Option<&'
     let same_path = was.given == paths.given || was.target == paths.target;
     let same_file = || Source::open(log).is_ok_and(|live| live.identity.fits(&before.mark));
     (!same_path && !same_file()).then_some(&was.given)
-}
-
-fn read_position(
-    path: &Path,
-    found: Found,
-    legacy: Option<&Path>,
-    notes: &mut Vec<Note>,
-) -> Option<Position> {
-    let (path, found) = match (found, legacy) {
-        (Found::Nothing, Some(legacy)) => (legacy, state::read(legacy)),
-        (found, _) => (path, found),
-    };
-    let reason = match found {
-        Found::Nothing => return None,
-        Found::Unusable(reason) => reason,
-        Found::Bytes(bytes) => match Position::decode(&bytes) {
-            Ok(position) => return Some(position),
-            Err(error) => error.to_string(),
-        },
-    };
-    let text = format!("{}: not used, starting afresh: {reason}", path.display());
-    notes.push(Note::unproven(text));
-    None
 }
 
 #[cfg(test)]

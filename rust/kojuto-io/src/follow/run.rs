@@ -1,9 +1,7 @@
 //! One run: carries out a plan, block by block.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use kojuto_core::logs::lines::Cutter;
@@ -14,6 +12,7 @@ use super::finder;
 use super::identity::Identity;
 use super::plan::{Link, Origin, Plan};
 use super::source::Source;
+use super::tail::last_line_end;
 use super::{LineSink, Note, Options, Report, names, writers};
 use crate::{Cancel, Error, Result, words};
 
@@ -43,11 +42,37 @@ pub(super) struct Run<'a> {
 struct Links {
     /// What to remember of each, the oldest first.
     read: Vec<Known>,
-    /// Where an unfinished line began that goes on in the next file, and how many files had been
-    /// read before that.
-    carried: Option<(Mark, usize)>,
+    /// The line that goes on in the next file.
+    carried: Option<Carried>,
     /// The live log goes on where the last of them ends.
     in_stream: bool,
+}
+
+/// A line that began in one file and goes on in the next.
+struct Carried {
+    /// Where it began.
+    mark: Mark,
+    /// In a copy that copytruncate made of the live log; else in a file that was renamed.
+    in_copy: bool,
+    /// How many files had been read before that, and how many are watched.
+    read: usize,
+    lingering: usize,
+}
+
+impl Carried {
+    /// Has the next run find the file again, a copy by its content, and those after it.
+    fn put_back(self, live: &Source, before: Option<&Position>, after: &mut Position) {
+        let Identity { inode, dev, born, .. } = live.identity;
+        after.mark = match self.in_copy {
+            true => Mark { inode, dev, born, ..self.mark },
+            false => self.mark,
+        };
+        after.lingering.truncate(self.lingering);
+        let knew = before.is_some_and(|before| before.known.is_some());
+        after.known = after.known.take().filter(|_| knew);
+        after.changed = before.and_then(|before| before.changed);
+        after.newest_rotated = before.and_then(|before| before.newest_rotated);
+    }
 }
 
 impl Run<'_> {
@@ -92,15 +117,9 @@ impl Run<'_> {
         self.read_to_end(&mut live)?;
         self.check_unchanged(&live)?;
         match carried {
-            Some((mark, first)) if self.cutter.pending() as u64 > live.pos() => {
-                // The next run finds the copy again, by its content, and those after it.
-                let Identity { inode, dev, born, .. } = live.identity;
-                after.mark = Mark { inode, dev, born, ..mark };
-                read.truncate(first);
-                let knew = before.is_some_and(|before| before.known.is_some());
-                after.known = after.known.filter(|_| knew);
-                after.changed = before.and_then(|before| before.changed);
-                after.newest_rotated = before.and_then(|before| before.newest_rotated);
+            Some(carried) if self.cutter.pending() as u64 > live.pos() => {
+                read.truncate(carried.read);
+                carried.put_back(&live, before, &mut after);
             }
             _ => self.end_in(&live, &mut after),
         }
@@ -126,27 +145,43 @@ impl Run<'_> {
     /// Reads what comes before the live log.
     fn read_links(&mut self, plan: &mut Plan, after: &mut Position) -> Result<Links> {
         let mut all = Links { read: Vec::new(), carried: None, in_stream: false };
-        for (index, link) in plan.links.drain(..).enumerate() {
-            let joined = plan.join && index >= plan.lingering;
+        let live_begins = plan.live.as_ref().is_some_and(|live| live.pos() == 0);
+        let mut links = plan.links.drain(..).enumerate().peekable();
+        while let Some((index, link)) = links.next() {
+            let is_lingering = index < plan.lingering;
             if !all.in_stream {
                 self.cutter.restart(link.source.before(), link.skip);
             }
-            if joined {
+            let (read, lingering) = (all.read.len(), after.lingering.len());
+            let carried = |in_copy, mark| Carried { mark, in_copy, read, lingering };
+            if plan.join && !is_lingering {
                 all.in_stream = true;
                 let (known, mark) = self.read_joined(link)?;
-                let mark = mark.map(|mark| (mark, all.read.len()));
                 all.read.extend(known);
                 let is_whole = self.cutter.pending() == 0;
+                let mark = mark.map(|mark| carried(true, mark));
                 all.carried = if is_whole { None } else { mark.or(all.carried) };
             } else {
-                let (known, mark, grows) = self.read_link(link)?;
+                let next = links.peek().map(|(_, next)| next.source.pos() == 0);
+                let may_go_on = !is_lingering && next.unwrap_or(live_begins);
+                let (known, mark, grows) = self.read_link(link, may_go_on)?;
                 all.read.extend(known);
                 after.lingering.extend(grows);
-                after.mark = mark;
+                all.in_stream = may_go_on && self.cutter.keeps_lines();
+                all.carried = match (all.in_stream, &mark) {
+                    (false, _) => None,
+                    (true, None) => all.carried,
+                    (true, Some(mark)) => Some(carried(false, mark.clone())),
+                };
+                after.mark = mark.unwrap_or_else(|| after.mark.clone());
             }
         }
+        drop(links);
         let excess = after.lingering.len().saturating_sub(MAX_LINGERING);
         after.lingering.drain(..excess);
+        if let Some(carried) = &mut all.carried {
+            carried.lingering = carried.lingering.saturating_sub(excess);
+        }
         Ok(all)
     }
 
@@ -177,8 +212,13 @@ impl Run<'_> {
     }
 
     /// Reads a rotated file to its end. Answers what to remember of it, where its end is, and what to
-    /// watch if it may grow.
-    fn read_link(&mut self, link: Link) -> Result<(Option<Known>, Mark, Option<Lingering>)> {
+    /// watch if it may grow. Its end is nowhere when all of it belongs to a line that began before it.
+    /// Lines that the cutter keeps back go on in the next file, if they may.
+    fn read_link(
+        &mut self,
+        link: Link,
+        may_go_on: bool,
+    ) -> Result<(Option<Known>, Option<Mark>, Option<Lingering>)> {
         let Link { mut source, origin, lingering_since, .. } = link;
         let since = lingering_since.unwrap_or(self.time).min(self.time);
         let age = self.time - since;
@@ -190,18 +230,26 @@ impl Run<'_> {
         let start = source.pos();
         self.read_packed(&mut source)?;
         let pending = self.cutter.pending() as u64;
+        let began_here = pending <= source.pos();
         let waits = writers == Some(true)
+            && began_here
             && (lingering_since.is_none() || source.pos() > start + pending || age < UNFINISHED_S);
-        let mark = if waits || pending == 0 {
+        let goes_on = may_go_on && !waits && self.cutter.keeps_lines();
+        let mark = if goes_on && !began_here {
+            return Ok((source.known(), None, None));
+        } else if waits || goes_on || pending == 0 {
             let skipping = self.cutter.is_skipping();
             source.mark(source.pos() - pending, self.cutter.before(), skipping)
         } else {
             self.finish_line();
             source.mark(source.pos(), self.cutter.before(), true)
         };
+        if waits {
+            self.cutter.forget_line(false); // it waits there, not in the next file
+        }
         let directory = names::directory_of(&source.path);
         let grows = Lingering { mark: mark.clone(), since, directory };
-        Ok((source.known(), mark, may_grow(writers, age).then_some(grows)))
+        Ok((source.known(), Some(mark), may_grow(writers, age).then_some(grows)))
     }
 
     /// Reads to the end; where a compressed file is damaged, that is its end, with a note.
@@ -327,23 +375,6 @@ fn remember(after: &mut Position, more: Option<Vec<Known>>) {
     known.extend(more);
     known.drain(..known.len().saturating_sub(MAX_KNOWN));
     after.newest_rotated = None;
-}
-
-/// The place after the last line feed before `size`, or `None` when the last line is longer than
-/// `max_line_bytes`.
-fn last_line_end(file: &File, size: u64, max_line_bytes: usize) -> io::Result<Option<u64>> {
-    let mut buffer = vec![0u8; 64 * 1024];
-    let mut end = size;
-    while end > 0 && size - end <= max_line_bytes as u64 {
-        let start = end.saturating_sub(buffer.len() as u64);
-        let part = &mut buffer[..(end - start) as usize];
-        file.read_exact_at(part, start)?;
-        if let Some(at) = part.iter().rposition(|&byte| byte == b'\n') {
-            return Ok(Some(start + at as u64 + 1));
-        }
-        end = start;
-    }
-    Ok((end == 0).then_some(0))
 }
 
 /// Whether a renamed file is watched on, `age` seconds after it was first read to its end; `writers`

@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use kojuto_core::logs::position::{Known, Mark, Print, WINDOW_BYTES};
@@ -14,6 +14,9 @@ use crate::words;
 
 /// Fewer bytes than this are too few to know a file by.
 pub(super) const STRONG_BYTES: u32 = 64;
+
+/// The number of `/dev/null` (Documentation/admin-guide/devices.txt of Linux: 1, 3).
+const NULL_DEVICE: u64 = 0x103;
 
 /// Whether enough bytes were seen to know the file of a mark by them.
 pub(super) fn is_strong(mark: &Mark) -> bool {
@@ -54,7 +57,7 @@ pub(super) enum Fit {
 }
 
 impl Source {
-    /// Opens a regular file without waiting (a FIFO would).
+    /// Opens a regular file without waiting (a FIFO would), or `/dev/null`, an empty one.
     pub(super) fn open(path: &Path) -> io::Result<Source> {
         let file = std::fs::OpenOptions::new()
             .read(true)
@@ -64,7 +67,7 @@ impl Source {
         if meta.is_dir() {
             return Err(io::Error::from_raw_os_error(libc::EISDIR));
         }
-        if !meta.is_file() {
+        if !meta.is_file() && meta.rdev() != NULL_DEVICE {
             return Err(io::Error::other("not a regular file"));
         }
         Ok(Source {

@@ -1,6 +1,9 @@
-//! A log that was changed in place: what was read last is found again by the bytes before the mark.
+//! The end of what was read, in a log that was changed in place: found again by the bytes before the
+//! mark; and the end of the last whole line of a log.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use kojuto_core::logs::position::{Mark, Print};
 
@@ -53,4 +56,25 @@ impl Source {
             start += (count - length) as u64;
         }
     }
+}
+
+/// The place after the last line feed before `size`, or `None` when the last line is longer than
+/// `max_line_bytes`.
+pub(super) fn last_line_end(
+    file: &File,
+    size: u64,
+    max_line_bytes: usize,
+) -> io::Result<Option<u64>> {
+    let mut buffer = vec![0u8; 64 * 1024];
+    let mut end = size;
+    while end > 0 && size - end <= max_line_bytes as u64 {
+        let start = end.saturating_sub(buffer.len() as u64);
+        let part = &mut buffer[..(end - start) as usize];
+        file.read_exact_at(part, start)?;
+        if let Some(at) = part.iter().rposition(|&byte| byte == b'\n') {
+            return Ok(Some(start + at as u64 + 1));
+        }
+        end = start;
+    }
+    Ok((end == 0).then_some(0))
 }
