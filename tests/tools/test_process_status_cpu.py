@@ -127,6 +127,24 @@ def test_a_tree_counts_children_that_came_and_went(workdir: Path) -> None:
     assert "cpu.percentage" not in figures
 
 
+def test_the_sample_of_the_original_is_looked_for_where_it_kept_it(
+    workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    monkeypatch.setenv("TMPDIR", str(old))
+    with python(IDLE) as process:
+        status(process.pid)
+        [state] = [path for path in workdir.iterdir() if path.suffix != ".lock"]
+        sample = json.loads(state.read_text())
+        state.unlink()
+        kept = {name: sample[name] for name in ("now", "syscpu", "cpu")}
+        kept["syscpu"] -= 100
+        (old / state.name).write_text(json.dumps(kept))
+        assert "cpu.percentage" in status(process.pid)
+        assert state.exists()
+
+
 def test_a_counter_that_fell_is_not_printed(workdir: Path) -> None:
     """Threads that ended take their counts with them; a fall is no rate, and no rise of 2**64."""
     with python(IDLE) as process:

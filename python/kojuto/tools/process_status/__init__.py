@@ -16,7 +16,7 @@ from kojuto.common.plugin.metrics import (
     meta_requested,
     print_meta,
 )
-from kojuto.common.plugin.state import output_first, state_path, way_out
+from kojuto.common.plugin.state import originals_path, output_first, state_path, way_out
 from kojuto.common.units import integer
 from kojuto.errors import KojutoError, words
 from kojuto.tools.process_status import procfs
@@ -176,8 +176,11 @@ class Run:
     def rates(self) -> None:
         """CPU and whatever else is a difference to the last run."""
         sample = self._sample()
-        path = state_path(f"{os.getuid()}-process-status-v2-{self.values.key_prefix}-{self._id()}")
+        name = f"{os.getuid()}-process-status-v2-{self.values.key_prefix}-{self._id()}"
+        path = state_path(name)
         before = load(path)
+        if before is None and (originals := originals_path(name)) not in (None, path):
+            before = load(originals)
         if before is None:
             streams.say("Notice: first time execution command\n")
         elif not same_process(before, sample):
