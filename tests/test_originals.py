@@ -94,8 +94,6 @@ UNLIKE = {
     "escapes in a text that is a number are decoded": "json-skip-019 json-line-020 json-skip-049",
     "an object in an array is the first object of the line": "json-line-060",
     "a line that is no JSON is told as a bad line": "json-line-063 json-skip-063",
-    "what stands behind the first object of a line is not read": "json-line-070 json-skip-070 "
-    "json-line-111 json-skip-111 json-line-112 json-line-114 json-skip-114",
     "the bytes that were passed over are a metric too": "ltsv-opt-20 ltsv-opt-22 json-opt-20 "
     "json-opt-22 max-read-size-growth max-read-size-06 max-read-size-18 max-read-size-20",
     "an empty value is refused, with the way out": "prefix-06",

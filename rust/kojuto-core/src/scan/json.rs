@@ -12,6 +12,9 @@
 //! the quote or backslash behind it, a string ends with its line at the latest, an opening bracket
 //! outside of strings goes one deeper and a closing one comes back, each of either kind. A string
 //! at depth one with a colon behind it is a name, and its value is what stands behind the colon.
+//! With [`Prefix::Skip`] only a `{` begins what is outermost, several times in a line, and the text
+//! before the first one is passed over, its quotes too; where nothing wanted is found so and there is
+//! a quote in it, the whole line is read by the grammar.
 //!
 //! 64 bytes at a time, bit masks tell quotes, backslashes and brackets apart (Langdale and Lemire,
 //! "Parsing gigabytes of JSON per second", 2019); a line is not split into a map and not copied.
@@ -22,6 +25,7 @@ mod nested;
 mod strings;
 
 pub use self::escapes::unescape;
+pub use self::nested::members;
 
 use self::members::{slashed_string, value_at, wanted};
 use self::nested::find_slowly;
@@ -35,7 +39,8 @@ use crate::scan::simd::{Level, Masks, Places, STRIPE_BYTES, any_of, dispatch, st
 pub enum Prefix {
     /// Blanks at most; a line that begins otherwise has no members.
     Refuse,
-    /// Anything; the object begins at the first `{` (`--skip-until-json`).
+    /// Anything; the object begins at the first `{`, and where that one has none of the wanted members,
+    /// further objects of the line may have them.
     Skip,
 }
 
@@ -242,8 +247,10 @@ struct Reader<'a, 'k> {
     stop: u32,
     line: Line<'a>,
     depth: u32,
-    /// All was found, or the object has ended: the rest of the line is passed over.
+    /// All was found, or nothing more can be: the rest of the line is passed over.
     done: bool,
+    /// Whether there is a quote before the first object of the line, once that has begun.
+    quoted_before: Option<bool>,
     /// Where a string with escapes that is no name ends.
     passed: usize,
 }
@@ -254,8 +261,18 @@ impl<'a, 'k> Reader<'a, 'k> {
         let line = Line::new(0);
         let stop = keys.stop();
         let names = Names::as_written(keys, b'"', |byte| matches!(byte, b'"' | b'\\'));
-        let mut reader =
-            Reader { block, keys, names, prefix, stop, line, depth: 0, done: false, passed: 0 };
+        let mut reader = Reader {
+            block,
+            keys,
+            names,
+            prefix,
+            stop,
+            line,
+            depth: 0,
+            done: false,
+            quoted_before: None,
+            passed: 0,
+        };
         reader.begin_line(0);
         reader
     }
@@ -277,6 +294,9 @@ impl<'a, 'k> Reader<'a, 'k> {
     fn place<const N: usize>(&mut self, at: usize, rows: &mut impl Rows<'a>) {
         let Some(&byte) = self.block.get(at) else { return };
         if byte == b'\n' {
+            if self.quoted_before.take() == Some(true) && self.line.found == 0 {
+                find_slowly(self.block, self.line.start, self.keys, self.prefix, &mut self.line);
+            }
             self.line.finish(self.block, at, rows);
             self.begin_line(at + 1);
         } else if self.done {
@@ -318,22 +338,25 @@ impl<'a, 'k> Reader<'a, 'k> {
     #[inline(always)]
     fn rare(&mut self, at: usize, byte: u8) {
         match byte {
+            // Text between two objects.
+            b'[' if self.depth == 0 && self.prefix == Prefix::Skip => {}
             b'{' | b'[' => {
                 if self.depth == 0 {
-                    self.done = !self.may_begin(at, byte);
+                    self.begin(at, byte);
                 }
                 self.depth = self.depth.saturating_add(1);
             }
             b'}' | b']' => {
                 // The end of the object, or of something that is none.
-                self.done = self.depth <= 1;
+                self.done = self.depth <= 1 && self.prefix == Prefix::Refuse;
                 self.depth = self.depth.saturating_sub(1);
             }
             b'\\' if self.depth == 1 && at >= self.passed => {
                 let (end, is_name) = slashed_string(self.block, at);
                 self.passed = end;
                 if is_name {
-                    find_slowly(self.block, self.keys, &mut self.line);
+                    let brace = self.brace();
+                    find_slowly(self.block, brace, self.keys, self.prefix, &mut self.line);
                     self.done = true;
                 }
             }
@@ -341,16 +364,22 @@ impl<'a, 'k> Reader<'a, 'k> {
         }
     }
 
-    /// Whether the outermost object of the line may begin at `at`.
+    /// What is outermost begins at `at`.
     #[inline(always)]
-    fn may_begin(&self, at: usize, byte: u8) -> bool {
-        if byte != b'{' {
-            return false;
-        }
+    fn begin(&mut self, at: usize, byte: u8) {
         let before = &self.block[self.line.start..at];
-        before.is_empty()
-            || self.prefix == Prefix::Skip
-            || before.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r'))
+        if self.prefix == Prefix::Skip {
+            self.quoted_before.get_or_insert_with(|| memchr::memchr(b'"', before).is_some());
+        } else {
+            let is_blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r');
+            self.done = byte != b'{' || !before.iter().all(is_blank);
+        }
+    }
+
+    /// Where the object of the line begins, which it may.
+    fn brace(&self) -> usize {
+        let line = &self.block[self.line.start..];
+        self.line.start + memchr::memchr(b'{', line).unwrap_or(0)
     }
 }
 

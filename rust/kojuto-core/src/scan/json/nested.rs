@@ -10,8 +10,13 @@ use crate::scan::fields::{Keys, Line, MAX_KEYS, Rows, is_absent};
 pub(super) fn scan<'a, R: Rows<'a>>(block: &'a [u8], keys: &Keys, prefix: Prefix, rows: &mut R) {
     let mut line = Line::new(0);
     for end in memchr::memchr_iter(b'\n', block) {
-        if let Some(brace) = beginning(&block[line.start..end], prefix) {
-            find(block, line.start + brace, keys, &mut line);
+        let text = &block[line.start..end];
+        if let Some(brace) = beginning(text, prefix) {
+            find(block, line.start + brace, keys, prefix, &mut line);
+            let is_quoted = || memchr::memchr(b'"', &text[..brace]).is_some();
+            if line.found == 0 && prefix == Prefix::Skip && is_quoted() {
+                find_slowly(block, line.start, keys, prefix, &mut line);
+            }
         }
         line.finish(block, end, rows);
     }
@@ -28,20 +33,40 @@ fn beginning(line: &[u8], prefix: Prefix) -> Option<usize> {
     }
 }
 
-/// Reads a line whose names have escapes, from its beginning, byte by byte.
-#[cold]
-pub(super) fn find_slowly<'a>(block: &'a [u8], keys: &Keys, line: &mut Line<'a>) {
-    line.restart();
-    // The caller has seen that the object may begin where the first brace stands.
-    let brace = memchr::memchr(b'{', &block[line.start..]).map_or(0, |at| line.start + at);
-    find(block, brace, keys, line);
+/// The members of the objects of a line, and those of their objects, by the names that lead to them;
+/// an object itself is none, and what has no text has an empty one.
+pub fn members(line: &[u8], prefix: Prefix) -> Vec<(Vec<u8>, &[u8])> {
+    let mut all = Vec::new();
+    if let Some(brace) = beginning(line, prefix) {
+        walk(line, brace, prefix, |path, _, value| {
+            if line[value] != b'{' {
+                all.push((path.to_vec(), value_at(line, value)));
+            }
+            true
+        });
+    }
+    all
 }
 
-/// Keeps the wanted members of the object that begins at `brace`. One that stands deeper counts when
+/// Reads a line afresh from `from` on, byte by byte: its names have escapes, or a quote stands before
+/// its object.
+#[cold]
+pub(super) fn find_slowly<'a>(
+    block: &'a [u8],
+    from: usize,
+    keys: &Keys,
+    prefix: Prefix,
+    line: &mut Line<'a>,
+) {
+    line.restart();
+    find(block, from, keys, prefix, line);
+}
+
+/// Keeps the wanted members of the objects from `brace` on. One that stands deeper counts when
 /// no flat one of its name has a value, so all of the object is read for it.
-fn find<'a>(block: &'a [u8], brace: usize, keys: &Keys, line: &mut Line<'a>) {
+fn find<'a>(block: &'a [u8], brace: usize, keys: &Keys, prefix: Prefix, line: &mut Line<'a>) {
     let mut deeper: [&[u8]; MAX_KEYS] = [&[]; MAX_KEYS];
-    walk(block, brace, |path, depth, value| {
+    walk(block, brace, prefix, |path, depth, value| {
         let Some(key) = keys.list().iter().position(|key| *key.name == *path) else { return true };
         let value = value_at(block, value);
         if depth == 1 {
@@ -58,10 +83,12 @@ fn find<'a>(block: &'a [u8], brace: usize, keys: &Keys, line: &mut Line<'a>) {
 
 /// Calls `member` for each member of the object that begins at `brace`, and for those of its objects,
 /// with the names that lead to it, parted by dots, how deep it is, and where its value begins; as long
-/// as it answers true. What is in an array is no member.
+/// as it answers true. What is in an array is no member. With [`Prefix::Skip`] the objects that follow
+/// on the line are read too.
 pub(super) fn walk(
     block: &[u8],
     brace: usize,
+    prefix: Prefix,
     mut member: impl FnMut(&[u8], usize, usize) -> bool,
 ) {
     let mut path = Vec::new();
@@ -73,16 +100,21 @@ pub(super) fn walk(
     loop {
         match block.get(at) {
             None | Some(b'\n') => return,
+            // Text between two objects.
+            Some(b'[') if depth == 0 && prefix == Prefix::Skip => {}
             Some(b'{' | b'[') => {
                 depth += 1;
                 if next_object == Some(at) {
                     objects.push((depth, path.len()));
                 }
             }
-            Some(b'}' | b']') if depth <= 1 => return,
+            Some(b'}' | b']') if depth <= 1 && prefix == Prefix::Refuse => return,
             Some(b'}' | b']') => {
-                depth -= 1;
-                objects.pop_if(|(inside, _)| *inside > depth);
+                depth = depth.saturating_sub(1);
+                // The outermost one stays: another may follow.
+                if objects.len() > 1 {
+                    objects.pop_if(|(inside, _)| *inside > depth);
+                }
             }
             Some(b'"') => {
                 let Some(end) = string_end(block, at + 1) else { return };

@@ -23,6 +23,26 @@ macro_rules! collect {
 
 /// What the grammar gives for one line, read byte by byte.
 fn model_line(line: &[u8], keys: &[(Vec<u8>, bool)], prefix: Prefix) -> Vec<Vec<u8>> {
+    let none = vec![Vec::new(); keys.len()];
+    let blanks = line.iter().take_while(|b| b" \t\r".contains(b)).count();
+    let Some(brace) = line.iter().position(|&b| b == b'{') else { return none };
+    if prefix == Prefix::Refuse && blanks != brace {
+        return none;
+    }
+    let found = model_objects(line, brace, keys, prefix);
+    if prefix == Prefix::Skip && found == none && line[..brace].contains(&b'"') {
+        return model_objects(line, 0, keys, prefix);
+    }
+    found
+}
+
+/// The members of the objects from a place of a line on.
+fn model_objects(
+    line: &[u8],
+    from: usize,
+    keys: &[(Vec<u8>, bool)],
+    prefix: Prefix,
+) -> Vec<Vec<u8>> {
     let mut values = vec![Vec::new(); keys.len()];
     let blanks = |at: usize| at + line[at..].iter().take_while(|b| b" \t\r".contains(b)).count();
     let string_end = |mut at: usize| loop {
@@ -33,18 +53,15 @@ fn model_line(line: &[u8], keys: &[(Vec<u8>, bool)], prefix: Prefix) -> Vec<Vec<
             Some(_) => at += 1,
         }
     };
-    let Some(brace) = line.iter().position(|&b| b == b'{') else { return values };
-    if prefix == Prefix::Refuse && blanks(0) != brace {
-        return values;
-    }
     let mut deeper = values.clone();
     // The objects from the outermost to the innermost: how deep each is, and the name before it.
     let mut objects = vec![(1, Vec::new())];
     let mut named = None;
-    let (mut at, mut depth) = (brace, 0);
+    let (mut at, mut depth) = (from, 0usize);
     while let Some(&byte) = line.get(at) {
         at += 1;
         match byte {
+            b'[' if depth == 0 && prefix == Prefix::Skip => {}
             b'{' | b'[' => {
                 depth += 1;
                 if let Some((from, name)) = named.take()
@@ -54,10 +71,10 @@ fn model_line(line: &[u8], keys: &[(Vec<u8>, bool)], prefix: Prefix) -> Vec<Vec<
                     objects.push((depth, name));
                 }
             }
-            b'}' | b']' if depth == 1 => break,
+            b'}' | b']' if depth <= 1 && prefix == Prefix::Refuse => break,
             b'}' | b']' => {
-                depth -= 1;
-                objects.retain(|(inside, _)| *inside <= depth);
+                depth = depth.saturating_sub(1);
+                objects.retain(|(inside, _)| *inside == 1 || *inside <= depth);
             }
             b'\\' if matches!(line.get(at), Some(b'"' | b'\\')) => at += 1,
             b'"' => {
@@ -218,6 +235,29 @@ fn text_before_the_object_is_passed_over_when_asked() {
 }
 
 #[test]
+fn where_the_first_object_of_a_line_has_nothing_wanted_others_may() {
+    for line in [
+        r#"2020 {"a":1} {"ptime":1,"status":2}"#,
+        r#"web {x} {"status":2,"ptime":1}"#,
+        r#"a "quoted { brace" {"status":2,"ptime":1}"#,
+        r#"{"log":"x"} {"ptime":1,"status":2}"#,
+        r#"{"log":["{"]}} ] [1] "text {" {"ptime":1,"status":2}"#,
+        r#"{"ptime":1} , {"status":2,"ptime":3}"#,
+        r#"{"a":1}{"ptime":1,"status":2}"#,
+        r#"say "{" then {"a":1}{"ptime":1,"status":2}"#,
+    ] {
+        let found = rows(format!("{line}\n").as_bytes(), &["ptime", "status"], Prefix::Skip);
+        assert_eq!(found[0].1, [b"1", b"2"], "{line}");
+        let found = rows(format!("{line}\n").as_bytes(), &["ptime", "a.b", "status"], Prefix::Skip);
+        assert_eq!(found[0].1, [&b"1"[..], b"", b"2"], "{line}");
+    }
+    for line in [r#"["ptime":1,"status":2,{"#, r#"{"a":{"ptime":1,"status":2}} {}"#] {
+        let found = rows(format!("{line}\n").as_bytes(), &["ptime", "status"], Prefix::Skip);
+        assert_eq!(found[0].1, [b"", b""], "{line}");
+    }
+}
+
+#[test]
 fn lines_that_are_plain_and_lines_that_are_not_may_come_in_any_order() {
     let plain = r#"{"uri":"/a","status":"200","ptime":0.5,"ua":"x"}"#;
     let nested = r#"{"a":{"status":"x"},"status":"200","ptime":0.5}"#;
@@ -371,12 +411,18 @@ fn object() -> impl Strategy<Value = String> {
         .prop_map(|(members, before, behind)| format!("{before}{{{}}}{behind}", members.join(",")))
 }
 
-/// A line: an object, one with some bytes changed, or bytes that mean something to the scanner.
+/// An object behind another one.
+fn two_objects() -> impl Strategy<Value = String> {
+    let between = prop::sample::select(&["", " ", ", ", "\" {", "[", "]}", "\\\""][..]);
+    (object(), between, object()).prop_map(|(one, between, other)| format!("{one}{between}{other}"))
+}
+
+/// A line: objects, one with some bytes changed, or bytes that mean something to the scanner.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let telling = br#"{}[]":,\ -ptimestatus01|Yy_"#.to_vec();
     let byte = prop::sample::select(telling);
     let changes = prop::collection::vec((any::<prop::sample::Index>(), 0..3, byte.clone()), 1..4);
-    let broken = (object(), changes).prop_map(|(object, changes)| {
+    let broken = (prop_oneof![object(), two_objects()], changes).prop_map(|(object, changes)| {
         let mut line = object.into_bytes();
         for (at, how, byte) in changes {
             let at = at.index(line.len() + 1);
@@ -391,6 +437,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     });
     prop_oneof![
         4 => object().prop_map(String::into_bytes),
+        1 => two_objects().prop_map(String::into_bytes),
         3 => broken,
         1 => prop::collection::vec(byte, 0..200),
     ]
