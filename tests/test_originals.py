@@ -104,9 +104,6 @@ UNLIKE = {
     "postfix-log:line-014",
     "a program stands in its place and has a message behind a blank": "postfix-log:line-041 "
     "postfix-log:line-056",
-    "lines in a syslog's envelope, or with Solaris' message id": "postfix-log:line-038 "
-    "postfix-log:line-062 postfix-log:line-063 postfix-log:line-064 postfix-log:line-073 "
-    "postfix-log:line-075",
     "a slash in a prefix leads to no other folder": "prefix-4",
 }
 UNLIKE_IDS = {name for names in UNLIKE.values() for name in names.split()}

@@ -7,16 +7,13 @@ import math
 import os
 import re
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from kojuto._native import StateLock
 from kojuto.tools import postfix_log
 from tests.conftest import corpus, read_metrics, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROG = "mackerel-plugin-postfix-log"
 HEAD = "Apr 19 12:50:52 mail1 postfix/smtp[7570]: "
@@ -304,6 +301,34 @@ def test_the_default_is_postfix_smtp_and_nothing_else(
     assert deliveries("--syslog-name", "postfix(-out)?(/relay)?") == 3
     assert deliveries("--syslog-name", "postfix-out") == 1
     assert deliveries("--program", "smtpd") == 0
+
+
+def test_deliveries_of_other_instances_only_are_told(
+    workdir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "mail"
+    other = f"{HEAD}{FIELDS}\n".replace("postfix/smtp", "postfix-out/smtp")
+    log.write_text(other * 2)
+    metrics, told = scan(capsys, log)
+    assert "postfixlog.total_delay.average" not in metrics
+    assert told == (
+        f"{PROG}: {log}: nothing is counted, all deliveries are of other instances "
+        "(postfix-out/smtp: 2 lines)\nhint: --syslog-name 'postfix-out' counts them\n"
+    )
+    log.write_text(other * 2 + f"{HEAD}{FIELDS}\n")
+    assert scan(capsys, log, "--once")[1] == ""
+    metrics, told = scan(capsys, log, "--once", "--syslog-name", "postfix-out")
+    assert (metrics["postfixlog.total_delay.average"], told) == ("0.310000", "")
+
+
+def test_a_log_that_is_the_null_device_is_empty(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        metrics, told = scan(capsys, Path("/dev/null"))
+        assert "postfixlog.total_delay.average" not in metrics
+        assert told == ""
+    assert json.loads(position(workdir).read_text())["pos"] == 0
 
 
 def test_bad_lines_make_one_line_on_stderr(workdir: Path, tmp_path: Path) -> None:

@@ -309,6 +309,24 @@ def _count_on(
     return totals
 
 
+def _tell_others(values: Values, scan: PostfixScan) -> None:
+    """Say that all deliveries are those of other instances, and how they are counted."""
+    if scan.deliveries is None or scan.deliveries.total or not scan.others:
+        return
+    shown = ", ".join(f"{name}: {follow.count(number, 'line')}" for name, number in scan.others[:3])
+    more = len(scan.others) - 3
+    from re import escape
+
+    wanted = [name.rpartition("/")[0] for name, _ in scan.others[:3]]
+    pattern = "|".join(dict.fromkeys(escape(name).replace("\\-", "-") for name in wanted))
+    cli.complain(
+        PROG,
+        f"{values.logfile}: nothing is counted, all deliveries are of other instances ({shown}"
+        + (f" and of {more} more)" if more > 0 else ")"),
+        f"--syslog-name '{pattern}' counts them",
+    )
+
+
 def _work(values: Values, _: list[str]) -> int:
     cli.check_textfile(values)
     if metrics.meta_requested():
@@ -328,6 +346,7 @@ def _work(values: Values, _: list[str]) -> int:
         raise follow.explained(error, [log]) from None
     follow.tell(PROG, values.logfile, scan.report)
     follow.tell_bad_lines(PROG, values.logfile, scan.bad_lines, scan.bad_example)
+    _tell_others(values, scan)
     follow.tell_sum(PROG, values.logfile, scan.report)
     about = {
         "log": values.logfile,

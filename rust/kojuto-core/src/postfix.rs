@@ -12,7 +12,7 @@ mod relays;
 mod samples;
 mod tally;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::Error;
 use crate::scan::bad_lines::{BadLines, EXAMPLE_BYTES};
@@ -110,11 +110,17 @@ pub struct Summary {
     pub dsns: Vec<(String, u64)>,
     /// None when no program asked for is of that kind.
     pub activity: Option<Activity>,
+    /// The daemons asked for under other syslog names: how many deliveries each made that do not
+    /// count, the most first.
+    pub others: Vec<(String, u64)>,
     /// The reasons that were met, with their counts.
     pub bad: Vec<(&'static str, u64)>,
     /// Why the first of them was bad, and the line, cut short.
     pub example: Option<(&'static str, Vec<u8>)>,
 }
+
+/// So many other instances are told apart.
+const MAX_OTHERS: usize = 64;
 
 /// So many different DSNs are told apart; more are nobody's real log.
 const MAX_DSNS: usize = 4096;
@@ -130,6 +136,8 @@ pub struct Scanner {
     activity: Option<Activity>,
     max_groups: usize,
     edges: Vec<f64>,
+    /// Deliveries of the same daemons under syslog names that are not asked for.
+    others: BTreeMap<Box<[u8]>, u64>,
     bad: BadLines<3>,
 }
 
@@ -149,6 +157,7 @@ impl Scanner {
             max_groups: options.max_groups,
             edges: options.edges.clone(),
             programs,
+            others: BTreeMap::new(),
             bad: BadLines::default(),
         })
     }
@@ -188,8 +197,51 @@ impl Scanner {
             Writer::NotYet => return self.judge_late(lines, start),
         };
         if self.programs.wanted(&lines[name..name_end]) != Wanted::Deliveries {
-            return None;
+            return self.judge_message(lines, start, (name, name_end, message), hit);
         }
+        self.judge_delivery(lines, start, message, hit)
+    }
+
+    /// A line of another program: its message may be a line of a wanted one.
+    #[cold]
+    fn judge_message(
+        &mut self,
+        lines: &[u8],
+        start: usize,
+        outer: (usize, usize, usize),
+        hit: usize,
+    ) -> Option<usize> {
+        let (name, name_end, message) =
+            match programs::inner_writer(self.level, lines, outer.2, hit) {
+                Writer::Found(name, name_end, message) => (name, name_end, message),
+                _ => outer,
+            };
+        let name = &lines[name..name_end];
+        if self.programs.wanted(name) == Wanted::Deliveries {
+            return self.judge_delivery(lines, start, message, hit);
+        }
+        if self.programs.is_another_instance(name) {
+            let message = programs::behind_message_id(lines, message);
+            fields::delivery_start(lines, message, hit)?;
+            if let Some(count) = self.others.get_mut(name) {
+                *count += 1;
+            } else if self.others.len() < MAX_OTHERS {
+                self.others.insert(name.into(), 1);
+            }
+        }
+        None
+    }
+
+    /// Counts the delivery that a wanted program's message reports.
+    #[inline]
+    fn judge_delivery(
+        &mut self,
+        lines: &[u8],
+        start: usize,
+        message: usize,
+        hit: usize,
+    ) -> Option<usize> {
+        let message = programs::behind_message_id(lines, message);
         let fields = fields::delivery_start(lines, message, hit)?;
         let hit = fields::unquoted_marker(self.level, lines, fields, hit);
         match fields::read(lines, hit) {
@@ -238,11 +290,17 @@ impl Scanner {
         while start < lines.len() {
             let end =
                 lanes::find(self.level, lines, start, lines.len(), b'\n').unwrap_or(lines.len());
-            if let Writer::Found(name, name_end, message) =
-                programs::writer(self.level, lines, start, end)
+            let mut found = programs::writer(self.level, lines, start, end);
+            if let Writer::Found(name, name_end, message) = found
+                && self.programs.wanted(&lines[name..name_end]) == Wanted::No
+            {
+                found = programs::inner_writer(self.level, lines, message, end);
+            }
+            if let Writer::Found(name, name_end, message) = found
                 && self.programs.wanted(&lines[name..name_end]) == Wanted::Activity
             {
                 let daemon = lines[name..name_end].rsplit(|&b| b == b'/').next().unwrap_or(b"");
+                let message = programs::behind_message_id(lines, message).min(end);
                 activity.count(daemon, &lines[message..end]);
             }
             start = end + 1;
@@ -265,18 +323,26 @@ impl Scanner {
         if let (Some(activity), Some(more)) = (&mut self.activity, other.activity) {
             activity.add(more);
         }
+        for (name, count) in other.others {
+            *self.others.entry(name).or_default() += count;
+        }
         self.bad.merge(other.bad);
     }
 
     /// The figures of all blocks.
     pub fn finish(self) -> Summary {
         let first = self.bad.first();
+        let name =
+            |(name, count): (Box<[u8]>, u64)| (String::from_utf8_lossy(&name).into_owned(), count);
+        let mut others: Vec<_> = self.others.into_iter().map(name).collect();
+        others.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let reasons = Bad::ALL.iter().zip(*self.bad.counts()).filter(|&(_, count)| count > 0);
         Summary {
             deliveries: self.deliveries.map(|tally| tally.figures(&self.edges)),
             relays: self.relays.map_or_else(Vec::new, |relays| relays.report(self.max_groups)),
             dsns: self.dsns.map_or_else(Vec::new, |dsns| top_dsns(dsns, self.max_groups)),
             activity: self.activity,
+            others,
             bad: reasons.map(|(bad, count)| (bad.reason(), count)).collect(),
             example: first.map(|(reason, line)| (Bad::ALL[reason].reason(), line.to_vec())),
         }

@@ -78,6 +78,7 @@ struct PostfixScan {
     relays: Vec<(GroupOf, Py<PostfixFigures>)>,
     dsns: Vec<(String, u64)>,
     activity: Option<Vec<(&'static str, u64)>>,
+    others: Vec<(String, u64)>,
     bad_lines: Vec<(&'static str, u64)>,
     bad_example: Option<(&'static str, Py<PyBytes>)>,
 }
@@ -119,6 +120,7 @@ fn follow_postfix_log(
             .collect::<PyResult<_>>()?,
         dsns: summary.dsns,
         activity: summary.activity.map(named),
+        others: summary.others,
         bad_lines: summary.bad,
         bad_example: summary
             .example

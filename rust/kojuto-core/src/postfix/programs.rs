@@ -109,6 +109,14 @@ impl Programs {
         if asked { kind(daemon) } else { Wanted::No }
     }
 
+    /// Whether the program called `name` is a daemon that is asked for, under another syslog name.
+    pub(super) fn is_another_instance(&self, name: &[u8]) -> bool {
+        let daemon = daemon_of(name);
+        kind(daemon) == Wanted::Deliveries
+            && daemon.len() < name.len()
+            && self.names.iter().chain(&self.daemons).any(|asked| daemon_of(asked) == daemon)
+    }
+
     fn pattern_matches(&self, name: &[u8]) -> bool {
         let Some(slash) = name.iter().rposition(|&b| b == b'/') else { return false };
         self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(&name[..slash]))
@@ -140,8 +148,10 @@ pub(super) enum Writer {
 /// A line that begins with a syslog or RFC 3339 time stamp must have that word where a program
 /// stands, before any other `: `, so that a message which quotes another line is not taken for
 /// it. Without such a beginning nothing can be told from a quote, and the first such word counts.
+/// What stands behind a program without a process id (`journal: `, of docker's driver) and begins
+/// with a time stamp is a line itself.
 #[inline]
-pub(super) fn writer(level: Level, lines: &[u8], start: usize, end: usize) -> Writer {
+pub(super) fn writer(level: Level, lines: &[u8], mut start: usize, end: usize) -> Writer {
     if let Some((name, name_end, colon)) = lanes::head(level, lines, start, end) {
         return Writer::Found(name, name_end, colon + 2);
     }
@@ -154,12 +164,50 @@ pub(super) fn writer(level: Level, lines: &[u8], start: usize, end: usize) -> Wr
                 return Writer::Found(from + name_start, from + name_end, colon + 2);
             }
         }
-        if has_time_stamp(&lines[start..end]) {
-            return Writer::Nobody;
-        }
+        let from_start = has_time_stamp(&lines[start..end]);
         from = colon + 2;
+        if from_start {
+            if !has_time_stamp(&lines[from.min(end)..end]) {
+                return Writer::Nobody;
+            }
+            start = from;
+        }
     }
     Writer::NotYet
+}
+
+/// Finds who wrote the line that is the message of another program (a container's output in the
+/// syslog of its host): it begins at `message`, with a time stamp or with `NAME[PID]: `.
+#[cold]
+pub(super) fn inner_writer(level: Level, lines: &[u8], message: usize, end: usize) -> Writer {
+    let Some(text) = lines.get(message..end) else { return Writer::NotYet };
+    if has_time_stamp(text) {
+        return writer(level, lines, message, end);
+    }
+    let colon = lanes::find_pair(level, lines, message, end, *b": ");
+    match colon.map(|colon| (colon, name_and_pid(&lines[message..colon]))) {
+        Some((colon, Some((0, name_end)))) => Writer::Found(message, message + name_end, colon + 2),
+        _ => Writer::Nobody,
+    }
+}
+
+/// Where a message goes on behind the id that Solaris puts before it: `[ID 197553 mail.info] `.
+#[inline]
+pub(super) fn behind_message_id(lines: &[u8], message: usize) -> usize {
+    const MOST_BYTES: usize = 48;
+    let Some(rest) = lines.get(message..).and_then(|text| text.strip_prefix(b"[ID ")) else {
+        return message;
+    };
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    let end = rest.iter().take(MOST_BYTES).position(|&b| b == b']' || b == b'\n');
+    match end {
+        Some(end) if digits > 0 && rest[digits..].starts_with(b" ") => match rest.get(end..end + 2)
+        {
+            Some(b"] ") => message + b"[ID ".len() + end + 2,
+            _ => message,
+        },
+        _ => message,
+    }
 }
 
 /// Where the name is in `… NAME[PID]`.

@@ -121,6 +121,62 @@ fn only_the_program_of_the_line_counts_not_one_that_the_text_quotes() {
 }
 
 #[test]
+fn a_line_that_is_the_message_of_another_program_counts() {
+    for head in [
+        "Apr 19 12:50:52 host docker/mail[1]: Apr 19 12:50:52 mail1 postfix/smtp[7570]: ",
+        "Apr 19 12:50:52 host 0123456789ab[1234]: Apr 19 12:50:52 mail1 postfix/smtp[7570]: ",
+        "Apr 19 12:50:52 host journal: 2023-02-01T01:02:04+00:00 mail1 postfix/smtp[1]: ",
+        "Apr 19 12:50:52 host docker[1]: postfix/smtp[7570]: ",
+        "Apr 19 12:50:52 mail1 postfix/smtp[7570]: [ID 197553 mail.info] ",
+        "Apr 19 12:50:52 host mail[1]: postfix/smtp[7570]: [ID 197553 mail.warning] ",
+    ] {
+        assert_eq!(total(&options(&["smtp"]), &format!("{head}{FIELDS}")), 1, "{head}");
+        let long = format!("{}{FIELDS}", head.replace("host", &"h".repeat(90)));
+        assert_eq!(total(&options(&["smtp"]), &long), 1, "{long}");
+    }
+    for head in [
+        "Apr 19 12:50:52 host docker[1]: saw postfix/smtp[7570]: ",
+        "Apr 19 12:50:52 host journal: x Apr 19 12:50:52 mail1 postfix/smtp[7570]: ",
+        "Apr 19 12:50:52 host docker[1]: postfix/lmtp[7570]: ",
+        "Apr 19 12:50:52 mail1 postfix/smtp[7570]: [ID x] ",
+        "Apr 19 12:50:52 mail1 postfix/smtp[7570]: [ID 1] x",
+    ] {
+        assert_eq!(total(&options(&["smtp"]), &format!("{head}{FIELDS}")), 0, "{head}");
+    }
+    let queued = "4F1: message-id=<x@y>\n";
+    let text = format!(
+        "Apr 19 12:50:52 host docker[1]: Apr 19 12:50:52 mail1 postfix/cleanup[2]: {queued}\
+         Apr 19 12:50:52 mail1 postfix/cleanup[2]: [ID 1 mail.info] {queued}"
+    );
+    assert_eq!(scan(&options(&["cleanup"]), &text).activity.unwrap().queued, 2);
+}
+
+#[test]
+fn what_other_instances_deliver_is_told_and_does_not_count() {
+    let line = |name: &str| format!("Apr 19 12:50:52 mail1 {name}[7570]: {FIELDS}");
+    let text = line("postfix-out/smtp").repeat(2)
+        + &line("postfix-in/smtp")
+        + &line("postfix/lmtp")
+        + &line("postfix-out/smtpd")
+        + "Apr 19 12:50:52 mail1 postfix-x/smtp[1]: warning: , delay=\n"
+        + "Apr 19 12:50:52 host docker[1]: Apr 19 12:50:52 mail1 postfix-out/smtp[7570]: "
+        + FIELDS;
+    let found = scan(&options(&["smtp"]), &text);
+    assert_eq!(found.deliveries.unwrap().total, 0);
+    let expected = [("postfix-out/smtp", 3), ("postfix-in/smtp", 1)];
+    assert_eq!(found.others, expected.map(|(name, count)| (name.to_owned(), count)));
+    let both = Options { syslog_name: Some("postfix-(in|out)".to_owned()), ..options(&["smtp"]) };
+    let found = scan(&both, &text);
+    assert_eq!((found.deliveries.unwrap().total, found.others), (4, vec![]));
+    let (mut one, mut other) =
+        (Scanner::new(&options(&["smtp"])).unwrap(), Scanner::new(&options(&["smtp"])).unwrap());
+    one.block(text.as_bytes());
+    other.block(text.as_bytes());
+    one.merge(other);
+    assert_eq!(one.finish().others[0].1, 6);
+}
+
+#[test]
 fn a_quoted_address_cannot_play_the_fields() {
     let address = r#"<"x\", delay=7, delays=7/7/7/7, dsn=5.0.0, y"@b.example>"#;
     let line = format!("{HEAD}{}", FIELDS.replace("<a@b.example>", address));
@@ -323,6 +379,7 @@ fn daemons_without_delays_are_counted_by_what_they_say() {
 struct Model {
     stamp: Regex,
     program: Regex,
+    direct: Regex,
     report: Regex,
     fields: Regex,
 }
@@ -335,6 +392,7 @@ impl Model {
         Model {
             stamp: regex(r"^(?:<[0-9]*>)?(?:[A-Z][a-z][a-z] |[0-9]{4}-[0-9]{2}-)"),
             program: regex(r"^.* ([^ ]+)\[[0-9]+\]$"),
+            direct: regex(r"^([^ ]+)\[[0-9]+\]: "),
             report: regex(r"^([0-9A-Za-z]+): (?:to=|[^ ,]+,)"),
             fields: regex(&format!(r"^{number}, delays={parts}, dsn=([0-9])\.")),
         }
@@ -345,20 +403,42 @@ impl Model {
         text.split('\n').filter_map(|line| self.delivery(line)).collect()
     }
 
-    fn delivery(&self, line: &str) -> Option<(u8, [f64; 5])> {
+    /// The program of a line and its message.
+    fn writer<'t>(&self, mut line: &'t str) -> Option<(&'t str, &'t str)> {
         let mut offset = 0;
-        let (program, message) = loop {
+        loop {
             let colon = offset + line[offset..].find(": ")?;
             if let Some(name) = self.program.captures(&line[..colon]).and_then(|found| found.get(1))
                 && name.start() >= offset
             {
-                break (name.as_str(), &line[colon + 2..]);
-            }
-            if self.stamp.is_match(line) {
-                return None;
+                return Some((name.as_str(), &line[colon + 2..]));
             }
             offset = colon + 2;
-        };
+            if self.stamp.is_match(line) {
+                line = &line[offset..];
+                offset = 0;
+                if !self.stamp.is_match(line) {
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn delivery(&self, line: &str) -> Option<(u8, [f64; 5])> {
+        let (mut program, mut message) = self.writer(line)?;
+        let marker = message.find(", delay=")?;
+        if program != "postfix/smtp" {
+            // The message may be a line.
+            let before = &message[..marker];
+            let (name, text) = match self.stamp.is_match(before) {
+                true => self.writer(before)?,
+                false => {
+                    let found = self.direct.captures(before)?;
+                    (found.get(1)?.as_str(), &before[found.get(0)?.end()..])
+                }
+            };
+            (program, message) = (name, &message[marker - text.len()..]);
+        }
         let marker = message.find(", delay=")?;
         let report = self.report.captures(&message[..marker + 1])?;
         if program != "postfix/smtp" || &report[1] == "warning" {
