@@ -47,6 +47,35 @@ def test_what_people_pipe_is_read_and_the_rest_is_counted_in_one_line() -> None:
     assert b"1 of 2 lines is not a number and was skipped" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("ptime:0.5\tstatus:200", "ptime:1.5\tstatus:404"),
+        ('{"status":200,"ptime":0.5}', 'web_1  | {"status":404,"ptime":1.5}'),
+        ('h - - [t] "GET / HTTP/1.1" 200 12 "-" "ua" 0.5',
+         'h - - [t] "GET / HTTP/1.1" 404 12 "-" "ua" 1500ms'),
+    ],
+    ids=["ltsv", "json", "combined"],
+)  # fmt: skip
+def test_a_field_is_read_however_odd_the_first_lines_are(lines: tuple[str, str]) -> None:
+    stdin = "\n".join(["=== 2026-11-29 ===", "", "note: none", *lines]).encode()
+    done = run("percentile", "--key", "ptime", "--by", "status", stdin=stdin)
+    assert done.returncode == 0
+    assert b"max: 0.5000" in done.stdout
+    assert b"max: 1.5000" in done.stdout
+    assert done.stderr.decode() == (
+        "percentile: 2 of 5 lines are not numbers and were skipped; "
+        "the first: line 1 of standard input: '=== 2026-11-29 ==='\n"
+    )
+
+
+def test_the_format_of_a_field_may_be_given() -> None:
+    line = b'h - - [t] "GET / HTTP/1.1" 200 12 "-" "ua" rt=0.25\n'
+    for key, value in (("size", "12.0000"), ("rt", "0.2500"), ("status", "200.0000")):
+        done = run("percentile", "--key", key, "--format", "combined", stdin=line)
+        assert f"max: {value}\n" in done.stdout.decode()
+
+
 def test_strict_names_the_line_and_prints_no_figures(tmp_path: Path) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.write_text("1\n2\n")

@@ -84,6 +84,7 @@ impl Numbers {
             None => None,
             Some("ltsv") => Some(Format::Ltsv),
             Some("json") => Some(Format::Json),
+            Some("combined") => Some(Format::Combined),
             Some(other) => return Err(refused(format!("{other}: not a format"))),
         };
         let reader = match key {

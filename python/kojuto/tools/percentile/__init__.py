@@ -53,12 +53,14 @@ COMMAND = Command(
         Option("--plot", help="draw a histogram below the figures"),
         Option("--strict", help="fail at the first line that is not a number and name it"),
         Option("--key", metavar="KEY", group="Fields",
-               help="read this field of LTSV or JSON lines instead of whole lines"),
+               help="read this field of LTSV, JSON or combined lines instead of whole lines"),
         Option("--by", metavar="KEY", group="Fields",
                help="one result for each value of this field, the most frequent first"),
-        Option("--format", metavar="FORM", default="auto", choices=("auto", "ltsv", "json"),
-               group="Fields", help="how the lines of --key are written: ltsv, json, or auto, by "
-               "each file's first line"),
+        Option("--format", metavar="FORM", default="auto",
+               choices=("auto", "ltsv", "json", "combined"), group="Fields",
+               help="how the lines of --key are written: ltsv, json (whatever stands before it), "
+               "combined (Apache and nginx; ptime is the time behind the fields), or auto, by each "
+               "file's first line that has the field"),
         cli.max_groups("the most groups to keep apart", most=1_000_000, default="1000",
                        group="Fields"),
         Option("--sketch", metavar="FILE", group="Many hosts",
@@ -96,7 +98,11 @@ def _check(values: Values) -> None:
         for name in ("by", "format", "max_groups"):
             if name in values.given and not values.merge:
                 title = "--" + name.replace("_", "-")
-                clash(title, "needs --key", f"--key FIELD {title} … reads LTSV or JSON lines")
+                clash(
+                    title,
+                    "needs --key",
+                    f"--key FIELD {title} … reads LTSV, JSON or combined lines",
+                )
     elif values.by is None and "max_groups" in values.given and not values.merge:
         clash("--max-groups", "needs --by", "--by FIELD makes the groups")
     sketchy = values.merge or values.sketch is not None

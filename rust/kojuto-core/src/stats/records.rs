@@ -1,6 +1,8 @@
-//! Numbers out of the fields of LTSV or JSON lines, parted into groups by another field.
+//! Numbers out of the fields of LTSV, JSON or combined lines, parted into groups by another field.
 
 use crate::Error;
+use crate::scan::combined::{self, TimeField};
+use crate::scan::duration;
 use crate::scan::fields::{Keys, Values};
 use crate::scan::json::{self, Prefix, unescape};
 use crate::scan::ltsv;
@@ -17,8 +19,11 @@ use crate::stats::space_saving::SpaceSaving;
 pub enum Format {
     /// Labeled tab-separated values.
     Ltsv,
-    /// One JSON object a line.
+    /// One JSON object a line, whatever stands before it.
     Json,
+    /// The common or combined format of Apache and nginx: its fields by the labels of ltsv.org, the
+    /// time taken behind them as `ptime`, and `NAME=value` behind them.
+    Combined,
 }
 
 /// The numbers read so far, by group.
@@ -74,6 +79,10 @@ impl Groups {
 pub struct Records {
     cutter: LineCutter,
     keys: Keys,
+    /// The same behind a first one, which is what stands behind the fields of a combined line.
+    combined: Keys,
+    behind: TimeField,
+    is_behind: bool,
     by: Option<usize>,
     wanted: Option<Format>,
     format: Option<Format>,
@@ -83,7 +92,7 @@ pub struct Records {
 
 impl Records {
     /// Reads the field `key` and groups by the field `by`. Without a `format`, each stream's first
-    /// line that is not empty tells: it begins with `{` or is LTSV.
+    /// line that has the field in one of them tells.
     ///
     /// # Errors
     /// [`Error::Argument`] for an empty key.
@@ -91,9 +100,17 @@ impl Records {
         let mut names = vec![(key, true)];
         // The numbers may be parted by themselves.
         names.extend(by.filter(|by| *by != key).map(|by| (by, true)));
+        let behind = match key {
+            b"ptime" => TimeField::Telling,
+            name => TimeField::Name(name.into()),
+        };
+        let combined: Vec<_> = std::iter::once((&b"\0"[..], true)).chain(names.clone()).collect();
         Ok(Records {
             cutter: LineCutter::default(),
             keys: Keys::new(&names)?,
+            combined: Keys::new(&combined)?,
+            behind,
+            is_behind: !combined::FIELDS.iter().any(|name| name.as_bytes() == key),
             by: by.map(|_| names.len() - 1),
             wanted: format,
             format,
@@ -135,35 +152,79 @@ impl Records {
         if self.lines == 0 {
             block = block.strip_prefix(b"\xef\xbb\xbf").unwrap_or(block);
         }
-        let format = match (self.format, block.iter().find(|byte| !byte.is_ascii_whitespace())) {
-            (Some(format), _) => format,
-            (None, Some(b'{')) => Format::Json,
-            (None, Some(_)) => Format::Ltsv,
-            (None, None) => {
-                self.lines += memchr::memchr_iter(b'\n', block).count() as u64;
-                return;
+        while self.format.is_none() {
+            let Some(end) = memchr::memchr(b'\n', block) else { return };
+            let (line, rest) = block.split_at(end + 1);
+            self.format = self.format_of(line);
+            if self.format.is_none() {
+                self.lines += 1;
+                let text = line.trim_ascii();
+                if !text.is_empty() {
+                    self.bad.add(self.lines, text);
+                }
+                block = rest;
             }
+        }
+        if let Some(format) = self.format {
+            self.block(format, block, groups);
+        }
+    }
+
+    /// The format in which a line has the field.
+    fn format_of(&self, line: &[u8]) -> Option<Format> {
+        let all = match line.trim_ascii_start().first() {
+            Some(b'{') => [Format::Json, Format::Ltsv, Format::Combined],
+            _ => [Format::Ltsv, Format::Json, Format::Combined],
         };
-        self.format = Some(format);
-        let Records { keys, by, lines, bad, .. } = self;
-        let mut row = |line: &[u8], values: &Values<'_>| {
-            *lines += 1;
-            let number = parse_f64(values[0].trim_ascii()).filter(|_| line.len() <= MAX_LINE_BYTES);
+        all.into_iter().find(|format| {
+            let mut has_it = false;
+            self.scan(*format, line, |_, number, _| has_it = !number.is_empty());
+            has_it
+        })
+    }
+
+    /// Calls `row` for each line with the field and what it is grouped by.
+    fn scan(&self, format: Format, block: &[u8], mut row: impl FnMut(&[u8], &[u8], &[u8])) {
+        let mut plain = |line: &[u8], values: &Values<'_>| {
+            row(line, values[0], self.by.map_or(&b""[..], |by| values[by]));
+        };
+        match format {
+            Format::Ltsv => ltsv::scan(block, &self.keys, &mut plain),
+            Format::Json => json::scan(block, &self.keys, Prefix::Skip, &mut plain),
+            Format::Combined => {
+                let mut behind = |line: &[u8], values: &Values<'_>| {
+                    let number = values[usize::from(!self.is_behind)];
+                    let by = match self.by {
+                        Some(0) => number,
+                        by => by.map_or(&b""[..], |by| values[by + 1]),
+                    };
+                    row(line, number, by);
+                };
+                combined::scan(block, &self.combined, &self.behind, &mut behind);
+            }
+        }
+    }
+
+    fn block(&mut self, format: Format, block: &[u8], groups: &mut Groups) {
+        let (mut lines, mut bad) = (self.lines, std::mem::take(&mut self.bad));
+        let (is_grouped, is_time) = (self.by.is_some(), self.behind == TimeField::Telling);
+        self.scan(format, block, |line, text, by| {
+            lines += 1;
+            let text = text.trim_ascii();
+            let number = parse_f64(text).filter(|_| line.len() <= MAX_LINE_BYTES);
+            // Behind the fields of a combined line a time is told by its fraction or its unit.
+            let is_combined = format == Format::Combined && is_time;
+            let number = number.or_else(|| duration::seconds(text).filter(|_| is_combined));
             match number {
                 None if line.trim_ascii().is_empty() => {}
                 // A value is shown rather than the line, when there is one.
-                None => bad.add(*lines, if values[0].is_empty() { line } else { values[0] }),
-                Some(number) => match (*by, format) {
-                    (None, _) => groups.all.push(number),
-                    (Some(by), Format::Json) => groups.add(&unescape(values[by]), number),
-                    (Some(by), Format::Ltsv) => groups.add(values[by], number),
-                },
+                None => bad.add(lines, if text.is_empty() { line } else { text }),
+                Some(number) if !is_grouped => groups.all.push(number),
+                Some(number) if format == Format::Json => groups.add(&unescape(by), number),
+                Some(number) => groups.add(by, number),
             }
-        };
-        match format {
-            Format::Ltsv => ltsv::scan(block, keys, &mut row),
-            Format::Json => json::scan(block, keys, Prefix::Refuse, &mut row),
-        }
+        });
+        (self.lines, self.bad) = (lines, bad);
     }
 }
 
@@ -267,6 +328,35 @@ mod tests {
     fn numbers_may_be_parted_by_themselves() {
         let (groups, _) = read(b"ptime:1\nptime:2\nptime:1\n", Some(b"ptime"), 9, &[]);
         assert_eq!(groups, [("1".to_owned(), vec![1.0; 2]), ("2".to_owned(), vec![2.0])]);
+    }
+
+    #[test]
+    fn the_first_line_that_has_the_field_tells_the_format() {
+        let combined =
+            |end: &str| format!("h - - [t] \"GET /a HTTP/1.1\" 200 12 \"-\" \"u\" {end}");
+        let (one, two) = (combined("0.5"), combined("2ms"));
+        let odd = "# a comment\n\ntime: none\n{\"a\":1}\n";
+        for (lines, uri) in [
+            (["ptime:0.5\turi:/a", "uri:/a\tptime:0.002"], "/a"),
+            (["{\"ptime\":0.5,\"uri\":\"/a\"}", "x {\"uri\":\"/a\",\"ptime\":0.002}"], "/a"),
+            (["t stdout F {\"ptime\":0.5}", "{\"ptime\":0.002}"], "Missing"),
+            ([&one[..], &two], "/a"),
+        ] {
+            let stream = format!("{odd}{}\n{}", lines[0], lines[1]);
+            for sizes in [&[][..], &[1; 200], &[40, 3]] {
+                let (groups, bad) = read(stream.as_bytes(), Some(b"uri"), 9, sizes);
+                assert_eq!(groups, [(uri.to_owned(), vec![0.5, 0.002])], "{stream}");
+                assert_eq!((bad.count, bad.first_line), (3, 1));
+            }
+        }
+        let mut records = Records::new(b"size", None, Some(Format::Combined)).unwrap();
+        let mut groups = Groups::default();
+        records.feed(format!("{one}\n").as_bytes(), &mut groups);
+        assert_eq!(groups.all, [12.0]);
+        let mut records = Records::new(b"rt", Some(b"rt"), None).unwrap();
+        let mut groups = Groups::new(3);
+        records.feed(format!("{}\n", combined("rt=7")).as_bytes(), &mut groups);
+        assert_eq!(groups.into_sorted(), [(GroupName::Value((*b"7").into()), vec![7.0])]);
     }
 
     #[test]
