@@ -242,6 +242,46 @@ class AccessScan:
     def groups(self) -> list[tuple[_GroupOf, AccessTally]]:
         """The figures of each group, the largest first and the pool last."""
 
+@final
+class AccessLine:
+    """What was made of one line of an access log."""
+
+    @property
+    def envelope(self) -> str | None:
+        """What stood around it."""
+
+    @property
+    def line(self) -> builtins.bytes:
+        """The line itself."""
+
+    @property
+    def format(self) -> str:
+        """The format it was read in."""
+
+    @property
+    def keys(self) -> list[builtins.bytes]:
+        """The keys that were looked for: of the time, then those of the status."""
+
+    @property
+    def fields(self) -> list[tuple[builtins.bytes, builtins.bytes, str | None]]:
+        """(name, text, what it was taken as: ``time``, ``status``, ``group`` or None)."""
+
+    @property
+    def unit(self) -> str:
+        """The unit of its time; ``its own``, ``a list``, or empty where it is none."""
+
+    @property
+    def status(self) -> int | None:
+        """As what it counts; None where it does not."""
+
+    @property
+    def seconds(self) -> float | None:
+        """The time that it counts with, if it has one."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it cannot be read; without one and without a status the filter leaves it out."""
+
 class _AccessOptions(Protocol):
     """What to read from each line; `kojuto.tools.axslog.AccessOptions` are such."""
 
@@ -260,6 +300,13 @@ class _AccessOptions(Protocol):
     skip_until_json: bool
     time_scale: float
     time_list: str
+
+def explain_access_lines(lines: bytes, options: _AccessOptions) -> list[AccessLine]:
+    """Explain each of some lines, ended by newlines, as the beginning of a log.
+
+    Raises:
+        ValueError: an option that has no meaning.
+    """
 
 def follow_access_logs(
     logs: Sequence[_Log], follow: _FollowOptions, options: _AccessOptions
@@ -481,6 +528,10 @@ class PostfixScan:
     @property
     def activity(self) -> list[tuple[str, int]] | None:
         """(event, count); None when no program asked for is counted so."""
+
+    @property
+    def others(self) -> list[tuple[str, int]]:
+        """(name, deliveries) of the same daemons under syslog names that are not asked for."""
 
     @property
     def bad_lines(self) -> list[tuple[str, int]]:

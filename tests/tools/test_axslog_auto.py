@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import DATA, ROOT, run
+from tests.conftest import DATA, ROOT, corpus, run
 from tests.peers.axslog import PROG, write
 
 if TYPE_CHECKING:
@@ -55,13 +55,55 @@ def test_every_row_of_the_table_is_recognised(row: list[str], workdir: Path) -> 
         "time_unit": unit,
     }
     times = times_of(log.read_text(errors="replace"), time)
-    if envelope in ("docker", "journald"):
-        times = [0.5, 1.5]  # one of them is in pieces, or in bytes
+    if envelope in ("docker", "journald") or form not in ("json", "ltsv", "combined"):
+        # One of them is in pieces, or in bytes; or the log has no names.
+        times = [n / UNITS[unit] for n in (0.5, 1.5)]
     assert mean == pytest.approx(sum(times) / len(times) * UNITS[unit], rel=1e-6)
 
 
 def test_the_table_has_every_kind() -> None:
-    assert len({row[-1] for row in ROWS}) == len(ROWS) == 25
+    assert len({row[-1] for row in ROWS}) == len(ROWS) == 46
+
+
+def test_a_line_of_a_known_form_counts_without_its_time(workdir: Path) -> None:
+    about, metrics = report(DATA / "formats/aws-alb.log", "--by", "method")
+    assert (about["lines"], about["counted_lines"]) == (3, 3)
+    assert metrics["axslog.access_ratio_t.5xx_percentage"] == pytest.approx(100 / 3)
+    assert metrics["axslog.latency_t.GET.average"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["aws-alb.log", "haproxy-lnav.log", "istio-envoy-text.log"])
+def test_real_logs_without_keys_are_read(name: str, workdir: Path) -> None:
+    log = corpus(f"accesslog/other/{name}")
+    about, metrics = report(log)
+    requests = [line for line in log.read_text().splitlines() if '"' in line]
+    assert about["counted_lines"] in (len(requests), len(requests) - 1)
+    assert metrics["axslog.latency_t.average"] > 0
+
+
+def test_a_log_that_turns_into_another_format_is_read_on(tmp_path: Path, workdir: Path) -> None:
+    morgan = (DATA / "formats/morgan.log").read_text()
+    combined = (DATA / "formats/ingress-nginx.log").read_text()
+    log = tmp_path / "log"
+    log.write_text(morgan * 5000 + combined * 5000 + morgan * 5000)
+    about, metrics = report(log)
+    # A block has one format: what is in another one where they meet does not count.
+    assert about["lines"] == 30_000
+    assert about["counted_lines"] > 26_000
+    assert metrics["axslog.latency_t.average"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_log_of_no_known_format_is_said_with_what_was_tried(
+    tmp_path: Path, workdir: Path
+) -> None:
+    log = write(tmp_path / "log", "just some words", "and more")
+    done = run(PROG, "--once", "--logfile", log, "--key-prefix", "t", "--format", "auto")
+    assert done.returncode == 0
+    message = done.stderr.decode()
+    assert "the first (not in the expected format): 'just some words'" in message
+    assert "hint: tried: JSON, LTSV, combined and the forms of docs/formats.md" in message
+    assert "--log-format" in message
+    assert "--regex" in message
 
 
 def test_what_is_given_holds(tmp_path: Path, workdir: Path) -> None:
@@ -74,7 +116,7 @@ def test_what_is_given_holds(tmp_path: Path, workdir: Path) -> None:
 
 
 def test_what_was_found_is_said(workdir: Path) -> None:
-    log = DATA / "accesslog/json/envoy-gateway-cri.log"
+    log = DATA / "formats/envoy-cri.log"
     done = run(PROG, "--once", "--logfile", log, "--key-prefix", "t", "--format", "auto",
                "--verbose")  # fmt: skip
     assert f"{log}: json in cri: response_code, duration in ms\n" in done.stderr.decode()

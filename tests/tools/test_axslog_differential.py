@@ -44,6 +44,19 @@ def seconds(text: str) -> Fraction | None:
     return None
 
 
+def time_of(text: str, how: str) -> Fraction | None:
+    """A time, or what --time-list makes of several."""
+    found = seconds(text)
+    if found is not None or how == "refuse":
+        return found
+    parts = [part.strip() for part in re.split("[,:]", text)]
+    times = [seconds(part) for part in parts if part not in ("", "-")]
+    known = [time for time in times if time is not None]
+    if not times or len(known) < len(times):
+        return None
+    return {"sum": sum(known, Fraction(0)), "max": max(known), "last": known[-1]}[how]
+
+
 def a_time(rng: random.Random) -> str:
     return rng.choice(
         [
@@ -128,6 +141,15 @@ def text(rng: random.Random) -> tuple[str, Row]:
     return line, (time, None if status == "-" else status, uri)
 
 
+def lists(rng: random.Random) -> tuple[str, Row]:
+    """LTSV with times as nginx writes them after it has asked several upstreams."""
+    time = rng.choice([", ", " : ", ","]).join(a_time(rng) for _ in range(rng.randrange(1, 4)))
+    status = a_status(rng)
+    line = f"status:{status}\tptime:{time}\turi:/"
+    time_text = None if time == "-" else time
+    return line, (time_text, None if status == "-" else status, "/")
+
+
 LOG_FORMAT = '$remote_addr "$request" $status rt=$request_time "$http_user_agent"'
 APACHE = '%h %l %u %t "%r" %>s %b %D "%{User-Agent}i"'
 
@@ -176,13 +198,15 @@ def group_of(uri: str | None) -> tuple[str, bytes]:
     return "value", raw if len(raw) <= 200 else raw[:10]
 
 
-def check(scan: AccessScan, rows: list[Row], *, time_needed: bool) -> None:
+def check(
+    scan: AccessScan, rows: list[Row], *, time_needed: bool, time_list: str = "refuse"
+) -> None:
     """Compare with what the rows give."""
     times: list[Fraction] = []
     classes = [0] * 7
     groups: dict[tuple[str, bytes], int] = {}
     for time, status, uri in rows:
-        taken = None if time is None else seconds(time)
+        taken = None if time is None else time_of(time, time_list)
         if (taken is None and time_needed) or not re.fullmatch(r"[+-]?\d+", status or "", re.A):
             continue
         if taken is not None:
@@ -235,3 +259,100 @@ def test_random_logs_are_read_as_plain_python_reads_them(
         log.write_text("".join(line + end for line, _ in rows), newline="")
         scan = scan_of(log, *options, "--threads", rng.choice(["1", "3"]))
         check(scan, [row for _, row in rows], time_needed=time_needed)
+
+
+def cut(rng: random.Random, line: str) -> list[str]:
+    """A line in one piece or in several."""
+    places = sorted(rng.randrange(len(line) + 1) for _ in range(rng.choice([0, 0, 1, 3])))
+    parts = [line[a:b] for a, b in zip([0, *places], [*places, len(line)], strict=True)]
+    return [part for part in parts[:-1] if part] + parts[-1:]
+
+
+def docker(rng: random.Random, line: str, stream: str) -> list[str]:
+    """The entries of a line as docker's json-file driver has them."""
+    *parts, last = cut(rng, line)
+    texts = [*parts, last + "\n"]
+    encoded = [json.dumps(text, ensure_ascii=rng.random() < 0.5) for text in texts]
+    return [
+        f'{{"log":{text},"stream":"{stream}","time":"2026-11-29T14:06:41.1Z"}}' for text in encoded
+    ]
+
+
+def cri(rng: random.Random, line: str, stream: str) -> list[str]:
+    *parts, last = cut(rng, line)
+    tagged = [*(("P", part) for part in parts), ("F", last)]
+    return [f"2026-11-29T14:06:41.1Z {stream} {tag} {part}" for tag, part in tagged]
+
+
+def journald(rng: random.Random, line: str, _: str) -> list[str]:
+    message: object = list(line.encode()) if rng.random() < 0.3 else line
+    members = {"__REALTIME_TIMESTAMP": "1", "MESSAGE": message, "_PID": "7"}
+    return [json.dumps(members, ensure_ascii=rng.random() < 0.5)]
+
+
+def syslog(rng: random.Random, line: str, _: str) -> list[str]:
+    heads = [
+        "Nov 29 14:06:41 web1 nginx[7]: ",
+        "<190>Nov  9 14:06:41 web1 nginx: ",
+        "2026-11-29T14:06:41.1+00:00 web1 nginx: ",
+        '<165>1 2003-10-11T22:14:15.003Z h app - ID47 [a@1 x="]"] ',
+    ]
+    return [rng.choice(heads) + line]
+
+
+@pytest.mark.timeout(120 + LOGS)
+@pytest.mark.parametrize("form", ["ltsv", "json", "auto"])
+@pytest.mark.parametrize("wrap", [docker, cri, journald, syslog], ids=lambda wrap: wrap.__name__)
+def test_random_logs_in_envelopes_are_read_as_without(
+    wrap: Callable[[random.Random, str, str], list[str]], form: str, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**9)
+    for number in range(LOGS):
+        rng = random.Random(f"{seed} {number}")
+        print(f"the random numbers are those of '{seed} {number}'")
+        make = {"ltsv": ltsv, "json": json_line}.get(form) or rng.choice([ltsv, json_line])
+        rows = [make(rng) for _ in range(rng.choice([1, 5, 50, 400]))]
+        # Two streams at once: the entries of each stay in order.
+        streams: list[list[str]] = [[], []]
+        for line, _ in rows:
+            stream = rng.randrange(2)
+            streams[stream] += wrap(rng, line, ("stdout", "stderr")[stream])
+        entries = []
+        while any(streams):
+            entries.append(rng.choice([stream for stream in streams if stream]).pop(0))
+        log = tmp_path / str(number)
+        log.write_text("".join(f"{entry}\n" for entry in entries))
+        envelope = [] if form == "auto" else ["--envelope", wrap.__name__]
+        scan = scan_of(log, "--format", form, *envelope, "--threads", rng.choice(["1", "3"]))
+        check(scan, [row for _, row in rows], time_needed=True)
+
+
+@pytest.mark.timeout(120 + LOGS)
+@pytest.mark.parametrize("make", [ltsv, json_line], ids=lambda make: make.__name__)
+def test_random_logs_are_read_the_same_by_auto(
+    make: Callable[[random.Random], tuple[str, Row]], tmp_path: Path
+) -> None:
+    seed = random.randrange(10**9)
+    for number in range(LOGS):
+        rng = random.Random(f"{seed} {number}")
+        print(f"the random numbers are those of '{seed} {number}'")
+        rows = [make(rng) for _ in range(rng.choice([1, 5, 50, 400]))]
+        log = tmp_path / str(number)
+        log.write_text("".join(f"{line}\n" for line, _ in rows))
+        check(scan_of(log, "--format", "auto"), [row for _, row in rows], time_needed=True)
+
+
+@pytest.mark.timeout(120 + LOGS)
+@pytest.mark.parametrize("how", ["refuse", "sum", "last", "max"])
+def test_random_lists_of_times_are_read_as_plain_python_reads_them(
+    how: str, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**9)
+    for number in range(LOGS):
+        rng = random.Random(f"{seed} {number}")
+        print(f"the random numbers are those of '{seed} {number}'")
+        rows = [lists(rng) for _ in range(rng.choice([1, 5, 50, 400]))]
+        log = tmp_path / str(number)
+        log.write_text("".join(f"{line}\n" for line, _ in rows))
+        scan = scan_of(log, "--time-list", how)
+        check(scan, [row for _, row in rows], time_needed=True, time_list=how)

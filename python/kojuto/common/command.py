@@ -27,13 +27,14 @@ class Option:
         bare: what an option that is written without ``=VALUE`` means, as it would be typed; such
             an option never takes the next argument.
         group: the heading under which ``--help`` lists it.
+        alone: it asks for something else than the command's work, so that nothing is required then.
         empty_ok: whether an empty value has a meaning. Elsewhere it is refused: it comes from a
             variable that is not set.
     """
 
     __slots__ = (
-        "bare", "choices", "default", "dest", "empty_ok", "group", "help", "metavar", "names",
-        "read", "repeat", "required",
+        "alone", "bare", "choices", "default", "dest", "empty_ok", "group", "help", "metavar",
+        "names", "read", "repeat", "required",
     )  # fmt: skip
 
     def __init__(
@@ -49,8 +50,10 @@ class Option:
         bare: str | None = None,
         group: str | None = None,
         empty_ok: bool = False,
+        alone: bool = False,
     ) -> None:
         self.names = names
+        self.alone = alone
         self.help = help
         self.read = read
         self.default = default

@@ -173,8 +173,9 @@ class Parser:
             ) from None
 
     def _check(self, given: set[str], positional: list[str]) -> None:
-        missing = [o.title for o in self._command.options if o.required and o.dest not in given]
-        if missing:
+        options = self._command.options
+        missing = [o.title for o in options if o.required and o.dest not in given]
+        if missing and not any(o.alone and o.dest in given for o in options):
             raise UsageError(
                 f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required",
                 self._see_help(),

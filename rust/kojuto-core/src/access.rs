@@ -1,11 +1,15 @@
 //! Access-log statistics: latencies and status classes of the lines of a log.
 
+mod explain;
+mod finding;
 mod options;
+mod patterns;
 mod recognise;
 mod tally;
 
 use memchr::memmem::Finder;
 
+pub use self::explain::{Explained, Field, Role, Verdict, explain};
 pub use self::options::{Format, Options, TimeField, TimeList};
 pub use self::recognise::{Found, Profile};
 pub use self::tally::Tally;
@@ -132,46 +136,19 @@ impl Access {
         self.opener = opener;
     }
 
-    /// Takes the keys and the unit that the lines of a block have, if they are those of a profile.
-    fn find_keys(&mut self, block: &[u8], format: &Format) {
-        let profile = recognise::profile(block, format, self.found.profile);
-        if profile.is_none() || profile == self.found.profile {
-            return;
-        }
-        self.found.profile = profile;
-        if let Some(profile) = profile
-            && let Ok((keys, by)) =
-                options::wanted(profile.time, &[profile.status], self.group_key.as_deref())
-        {
-            self.keys = keys;
-            self.counter.by = by;
-            self.counter.time_scale = profile.scale();
-            if matches!(format, Format::Combined) {
-                self.time_field = TimeField::Name(profile.time.as_bytes().into());
-            }
-        }
-    }
-
     /// Counts a block of lines without an envelope.
     fn lines_of(&mut self, block: &[u8]) {
-        if let Format::Auto(prefix) = self.format {
-            // A block in which no line is in any format is what the last one was.
-            let found = Format::detect(block, prefix).or(self.found.format.take());
-            self.found.format = Some(found.unwrap_or(Format::Ltsv(prefix)));
-        }
-        if self.finds_keys {
-            let format = self.found.format.as_ref().unwrap_or(&self.format).clone();
-            self.find_keys(block, &format);
-        }
+        self.find(block);
         let Access { keys, format, time_field, counter, found, .. } = self;
         let format = found.format.as_ref().unwrap_or(format);
         counter.escapes = matches!(format, Format::Json(_));
         counter.time_optional = match format {
             Format::Combined | Format::Text(_) => true,
-            Format::Regex(regex) => !regex
-                .capture_names()
-                .flatten()
-                .any(|name| name.as_bytes() == &*keys.list()[0].name),
+            Format::Regex(regex) => {
+                let mut names = regex.capture_names().flatten();
+                found.pattern().is_some()
+                    || !names.any(|name| name.as_bytes() == &*keys.list()[0].name)
+            }
             _ => false,
         };
         scan(block, keys, format, time_field, counter);
@@ -183,7 +160,8 @@ impl Access {
 
     /// The name of the log's format, the detected one for [`Format::Auto`].
     pub fn format_name(&self) -> &'static str {
-        self.found.format.as_ref().unwrap_or(&self.format).name()
+        let format = || self.found.format.as_ref().unwrap_or(&self.format).name();
+        self.found.pattern().unwrap_or_else(format)
     }
 
     /// What the log has said of itself.
@@ -235,7 +213,7 @@ impl Access {
     }
 }
 
-/// Reads a block of lines in a format that is known.
+/// Counts a block of lines in a format that is known.
 fn scan(block: &[u8], keys: &Keys, format: &Format, time: &TimeField, counter: &mut Counter) {
     counter.is_plain = counter.statuses == 1 && counter.time_scale == 1.0;
     // The common case gets a scan of its own, without a test for what it does not need.
@@ -243,16 +221,29 @@ fn scan(block: &[u8], keys: &Keys, format: &Format, time: &TimeField, counter: &
     match format {
         Format::Ltsv(Prefix::Refuse) if plain => ltsv::scan(block, keys, &mut Plain(counter)),
         Format::Json(prefix) if plain => json::scan(block, keys, *prefix, &mut Plain(counter)),
-        Format::Ltsv(Prefix::Refuse) => ltsv::scan(block, keys, counter),
-        Format::Ltsv(Prefix::Skip) => ltsv::scan_behind_brace(block, keys, counter),
-        Format::Json(prefix) => json::scan(block, keys, *prefix, counter),
         Format::Combined if plain => combined::scan(block, keys, time, &mut Plain(counter)),
-        Format::Combined => combined::scan(block, keys, time, counter),
         Format::Text(text) if plain => {
             log_format::scan(block, keys, text, time, &mut Plain(counter));
         }
-        Format::Text(text) => log_format::scan(block, keys, text, time, counter),
-        Format::Regex(regex) => combined::scan_regex(block, keys, regex, counter),
+        _ => read(block, keys, format, time, counter),
+    }
+}
+
+/// Hands each line of a block, and the values of the keys in it, to `rows`.
+fn read<'a, R: Rows<'a>>(
+    block: &'a [u8],
+    keys: &Keys,
+    format: &Format,
+    time: &TimeField,
+    rows: &mut R,
+) {
+    match format {
+        Format::Ltsv(Prefix::Refuse) => ltsv::scan(block, keys, rows),
+        Format::Ltsv(Prefix::Skip) => ltsv::scan_behind_brace(block, keys, rows),
+        Format::Json(prefix) => json::scan(block, keys, *prefix, rows),
+        Format::Combined => combined::scan(block, keys, time, rows),
+        Format::Text(text) => log_format::scan(block, keys, text, time, rows),
+        Format::Regex(regex) => combined::scan_regex(block, keys, regex, rows),
         Format::Auto(_) => {}
     }
 }

@@ -1,6 +1,8 @@
 //! Wrappers of `kojuto_core::access` over followed logs.
 
-use kojuto_core::access::{Access, Format, Options, REASONS, Tally, TimeField, TimeList};
+use kojuto_core::access::{
+    self, Access, Explained, Format, Options, REASONS, Role, Tally, TimeField, TimeList, Verdict,
+};
 use kojuto_core::scan::envelope::{self, Envelope};
 use kojuto_core::scan::json::Prefix;
 use kojuto_core::scan::log_format::LogFormat;
@@ -16,6 +18,8 @@ use crate::group_name::{GroupOf, group_of};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(follow_access_logs, module)?)?;
+    module.add_function(wrap_pyfunction!(explain_access_lines, module)?)?;
+    module.add_class::<AccessLine>()?;
     module.add_class::<AccessScan>()?;
     module.add_class::<AccessTally>()
 }
@@ -232,4 +236,62 @@ fn follow_access_logs<'py>(
         }
     }
     Ok(results)
+}
+
+/// What was made of one line.
+#[pyclass(frozen, module = "kojuto._native", get_all)]
+struct AccessLine {
+    envelope: Option<&'static str>,
+    line: Py<PyBytes>,
+    format: &'static str,
+    keys: Vec<Py<PyBytes>>,
+    fields: Vec<(Py<PyBytes>, Py<PyBytes>, Option<&'static str>)>,
+    unit: &'static str,
+    status: Option<i64>,
+    seconds: Option<f64>,
+    reason: Option<&'static str>,
+}
+
+impl AccessLine {
+    fn new(py: Python<'_>, of: Explained) -> AccessLine {
+        let bytes = |text: &[u8]| PyBytes::new(py, text).unbind();
+        let role = |role| match role {
+            Role::Time => "time",
+            Role::Status => "status",
+            Role::Group => "group",
+        };
+        let (status, seconds, reason) = match of.verdict {
+            Verdict::Counted { status, seconds } => (Some(status), seconds, None),
+            Verdict::Filtered => (None, None, None),
+            Verdict::Bad(reason) => (None, None, Some(reason)),
+        };
+        AccessLine {
+            envelope: of.envelope.map(Envelope::name),
+            line: bytes(&of.line),
+            format: of.format,
+            keys: of.keys.iter().map(|key| bytes(key)).collect(),
+            fields: of
+                .fields
+                .iter()
+                .map(|field| (bytes(&field.name), bytes(&field.text), field.role.map(role)))
+                .collect(),
+            unit: of.unit,
+            status,
+            seconds,
+            reason,
+        }
+    }
+}
+
+/// Explains each of some lines as they would be read.
+#[pyfunction]
+fn explain_access_lines(
+    py: Python<'_>,
+    lines: &[u8],
+    options: AccessOptions,
+) -> PyResult<Vec<AccessLine>> {
+    let options = options.resolve()?;
+    let found = py.detach(|| access::explain(&options, lines));
+    let found = found.map_err(|error| to_py(Error::Core(error)))?;
+    Ok(found.into_iter().map(|line| AccessLine::new(py, line)).collect())
 }

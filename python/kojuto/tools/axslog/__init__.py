@@ -159,6 +159,14 @@ COMMAND = Command(
         ),
         *follow.OPTIONS,
         follow.ONCE,
+        Option(
+            "--explain",
+            metavar="LINE",
+            alone=True,
+            empty_ok=True,
+            help="show what each field of this line is taken as, and whether the line counts, "
+            "instead of reading logs; - reads lines from standard input",
+        ),
     ],
     passes_over=True,
     epilog="""
@@ -167,6 +175,7 @@ Examples:
   mackerel-plugin-axslog --logfile a.json,b.json --format json --key-prefix api \\
       --ptime-key request_time --percentiles 50,99,99.9 --by host
   zcat access.log.*.gz | mackerel-plugin-axslog --logfile - --key-prefix all
+  tail -n 3 access.log | mackerel-plugin-axslog --format auto --explain -
 
 A line counts when it has a time taken and a status; in combined logs, with --log-format, and with a
 --regex without the time's group, the status is enough. A time may have its unit with it: 12ms,
@@ -228,6 +237,10 @@ def settle_format(values: Values) -> None:
 def _work(values: Values, _: list[str]) -> int:
     settle_format(values)
     cli.check_textfile(values)
+    if values.explain is not None:
+        from kojuto.tools.axslog.explain import explain
+
+        return explain(values, AccessOptions(values))
     prefix = values.key_prefix
     if metrics.meta_requested():
         from kojuto.tools.axslog.graphs import graphs
@@ -312,6 +325,11 @@ def _hint(values: Values, scan: AccessScan) -> str | None:
     """What to try when not a single line could be counted."""
     if scan.tally.total or not scan.bad_lines:
         return None
+    if values.format == "auto":
+        return (
+            "tried: JSON, LTSV, combined and the forms of docs/formats.md; --log-format and "
+            "--regex tell of any other, --explain LINE shows how one is read"
+        )
     keys = f"--ptime-key {values.ptime_key} and --status-key {','.join(values.status_key)}"
     return f"is the log in --format {scan.format}, and are {keys} its names? try --format auto"
 

@@ -28,9 +28,6 @@ pub enum Format {
     Auto(Prefix),
 }
 
-/// How many lines of a block are looked at to tell its format.
-const DETECT_LINES: usize = 32;
-
 impl Format {
     /// A format of lines that match a regular expression (of the `regex` crate, on bytes); its named
     /// groups are the fields.
@@ -67,11 +64,12 @@ impl Format {
         }
     }
 
-    /// Which of the formats a block of lines is in, if any line is in one.
-    pub(super) fn detect(block: &[u8], prefix: Prefix) -> Option<Format> {
-        let mut votes = [0usize; 3];
-        let lines = block.split(|&b| b == b'\n').map(behind_nuls);
-        for line in lines.filter(|line| !line.is_empty()).take(DETECT_LINES) {
+    /// Which of the formats a block of lines is in, if any line is in one, and whether more than
+    /// half of the lines are.
+    pub(super) fn detect(block: &[u8], prefix: Prefix) -> Option<(Format, bool)> {
+        let (mut votes, mut count) = ([0usize; 3], 0);
+        for line in first_lines(block) {
+            count += 1;
             let text = match prefix {
                 Prefix::Refuse => line.trim_ascii_start(),
                 Prefix::Skip => &line[memchr::memchr(b'{', line).unwrap_or(0)..],
@@ -80,19 +78,33 @@ impl Format {
                 votes[1] += 1;
             } else if combined::is_combined(line) {
                 votes[2] += 1;
-            } else if line.split(|&b| b == b'\t').all(is_labeled) {
+            } else if line.contains(&b'\t') && line.split(|&b| b == b'\t').all(is_labeled) {
                 votes[0] += 1;
+            } else if line.ends_with(b"}") && memchr::memmem::find(line, b"{\"").is_some() {
+                // Text before an object, such as `web_1  | {…}` of docker compose.
+                votes[1] += 1;
             }
         }
-        Some(match votes {
+        let (format, most) = match votes {
             [0, 0, 0] => return None,
-            [ltsv, json, combined] if json >= ltsv && json >= combined && json > 0 => {
-                Format::Json(prefix)
+            [ltsv, json, combined] if json >= ltsv && json >= combined => {
+                (Format::Json(Prefix::Skip), json)
             }
-            [ltsv, _, combined] if combined > ltsv => Format::Combined,
-            _ => Format::Ltsv(prefix),
-        })
+            [ltsv, _, combined] if combined > ltsv => (Format::Combined, combined),
+            [ltsv, ..] => (Format::Ltsv(prefix), ltsv),
+        };
+        Some((format, most * 2 > count))
     }
+}
+
+/// How many lines of a block are looked at.
+const LINES: usize = 32;
+
+/// The lines by which a block is told: not those of nothing, and no comments of W3C's formats.
+pub(super) fn first_lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = block.split(|&b| b == b'\n').map(behind_nuls);
+    let lines = lines.filter(|line| !matches!(line.first(), None | Some(b'#')));
+    lines.take(LINES).map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 /// Whether a field has a label as ltsv.org has them, and a colon behind it.

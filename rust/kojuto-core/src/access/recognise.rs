@@ -1,26 +1,27 @@
 //! How programs call what an access log is read for, so that `--format auto` needs no keys. The table
 //! of docs/formats.md is this one, with a sample for each row.
 
-use crate::scan::beginning::behind_nuls;
 use crate::scan::envelope::Envelope;
 use crate::scan::fields::{Keys, Values};
 use crate::scan::json::{self, Prefix};
 use crate::scan::{combined, ltsv};
 
-use super::options::{Format, TimeField};
+use super::options::{Format, TimeField, first_lines};
 
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Json,
     Ltsv,
     /// With the time as `NAME=value` behind the fields of the combined format.
     Combined,
+    /// A format of its own, by this name; see [`super::patterns`].
+    Pattern(&'static str),
 }
 
 /// One way to call the time taken and the status.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
-    kind: Kind,
+    pub(super) kind: Kind,
     /// The key of the status.
     pub status: &'static str,
     /// The key of the time taken.
@@ -28,7 +29,7 @@ pub struct Profile {
     /// The unit of a time without one of its own, as on the command line.
     pub unit: &'static str,
     /// What else a line of it has, where another profile has the same keys; nothing as a rule.
-    beside: &'static str,
+    pub(super) beside: &'static str,
 }
 
 const fn json(
@@ -49,7 +50,7 @@ const fn combined(time: &'static str) -> Profile {
 }
 
 /// The profiles, in the order in which they are tried.
-const PROFILES: [Profile; 21] = [
+const PROFILES: [Profile; 25] = [
     json("status", "ptime", "s", ""),
     json("status", "reqtime", "s", ""),
     json("status", "request_time", "s", ""),
@@ -64,6 +65,10 @@ const PROFILES: [Profile; 21] = [
     json("res.statusCode", "responseTime", "ms", ""),
     json("httpRequest.status", "httpRequest.latency", "s", ""),
     json("response.status", "latencies.request", "ms", ""),
+    json("EdgeResponseStatus", "EdgeTimeToFirstByteMs", "ms", ""),
+    json("properties.httpStatus", "properties.timeTaken", "s", ""),
+    json("properties.httpStatusCode", "properties.timeTaken", "s", ""),
+    json("status", "responseLatency", "ms", ""),
     ltsv("status", "ptime", "s"),
     ltsv("status", "reqtime", "s"),
     ltsv("status", "request_time", "s"),
@@ -85,8 +90,24 @@ pub struct Found {
     pub profile: Option<&'static Profile>,
 }
 
-/// How many lines of a block are looked at.
-const LINES: usize = 32;
+impl Found {
+    /// The name of the pattern that the lines have, if it is one.
+    pub(super) fn pattern(&self) -> Option<&'static str> {
+        match self.profile?.kind {
+            Kind::Pattern(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether a pattern was found before, which more than half of the lines of this block have, too.
+    pub(super) fn is_still_of_pattern(&self, block: &[u8]) -> bool {
+        let (Some(_), Some(Format::Regex(regex))) = (self.pattern(), &self.format) else {
+            return false;
+        };
+        let lines: Vec<&[u8]> = first_lines(block).collect();
+        lines.iter().filter(|line| regex.is_match(line)).count() * 2 > lines.len()
+    }
+}
 
 /// The profile that most of the lines at the beginning of a block have, the one `before` if more than
 /// half of them have that; `None` when no line has any.
@@ -96,9 +117,8 @@ pub(super) fn profile(
     before: Option<&'static Profile>,
 ) -> Option<&'static Profile> {
     let mut head = Vec::new();
-    let lines = block.split(|&b| b == b'\n').map(behind_nuls).filter(|line| !line.is_empty());
     let mut count = 0;
-    for line in lines.take(LINES) {
+    for line in first_lines(block) {
         head.extend_from_slice(line);
         head.push(b'\n');
         count += 1;
@@ -119,6 +139,11 @@ pub(super) fn profile(
 }
 
 impl Profile {
+    /// Whether its time is behind the fields of the combined format.
+    pub(super) fn is_combined(&self) -> bool {
+        self.kind == Kind::Combined
+    }
+
     /// What a number in its unit is multiplied with to give seconds.
     pub(super) fn scale(&self) -> f64 {
         match self.unit {

@@ -1,6 +1,7 @@
 //! Limits of the groups. The figures themselves are compared with the original's from Python.
 
 use super::*;
+use crate::scan::envelope::Envelope;
 use crate::scan::log_format::LogFormat;
 use proptest::prelude::*;
 
@@ -202,5 +203,79 @@ proptest! {
         let short = figures(&options);
         options.status_keys.push("none".to_owned());
         prop_assert_eq!(short, figures(&options));
+    }
+}
+
+fn explained(options: &Options, lines: &str) -> Vec<Explained> {
+    explain(options, format!("{lines}\n").as_bytes()).unwrap()
+}
+
+#[test]
+fn a_line_is_explained_as_it_is_counted() {
+    let options = Options { by: Some("uri".to_owned()), ..options(5) };
+    let found = &explained(&options, "status:200\tptime:12ms\turi:/a\tx:\ty")[0];
+    let role = |role| {
+        let field = found.fields.iter().find(|field| field.role == Some(role)).unwrap();
+        (String::from_utf8_lossy(&field.name).into_owned(), field.text.clone())
+    };
+    assert_eq!(role(Role::Status), ("status".to_owned(), b"200".to_vec()));
+    assert_eq!(role(Role::Time), ("ptime".to_owned(), b"12ms".to_vec()));
+    assert_eq!(role(Role::Group), ("uri".to_owned(), b"/a".to_vec()));
+    assert_eq!((found.format, found.unit, found.fields.len()), ("ltsv", "its own", 5));
+    assert_eq!(found.verdict, Verdict::Counted { status: 200, seconds: Some(0.012) });
+    let bad = |line: &str| explained(&options, line)[0].verdict;
+    assert_eq!(bad("status:200"), Verdict::Bad("no time taken"));
+    assert_eq!(bad("ptime:1"), Verdict::Bad("no status"));
+    assert_eq!(bad("ptime:x\tstatus:1"), Verdict::Bad("time taken is not a number"));
+    assert_eq!(bad("ptime:1\tstatus:x"), Verdict::Bad("status is not an integer"));
+    assert_eq!(bad("nothing"), Verdict::Bad("not in the expected format"));
+    let filter = Some((b"/b".to_vec(), false));
+    let filtered = Options { filter, ..options.clone() };
+    assert_eq!(explained(&filtered, "status:200\tptime:1")[0].verdict, Verdict::Filtered);
+}
+
+#[test]
+fn every_format_is_explained_with_its_fields() {
+    let auto = Options {
+        format: Format::Auto(Prefix::Refuse),
+        envelope: Some(Envelope::Auto),
+        finds_keys: true,
+        by: None,
+        ..options(1)
+    };
+    let counted = |options: &Options, line: &str, seconds: Option<f64>, names: &[&str]| {
+        let found = &explained(options, line)[0];
+        let has: Vec<_> = found.fields.iter().map(|f| String::from_utf8_lossy(&f.name)).collect();
+        assert!(names.iter().all(|name| has.iter().any(|has| has == name)), "{has:?} of {line}");
+        match found.verdict {
+            Verdict::Counted { seconds: found, .. } => assert_eq!(found, seconds, "{line}"),
+            other => panic!("{other:?}: {line}"),
+        }
+        found.clone()
+    };
+    let json = r#"{"res":{"statusCode":200,"x":[1]},"responseTime":500,"a":{}}"#;
+    let found = counted(&auto, json, Some(0.5), &["res.statusCode", "res.x", "responseTime"]);
+    assert_eq!((found.unit, found.envelope), ("ms", None));
+    let combined = r#"h - - [t] "GET /a HTTP/1.1" 200 1 "-" "ua" rt=0.5"#;
+    let found = counted(&auto, combined, Some(0.5), &["host", "uri", "ua", "rt"]);
+    assert_eq!(found.fields.last().unwrap().role, Some(Role::Time));
+    let docker = r#"{"log":"status:200\tptime:0.5\n","stream":"stdout","time":"t"}"#;
+    let found = counted(&auto, docker, Some(0.5), &["status", "ptime"]);
+    assert_eq!(found.envelope, Some(Envelope::Docker));
+    let found = counted(&auto, "GET /a 200 12 - 500.000 ms", Some(0.5), &["method", "uri"]);
+    assert_eq!((found.format, found.unit), ("morgan", "ms"));
+    let format = LogFormat::new("%h %>s %D \"%r\"").unwrap();
+    let text = Options { format: Format::Text(Box::new(format)), ..options(1) };
+    let text = Options { by: None, time_list: TimeList::Sum, ..text };
+    let found = counted(&text, "h 200 500000 \"GET /\"", Some(0.5), &["status", "request"]);
+    assert_eq!(found.unit, "us");
+    let format = Format::regex("(?P<status>.*) (?P<ptime>.*)", &["status".to_owned()]).unwrap();
+    let regex = Options { format, ..text.clone() };
+    let found = counted(&regex, "200 0.1,0.4", Some(0.5), &["status", "ptime"]);
+    assert_eq!(found.unit, "a list");
+    for hostile in ["", "\0\0", "{", "{\"", "\t:\t", "[", "\u{feff}{}", "{\"a\":", "\r"] {
+        for options in [&auto, &text, &regex] {
+            assert!(!matches!(explained(options, hostile)[0].verdict, Verdict::Counted { .. }));
+        }
     }
 }

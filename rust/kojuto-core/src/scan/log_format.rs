@@ -92,6 +92,11 @@ impl LogFormat {
         }
     }
 
+    /// The names of its fields, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().map(|piece| &*piece.meaning.name)
+    }
+
     /// Where the field of that name or label stands.
     fn place(&self, name: &str) -> Option<usize> {
         let labels = LABELS.iter().find(|(label, _)| *label == name).map_or(&[][..], |(_, of)| of);

@@ -126,7 +126,8 @@ mod tests {
         let index = NameIndex::new();
         let names = [&b""[..], b"\0", b"a", b"a\0", b"abcdefgh", b"abcdefgh\0", b"abcdefghi", b"b"];
         for (at, name) in names.iter().enumerate() {
-            assert_eq!(index.hash(name), index.hash(&name.to_vec()));
+            let elsewhere = name.to_vec();
+            assert_eq!(index.hash(name), index.hash(&elsewhere));
             for other in &names[..at] {
                 assert_ne!(index.hash(name), index.hash(other), "{name:?} {other:?}");
             }

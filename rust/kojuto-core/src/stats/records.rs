@@ -354,9 +354,10 @@ mod tests {
         records.feed(format!("{one}\n").as_bytes(), &mut groups);
         assert_eq!(groups.all, [12.0]);
         let mut records = Records::new(b"rt", Some(b"rt"), None).unwrap();
-        let mut groups = Groups::new(3);
+        let mut groups = Groups::new(3, None);
         records.feed(format!("{}\n", combined("rt=7")).as_bytes(), &mut groups);
-        assert_eq!(groups.into_sorted(), [(GroupName::Value((*b"7").into()), vec![7.0])]);
+        let expected = [(GroupName::Value((*b"7").into()), Pile::Numbers(vec![7.0]))];
+        assert_eq!(groups.into_sorted(), expected);
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn behind_priority(line: &[u8]) -> Option<&[u8]> {
     (end > 0 && rest[..end].iter().all(u8::is_ascii_digit)).then_some(&rest[end + 1..])
 }
 
-/// Behind `TIME HOST APP PROCID MSGID DATA` (RFC 5424, 6), whose words may be `-`.
+/// Behind `TIME HOST APP PROCID MSGID DATA` (RFC 5424, 6), whose words may be `-`; the data may lack.
 fn behind_rfc5424(mut rest: &[u8]) -> Option<&[u8]> {
     for _ in 0..5 {
         (_, rest) = word(rest)?;
@@ -30,7 +30,8 @@ fn behind_rfc5424(mut rest: &[u8]) -> Option<&[u8]> {
     let mut rest = match rest.first()? {
         b'-' => &rest[1..],
         b'[' => behind_data(rest)?,
-        _ => return None,
+        // Heroku's drains leave the data out.
+        _ => return Some(rest),
     };
     if let Some((b' ', message)) = rest.split_first() {
         rest = message;

@@ -114,6 +114,8 @@ fn a_syslog_message_is_what_follows_its_head() {
         "<34>1 2003-10-11T22:14:15.003Z mymachine.example.com su - ID47 - \u{feff}",
         "<165>1 2003-08-24T05:14:15.000003-07:00 192.0.2.1 myproc 8710 - - ",
         r#"<165>1 2003-10-11T22:14:15.003Z h e - ID47 [a@1 iut="3" x="\]\"]"][b y="1"] "#,
+        // Heroku
+        "<158>1 2012-10-11T03:47:20+00:00 host heroku router - ",
         // RFC 3164, 5.4, and without the host
         "<34>Oct 11 22:14:15 mymachine su: ",
         "<190>Oct  1 22:14:15 nginx: ",
