@@ -40,6 +40,17 @@ fn sorted(lines: &str) -> Vec<&str> {
     all
 }
 
+/// Waits until the clock of the file system has ticked: what is made from now on is later.
+fn tick(place: &Place) {
+    let probe = place.dir.with_file_name("probe");
+    let made = || {
+        let _ = fs::remove_file(&probe);
+        File::create(&probe).unwrap().metadata().unwrap().created().unwrap()
+    };
+    let start = made();
+    while made() == start {}
+}
+
 fn age(path: &Path, seconds: u64) {
     let times = FileTimes::new().set_modified(SystemTime::now() + Duration::from_secs(seconds));
     File::options().write(true).open(path).unwrap().set_times(times).unwrap();
@@ -204,6 +215,9 @@ fn two_ways_of_naming_on_one_log_neither_lose_nor_double() {
                                 fs::remove_file(path).unwrap();
                             }
                         }
+                        // Two schemes have no common order but that of the times: of two files that
+                        // were written in one tick of the clock nothing tells which is the older.
+                        tick(&place);
                         let more = content.lines(number * 100, 40);
                         place.append(&more);
                         written += &more;
