@@ -3,12 +3,15 @@
 
 mod known;
 mod literal;
+mod reading;
 
 use self::known::{LABELS, Meaning};
-use self::literal::{Literal, find_either};
+use self::literal::Literal;
+use self::reading::Wanted;
 use crate::error::{Argument, Error, LogFormatFault};
-use crate::scan::combined::{TimeField, each_line, request_part};
+use crate::scan::combined::TimeField;
 use crate::scan::fields::{Keys, Rows};
+use crate::scan::simd::Level;
 
 /// The formats that Apache and nginx know by name.
 const NAMED: [(&str, &str); 4] = [
@@ -134,34 +137,6 @@ impl LogFormat {
         let names: Vec<_> = self.pieces.iter().map(|piece| &*piece.meaning.name).collect();
         Err(refused(LogFormatFault::NoTime(names.join(", "))))
     }
-
-    /// The end of the field at `at` of the line, whose text begins at `from`, and where the text
-    /// behind it ends; the end of the line when that text is not there.
-    #[inline]
-    fn end(&self, line: &[u8], from: usize, at: usize) -> (usize, Option<usize>) {
-        let literal = self.pieces.get(at + 1).map_or(&self.tail, |next| &next.before);
-        let Some(&first) = literal.text.first() else { return (line.len(), Some(line.len())) };
-        let escape = if first == b'"' { b'\\' } else { first };
-        let mut place = from;
-        while let Some(found) = find_either(line, place, first, escape) {
-            place = found;
-            if line[place] != first {
-                place += 2;
-            } else if let Some(behind) = literal.matches(line, place)
-                && !(self.pieces[at].meaning.list && goes_on(&line[from..place], &line[place..]))
-            {
-                return (place, Some(behind));
-            } else {
-                place += 1;
-            }
-        }
-        (line.len(), None)
-    }
-}
-
-/// Whether a list goes on behind a blank.
-fn goes_on(so_far: &[u8], behind: &[u8]) -> bool {
-    so_far.ends_with(b",") || behind.starts_with(b" : ") || so_far.ends_with(b" :")
 }
 
 /// The format of a whole directive, with its quotes resolved; other text as it is.
@@ -227,14 +202,6 @@ fn refused(fault: LogFormatFault) -> Error {
     Error::Argument(Argument::LogFormat(fault))
 }
 
-/// What is wanted of a line: a field, or a part of the request.
-#[derive(Clone, Copy)]
-enum Source {
-    Field(usize),
-    Request(usize, usize),
-    None,
-}
-
 /// Scans a block of whole lines of a format. Key 0 takes the time taken, whatever its name; the
 /// others take the field of their name. Of a line that breaks off, what is there counts.
 pub fn scan<'a, R: Rows<'a>>(
@@ -244,51 +211,7 @@ pub fn scan<'a, R: Rows<'a>>(
     time: &TimeField,
     rows: &mut R,
 ) {
-    let part =
-        |name: &[u8]| [b"method".as_slice(), b"uri", b"protocol"].iter().position(|n| *n == name);
-    let source = |(at, name): (usize, &[u8])| {
-        let place = match at {
-            0 => format.time(time),
-            _ => std::str::from_utf8(name).ok().and_then(|name| format.place(name)),
-        };
-        match (place, part(name), format.place("request")) {
-            (Some(place), ..) => Source::Field(place),
-            (None, Some(part), Some(request)) if at > 0 => Source::Request(request, part),
-            _ => Source::None,
-        }
-    };
-    let sources: Vec<Source> =
-        keys.list().iter().map(|key| &*key.name).enumerate().map(source).collect();
-    let wanted = sources.iter().map(|source| match *source {
-        Source::Field(at) | Source::Request(at, _) => at + 1,
-        Source::None => 0,
-    });
-    let wanted = wanted.max().unwrap_or_default();
-    let mut fields: Vec<&[u8]> = Vec::new();
-    each_line(
-        block,
-        |line, state| {
-            fields.clear();
-            let mut from = format.pieces.first().and_then(|first| first.before.matches(line, 0));
-            while let (Some(begin), true) = (from, fields.len() < wanted) {
-                let (end, behind) = format.end(line, begin, fields.len());
-                fields.push(&line[begin..end]);
-                from = behind;
-            }
-            let field = |at: usize| fields.get(at).copied().unwrap_or_default();
-            for (key, source) in sources.iter().enumerate() {
-                state.keep(
-                    key,
-                    match *source {
-                        Source::Field(at) => field(at),
-                        Source::Request(at, part) => request_part(field(at), part),
-                        Source::None => b"",
-                    },
-                );
-            }
-        },
-        rows,
-    );
+    reading::scan_at(Level::best(), block, &Wanted::new(keys, format, time), rows);
 }
 
 #[cfg(test)]

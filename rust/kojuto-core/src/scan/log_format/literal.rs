@@ -1,5 +1,7 @@
 //! The text between two fields of a log format, and how it is found in a line.
 
+use crate::scan::simd::Masks;
+
 /// A text of the format. A blank in it stands for blanks and tabs, as many as there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Literal {
@@ -7,6 +9,7 @@ pub(super) struct Literal {
     /// The first eight bytes, or all of it, as a little-endian word, and ones where it has bytes.
     word: u64,
     mask: u64,
+    ends_blank: bool,
 }
 
 impl Literal {
@@ -16,21 +19,24 @@ impl Literal {
         let mut word = [0; 8];
         word[..length].copy_from_slice(&text[..length]);
         let mask = if length == 0 { 0 } else { !0 >> ((8 - length) * 8) };
-        Literal { text, word: u64::from_le_bytes(word), mask }
+        let ends_blank = text.last() == Some(&b' ');
+        Literal { text, word: u64::from_le_bytes(word), mask, ends_blank }
     }
 
-    /// Where it ends in a line when it begins at `at`.
-    #[inline]
-    pub(super) fn matches(&self, line: &[u8], at: usize) -> Option<usize> {
+    /// Where it ends when it begins at `at` of a line of `length` bytes, behind which `ahead` goes on.
+    #[inline(always)]
+    pub(super) fn matches(&self, ahead: &[u8], length: usize, at: usize) -> Option<usize> {
         // As it is written, with something else than a blank behind it.
+        let end = at + self.text.len();
         if self.text.len() <= 8
-            && let Some(word) = line.get(at..).and_then(<[u8]>::first_chunk::<8>)
+            && end < length
+            && let Some(word) = ahead.get(at..).and_then(<[u8]>::first_chunk::<8>)
             && (u64::from_le_bytes(*word) ^ self.word) & self.mask == 0
-            && !(self.text.last() == Some(&b' ') && is_blank(line.get(at + self.text.len())))
+            && !(self.ends_blank && is_blank(ahead.get(end)))
         {
-            return Some(at + self.text.len());
+            return Some(end);
         }
-        self.matches_blanks(line, at)
+        self.matches_blanks(ahead.get(..length)?, at)
     }
 
     #[inline(never)]
@@ -52,34 +58,44 @@ fn is_blank(byte: Option<&u8>) -> bool {
     matches!(byte, Some(b' ' | b'\t'))
 }
 
-/// The first place from `from` on with one of two bytes. Fields are short: a call costs more than
-/// looking at eight bytes at a time.
-#[inline]
-pub(super) fn find_either(line: &[u8], from: usize, a: u8, b: u8) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const LONG: usize = 64;
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
-    let (a_word, b_word) = (u64::from(a) * ONES, u64::from(b) * ONES);
+/// The first place from `from` on with one of two bytes, in a line of `length` bytes, behind which
+/// `ahead` goes on.
+#[inline(always)]
+pub(super) fn find_either<M: Masks>(
+    masks: M,
+    ahead: &[u8],
+    length: usize,
+    from: usize,
+    [a, b]: [u8; 2],
+) -> Option<usize> {
     let mut at = from;
-    while let Some(word) = line.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*word);
-        // The lowest bit of each is right, and so is the lower of the two.
-        let found = zeros(word ^ a_word) | zeros(word ^ b_word);
+    while at < length {
+        let Some(bytes) = ahead.get(at..).and_then(<[u8]>::first_chunk::<64>) else {
+            let rest = ahead.get(at..length)?;
+            return rest.iter().position(|&byte| byte == a || byte == b).map(|found| at + found);
+        };
+        let chunk = masks.load(bytes);
+        let found = masks.eq(chunk, a) | masks.eq(chunk, b);
         if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
+            let place = at + found.trailing_zeros() as usize;
+            return (place < length).then_some(place);
         }
-        at += 8;
-        if at - from >= LONG {
-            return memchr::memchr2(a, b, line.get(at..)?).map(|found| at + found);
-        }
+        at += 64;
     }
-    line.get(at..)?.iter().position(|&byte| byte == a || byte == b).map(|found| at + found)
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scan::simd::{Level, dispatch};
     use proptest::prelude::*;
+
+    dispatch! {
+        fn find_at[](
+            ahead: &[u8], length: usize, from: usize, bytes: [u8; 2]
+        ) -> Option<usize> = find_either
+    }
 
     #[test]
     fn a_blank_stands_for_many() {
@@ -92,12 +108,13 @@ mod tests {
             ("x - ", None),
             ("x", None),
         ] {
-            assert_eq!(literal.matches(line.as_bytes(), 1), end, "{line}");
+            assert_eq!(literal.matches(line.as_bytes(), line.len(), 1), end, "{line}");
         }
         let blank = Literal::new(" ".to_owned());
-        assert_eq!(blank.matches(b"a   bcdefghij", 1), Some(4));
-        assert_eq!(blank.matches(b"a\tbcdefghij", 1), Some(2));
-        assert_eq!(Literal::new(String::new()).matches(b"", 0), Some(0));
+        assert_eq!(blank.matches(b"a   bcdefghij", 13, 1), Some(4));
+        assert_eq!(blank.matches(b"a\tbcdefghij", 11, 1), Some(2));
+        assert_eq!(blank.matches(b"a   bcdefghij", 2, 1), Some(2));
+        assert_eq!(Literal::new(String::new()).matches(b"", 0, 0), Some(0));
     }
 
     proptest! {
@@ -107,24 +124,27 @@ mod tests {
         ) {
             let literal = Literal::new(text);
             let line = line.as_bytes();
-            prop_assert_eq!(literal.matches(line, at), literal.matches_blanks(line, at));
+            for length in 0..=line.len() {
+                let plainly = literal.matches_blanks(&line[..length], at);
+                prop_assert_eq!(literal.matches(line, length, at), plainly);
+            }
             let whole = [&literal.text[..], b"bcdefghijk"].concat();
-            prop_assert_eq!(literal.matches(&whole, 0), Some(literal.text.len()));
+            prop_assert_eq!(literal.matches(&whole, whole.len(), 0), Some(literal.text.len()));
         }
 
         #[test]
         fn the_first_of_two_bytes_is_found(
             line in proptest::collection::vec(
-                prop_oneof![8 => Just(b'x'), 1 => any::<u8>(), 1 => Just(b'"'), 1 => Just(b'#')], 0..200),
-            sparse in any::<bool>(), from in 0usize..210,
+                prop_oneof![30 => Just(b'x'), 1 => any::<u8>(), 1 => Just(b'"')], 0..300),
+            length in any::<proptest::sample::Index>(), from in 0usize..310,
         ) {
-            let mut line = line;
-            if sparse {
-                let kept = line.len() - line.len() / 8;
-                line[..kept].iter_mut().for_each(|byte| *byte |= 0x40);
+            let length = length.index(line.len() + 1);
+            let mut rest = line[..length].iter().skip(from);
+            let model = rest.position(|&byte| byte == b'"' || byte == b'\\').map(|at| at + from);
+            for level in Level::all() {
+                let bytes = [b'"', b'\\'];
+                prop_assert_eq!(find_at(level, &line, length, from, bytes), model, "{:?}", level);
             }
-            let model = line.iter().skip(from).position(|&byte| byte == b'"' || byte == b'\\');
-            prop_assert_eq!(find_either(&line, from, b'"', b'\\'), model.map(|at| at + from));
         }
     }
 }

@@ -7,12 +7,22 @@ fn read(format: &str, time: &str, line: &str, names: &[&str]) -> Vec<String> {
     let format = LogFormat::new(format).unwrap();
     let names: Vec<_> = std::iter::once(&"t").chain(names).map(|n| (n.as_bytes(), true)).collect();
     let keys = Keys::new(&names).unwrap();
-    let mut found = Vec::new();
-    let block = format!("{line}\n");
-    scan(block.as_bytes(), &keys, &format, &time, &mut |_: &[u8], values: &Values<'_>| {
-        let values = values[..keys.count()].iter();
-        found = values.map(|value| String::from_utf8_lossy(value).into_owned()).collect();
-    });
+    let wanted = Wanted::new(&keys, &format, &time);
+    let read = |level: Level, block: String| {
+        let mut found = Vec::new();
+        reading::scan_at(level, block.as_bytes(), &wanted, &mut |_: &[u8], values: &Values<'_>| {
+            let values = values[..keys.count()].iter();
+            found.push(values.map(|v| String::from_utf8_lossy(v).into_owned()).collect::<Vec<_>>());
+        });
+        found.swap_remove(0)
+    };
+    let found = read(Level::best(), format!("{line}\n"));
+    // At every level, and whatever stands behind it.
+    for level in Level::all() {
+        for behind in ["\n", "\r\n", "\n \t\"\n", &format!("\n\" {}\n", "x\\\" ".repeat(50))] {
+            assert_eq!(read(level, format!("{line}{behind}")), found, "{level:?} {behind:?}");
+        }
+    }
     found
 }
 
