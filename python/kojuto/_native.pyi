@@ -899,7 +899,7 @@ class Relay:
         trusted: address ranges whose headers are believed; empty for all.
         header_out: ``off``, ``v1`` or ``v2``: the PROXY header that upstreams are sent.
         max_connections: the most at a time; 0 for no limit.
-        max_attempts: the most upstreams that are tried for one connection.
+        max_attempts: the most upstreams that are tried for one connection; 0 for all.
         threads: 0 for one for each core, at most 4.
         busy_poll_s: while connections say something that often, a thread polls for as long
             instead of sleeping and being woken, on a quarter of the cores at most (one at least,
@@ -931,13 +931,17 @@ class Relay:
         leaving_timeout_s: float = 60.0,
         dump: Dump | None = None,
     ) -> Relay: ...
-    def add_pool(self, balancing: str, *, max_fails: int = 1, host: str = "") -> int:
+    def add_pool(
+        self, balancing: str, *, max_fails: int = 1, fail_timeout_s: float = 10.0, host: str = ""
+    ) -> int:
         """Add an empty list of upstreams and return its number.
 
         Args:
             balancing: ``leastconn``, ``iphash``, ``remotehash``, ``fixed`` or ``first``.
-            max_fails: failed attempts after which an address is left out until the next
-                `set_upstreams`; 0 for never.
+            max_fails: failed attempts in a row after which an address rests, whether it stays in
+                the list or comes back to it; 0 for never.
+            fail_timeout_s: how long it rests, twice as long each time that it fails again, up to a
+                minute; then one connection tries it.
             host: what ``fixed`` hashes.
         """
 

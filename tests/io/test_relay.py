@@ -297,8 +297,8 @@ def test_the_connect_time_out_and_the_next_upstream(stage: Stage) -> None:
         with pytest.raises(ConnectionResetError):
             conn.recv(1)
         assert 0.25 < time.monotonic() - start < 5
-    ppdp.wait_for("Giveup to connect upstreams")
-    assert ppdp.wait_for_lines(1, msg="Failed to connect upstream", error="timed out")
+    ppdp.wait_for("Giveup to connect backends")
+    assert ppdp.wait_for_lines(1, msg="Failed to connect backend", error="timed out")
 
 
 def test_keep_alive_is_on_at_both_sides(stage: Stage) -> None:

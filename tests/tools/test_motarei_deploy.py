@@ -105,7 +105,7 @@ def test_a_hot_deploy_fails_no_request(
     assert len(set(seen)) >= 3
     assert load.long >= 3
     assert load.done > 90
-    assert not program.lines(msg="Giveup to connect upstreams")
+    assert not program.lines(msg="Giveup to connect backends")
     # The servers' own account: they finished all that they were given.
     wait_until(lambda: starter.text().count("ended: ") == len(seen) - 1)
     assert starter.text().count(" served, 0 cut") == len(seen) - 1

@@ -8,17 +8,18 @@ import signal
 import socket
 import time
 import urllib.request
+import zlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import need_program, run, script, wait_until
+from tests.conftest import run, script, wait_until
+from tests.peers.hosts import Hosts
 from tests.peers.servers import echo, free_port, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.peers.servers import Ppdp, Stage
 
@@ -38,23 +39,6 @@ def asked(ppdp: Ppdp, source: str = "127.0.0.1", port: int = 0) -> str:
     """Connect from an address and return the upstream's name."""
     with socket.create_connection(("127.0.0.1", ppdp.port), 10, (source, port)) as conn:
         return read_all(conn).decode()
-
-
-class Hosts:
-    """A private /etc/hosts for one process, in a mount namespace of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        need_program("unshare")
-        self.path = folder / "hosts"
-        self.path.write_text("127.0.0.1 localhost\n")
-        mount = f'mount --bind "{self.path}" /etc/hosts && exec "$@"'
-        self.prefix = ["unshare", "--mount", "sh", "-c", mount, "sh"]
-
-    def set(self, *addresses: str) -> None:
-        lines = [f"{address} db.test" for address in addresses]
-        with open(self.path, "r+", encoding="ascii") as file:  # same inode: it is mounted
-            file.write("\n".join(["127.0.0.1 localhost", *lines]) + "\n")
-            file.truncate()
 
 
 def several(stage: Stage, count: int) -> int:
@@ -198,22 +182,81 @@ def test_each_listener_has_its_own_proxy_mode(stage: Stage) -> None:
     assert [ask(port, b"hello") for port in ports] == [b"reset", b"hello", b"hello"]
 
 
-def test_a_refused_address_is_left_out_until_the_refresh(stage: Stage) -> None:
+def test_a_refused_address_rests_however_often_its_name_is_resolved(stage: Stage) -> None:
     hosts = Hosts(stage.folder)
     hosts.set("127.0.0.1", "127.0.0.9")  # nobody listens on .9
     port = several(stage, 1)
-    ppdp = stage.ppdp(f"db.test:{port}", "--refresh-interval", "1h", prefix=hosts.prefix)
-    assert {asked(ppdp) for _ in range(40)} == {"127.0.0.1"}
-    failures = ppdp.wait_for_lines(1, msg="Failed to connect upstream")
-    assert [line["upstream"] for line in failures] == [f"127.0.0.9:{port}"]
-    assert failures[0]["error"] == "Connection refused"
-    ppdp.kill(signal.SIGHUP)  # a refresh gives it a new chance
+    options = ["--refresh-interval", "10ms", "--fail-timeout", "1s"]
+    ppdp = stage.ppdp(f"db.test:{port}", *options, prefix=hosts.prefix)
+    dead = f"127.0.0.9:{port}"
+
+    def told(text: str) -> int:
+        return len(ppdp.lines(msg=text, upstream=dead))
+
+    begun = time.monotonic()
+    while time.monotonic() < begun + 5 and not told("Upstream left out"):
+        assert asked(ppdp) == "127.0.0.1"
+    rest = time.monotonic()
+    for _ in range(100):
+        assert asked(ppdp) == "127.0.0.1"
+        ppdp.kill(signal.SIGHUP)
+    if time.monotonic() < rest + 0.5:  # else its rest may be over
+        assert told("Failed to connect backend") == 1
+    assert ppdp.wait_for_lines(1, msg="Upstream left out")[0]["seconds"] == 1
+    assert ppdp.lines(msg="Failed to connect backend")[0]["error"] == "Connection refused"
 
     def tried_again() -> bool:
         asked(ppdp)
-        return len(ppdp.lines(msg="Failed to connect upstream")) == 2
+        return told("Failed to connect backend") == 2
 
     wait_until(tried_again)
+    assert ppdp.wait_for_lines(2, msg="Upstream left out")[1]["seconds"] == 2
+    stage.peer(named("127.0.0.9"), host="127.0.0.9", port=port)
+
+    def is_back() -> bool:
+        asked(ppdp)
+        return told("Upstream answers again") == 1
+
+    wait_until(is_back)
+    wait_until(lambda: {asked(ppdp) for _ in range(20)} == {"127.0.0.1", "127.0.0.9"})
+    assert not ppdp.lines(status="Failed")
+
+
+def first_of(name: str, hosts: list[str], port: int) -> str:
+    """Whom ``fixed`` sends everybody to: of 20 points each on a ring the next above the name's."""
+    points = {
+        zlib.crc32(f"{number}{host}:{port}".encode()): host
+        for host in sorted(hosts, reverse=True)
+        for number in range(20)
+    }
+    return points[min(points, key=lambda point: (point - zlib.crc32(name.encode()) - 1) % 2**32)]
+
+
+@pytest.mark.parametrize(("rule", "patience_s"), [("leastconn", 1), ("fixed", 3)])
+def test_a_silent_upstream_holds_up_one_client_and_only_for_a_while(
+    stage: Stage, rule: str, patience_s: int
+) -> None:
+    """A full backlog drops handshakes, as a machine that is gone does."""
+    silent, port = stage.full_backlog()
+    good = "127.0.0.77"
+    stage.peer(named(good), host=good, port=port)
+    names = (f"db{number}.test" for number in range(1000))
+    name = next(n for n in names if first_of(n, [silent, good], port) == silent)
+    hosts = Hosts(stage.folder, name)
+    hosts.set(silent, good)
+    options = ["--balancing", rule, "--refresh-interval", "100ms"]
+    ppdp = stage.ppdp(f"{name}:{port}", *options, prefix=hosts.prefix)
+    took = []
+    for _ in range(25):
+        begun = time.monotonic()
+        assert asked(ppdp) == good
+        took.append(time.monotonic() - begun)
+    slow = [seconds for seconds in took if seconds > patience_s / 2]
+    assert len(slow) == 1, took
+    assert patience_s <= slow[0] < 20
+    line = ppdp.wait_for_line(msg="Failed to connect backend")
+    assert line["upstream"] == f"{silent}:{port}"
+    assert "another upstream answered" in line["error"]
     assert not ppdp.lines(status="Failed")
 
 

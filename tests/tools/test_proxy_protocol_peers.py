@@ -167,7 +167,8 @@ def test_only_trusted_proxies_are_believed(stage: Stage) -> None:
 
 
 def test_the_headers_address_decides_the_balancing(stage: Stage) -> None:
-    from tests.tools.test_ppdp import Hosts, several
+    from tests.peers.hosts import Hosts
+    from tests.tools.test_ppdp import several
 
     hosts = Hosts(stage.folder)
     hosts.set("127.0.0.1", "127.0.0.2", "127.0.0.3")

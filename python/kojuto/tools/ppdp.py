@@ -54,17 +54,24 @@ COMMAND = Command(
         Option(
             "--max-connect-retry",
             metavar="N",
-            read=units.integer(1, 10_000),
+            read=units.integer(0, 10_000),
             default="3",
-            help="the most addresses that are tried for one connection",
+            help="the most addresses that are tried for one connection; 0 for all",
         ),
         Option(
             "--max-fails",
             metavar="N",
             read=units.integer(0, 1_000_000),
             default="1",
-            help="failed attempts after which an address is left out until the next refresh; 0 "
-            "for never",
+            help="failed attempts in a row after which an address rests; 0 for never",
+        ),
+        Option(
+            "--fail-timeout",
+            metavar="TIME",
+            read=units.timed("10ms", "24h"),
+            default="10s",
+            help="how long it rests, twice as long each time that it fails again (60s at most); "
+            "then one connection tries it",
         ),
         Option(
             "--refresh-interval",
@@ -136,7 +143,12 @@ class Refresher:
         self._host, self._port = values.upstream
         self._interval_s = values.refresh_interval
         self._wanted = Event()
-        self.pool = engine.add_pool(values.balancing, max_fails=values.max_fails, host=self._host)
+        self.pool = engine.add_pool(
+            values.balancing,
+            max_fails=values.max_fails,
+            fail_timeout_s=values.fail_timeout,
+            host=self._host,
+        )
         try:
             self._known = relay.resolve(self._host, self._port)
         except OSError as error:
@@ -233,7 +245,7 @@ def _dump(values: Values, log: Logger) -> Dump | None:
     try:
         return Dump(
             log.writer,
-            tcp=values.dump_tcp,
+            tcp=min(values.dump_tcp, 2),
             pings=values.dump_mysql_ping,
             mysql=values.dump_mysql,
             pcap=values.dump_pcap,
@@ -269,7 +281,12 @@ def _work(values: Values, _: list[str]) -> int:
             name = listen.name_of(sock)
             engine.listen(sock.fileno(), name, refresher.pool, header_in=modes[name])
             sock.close()
-            log.info("Start listen", listener=name, upstream=listen.address_text(*values.upstream))
+            log.info(
+                "Start listen",
+                listen=name,
+                listener=name,
+                upstream=listen.address_text(*values.upstream),
+            )
         return relay.run(engine, log, values, metrics, refresher.now)
     finally:
         if dump is not None:

@@ -12,8 +12,8 @@ use kojuto_core::net::balance::Balance;
 use kojuto_io::Error;
 use kojuto_io::log::Log;
 use kojuto_io::relay::{
-    self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Options, Party,
-    Pool, Remote, Stream, Tap,
+    self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Limits, Options,
+    Party, Pool, Remote, Stream, Tap,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -189,12 +189,19 @@ impl Relay {
         Ok(Relay { engine, pools: Mutex::default() })
     }
 
-    #[pyo3(signature = (balancing, *, max_fails = 1, host = ""))]
-    fn add_pool(&self, balancing: &str, max_fails: u32, host: &str) -> PyResult<usize> {
+    #[pyo3(signature = (balancing, *, max_fails = 1, fail_timeout_s = 10.0, host = ""))]
+    fn add_pool(
+        &self,
+        balancing: &str,
+        max_fails: u32,
+        fail_timeout_s: f64,
+        host: &str,
+    ) -> PyResult<usize> {
         let rule = Balance::from_name(balancing)
             .ok_or_else(|| refused(format!("balancing={balancing}")))?;
         let mut pools = lock(&self.pools);
-        pools.push(Arc::new(Pool::new(rule, max_fails, host.to_owned())));
+        let limits = Limits { max_fails, rest: seconds(fail_timeout_s)? };
+        pools.push(Arc::new(Pool::new(rule, limits, host.to_owned())));
         Ok(pools.len() - 1)
     }
 

@@ -138,12 +138,12 @@ mod tests {
     use kojuto_core::net::balance::Balance;
 
     use crate::log::Log;
-    use crate::relay::{HeaderIn, Options, Pool, Relay};
+    use crate::relay::{HeaderIn, Limits, Options, Pool, Relay};
 
     /// A relay to a server that answers each connection with one byte, and where it listens.
     fn relay(threads: usize) -> (Relay, TcpListener) {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let pool = Arc::new(Pool::new(Balance::LeastConn, 0, String::new()));
+        let pool = Arc::new(Pool::new(Balance::LeastConn, Limits::default(), String::new()));
         pool.replace(&[server.local_addr().unwrap()]);
         thread::spawn(move || {
             for stream in server.incoming() {

@@ -107,6 +107,8 @@ pub(super) enum AttemptFailure {
     Refused(io::Error),
     /// Nothing was heard in time.
     TimedOut,
+    /// It has not answered for so long, and another one has.
+    Overtaken(Duration),
     /// It took the connection and ended it without a word.
     ClosedEarly,
     /// It has left the pool meanwhile.
@@ -118,6 +120,13 @@ impl fmt::Display for AttemptFailure {
         match self {
             AttemptFailure::Refused(error) => f.write_str(&words(error)),
             AttemptFailure::TimedOut => f.write_str("timed out"),
+            AttemptFailure::Overtaken(after) => {
+                write!(
+                    f,
+                    "no answer within {:.1} s, and another upstream answered",
+                    after.as_secs_f64()
+                )
+            }
             AttemptFailure::ClosedEarly => f.write_str("closed before its first byte"),
             AttemptFailure::Withdrawn => f.write_str("no upstream any more"),
         }
@@ -197,6 +206,10 @@ mod tests {
             (header(HeaderFailure::Missing), "PROXY header: there is none"),
             (AttemptFailure::Refused(reset()).to_string(), "Connection reset by peer"),
             (AttemptFailure::TimedOut.to_string(), "timed out"),
+            (
+                AttemptFailure::Overtaken(Duration::from_millis(1014)).to_string(),
+                "no answer within 1.0 s, and another upstream answered",
+            ),
             (
                 Shortage::Connections { limit: 7 }.to_string(),
                 "the limit of 7 connections is reached",

@@ -14,6 +14,7 @@ mod dump;
 mod duplex;
 mod endpoint;
 mod failure;
+mod health;
 mod listener;
 mod near;
 mod options;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 pub use dump::{Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Party, Tcp};
+pub use health::Limits;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
 pub use stage::HEADER_BYTES;

@@ -48,7 +48,7 @@ pub struct Options {
     pub header_out: HeaderOut,
     /// The most connections at a time; 0: no limit.
     pub max_connections: usize,
-    /// The most upstreams that are tried for one connection.
+    /// The most upstreams that are tried for one connection; 0: all.
     pub max_attempts: usize,
     /// Threads; 0: one for each core, at most 4.
     pub threads: usize,

@@ -32,19 +32,12 @@ impl Remote {
         }
     }
 
-    /// What a consistent hash looks at.
-    pub(super) fn hash_key(&self, with_port: bool, key: &mut Vec<u8>) {
+    /// What a consistent hash looks at: the text of its address.
+    pub(super) fn hash_key(&self, with_port: bool) -> String {
         match self {
-            Remote::Socket(address) => {
-                match address.ip() {
-                    IpAddr::V4(ip) => key.extend_from_slice(&ip.octets()),
-                    IpAddr::V6(ip) => key.extend_from_slice(&ip.octets()),
-                }
-                if with_port {
-                    key.extend_from_slice(&address.port().to_be_bytes());
-                }
-            }
-            Remote::Unix(name) | Remote::Named(name) => key.extend_from_slice(name.as_bytes()),
+            Remote::Socket(address) if with_port => address.to_string(),
+            Remote::Socket(address) => address.ip().to_string(),
+            Remote::Unix(name) | Remote::Named(name) => name.to_string(),
         }
     }
 }

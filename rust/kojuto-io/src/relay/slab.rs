@@ -4,6 +4,7 @@
 use super::endpoint::Party;
 
 const UPSTREAM_SIDE: u64 = 1 << 62;
+const RIVAL_SIDE: u64 = 1 << 61;
 
 /// Where a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +20,20 @@ impl Place {
         u64::from(self.slot) | u64::from(self.generation) << 32 | side
     }
 
-    pub(super) fn of_token(token: u64) -> (Place, Party) {
+    /// The same for one of several sockets of which the first to be connected becomes the upstream's.
+    pub(super) fn rival_token(self) -> u64 {
+        self.token(Party::Client) | RIVAL_SIDE
+    }
+
+    /// Whose event it is; no party's: a rival's.
+    pub(super) fn of_token(token: u64) -> (Place, Option<Party>) {
         let place = Place { slot: token as u32, generation: (token >> 32) as u32 & GENERATIONS };
-        (place, if token & UPSTREAM_SIDE != 0 { Party::Upstream } else { Party::Client })
+        let party = match token {
+            _ if token & RIVAL_SIDE != 0 => None,
+            _ if token & UPSTREAM_SIDE != 0 => Some(Party::Upstream),
+            _ => Some(Party::Client),
+        };
+        (place, party)
     }
 }
 
@@ -94,5 +106,5 @@ impl<T> Slab<T> {
     }
 }
 
-/// Generations fit into 30 bits of an epoll token.
-const GENERATIONS: u32 = (1 << 30) - 1;
+/// Generations fit into 29 bits of an epoll token.
+const GENERATIONS: u32 = (1 << 29) - 1;

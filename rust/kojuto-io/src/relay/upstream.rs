@@ -2,12 +2,25 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use kojuto_core::net::balance::{Balance, choose};
+use kojuto_core::net::balance::{Balance, Ring, choose};
 
+use super::health::{Health, Limits, Standing};
 use super::remote::Remote;
+
+/// For so long a connect may be unanswered before the next upstream is tried beside it...
+const HEAD_START: Duration = Duration::from_secs(1);
+/// ...where a client belongs to one upstream: a first SYN that was lost is sent again after a second
+/// (RFC 6298, 2.1), and must not send a write elsewhere...
+const HASHED_HEAD_START: Duration = Duration::from_secs(3);
+/// ...and where it has failed before: just long enough for one that is well again to be the first
+/// (RFC 8305, 8: the recommended minimum).
+const FAILED_HEAD_START: Duration = Duration::from_millis(100);
+/// The most former upstreams of which something is remembered.
+const MAX_FORMER: usize = 1000;
 
 /// One address with what is known about it.
 #[derive(Debug)]
@@ -22,8 +35,7 @@ pub struct Upstream {
     pub connected: AtomicU64,
     /// Attempts that failed since the start.
     pub failed: AtomicU64,
-    /// Attempts that failed since the last refresh.
-    recent_failures: AtomicU32,
+    health: Health,
 }
 
 impl Upstream {
@@ -34,18 +46,22 @@ impl Upstream {
             open: AtomicUsize::new(0),
             connected: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            recent_failures: AtomicU32::new(0),
+            health: Health::default(),
         }
     }
 }
 
 /// An upstream that was chosen for a connection, which counts as open until this is dropped.
-pub(super) struct Lease(Arc<Upstream>);
+pub(super) struct Lease {
+    upstream: Arc<Upstream>,
+    /// It is the one that tries the address after its rest.
+    trial: bool,
+}
 
 impl Lease {
-    fn new(upstream: &Arc<Upstream>) -> Lease {
+    fn new(upstream: &Arc<Upstream>, trial: bool) -> Lease {
         upstream.open.fetch_add(1, Relaxed);
-        Lease(Arc::clone(upstream))
+        Lease { upstream: Arc::clone(upstream), trial }
     }
 }
 
@@ -53,25 +69,37 @@ impl Deref for Lease {
     type Target = Upstream;
 
     fn deref(&self) -> &Upstream {
-        &self.0
+        &self.upstream
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
+        self.upstream.open.fetch_sub(1, Relaxed);
+        if self.trial {
+            self.upstream.health.give_trial_back();
+        }
     }
+}
+
+/// The list as it is now.
+#[derive(Debug, Default)]
+struct Members {
+    list: Arc<[Arc<Upstream>]>,
+    /// Empty where the rule does not hash.
+    ring: Ring,
 }
 
 /// A list of upstreams and the rule that chooses among them.
 #[derive(Debug)]
 pub struct Pool {
     balance: Balance,
-    /// Failures after which an address is left out until the next refresh; 0: never.
-    max_fails: u32,
+    limits: Limits,
     /// What [`Balance::Fixed`] hashes.
     host: String,
-    members: RwLock<Arc<[Arc<Upstream>]>>,
+    members: RwLock<Arc<Members>>,
+    /// Those that were in the list and of which failures are remembered.
+    former: Mutex<Vec<Arc<Upstream>>>,
     /// See [`Pool::set_settling`].
     settle_ms: AtomicU64,
     wait_for_upstream: AtomicBool,
@@ -79,12 +107,13 @@ pub struct Pool {
 
 impl Pool {
     /// An empty list.
-    pub fn new(balance: Balance, max_fails: u32, host: String) -> Pool {
+    pub fn new(balance: Balance, limits: Limits, host: String) -> Pool {
         Pool {
             balance,
-            max_fails,
+            limits,
             host,
-            members: RwLock::new(Arc::new([])),
+            members: RwLock::default(),
+            former: Mutex::default(),
             settle_ms: AtomicU64::new(0),
             wait_for_upstream: AtomicBool::new(false),
         }
@@ -113,60 +142,112 @@ impl Pool {
 
     /// Whether an upstream is still in the list.
     pub(super) fn has(&self, lease: &Lease) -> bool {
-        self.members().iter().any(|known| Arc::ptr_eq(known, &lease.0))
+        self.members().iter().any(|known| Arc::ptr_eq(known, &lease.upstream))
+    }
+
+    fn current(&self) -> Arc<Members> {
+        Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The list as it is now.
     pub fn members(&self) -> Arc<[Arc<Upstream>]> {
-        Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current().list)
     }
 
-    /// Replaces the list. An address that stays keeps its counts and is given a new chance.
+    /// Replaces the list. Of an address that stays, and for a while of one that comes back, counts and
+    /// failures are kept.
     pub fn replace(&self, addresses: &[SocketAddr]) {
-        let old = self.members();
-        let mut new: Vec<Arc<Upstream>> = Vec::with_capacity(addresses.len());
+        let now = Instant::now();
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.current();
+        let known = || old.list.iter().chain(&*former);
+        let mut list: Vec<Arc<Upstream>> = Vec::with_capacity(addresses.len());
         for address in addresses {
-            if new.iter().any(|member| member.address == *address) {
+            if list.iter().any(|member| member.address == *address) {
                 continue;
             }
-            let known = old.iter().find(|member| member.address == *address);
-            new.push(known.map_or_else(|| Arc::new(Upstream::new(*address)), Arc::clone));
+            let found = known().find(|member| member.address == *address);
+            list.push(found.map_or_else(|| Arc::new(Upstream::new(*address)), Arc::clone));
         }
-        for member in &new {
-            member.recent_failures.store(0, Relaxed);
-        }
-        *self.members.write().unwrap_or_else(PoisonError::into_inner) = new.into();
+        let left = known().filter(|one| {
+            one.health.is_worth_keeping(now) && !list.iter().any(|new| Arc::ptr_eq(new, one))
+        });
+        *former = left.take(MAX_FORMER).map(Arc::clone).collect();
+        let ring = match self.balance {
+            Balance::LeastConn | Balance::First => Ring::default(),
+            _ => Ring::new(&list.iter().map(|member| member.address).collect::<Vec<_>>()),
+        };
+        let members = Arc::new(Members { list: list.into(), ring });
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
-    /// Whether an address is left out for its failures.
+    /// Whether an address is left out for its failures, or has yet to prove itself after a rest.
     pub fn is_left_out(&self, member: &Upstream) -> bool {
-        self.max_fails > 0 && member.recent_failures.load(Relaxed) >= self.max_fails
+        member.health.is_left_out()
     }
 
-    /// Counts a failed attempt.
-    pub(super) fn failed(&self, member: &Upstream) {
-        member.failed.fetch_add(1, Relaxed);
-        member.recent_failures.fetch_add(1, Relaxed);
+    /// Counts a failed attempt; answers how long the address rests when that begins now.
+    pub(super) fn failed(&self, mut lease: Lease) -> Option<Duration> {
+        lease.trial = false;
+        lease.failed.fetch_add(1, Relaxed);
+        lease.health.failed(self.limits, Instant::now())
     }
 
-    /// Chooses an upstream that was not tried yet, and counts it as open.
-    pub(super) fn pick(&self, client: &Remote, tried: &[SocketAddr], random: u64) -> Option<Lease> {
-        let members = self.members();
-        let fresh = |member: &&Arc<Upstream>| !tried.contains(&member.address);
-        let mut candidates: Vec<&Arc<Upstream>> =
-            members.iter().filter(fresh).filter(|member| !self.is_left_out(member)).collect();
-        if candidates.is_empty() {
-            candidates = members.iter().filter(fresh).collect();
-        }
-        let mut key = Vec::new();
+    /// Counts a connection; answers whether the address had been left out.
+    pub(super) fn connected(&self, lease: &mut Lease) -> bool {
+        lease.trial = false;
+        lease.connected.fetch_add(1, Relaxed);
+        lease.health.succeeded()
+    }
+
+    /// How long to wait for its answer before another upstream is tried beside it.
+    pub(super) fn head_start(&self, lease: &Lease) -> Duration {
         match self.balance {
-            Balance::IpHash => client.hash_key(false, &mut key),
-            Balance::RemoteHash => client.hash_key(true, &mut key),
-            Balance::Fixed => key.extend_from_slice(self.host.as_bytes()),
-            Balance::LeastConn | Balance::First => {}
+            _ if lease.health.has_failed() => FAILED_HEAD_START,
+            Balance::LeastConn => HEAD_START,
+            _ => HASHED_HEAD_START,
         }
-        let weighed = candidates.iter().map(|m| (m.name.as_bytes(), m.open.load(Relaxed)));
-        Some(Lease::new(candidates[choose(self.balance, &key, weighed, random)?]))
+    }
+
+    /// What the rule hashes for a client, if it does.
+    fn key(&self, client: &Remote) -> Option<String> {
+        match self.balance {
+            Balance::LeastConn | Balance::First => None,
+            Balance::IpHash => Some(client.hash_key(false)),
+            Balance::RemoteHash => Some(client.hash_key(true)),
+            Balance::Fixed => Some(self.host.clone()),
+        }
+    }
+
+    /// Chooses an upstream that was not tried yet, and counts it as open. Where the rule hashes, a
+    /// client has but `most` upstreams (0: all).
+    pub(super) fn pick(
+        &self,
+        client: &Remote,
+        tried: &[SocketAddr],
+        most: usize,
+        random: u64,
+    ) -> Option<Lease> {
+        let Members { list, ring } = &*self.current();
+        let key = self.key(client);
+        let order = match &key {
+            Some(key) => ring.order(key.as_bytes(), most),
+            None => (0..list.len()).collect(),
+        };
+        let now = Instant::now();
+        let untried = order.into_iter().filter(|&at| !tried.contains(&list[at].address));
+        let untried: Vec<(usize, Standing)> =
+            untried.map(|at| (at, list[at].health.standing(now))).collect();
+        let mut candidates: Vec<(usize, Standing)> = untried.clone();
+        candidates.retain(|&(_, standing)| standing != Standing::Resting);
+        if candidates.is_empty() {
+            candidates = untried;
+        }
+        let open = candidates.iter().map(|&(at, _)| list[at].open.load(Relaxed));
+        let rule = if key.is_some() { Balance::First } else { self.balance };
+        let (at, standing) = candidates[choose(rule, open, random)?];
+        let trial = standing == Standing::Due && list[at].health.take_trial();
+        Some(Lease::new(&list[at], trial))
     }
 }
 
@@ -180,32 +261,51 @@ mod tests {
         (1..=count).map(|i| SocketAddr::from(([127, 0, 0, i], 80))).collect()
     }
 
+    fn pool(balance: Balance, max_fails: u32) -> Pool {
+        let limits = Limits { max_fails, rest: Duration::from_secs(10) };
+        Pool::new(balance, limits, "db.example.com".to_owned())
+    }
+
+    fn pick(pool: &Pool, tried: &[SocketAddr], random: u64) -> Option<Lease> {
+        pool.pick(&Remote::Socket(addresses(1)[0]), tried, 0, random)
+    }
+
     /// Every address that a pick may be answered with.
     fn picked(pool: &Pool) -> BTreeSet<SocketAddr> {
-        let client = Remote::Socket(addresses(1)[0]);
-        (0..50).map(|random| pool.pick(&client, &[], random).unwrap().address).collect()
+        (0..50).map(|random| pick(pool, &[], random).unwrap().address).collect()
+    }
+
+    /// Counts a failure of an address.
+    fn fail(pool: &Pool, address: SocketAddr) -> Option<Duration> {
+        let others: Vec<_> = addresses(9).into_iter().filter(|other| *other != address).collect();
+        pool.failed(pick(pool, &others, 0).unwrap())
     }
 
     #[test]
-    fn a_failed_address_is_left_out_until_the_next_refresh_unless_all_have_failed() {
+    fn a_failed_address_is_left_out_unless_all_have_failed_whatever_its_name_resolves_to() {
         for max_fails in [1, 2, 3] {
-            let pool = Pool::new(Balance::LeastConn, max_fails, String::new());
+            let pool = pool(Balance::LeastConn, max_fails);
             pool.replace(&addresses(2));
             let all: BTreeSet<_> = addresses(2).into_iter().collect();
-            let (first, second) = (pool.members()[0].clone(), pool.members()[1].clone());
+            let [first, second] = addresses(2)[..] else { panic!() };
             for _ in 1..max_fails {
-                pool.failed(&first);
+                assert_eq!(fail(&pool, first), None);
                 assert_eq!(picked(&pool), all, "below max_fails {max_fails}");
             }
-            pool.failed(&first);
-            assert_eq!(picked(&pool), [second.address].into(), "at max_fails {max_fails}");
+            assert_eq!(fail(&pool, first), Some(Duration::from_secs(10)));
+            for list in [&addresses(2)[..], &[second], &[second, first], &addresses(2)] {
+                pool.replace(list);
+                assert_eq!(picked(&pool), [second].into(), "at max_fails {max_fails}, {list:?}");
+            }
+            assert!(pool.is_left_out(&pool.members()[0]));
             for _ in 0..max_fails {
-                pool.failed(&second);
+                fail(&pool, second);
             }
             assert_eq!(picked(&pool), all, "all have failed");
-            pool.replace(&addresses(2));
-            assert!(!pool.is_left_out(&first) && !pool.is_left_out(&second));
-            assert_eq!(picked(&pool), all, "a new chance");
+            let mut lease = pick(&pool, &[second], 0).unwrap();
+            assert!(pool.connected(&mut lease) && !pool.connected(&mut lease));
+            drop(lease);
+            assert_eq!(picked(&pool), [first].into(), "it has proved itself");
             let failed = pool.members()[0].failed.load(Relaxed);
             assert_eq!(failed, u64::from(max_fails), "the count itself stays");
         }
@@ -213,22 +313,82 @@ mod tests {
 
     #[test]
     fn without_max_fails_no_failure_leaves_an_address_out() {
-        let pool = Pool::new(Balance::LeastConn, 0, String::new());
+        let pool = pool(Balance::LeastConn, 0);
         pool.replace(&addresses(2));
         for _ in 0..1000 {
-            pool.failed(&pool.members()[0]);
+            assert_eq!(fail(&pool, addresses(1)[0]), None);
         }
         assert_eq!(picked(&pool), addresses(2).into_iter().collect());
         assert!(!pool.members().iter().any(|member| pool.is_left_out(member)), "as it is told");
     }
 
     #[test]
+    fn after_its_rest_an_address_is_given_one_connection() {
+        let limits = Limits { max_fails: 1, rest: Duration::ZERO };
+        let pool = Pool::new(Balance::First, limits, String::new());
+        pool.replace(&addresses(2));
+        let [first, second] = addresses(2)[..] else { panic!() };
+        pool.failed(pick(&pool, &[], 0).unwrap());
+        let trial = pick(&pool, &[], 0).unwrap();
+        assert_eq!(trial.address, first);
+        let other = pick(&pool, &[], 0).unwrap();
+        assert_eq!(other.address, second, "the trial is taken");
+        drop(other);
+        assert_eq!(pick(&pool, &[], 0).unwrap().address, second, "and it was not the other's");
+        drop(trial);
+        assert_eq!(pick(&pool, &[], 0).unwrap().address, first, "which came to nothing");
+        let mut trial = pick(&pool, &[], 0).unwrap();
+        assert!(pool.connected(&mut trial));
+        assert_eq!(pick(&pool, &[], 0).unwrap().address, first);
+    }
+
+    #[test]
+    fn the_head_start_depends_on_the_rule_and_ends_with_a_failure() {
+        for (rule, head_start) in [
+            (Balance::LeastConn, HEAD_START),
+            (Balance::Fixed, HASHED_HEAD_START),
+            (Balance::IpHash, HASHED_HEAD_START),
+            (Balance::RemoteHash, HASHED_HEAD_START),
+        ] {
+            let pool = pool(rule, 3);
+            pool.replace(&addresses(1));
+            assert_eq!(pool.head_start(&pick(&pool, &[], 0).unwrap()), head_start);
+            fail(&pool, addresses(1)[0]);
+            let mut lease = pick(&pool, &[], 0).unwrap();
+            assert_eq!(pool.head_start(&lease), FAILED_HEAD_START);
+            pool.connected(&mut lease);
+            assert_eq!(pool.head_start(&lease), head_start);
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_hashed_has_a_few_upstreams_and_keeps_to_their_order() {
+        let pool = pool(Balance::IpHash, 1);
+        pool.replace(&addresses(9));
+        let client = Remote::Socket(addresses(1)[0]);
+        let all = |most| {
+            let mut tried = Vec::new();
+            while let Some(lease) = pool.pick(&client, &tried, most, 7) {
+                tried.push(lease.address);
+            }
+            tried
+        };
+        let order = all(0);
+        assert_eq!(order.len(), 9);
+        assert_eq!(all(3), order[..3]);
+        fail(&pool, order[0]);
+        assert_eq!(all(3), [order[1], order[2], order[0]], "the one that rests comes last");
+        fail(&pool, order[1]);
+        fail(&pool, order[2]);
+        assert_eq!(all(3), order[..3], "nobody beside them is asked");
+    }
+
+    #[test]
     fn an_upstream_is_open_as_long_as_somebody_has_it() {
-        let pool = Pool::new(Balance::First, 0, String::new());
+        let pool = pool(Balance::First, 0);
         pool.replace(&addresses(1));
-        let pick = || pool.pick(&Remote::Socket(addresses(1)[0]), &[], 0).unwrap();
         let open = || pool.members()[0].open.load(Relaxed);
-        let (one, two) = (pick(), pick());
+        let (one, two) = (pick(&pool, &[], 0).unwrap(), pick(&pool, &[], 0).unwrap());
         assert_eq!(open(), 2);
         drop(one);
         assert_eq!(open(), 1);
@@ -240,11 +400,10 @@ mod tests {
 
     #[test]
     fn what_was_tried_is_not_tried_again() {
-        let pool = Pool::new(Balance::First, 0, String::new());
+        let pool = pool(Balance::First, 0);
         pool.replace(&addresses(3));
-        let client = Remote::Socket(addresses(1)[0]);
         let mut tried = Vec::new();
-        while let Some(picked) = pool.pick(&client, &tried, 0) {
+        while let Some(picked) = pick(&pool, &tried, 0) {
             tried.push(picked.address);
         }
         assert_eq!(tried, addresses(3));

@@ -66,7 +66,8 @@ impl Worker {
                     self.accept_some((token & !LISTENER_TOKEN) as usize);
                 } else {
                     let (place, party) = Place::of_token(token);
-                    self.tell(place, Event::Ready { party, mask });
+                    let event = party.map_or(Event::Rival, |party| Event::Ready { party, mask });
+                    self.tell(place, event);
                 }
             }
             for _ in 0..self.context.run_queue.len() {

@@ -36,6 +36,12 @@ impl Epoll {
         self.add(fd, READ | WRITE | libc::EPOLLET as u32, token)
     }
 
+    /// Tells of a connection under another token from now on, at once of what it is ready for.
+    pub(crate) fn rename_stream(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        let events = EventFlags::from_bits_retain(READ | WRITE | libc::EPOLLET as u32);
+        Ok(epoll::modify(&self.0, borrowed(fd)?, EventData::new_u64(token), events)?)
+    }
+
     /// Watches a listening socket that other threads and processes watch too.
     pub(crate) fn add_listener(&self, fd: RawFd, token: u64) -> io::Result<()> {
         self.add(fd, (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32, token)

@@ -1,21 +1,18 @@
 //! The way of a connection to its upstream.
 
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
-use std::time::Instant;
 
 use super::opening::Opening;
 use super::pumping::Pumping;
+use super::race::{Attempt, Race, Runner, open};
 use super::settling::Settling;
 use super::{Closing, Event, Stage, failed, is_broken};
 use crate::relay::client::Client;
 use crate::relay::context::Context;
-use crate::relay::endpoint::{Party, Side, Tcp};
+use crate::relay::endpoint::Party;
 use crate::relay::failure::{AttemptFailure, Failure, Shortage};
-use crate::relay::near;
 use crate::relay::options::HeaderOut;
 use crate::relay::shared::Starving;
-use crate::relay::upstream::Lease;
 use crate::sys::epoll;
 use crate::sys::socket as sys;
 
@@ -35,15 +32,8 @@ enum Wait {
     Upstream { until_ms: u64 },
     /// A descriptor for a socket to the one that was chosen.
     Descriptor { attempt: Attempt, starving: Starving },
-    /// The answer of the one that was chosen.
-    Answer { attempt: Attempt, upstream: Side },
-}
-
-/// One upstream that was chosen, and when to give it up.
-struct Attempt {
-    target: Lease,
-    began: Instant,
-    deadline_ms: u64,
+    /// The answer of the one that was chosen, or of several.
+    Answer(Race),
 }
 
 /// Tries one upstream after the other.
@@ -52,9 +42,7 @@ pub(super) fn connect(mut opening: Opening, client: &mut Client, context: &mut C
         let Some(target) = opening.pick(client, context) else {
             return wait_or_give_up(opening, client, context);
         };
-        let deadline_ms = context.after(context.shared.options.connect_timeout);
-        let deadline_ms = deadline_ms.unwrap_or(u64::MAX);
-        let attempt = Attempt { target, began: Instant::now(), deadline_ms };
+        let attempt = Attempt::new(target, context);
         match dial(opening, attempt, None, client, context) {
             Ok(stage) => return stage,
             Err(back) => opening = back,
@@ -74,35 +62,33 @@ fn wait_or_give_up(mut opening: Opening, client: &mut Client, context: &mut Cont
     }
     let none = opening.tried.is_empty();
     let why = if none { Failure::NoUpstream } else { Failure::NoneReached };
-    let line = client.line("error", "Giveup to connect upstreams").text("error", &why.to_string());
+    let line = client.line("error", "Giveup to connect backends").text("error", &why.to_string());
     context.shared.log.write(&line.end());
     failed(why)
 }
 
 /// Connects to the upstream that was chosen; gives the opening back when that failed.
 fn dial(
-    mut opening: Opening,
+    opening: Opening,
     attempt: Attempt,
     starving: Option<Starving>,
     client: &mut Client,
     context: &mut Context,
 ) -> Result<Stage, Opening> {
     let address = attempt.target.address;
-    let near = address.ip().is_loopback();
-    let wait = match open(&address, near, client, context) {
+    let wait = match open(&address, client.place.token(Party::Upstream), context) {
         Ok(upstream) => {
             drop(starving);
+            let runner = Runner { attempt, upstream };
             // Within one machine a handshake ends before connect(2) returns: no event need be
             // awaited.
-            if near
+            if address.ip().is_loopback()
                 && talks_first(&opening, client, context)
-                && sys::peer_address(upstream.end.fd()).is_some()
+                && sys::peer_address(runner.upstream.end.fd()).is_some()
             {
-                return Ok(established(opening, attempt, upstream, client, context));
+                return Ok(established(opening, runner, client, context));
             }
-            let deadline_ms = (attempt.deadline_ms < u64::MAX).then_some(attempt.deadline_ms);
-            client.set_timer(deadline_ms, context);
-            Wait::Answer { attempt, upstream }
+            Wait::Answer(Race::begin(runner, client, context))
         }
         Err(error) => match Shortage::of(error) {
             // Our own shortage is not the upstream's fault: wait for a descriptor.
@@ -123,25 +109,6 @@ fn dial(
     Ok(Stage::Connecting(Connecting { opening, wait }))
 }
 
-/// A socket on its way to the upstream.
-fn open(
-    address: &SocketAddr,
-    near: bool,
-    client: &Client,
-    context: &Context,
-) -> std::io::Result<Side> {
-    let prepare = |fd| {
-        if near {
-            near::never_pace(fd);
-        }
-    };
-    let socket = sys::connect(address, prepare)?;
-    context.epoll.add_stream(socket.as_raw_fd(), client.place.token(Party::Upstream))?;
-    let mut upstream = Side::new(Box::new(Tcp::new(socket)));
-    upstream.writable = false;
-    Ok(upstream)
-}
-
 /// Whether the upstream is given bytes as soon as the connection is made.
 fn talks_first(opening: &Opening, client: &Client, context: &Context) -> bool {
     let header = context.shared.options.header_out != HeaderOut::Off;
@@ -150,8 +117,7 @@ fn talks_first(opening: &Opening, client: &Client, context: &Context) -> bool {
 
 fn established(
     opening: Opening,
-    attempt: Attempt,
-    upstream: Side,
+    Runner { attempt, upstream }: Runner,
     client: &mut Client,
     context: &mut Context,
 ) -> Stage {
@@ -164,7 +130,7 @@ fn established(
 
 /// Goes on to the next upstream.
 fn next(
-    mut opening: Opening,
+    opening: Opening,
     attempt: Attempt,
     why: &AttemptFailure,
     client: &mut Client,
@@ -190,29 +156,35 @@ impl Connecting {
                 Stage::Connecting(self)
             }
             Event::Ready { party: Party::Upstream, mask } => self.answered(mask, client, context),
+            Event::Rival => match self.wait {
+                Wait::Answer(race) => look(self.opening, race, client, context),
+                wait => Stage::Connecting(Connecting { opening: self.opening, wait }),
+            },
             Event::TimedOut => self.timed_out(client, context),
             _ => Stage::Connecting(self),
         }
     }
 
+    /// The upstream's socket has something to tell.
     fn answered(self, mask: u32, client: &mut Client, context: &mut Context) -> Stage {
         let Connecting { opening, wait } = self;
-        let (attempt, mut upstream) = match wait {
-            Wait::Answer { attempt, upstream } => (attempt, upstream),
-            wait => return Stage::Connecting(Connecting { opening, wait }),
+        let Wait::Answer(mut race) = wait else {
+            return Stage::Connecting(Connecting { opening, wait });
         };
-        upstream.saw(mask);
+        let Some(runner) = race.only() else {
+            return look(opening, race, client, context);
+        };
+        runner.upstream.saw(mask);
         if mask & epoll::HANGUP != 0
-            && let Some(error) = sys::pending_error(upstream.end.fd())
+            && let Some(error) = sys::pending_error(runner.upstream.end.fd())
         {
-            drop(upstream); // its descriptor may be the one that the next needs
-            let why = AttemptFailure::Refused(error);
-            return next(opening, attempt, &why, client, context);
+            race.put_out(0, &AttemptFailure::Refused(error), &opening, client, context);
+            return go_on(opening, race, client, context);
         }
-        if mask & epoll::WRITE != 0 {
-            return established(opening, attempt, upstream, client, context);
+        match if mask & epoll::WRITE == 0 { None } else { race.take_only() } {
+            Some(runner) => established(opening, runner, client, context),
+            None => Stage::Connecting(Connecting { opening, wait: Wait::Answer(race) }),
         }
-        Stage::Connecting(Connecting { opening, wait: Wait::Answer { attempt, upstream } })
     }
 
     fn timed_out(self, client: &mut Client, context: &mut Context) -> Stage {
@@ -228,26 +200,21 @@ impl Connecting {
                 dial(opening, attempt, Some(starving), client, context)
                     .unwrap_or_else(|opening| connect(opening, client, context))
             }
-            Wait::Answer { attempt, upstream } if context.now_ms < attempt.deadline_ms => {
-                client.set_timer(Some(attempt.deadline_ms), context);
-                Stage::Connecting(Connecting { opening, wait: Wait::Answer { attempt, upstream } })
-            }
             Wait::Descriptor { attempt, .. } => {
                 next(opening, attempt, &AttemptFailure::TimedOut, client, context)
             }
-            Wait::Answer { attempt, upstream } => {
-                drop(upstream);
-                next(opening, attempt, &AttemptFailure::TimedOut, client, context)
+            Wait::Answer(mut race) => {
+                race.timed_out(&mut opening, client, context);
+                go_on(opening, race, client, context)
             }
         }
     }
 
-    pub(super) fn target(&self) -> Option<&Lease> {
+    pub(super) fn goes_to(&self, address: SocketAddr) -> bool {
         match &self.wait {
-            Wait::Upstream { .. } => None,
-            Wait::Descriptor { attempt, .. } | Wait::Answer { attempt, .. } => {
-                Some(&attempt.target)
-            }
+            Wait::Upstream { .. } => false,
+            Wait::Descriptor { attempt, .. } => attempt.target.address == address,
+            Wait::Answer(race) => race.goes_to(address),
         }
     }
 
@@ -255,8 +222,27 @@ impl Connecting {
         let (target, upstream) = match self.wait {
             Wait::Upstream { .. } => (None, None),
             Wait::Descriptor { attempt, .. } => (Some(attempt.target), None),
-            Wait::Answer { attempt, upstream } => (Some(attempt.target), Some(upstream)),
+            Wait::Answer(race) => match race.into_first() {
+                Some(Runner { attempt, upstream }) => (Some(attempt.target), Some(upstream)),
+                None => (None, None),
+            },
         };
         Stage::Closing(Closing { why, target, upstream, ..Closing::default() })
     }
+}
+
+/// Looks whether one of several is connected.
+fn look(opening: Opening, mut race: Race, client: &mut Client, context: &mut Context) -> Stage {
+    match race.winner(&opening, client, context) {
+        Some(runner) => established(opening, runner, client, context),
+        None => go_on(opening, race, client, context),
+    }
+}
+
+/// Waits for those that are on their way, or looks for another upstream when nobody is.
+fn go_on(opening: Opening, race: Race, client: &mut Client, context: &mut Context) -> Stage {
+    if race.is_over() {
+        return connect(opening, client, context);
+    }
+    Stage::Connecting(Connecting { opening, wait: Wait::Answer(race) })
 }

@@ -6,6 +6,7 @@ mod connecting;
 mod header;
 mod opening;
 mod pumping;
+mod race;
 mod settling;
 
 use std::io;
@@ -34,6 +35,8 @@ use settling::Settling;
 pub(super) enum Event<'a> {
     /// epoll(7) tells of the socket of a party.
     Ready { party: Party, mask: u32 },
+    /// The same of one of several sockets of which the first to be connected becomes the upstream's.
+    Rival,
     /// It used up its turn before, and here is the next one.
     Turn,
     /// What it waits for much of has not moved for a moment.
@@ -164,7 +167,7 @@ impl Stage {
     fn goes_to(&self, address: SocketAddr) -> bool {
         let target = match self {
             Stage::Header(_) | Stage::Closing(_) => None,
-            Stage::Connecting(stage) => stage.target(),
+            Stage::Connecting(stage) => return stage.goes_to(address),
             Stage::Settling(stage) => Some(stage.target()),
             Stage::Pumping(stage) => stage.target(),
         };

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use kojuto_core::net::proxy_protocol::{self, Addresses, Header};
 
+use crate::log::Log;
 use crate::relay::client::Client;
 use crate::relay::context::Context;
 use crate::relay::failure::AttemptFailure;
@@ -32,17 +33,21 @@ impl Opening {
         Opening { payload, header, tried: Vec::new(), waits_until_ms: None }
     }
 
-    /// Chooses the next upstream.
-    pub(super) fn pick(&self, client: &Client, context: &mut Context) -> Option<Lease> {
+    /// Chooses the next upstream, which is not chosen again in this round.
+    pub(super) fn pick(&mut self, client: &Client, context: &mut Context) -> Option<Lease> {
         let random = context.random();
-        let fresh = self.tried.len() < context.shared.options.max_attempts.max(1);
-        let pool = &client.route.pool;
-        fresh.then(|| pool.pick(&client.remote, &self.tried, random)).flatten()
+        let most = context.shared.options.max_attempts;
+        if most > 0 && self.tried.len() >= most {
+            return None;
+        }
+        let found = client.route.pool.pick(&client.remote, &self.tried, most, random)?;
+        self.tried.push(found.address);
+        Some(found)
     }
 
-    /// Counts a failure against the upstream, which is not tried again in this round.
+    /// Counts a failure against the upstream.
     pub(super) fn note_failure(
-        &mut self,
+        &self,
         target: Lease,
         why: &AttemptFailure,
         client: &Client,
@@ -50,12 +55,15 @@ impl Opening {
     ) {
         context.shared.stats.connect_failures.fetch_add(1, Relaxed);
         if self.waits_until_ms.is_none() {
-            let line = client.line("warn", "Failed to connect upstream");
+            let line = client.line("warn", "Failed to connect backend");
             let line = line.text("upstream", &target.name).text("error", &why.to_string());
             context.shared.log.write(&line.end());
         }
-        client.route.pool.failed(&target);
-        self.tried.push(target.address);
+        let name = target.name.clone();
+        if let Some(rest) = client.route.pool.failed(target) {
+            let line = Log::line("warn", "Upstream left out").text("upstream", &name);
+            context.shared.log.write(&line.seconds("seconds", rest.as_secs_f64()).end());
+        }
     }
 
     /// The header that the upstream is to be sent before the client's bytes.

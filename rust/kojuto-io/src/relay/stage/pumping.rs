@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::opening::Opening;
 use super::{Closing, Event, Stage, is_broken};
+use crate::log::Log;
 use crate::relay::client::Client;
 use crate::relay::context::{Context, ms};
 use crate::relay::duplex::{Duplex, Progress};
@@ -71,14 +72,17 @@ impl Pumping {
     /// Gives the upstream its first bytes and lets the rest follow.
     pub(super) fn start(
         opening: Opening,
-        target: Lease,
+        mut target: Lease,
         mut upstream: Side,
         client: &mut Client,
         context: &mut Context,
     ) -> Stage {
         let header = opening.header_for_upstream(client, context);
         let payload = opening.payload;
-        target.connected.fetch_add(1, Relaxed);
+        if client.route.pool.connected(&mut target) {
+            let line = Log::line("info", "Upstream answers again").text("upstream", &target.name);
+            context.shared.log.write(&line.end());
+        }
         upstream.writable = true;
         let address = target.address;
         let mut pumping = Pumping::new(upstream, Some(target), None, context.now_ms);
@@ -177,7 +181,8 @@ impl Pumping {
                 self.active_ms = context.now_ms;
                 self.watch_silence(client, context);
             }
-            Event::Stop | Event::Cut(..) | Event::Abort => {}
+            // What is left of a race that is over.
+            Event::Rival | Event::Stop | Event::Cut(..) | Event::Abort => {}
         }
         Flow::Continue(())
     }

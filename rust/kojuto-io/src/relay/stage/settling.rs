@@ -84,7 +84,7 @@ impl Settling {
 
     /// Goes on to the next upstream.
     fn distrust(self, why: &AttemptFailure, client: &mut Client, context: &mut Context) -> Stage {
-        let Settling { mut opening, target, upstream, .. } = self;
+        let Settling { opening, target, upstream, .. } = self;
         drop(upstream); // its descriptor may be the one that the next needs
         opening.note_failure(target, why, client, context);
         connect(opening, client, context)

@@ -8,6 +8,7 @@ use super::Adopted;
 use crate::relay::client::Client;
 use crate::relay::context::Context;
 use crate::relay::endpoint::Side;
+use crate::relay::health::Limits;
 use crate::relay::listener::Route;
 use crate::relay::options::HeaderIn;
 use crate::relay::slab::Place;
@@ -22,7 +23,7 @@ impl Adopted {
             side.readable = true; // what was read before may hide what is there now
             side
         });
-        let pool = Arc::new(Pool::new(Balance::First, 0, String::new()));
+        let pool = Arc::new(Pool::new(Balance::First, Limits::default(), String::new()));
         let route = Arc::new(Route { name: self.listener, pool, header_in: HeaderIn::Off });
         let mut client = Client::new(place, route, self.remote, client, context);
         let line = self.tunnel.describe(client.line("info", "log"));
