@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         (":80", ("", 80)),
         ("80", ("", 80)),
         ("db.example.com:3306", ("db.example.com", 3306)),
+        ("db.example.com:https", ("db.example.com", 443)),
+        ("[::1]:https", ("::1", 443)),
     ],
 )
 def test_addresses(text: str, expected: tuple[str, int]) -> None:
@@ -48,10 +50,10 @@ def test_addresses(text: str, expected: tuple[str, int]) -> None:
         ("a:", "no port"),
         ("[::1]", "no port"),
         ("[::1]:", "no port"),
-        ("a:x", "the port is not a number from 0 to 65535"),
-        ("a:65536", "the port is not a number from 0 to 65535"),
-        ("a:-1", "the port is not a number from 0 to 65535"),
-        ("²:²", "the port is not a number from 0 to 65535"),
+        ("a:x", "the port is no number from 0 to 65535"),
+        ("a:65536", "the port is no number from 0 to 65535"),
+        ("a:-1", "the port is no number from 0 to 65535"),
+        ("²:²", "the port is no number from 0 to 65535"),
         ("::1:80", "an IPv6 address needs brackets"),
         ("[::1", "an IPv6 address needs brackets"),
     ],

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     ("options", "status", "message"),
     [
         ([], 2, "--map is required"),
-        (["--map", "m", "--dump-tcp", "3"], 2, "--dump-tcp 3: above the maximum of 2"),
+        (["--map", "m", "--dump-tcp", "256"], 2, "--dump-tcp 256: above the maximum of 255"),
         (["--map", "m", "--iap-keys", "k"], 2, "no meaning without --iap-audience"),
         (["--map", "m", "-jwt-freshness", "x"], 2, "--jwt-freshness x: not a duration"),
         (["--map", "/no/map"], 1, "--map /no/map: No such file"),
@@ -52,7 +52,7 @@ def test_a_wrong_call_names_the_value(options: list[str], status: int, message: 
         ("a,::1:22\n", "line 1: an IPv6 address needs brackets"),
         (",127.0.0.1:1\n", "line 1: '' is not a name"),
         ("a/b,127.0.0.1:1\n", "line 1: 'a/b' is not a name"),
-        ("a,127.0.0.1:1\r\nb,x:y\r\n", "line 2: the port is not"),
+        ("a,127.0.0.1:1\r\nb,x:y\r\n", "line 2: the port is no"),
         ("a,b:1\x00\n", "line 1: not of the form name,host:port"),
     ],
 )

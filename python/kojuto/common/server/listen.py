@@ -5,6 +5,7 @@ Sources: p5-Server-Starter, ``SERVER_STARTER_PORT``; sd_listen_fds(3).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -48,6 +49,8 @@ class TakenError(BindError):
 def split_address(text: str, default_host: str = "") -> tuple[str, int]:
     """``HOST:PORT``, ``[IPv6]:PORT``, ``:PORT`` or ``PORT`` as (host, port).
 
+    Behind a colon the port may be the name of a service, as ``db:mysql``.
+
     Raises:
         ValueError: it has none of these forms.
     """
@@ -58,9 +61,23 @@ def split_address(text: str, default_host: str = "") -> tuple[str, int]:
         raise ValueError("an IPv6 address needs brackets: [2001:db8::1]:3306")
     if text.endswith("]") or not (port if colon else port.isdigit()):
         raise ValueError("no port (write HOST:PORT)")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise ValueError("the port is not a number from 0 to 65535 (write HOST:PORT)")
-    return host or default_host, int(port)
+    return host or default_host, _port(port)
+
+
+def _port(text: str) -> int:
+    """A port by its number or, as ``mysql``, by its name (services(5)).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535:
+        return int(text)
+    if not text.isdigit():
+        with contextlib.suppress(OSError, UnicodeError):
+            return socket.getservbyname(text, "tcp")
+    raise ValueError(
+        "the port is no number from 0 to 65535 and no name of a service (write HOST:PORT)"
+    )
 
 
 def address_text(host: str, port: int) -> str:

@@ -75,8 +75,8 @@ def dump_tcp(group: str | None = None) -> Option:
     return Option(
         "--dump-tcp",
         metavar="LEVEL",
-        read=units.integer(0, 2),
+        read=units.integer(0, 255),
         default="0",
-        help="log what passes in hexadecimal: 0 nothing, 1 client to upstream, 2 both ways",
+        help="log what passes in hexadecimal: 0 nothing, 1 client to upstream, 2 or more both ways",
         group=group,
     )

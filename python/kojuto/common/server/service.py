@@ -127,6 +127,7 @@ def run(
             status = INTERRUPTED
             log.info("Interrupted")
         else:
+            log.info("Signal received", signal="SIGTERM")
             log.info("Go shutdown", timeout=shutdown_timeout_s)
             server.stop()
             if metrics is not None:

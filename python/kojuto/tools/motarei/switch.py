@@ -226,7 +226,8 @@ class Switch:
         self._engine.listen(sock.fileno(), name, pool)
         sock.close()
         self._listeners.setdefault(private, []).append(name)
-        self._log.info("Start listen", listener=name, port=private)
+        host = name.rpartition(":")[0]
+        self._log.info("Start listen", listener=name, host=host, port=private)
 
     def state(self) -> dict[str, Any]:
         """What ``motarei status`` and the like tell of; may be called from any thread."""

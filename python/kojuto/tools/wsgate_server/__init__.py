@@ -190,7 +190,7 @@ def _dump(values: Values, log: Logger) -> Dump | None:
         return None
     from kojuto._native import Dump
 
-    return Dump(log.writer, tcp=values.dump_tcp)
+    return Dump(log.writer, tcp=min(values.dump_tcp, 2))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
