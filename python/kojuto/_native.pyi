@@ -897,6 +897,7 @@ class Relay:
         half_close_timeout_s: the same once one direction has ended.
         header_timeout_s: how long a PROXY header may take.
         trusted: address ranges whose headers are believed; empty for all.
+        probe_upstream: connect a client whose header says LOCAL although it says nothing more.
         header_out: ``off``, ``v1`` or ``v2``: the PROXY header that upstreams are sent.
         max_connections: the most at a time; 0 for no limit.
         max_attempts: the most upstreams that are tried for one connection; 0 for all.
@@ -923,6 +924,7 @@ class Relay:
         half_close_timeout_s: float = 3600.0,
         header_timeout_s: float = 5.0,
         trusted: Sequence[str] = ...,
+        probe_upstream: bool = False,
         header_out: str = "off",
         max_connections: int = 0,
         max_attempts: int = 3,

@@ -96,6 +96,11 @@ COMMAND = Command(
             read=relay.check_ranges,
             help="believe only the headers of peers in these ranges and refuse the others'",
         ),
+        Option(
+            "--probe-upstream",
+            help="connect the health checks of a proxy too (PROXY headers that say LOCAL); without "
+            "it one that says nothing more is answered here, by having been accepted",
+        ),
         *relay.OPTIONS,
         options.dump_tcp("Dump"),
         Option(
@@ -270,6 +275,7 @@ def _work(values: Values, _: list[str]) -> int:
         engine = Relay(
             log.writer,
             trusted=values.trusted_proxies or (),
+            probe_upstream=values.probe_upstream,
             max_attempts=values.max_connect_retry,
             dump=dump,
             **relay.engine_options(values),

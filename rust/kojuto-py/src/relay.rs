@@ -144,7 +144,7 @@ impl Relay {
     #[new]
     #[pyo3(signature = (
         log, *, connect_timeout_s = 60.0, idle_timeout_s = 0.0, half_close_timeout_s = 3600.0,
-        header_timeout_s = 5.0, trusted = Vec::new(), header_out = "off",
+        header_timeout_s = 5.0, trusted = Vec::new(), probe_upstream = false, header_out = "off",
         max_connections = 0, max_attempts = 3, threads = 0, busy_poll_s = 0.00008,
         leaving_timeout_s = 60.0, dump = None
     ))]
@@ -156,6 +156,7 @@ impl Relay {
         half_close_timeout_s: f64,
         header_timeout_s: f64,
         trusted: Vec<String>,
+        probe_upstream: bool,
         header_out: &str,
         max_connections: usize,
         max_attempts: usize,
@@ -173,6 +174,7 @@ impl Relay {
             leaving_timeout: seconds(leaving_timeout_s)?,
             header_timeout: seconds(header_timeout_s)?,
             trusted: trusted.map_err(Error::from).map_err(to_py)?,
+            probe_upstream,
             header_out: match header_out {
                 "off" => HeaderOut::Off,
                 "v1" => HeaderOut::V1,

@@ -96,11 +96,21 @@ pub fn parse(bytes: &[u8], limit: usize) -> Result<Step, Error> {
     if bytes.starts_with(V1_START) {
         return parse_v1(bytes, limit);
     }
-    if V2_SIGNATURE.starts_with(bytes) || V1_START.starts_with(bytes) {
-        return Ok(Step::NeedMore);
-    }
-    Ok(Step::NotProxy)
+    Ok(if may_begin(bytes) { Step::NeedMore } else { Step::NotProxy })
 }
+
+/// Whether these first bytes of a stream can be nothing but a header, though it may not be whole.
+pub fn is_begun(bytes: &[u8]) -> bool {
+    bytes.starts_with(V2_SIGNATURE) || bytes.starts_with(V1_START)
+}
+
+/// Whether these first bytes of a stream can become a header.
+pub fn may_begin(bytes: &[u8]) -> bool {
+    is_begun(bytes) || V2_SIGNATURE.starts_with(bytes) || V1_START.starts_with(bytes)
+}
+
+/// The longest of the beginnings by which [`is_begun`] knows one.
+pub const BEGIN_BYTES: usize = V2_SIGNATURE.len();
 
 fn parse_v1(bytes: &[u8], limit: usize) -> Result<Step, Error> {
     let limit = limit.min(V1_MAX);

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::Context;
-use super::endpoint::{Side, Tcp};
+use super::endpoint::{Endpoint, Side, Tcp};
 use super::failure::Shortage;
-use super::listener::Listener;
+use super::listener::{Listener, Route};
+use super::options::HeaderIn;
 use super::remote::Remote;
+use super::stage::is_trusted;
+use super::unbelieved::Unbelieved;
 use super::worker::{LISTENER_TOKEN, Worker};
 use crate::error::words;
 use crate::log::Log;
@@ -85,6 +88,14 @@ impl Worker {
         }
     }
 
+    /// The client's socket, watched where its PROXY header would not be believed.
+    fn endpoint(&self, socket: Tcp, route: &Route, remote: &Remote) -> Box<dyn Endpoint> {
+        if route.header_in == HeaderIn::Optional && !is_trusted(remote, &self.context) {
+            return Box::new(Unbelieved::new(socket));
+        }
+        Box::new(socket)
+    }
+
     /// Accepts at most `most` connections, none when there is no place for it.
     pub(super) fn accept(&mut self, at: usize, most: usize) {
         let Some(listener) = self.context.listeners.get(at).cloned() else { return };
@@ -107,11 +118,8 @@ impl Worker {
                     if paused {
                         self.context.shared.accepting_again();
                     }
-                    self.begin(
-                        Arc::clone(&listener.route),
-                        Side::new(Box::new(Tcp::new(socket))),
-                        remote,
-                    );
+                    let end = self.endpoint(Tcp::new(socket), &listener.route, &remote);
+                    self.begin(Arc::clone(&listener.route), Side::new(end), remote);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {

@@ -62,10 +62,10 @@ impl Duplex {
         }
         let progress = match (up, down) {
             (Turn::SourceFailed(source), _) | (_, Turn::SinkFailed(source)) => {
-                Progress::Broken(Failure::Peer { party: Party::Client, source })
+                Progress::Broken(Failure::of_peer(Party::Client, source))
             }
             (Turn::SinkFailed(source), _) | (_, Turn::SourceFailed(source)) => {
-                Progress::Broken(Failure::Peer { party: Party::Upstream, source })
+                Progress::Broken(Failure::of_peer(Party::Upstream, source))
             }
             _ if self.up.is_done() && self.down.is_done() => Progress::Complete,
             (Turn::Again, _) | (_, Turn::Again) => Progress::Again,

@@ -36,6 +36,27 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// A peer's socket failed, or its stream is one that may not be.
+    pub(super) fn of_peer(party: Party, source: io::Error) -> Failure {
+        match (party, source.kind()) {
+            (Party::Client, io::ErrorKind::InvalidData) => {
+                Failure::Header(HeaderFailure::Untrusted)
+            }
+            _ => Failure::Peer { party, source },
+        }
+    }
+
+    /// Whether the client has gone without a word of its own, as one that only looks whether the port
+    /// is open does.
+    pub(super) fn is_departure(&self) -> bool {
+        matches!(
+            self,
+            Failure::Peer { party: Party::Client, .. }
+                | Failure::Lost(Party::Client)
+                | Failure::GoneEarly
+        )
+    }
+
     /// How the peers are to see it.
     pub(super) fn cut(&self) -> Cut {
         match self {

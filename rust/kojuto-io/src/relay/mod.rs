@@ -27,6 +27,7 @@ mod stats;
 mod tap;
 mod timers;
 mod tunnel;
+mod unbelieved;
 mod upstream;
 mod worker;
 

@@ -44,6 +44,9 @@ pub struct Options {
     pub header_timeout: Duration,
     /// Whose headers are believed; empty: everybody's.
     pub trusted: Vec<Cidr>,
+    /// A client whose header says LOCAL is a health check of a proxy; it is connected to an upstream
+    /// although it says nothing more.
+    pub probe_upstream: bool,
     /// What upstreams are told.
     pub header_out: HeaderOut,
     /// The most connections at a time; 0: no limit.
@@ -65,6 +68,7 @@ impl Default for Options {
             leaving_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(5),
             trusted: Vec::new(),
+            probe_upstream: false,
             header_out: HeaderOut::Off,
             max_connections: 0,
             max_attempts: 3,

@@ -27,6 +27,11 @@ pub(in crate::relay) struct Closing {
 impl Closing {
     /// Ends it; after a failure both peers see that their stream was cut.
     pub(in crate::relay) fn finish(mut self, mut client: Client, context: &mut Context) {
+        if (self.moved, self.dropped) == ((0, 0), 0)
+            && self.why.as_ref().is_some_and(Failure::is_departure)
+        {
+            self.why = None; // a check of the port, which is no failure
+        }
         if let Some(why) = &self.why {
             client.side.end.reset(why.cut());
             if let Some(upstream) = &mut self.upstream {
@@ -43,6 +48,9 @@ impl Closing {
         stats.open.fetch_sub(1, Relaxed);
         let ended = if self.why.is_none() { &stats.succeeded } else { &stats.failed };
         ended.fetch_add(1, Relaxed);
+        if matches!(self.why, Some(Failure::Header(_))) {
+            stats.header_failures.fetch_add(1, Relaxed);
+        }
         if self.why.is_some() || client.is_logged(context) {
             let line = self.line(&client);
             self.target = None; // who reads the line finds it counted as closed

@@ -227,7 +227,8 @@ impl Connecting {
                 None => (None, None),
             },
         };
-        Stage::Closing(Closing { why, target, upstream, ..Closing::default() })
+        let dropped = self.opening.payload.len() as u64;
+        Stage::Closing(Closing { why, target, upstream, dropped, ..Closing::default() })
     }
 }
 

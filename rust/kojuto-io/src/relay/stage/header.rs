@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use kojuto_core::net::proxy_protocol::{self, Addresses, Step};
 
-use super::{Event, Stage, announce_and_connect, failed};
+use super::{Closing, Event, Stage, announce_and_connect, failed};
 use crate::relay::client::Client;
 use crate::relay::context::Context;
 use crate::relay::endpoint::Party;
@@ -20,10 +20,16 @@ pub const HEADER_BYTES: usize = 8192;
 pub(in crate::relay) struct Header {
     /// What has come of it.
     seen: Vec<u8>,
+    /// It was whole and said LOCAL: a health check, for which this relay answers by having accepted,
+    /// unless more comes.
+    probe: Option<Box<proxy_protocol::Header>>,
 }
 
 impl Header {
     pub(super) fn begin(client: &mut Client, context: &mut Context) -> Stage {
+        if !is_trusted(&client.remote, context) {
+            return failed(Failure::Header(HeaderFailure::Untrusted));
+        }
         let deadline_ms = context.after(context.shared.options.header_timeout);
         client.set_timer(deadline_ms, context);
         Stage::Header(Header::default())
@@ -40,13 +46,14 @@ impl Header {
                 client.side.saw(mask);
                 self.read(client, context)
             }
-            // A client that waits for the server to speak first.
-            Event::TimedOut if self.seen.is_empty() && is_optional(client) => {
+            Event::TimedOut if self.probe.is_some() => unworthy(client),
+            // A client that waits for the server to speak first, or begins much as a header does.
+            Event::TimedOut if is_optional(client) && !proxy_protocol::is_begun(&self.seen) => {
                 announce_and_connect(self.seen, None, client, context)
             }
             Event::TimedOut => {
                 let (seen, limit) = (self.seen.len(), context.shared.options.header_timeout);
-                refuse(HeaderFailure::Late { seen, limit }, context)
+                refuse(HeaderFailure::Late { seen, limit })
             }
             _ => Stage::Header(self),
         }
@@ -60,27 +67,47 @@ impl Header {
                     client.side.readable = false;
                     break;
                 }
-                Err(error) => return refuse(HeaderFailure::Read(error), context),
+                // A check of the port, or of more, has seen enough.
+                Err(_) if self.seen.is_empty() || self.probe.is_some() => return unworthy(client),
+                Err(error) => return refuse(HeaderFailure::Read(error)),
             };
+            if let Some(header) = self.probe.take_if(|_| count > 0) {
+                let payload = context.tools.buffer[..count].to_vec();
+                return announce_and_connect(payload, Some(*header), client, context);
+            }
+            if self.probe.is_some() {
+                return unworthy(client);
+            }
             self.seen.extend_from_slice(&context.tools.buffer[..count]);
             match proxy_protocol::parse(&self.seen, HEADER_BYTES) {
                 // Not a whole header, and nothing more will come: relayed as it is.
                 Ok(Step::NeedMore) if count == 0 && is_optional(client) => {
                     return announce_and_connect(self.seen, None, client, context);
                 }
+                Ok(Step::NeedMore) if count == 0 && self.seen.is_empty() => {
+                    return unworthy(client);
+                }
                 Ok(Step::NeedMore) if count == 0 => {
-                    return refuse(HeaderFailure::Ended { seen: self.seen.len() }, context);
+                    return refuse(HeaderFailure::Ended { seen: self.seen.len() });
                 }
                 Ok(Step::NeedMore) => {}
                 Ok(Step::NotProxy) if is_optional(client) => {
                     return announce_and_connect(self.seen, None, client, context);
                 }
-                Ok(Step::NotProxy) => return refuse(HeaderFailure::Missing, context),
+                Ok(Step::NotProxy) => return refuse(HeaderFailure::Missing),
                 Ok(Step::Done { header, used }) => {
                     let payload = self.seen[used..].to_vec();
+                    if header.local {
+                        client.probe = true;
+                        context.shared.stats.probes.fetch_add(1, Relaxed);
+                        if payload.is_empty() && !context.shared.options.probe_upstream {
+                            self.probe = Some(Box::new(header));
+                            continue;
+                        }
+                    }
                     return accept(header, payload, client, context);
                 }
-                Err(error) => return refuse(HeaderFailure::Malformed(error), context),
+                Err(error) => return refuse(HeaderFailure::Malformed(error)),
             }
         }
         Stage::Header(self)
@@ -91,26 +118,21 @@ fn is_optional(client: &Client) -> bool {
     client.route.header_in == HeaderIn::Optional
 }
 
-fn is_trusted(remote: &Remote, context: &Context) -> bool {
+/// Whether the client is one whose header is believed.
+pub(in crate::relay) fn is_trusted(remote: &Remote, context: &Context) -> bool {
     let trusted = &context.shared.options.trusted;
     trusted.is_empty()
         || remote.ip().is_some_and(|ip| trusted.iter().any(|range| range.contains(ip)))
 }
 
-/// Believes a whole header, if it comes from somebody who is to be believed.
+/// Believes a whole header.
 fn accept(
     header: proxy_protocol::Header,
     payload: Vec<u8>,
     client: &mut Client,
     context: &mut Context,
 ) -> Stage {
-    if !is_trusted(&client.remote, context) {
-        return refuse(HeaderFailure::Untrusted, context);
-    }
-    if header.local {
-        client.probe = true;
-        context.shared.stats.probes.fetch_add(1, Relaxed);
-    } else {
+    if !header.local {
         match &header.addresses {
             Addresses::Inet { source, .. } => client.remote = Remote::Socket(*source),
             Addresses::Unix { source, .. } => {
@@ -122,7 +144,12 @@ fn accept(
     announce_and_connect(payload, Some(header), client, context)
 }
 
-fn refuse(why: HeaderFailure, context: &Context) -> Stage {
-    context.shared.stats.header_failures.fetch_add(1, Relaxed);
+/// The end of a health check: of a connection without a byte that would be worth a line in the log.
+fn unworthy(client: &mut Client) -> Stage {
+    client.probe = true;
+    Stage::Closing(Closing::default())
+}
+
+fn refuse(why: HeaderFailure) -> Stage {
     failed(Failure::Header(why))
 }

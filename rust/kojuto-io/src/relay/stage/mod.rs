@@ -26,6 +26,7 @@ use closing::Closing;
 use connecting::Connecting;
 pub use header::HEADER_BYTES;
 use header::Header;
+pub(super) use header::is_trusted;
 use opening::Opening;
 pub(super) use pumping::Pumping;
 use settling::Settling;
@@ -68,7 +69,11 @@ pub(super) enum Stage {
 
 /// The first stage of a connection that was just accepted, or the one that it has got to at once.
 pub(super) fn begin(client: &mut Client, context: &mut Context) -> Stage {
-    let expects = client.route.header_in != HeaderIn::Off;
+    let expects = match client.route.header_in {
+        HeaderIn::Off => false,
+        HeaderIn::Optional => is_trusted(&client.remote, context),
+        HeaderIn::Require => true,
+    };
     // What has come with the connection is read before the socket is watched: no event then.
     let first = if expects { Ok(Vec::new()) } else { first_bytes(client, context) };
     let (fd, token) = (client.side.end.fd(), client.place.token(Party::Client));
@@ -81,7 +86,7 @@ pub(super) fn begin(client: &mut Client, context: &mut Context) -> Stage {
     client.announce(context);
     match first {
         Ok(payload) => connect(Opening::new(payload, None), client, context),
-        Err(source) => failed(Failure::Peer { party: Party::Client, source }),
+        Err(source) => failed(Failure::of_peer(Party::Client, source)),
     }
 }
 

@@ -96,6 +96,7 @@ impl Settling {
 
     pub(super) fn close(self, why: Option<Failure>) -> Stage {
         let (target, upstream) = (Some(self.target), Some(self.upstream));
-        Stage::Closing(Closing { why, target, upstream, ..Closing::default() })
+        let dropped = self.opening.payload.len() as u64;
+        Stage::Closing(Closing { why, target, upstream, dropped, ..Closing::default() })
     }
 }
