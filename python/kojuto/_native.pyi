@@ -816,7 +816,11 @@ class Dump:
         tcp: hexadecimal lines: 0 none, 1 client to upstream, 2 both directions.
         pings: MySQL pings are shown too.
         mysql: a line for each MySQL command with its answer.
-        pcap: a capture file, created with mode 0600 or replaced.
+        pcap: a capture file, created with mode 0600 or replaced; ``FILE.1``, ``FILE.2`` … while it
+            is in use, ``-`` for standard output.
+        pcap_snaplen: so many bytes of a packet, its headers included.
+        pcap_max_bytes: a file that has so many is followed by the next; 0 for none.
+        pcap_files: so many files are kept.
         redact: a regular expression over bytes; what matches is shown as asterisks.
 
     Raises:
@@ -832,6 +836,9 @@ class Dump:
         pings: bool = False,
         mysql: bool = False,
         pcap: str | None = None,
+        pcap_snaplen: int = 262144,
+        pcap_max_bytes: int = 0,
+        pcap_files: int = 10,
         redact: str | None = None,
     ) -> Dump: ...
     def close(self) -> None:

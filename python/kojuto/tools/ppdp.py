@@ -112,7 +112,32 @@ COMMAND = Command(
         Option(
             "--dump-pcap",
             metavar="FILE",
-            help="write a capture that Wireshark opens (mode 0600; replaces the file)",
+            help="write a capture that Wireshark opens (mode 0600; replaces FILE, but while "
+            "another writes to it the first of FILE.1, FILE.2 … that is free; - for standard "
+            "output)",
+            group="Dump",
+        ),
+        Option(
+            "--dump-pcap-size",
+            metavar="SIZE",
+            read=units.sized("64KiB"),
+            help="go on with the next of FILE.1, FILE.2 … when a file would be larger",
+            group="Dump",
+        ),
+        Option(
+            "--dump-pcap-files",
+            metavar="N",
+            read=units.integer(1, 10_000),
+            default="10",
+            help="of these keep so many; older ones are deleted",
+            group="Dump",
+        ),
+        Option(
+            "--dump-snaplen",
+            metavar="SIZE",
+            read=units.sized("64B", "256KiB"),
+            default="256KiB",
+            help="of each packet write no more than this, headers included",
             group="Dump",
         ),
         Option(
@@ -254,6 +279,9 @@ def _dump(values: Values, log: Logger) -> Dump | None:
             pings=values.dump_mysql_ping,
             mysql=values.dump_mysql,
             pcap=values.dump_pcap,
+            pcap_snaplen=values.dump_snaplen,
+            pcap_max_bytes=values.dump_pcap_size or 0,
+            pcap_files=values.dump_pcap_files,
             redact=values.dump_redact,
         )
     except ValueError as error:

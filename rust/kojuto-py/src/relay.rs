@@ -12,8 +12,8 @@ use kojuto_core::net::balance::Balance;
 use kojuto_io::Error;
 use kojuto_io::log::Log;
 use kojuto_io::relay::{
-    self, Adoption, CONNECT_BOUNDS_US, DumpOptions, Field, HeaderIn, HeaderOut, Limits, Options,
-    Party, Pool, Remote, Stream, Tap,
+    self, Adoption, CONNECT_BOUNDS_US, CaptureOptions, DumpOptions, Field, HeaderIn, HeaderOut,
+    Limits, Options, Party, Pool, Remote, Stream, Tap,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -79,15 +79,28 @@ struct Dump {
 #[pymethods]
 impl Dump {
     #[new]
-    #[pyo3(signature = (log, *, tcp = 0, pings = false, mysql = false, pcap = None, redact = None))]
+    #[pyo3(signature = (
+        log, *, tcp = 0, pings = false, mysql = false, pcap = None, pcap_snaplen = 262_144,
+        pcap_max_bytes = 0, pcap_files = 10, redact = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
     fn new(
         log: &LogWriter,
         tcp: u8,
         pings: bool,
         mysql: bool,
         pcap: Option<PathBuf>,
+        pcap_snaplen: u32,
+        pcap_max_bytes: u64,
+        pcap_files: usize,
         redact: Option<String>,
     ) -> PyResult<Self> {
+        let pcap = pcap.map(|path| CaptureOptions {
+            path,
+            snaplen: pcap_snaplen,
+            max_bytes: pcap_max_bytes,
+            files: pcap_files,
+        });
         let options = DumpOptions { tcp, pings, mysql, pcap, redact };
         let (dump, thread) = relay::Dump::start(options, Arc::clone(&log.log)).map_err(to_py)?;
         Ok(Dump { dump, thread: Mutex::new(Some(thread)) })

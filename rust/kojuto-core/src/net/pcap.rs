@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 
 /// LINKTYPE_RAW: packets begin with the IP header.
 const LINKTYPE_RAW: u32 = 101;
-const SNAPLEN: u32 = 262_144;
 /// Payload of one packet; an IP packet holds at most 65,535 bytes.
 const SEGMENT: usize = 32 << 10;
 
@@ -14,14 +13,14 @@ const SYN: u8 = 2;
 const PSH: u8 = 8;
 const ACK: u8 = 16;
 
-/// The head of the file; times are in microseconds.
-pub fn file_header() -> Vec<u8> {
+/// The head of a file with at most `snaplen` bytes of a packet; times are in microseconds.
+pub fn file_header(snaplen: u32) -> Vec<u8> {
     let mut head = Vec::with_capacity(24);
     head.extend_from_slice(&0xa1b2_c3d4u32.to_le_bytes());
     head.extend_from_slice(&2u16.to_le_bytes());
     head.extend_from_slice(&4u16.to_le_bytes());
     head.extend_from_slice(&[0; 8]);
-    head.extend_from_slice(&SNAPLEN.to_le_bytes());
+    head.extend_from_slice(&snaplen.to_le_bytes());
     head.extend_from_slice(&LINKTYPE_RAW.to_le_bytes());
     head
 }
@@ -31,16 +30,25 @@ pub fn file_header() -> Vec<u8> {
 pub struct Flow {
     ends: [SocketAddr; 2],
     next: [u32; 2],
+    /// So many bytes of a packet are kept.
+    snaplen: usize,
 }
 
 impl Flow {
-    /// A connection from `client` to `server`, and its handshake at `time_us` since 1970.
-    pub fn open(client: SocketAddr, server: SocketAddr, time_us: u64, out: &mut Vec<u8>) -> Flow {
+    /// A connection from `client` to `server`, and its handshake at `time_us` since 1970. Of each packet
+    /// `snaplen` bytes are kept.
+    pub fn open(
+        client: SocketAddr,
+        server: SocketAddr,
+        snaplen: usize,
+        time_us: u64,
+        out: &mut Vec<u8>,
+    ) -> Flow {
         let mut ends = [client, server];
         if client.is_ipv4() != server.is_ipv4() {
             ends = ends.map(|end| SocketAddr::new(mapped(end.ip()), end.port()));
         }
-        let mut flow = Flow { ends, next: [1, 1] };
+        let mut flow = Flow { ends, next: [1, 1], snaplen };
         flow.packet(0, SYN, &[], time_us, out);
         flow.next[0] = flow.next[0].wrapping_add(1);
         flow.packet(1, SYN | ACK, &[], time_us, out);
@@ -113,13 +121,16 @@ impl Flow {
         };
         let sum = checksum(&[&pseudo, &tcp]);
         tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-        let length = (ip.len() + tcp.len()) as u32;
+        let length = ip.len() + tcp.len();
+        let kept = length.min(self.snaplen);
         out.extend_from_slice(&((time_us / 1_000_000) as u32).to_le_bytes());
         out.extend_from_slice(&((time_us % 1_000_000) as u32).to_le_bytes());
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&(kept as u32).to_le_bytes());
+        out.extend_from_slice(&(length as u32).to_le_bytes());
+        let end = out.len() + kept;
         out.extend_from_slice(&ip);
-        out.extend_from_slice(&tcp);
+        out.extend_from_slice(&tcp[..kept.saturating_sub(ip.len()).min(tcp.len())]);
+        out.truncate(end);
     }
 }
 
@@ -158,7 +169,7 @@ mod tests {
         for server in ["192.0.2.1:3306", "[2001:db8::1]:3306"] {
             let mut out = Vec::new();
             let client = "192.0.2.9:4000".parse().unwrap();
-            let mut flow = Flow::open(client, server.parse().unwrap(), 5, &mut out);
+            let mut flow = Flow::open(client, server.parse().unwrap(), 70_000, 5, &mut out);
             flow.data(0, &[7; 100_001], 6, &mut out);
             flow.close(7, &mut out);
             let (mut rest, mut count) = (&out[..], 0);
@@ -172,10 +183,24 @@ mod tests {
     }
 
     #[test]
+    fn of_a_packet_no_more_is_kept_than_asked_for_and_its_length_is_told() {
+        for snaplen in [0, 1, 19, 20, 21, 40, 44, 45, 46, 1000] {
+            let (mut out, mut skipped) = (Vec::new(), Vec::new());
+            let ends = ["192.0.2.9:4000", "192.0.2.1:3306"].map(|end| end.parse().unwrap());
+            let mut flow = Flow::open(ends[0], ends[1], snaplen, 5, &mut skipped);
+            flow.data(0, b"hello", 6, &mut out);
+            let [kept, length] =
+                [8, 12].map(|at| u32::from_le_bytes(out[at..at + 4].try_into().unwrap()) as usize);
+            assert_eq!((kept, length), (snaplen.min(45), 45));
+            assert_eq!(out.len(), 16 + kept);
+        }
+    }
+
+    #[test]
     fn sums_are_right_and_lost_bytes_leave_a_gap() {
         let mut out = Vec::new();
         let ends = ["192.0.2.9:4000", "192.0.2.1:3306"].map(|end| end.parse().unwrap());
-        let mut flow = Flow::open(ends[0], ends[1], 5, &mut out);
+        let mut flow = Flow::open(ends[0], ends[1], 70_000, 5, &mut out);
         flow.data(1, b"abc", 6, &mut out);
         flow.lost(1, 5000);
         flow.data(1, b"d", 6, &mut out);

@@ -9,7 +9,6 @@ mod worker;
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -20,6 +19,7 @@ use crate::queue::{Queue, Waiting};
 use crate::running;
 use crate::{Error, Result};
 use capture::Capture;
+pub use capture::CaptureOptions;
 use worker::{Worker, expression};
 
 /// The most that may wait to be dumped.
@@ -36,8 +36,8 @@ pub struct DumpOptions {
     pub pings: bool,
     /// MySQL commands.
     pub mysql: bool,
-    /// A capture file.
-    pub pcap: Option<PathBuf>,
+    /// A capture.
+    pub pcap: Option<CaptureOptions>,
     /// What matches is replaced by asterisks of the same number.
     pub redact: Option<String>,
 }
@@ -85,7 +85,11 @@ impl Dump {
     /// [`Error::Io`]: the file cannot be written; [`Error::Core`]: the expression is wrong.
     pub fn start(options: DumpOptions, log: Arc<Log>) -> Result<(Arc<Dump>, JoinHandle<()>)> {
         let redact = options.redact.as_deref().map(expression).transpose()?;
-        let capture = options.pcap.as_deref().map(Capture::create).transpose()?;
+        let capture = options.pcap.clone().map(Capture::create).transpose()?;
+        if let Some(path) = capture.as_ref().and_then(Capture::path) {
+            let line = Log::line("info", "Start capture").text("file", &path.display().to_string());
+            log.write(&line.end());
+        }
         let dump = Arc::new(Dump { queue: Queue::default(), options });
         let worker =
             Worker { dump: Arc::clone(&dump), log, redact, capture, connections: HashMap::new() };
@@ -149,7 +153,6 @@ impl Tap for Dump {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd;
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -195,13 +198,5 @@ mod tests {
         log.close();
         drop(read);
         thread.join().unwrap();
-    }
-
-    #[test]
-    fn a_capture_is_for_its_owner_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("capture");
-        Capture::create(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

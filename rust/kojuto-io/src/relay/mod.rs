@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use dump::{Dump, DumpOptions};
+pub use dump::{CaptureOptions, Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Party, Tcp};
 pub use health::Limits;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};

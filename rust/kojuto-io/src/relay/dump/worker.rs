@@ -1,7 +1,6 @@
 //! The thread of a dump: gathers bytes to lines, follows the MySQL sessions, fills the capture file.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,14 +75,14 @@ impl Worker {
             }
             self.show_gathered();
             if idle && let Some(capture) = &mut self.capture {
-                capture.with(&self.log, |file| file.flush());
+                capture.flush(&self.log);
             }
             if ended {
                 for id in self.connections.keys().copied().collect::<Vec<_>>() {
                     self.handle(id, unix_time_s(), Entry::Closed);
                 }
                 if let Some(capture) = &mut self.capture {
-                    capture.with(&self.log, |file| file.flush());
+                    capture.flush(&self.log);
                 }
                 return;
             }
@@ -94,7 +93,7 @@ impl Worker {
         if let Some(capture) = &mut self.capture {
             let mut bytes = Vec::new();
             write(&mut bytes);
-            capture.with(&self.log, |file| file.write_all(&bytes));
+            capture.write(&self.log, &bytes);
         }
     }
 
@@ -107,7 +106,8 @@ impl Worker {
                     Remote::Socket(address) => *address,
                     Remote::Unix(_) | Remote::Named(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
                 };
-                self.packets(|out| flow = Some(Flow::open(shown, upstream, time_us, out)));
+                let snaplen = self.capture.as_ref().map_or(0, Capture::snaplen);
+                self.packets(|out| flow = Some(Flow::open(shown, upstream, snaplen, time_us, out)));
                 let options = &self.dump.options;
                 let collector = || Collector::new(!options.pings);
                 let connection = Connection {
