@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,8 +22,7 @@ from tests.conftest import script, wait_until
 from tests.streams import Meter, processes_end, spawn, start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 CHUNK = 64 << 10
 __all__ = ["processes_end"]
@@ -137,6 +137,50 @@ def test_ten_seconds_within_1_percent_and_any_second_within_5(tmp_path: Path, wa
     for _, process, meter in running:
         stop(process, meter)
     assert not [text for rate, _, meter in running for text in out_of_bounds(rate, meter, waits)]
+
+
+@pytest.fixture
+def fifth_of_a_processor() -> Iterator[Callable[[int], None]]:
+    """Puts processes into a group that runs for 20 ms of each 100, beside one that never rests."""
+    group = Path(f"/sys/fs/cgroup/cpu/kojuto-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "cpu.cfs_period_us").write_text("100000")
+        (group / "cpu.cfs_quota_us").write_text("20000")
+    except OSError as error:
+        pytest.skip(f"no group with a quota can be made: {error}")
+    busy = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+
+    def put(pid: int) -> None:
+        (group / "cgroup.procs").write_text(str(pid))
+
+    put(busy.pid)
+    yield put
+    busy.kill()
+    busy.wait()
+    wait_until(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+
+
+def test_a_quota_of_the_processor_costs_nothing_of_the_share(
+    tmp_path: Path, waits: Waits, fifth_of_a_processor: Callable[[int], None]
+) -> None:
+    """As long as the group gets its fifth; what others take of the machine is looked at."""
+    rate = 3_000_000
+    process, meter = endless(tmp_path, rate, waits)
+    wait_until(lambda: len(meter.marks) > 1)
+    fifth_of_a_processor(process.pid)
+    # What the group has to wait for is what the test is about.
+    waits.watched = [each for each in waits.watched if each[0] != process.pid]
+    first = time.monotonic() + 1
+    time.sleep(12)
+    stop(process, meter)
+    ten = meter.rate(first, first + 10)
+    waited_s = waits.between(first, first + 10)
+    assert 0.99 * rate - rate * waited_s / 10 < ten < 1.01 * rate, f"{ten}, {waited_s} s waited"
+    # A window may begin or end within what passes at once: a fifth of a tenth of a second.
+    most = max(meter.rate(first + n / 50, first + 1 + n / 50) for n in range(450))
+    assert most < 1.05 * rate + CHUNK, most
 
 
 def test_shares_follow_within_a_second_and_a_half(tmp_path: Path, waits: Waits) -> None:

@@ -3,6 +3,11 @@
 //! It starts empty, so a pipe begins at its rate and not with a burst, and what it saves while
 //! the producer is idle is bounded: in any stretch of `t` seconds at most `rate * t + burst` bytes
 //! pass. Time is an argument, counted from any fixed point.
+//!
+//! A process that wakes up late, since the machine is busy or its CPU quota is used up, is not an
+//! idle producer: see [`TokenBucket::make_up`]. What it missed so is owed to it, a second of the
+//! rate at most, and passes as soon as it runs again, a tenth of a second at once and the rest
+//! bit by bit, so that no second has more than [`MOST_PER_MILLE`] of the rate.
 
 use std::time::Duration;
 
@@ -15,6 +20,22 @@ const QUANTUM_NS: u128 = 10_000_000;
 /// Nanoseconds of the rate that are saved by default, enough to make up for a late wake-up and
 /// within the 5 % by which one second may differ.
 const BURST_NS: u128 = 40_000_000;
+
+/// Nanoseconds of the rate that may be owed.
+const OWED_NS: u128 = 1_000_000_000;
+
+/// Nanoseconds of the rate that pass at once of what is owed, and the part of the time after that.
+const AT_ONCE_NS: u128 = 100_000_000;
+const PACE_PERCENT: u128 = 4;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// No second has more of the rate than this while something is made up.
+pub const MOST_PER_MILLE: u128 = 1049;
+
+/// The last second, in slots of ten milliseconds.
+const SLOT_NS: u128 = 10_000_000;
+const SLOTS: usize = 100;
 
 /// The answer to "may these bytes pass now?".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +54,41 @@ pub struct TokenBucket {
     /// Billionths of a byte.
     credit: u128,
     at: Duration,
+    /// What was missed by waking up late, and how much of it may pass now.
+    owed: u128,
+    ready: u128,
+    /// Until then no second has more than its most: one longer than anything was owed.
+    bounded_until: Duration,
+    passed: Passed,
+}
+
+/// How much passed in the last second.
+#[derive(Debug, Clone)]
+struct Passed {
+    slots: [u64; SLOTS],
+    newest: u128,
+    sum: u64,
+}
+
+impl Passed {
+    fn advance(&mut self, now: Duration) {
+        let slot = now.as_nanos() / SLOT_NS;
+        if slot >= self.newest + SLOTS as u128 {
+            (self.slots, self.sum) = ([0; SLOTS], 0);
+        } else {
+            for each in self.newest + 1..=slot {
+                let old = std::mem::take(&mut self.slots[(each % SLOTS as u128) as usize]);
+                self.sum = self.sum.saturating_sub(old);
+            }
+        }
+        self.newest = self.newest.max(slot);
+    }
+
+    fn add(&mut self, bytes: u64) {
+        let slot = &mut self.slots[(self.newest % SLOTS as u128) as usize];
+        *slot = slot.saturating_add(bytes);
+        self.sum = self.sum.saturating_add(bytes);
+    }
 }
 
 impl TokenBucket {
@@ -41,7 +97,16 @@ impl TokenBucket {
     /// `rate` is in bytes a second (0 counts as 1); `burst` is how many bytes may be saved while
     /// nothing passes, never less than 40 ms of the rate.
     pub fn new(rate: u64, burst: u64, now: Duration) -> Self {
-        TokenBucket { rate: rate.max(1), extra_burst: burst, credit: 0, at: now }
+        TokenBucket {
+            rate: rate.max(1),
+            extra_burst: burst,
+            credit: 0,
+            at: now,
+            owed: 0,
+            ready: 0,
+            bounded_until: Duration::ZERO,
+            passed: Passed { slots: [0; SLOTS], newest: now.as_nanos() / SLOT_NS, sum: 0 },
+        }
     }
 
     /// The rate in bytes a second.
@@ -63,8 +128,15 @@ impl TokenBucket {
         self.refill(now);
         let want = u128::from(want.max(1)) * NANOS;
         let needed = want.min(self.quantum());
-        if self.credit >= needed {
-            return Grant::Bytes((self.credit.min(want) / NANOS) as u64);
+        let mut most = self.credit.saturating_add(self.ready.min(self.owed));
+        if self.at < self.bounded_until {
+            most = most.min(self.room());
+            if most < needed && self.credit >= needed {
+                return Grant::Wait(Duration::from_nanos(SLOT_NS as u64));
+            }
+        }
+        if most >= needed {
+            return Grant::Bytes((most.min(want) / NANOS) as u64);
         }
         let missing = (needed - self.credit).div_ceil(u128::from(self.rate));
         Grant::Wait(Duration::from_nanos(missing.min(u128::from(u64::MAX)) as u64))
@@ -72,7 +144,32 @@ impl TokenBucket {
 
     /// Takes `bytes` that have passed; more than was granted leaves the bucket empty.
     pub fn take(&mut self, bytes: u64) {
-        self.credit = self.credit.saturating_sub(u128::from(bytes) * NANOS);
+        let taken = u128::from(bytes) * NANOS;
+        let late = taken.saturating_sub(self.credit);
+        self.credit = self.credit.saturating_sub(taken);
+        self.owed = self.owed.saturating_sub(late);
+        self.ready = self.ready.saturating_sub(late).min(self.owed);
+        self.passed.add(bytes);
+    }
+
+    /// As much time as has gone by since it was asked last went by because the process slept too
+    /// long, or could not run: what was earned over the limit is owed.
+    pub fn make_up(&mut self, now: Duration) {
+        let earned = now.saturating_sub(self.at).as_nanos().saturating_mul(u128::from(self.rate));
+        let over = self.credit.saturating_add(earned).saturating_sub(self.limit());
+        if over > 0 {
+            let rate = u128::from(self.rate);
+            self.owed = self.owed.saturating_add(over).min(rate * OWED_NS);
+            self.ready = self.ready.saturating_add(over).min(rate * AT_ONCE_NS);
+            self.bounded_until = now.saturating_add(SECOND);
+        }
+        self.refill(now);
+    }
+
+    /// How much may pass before this second has all that it may have.
+    fn room(&self) -> u128 {
+        let most = u128::from(self.rate) * MOST_PER_MILLE / 1000;
+        most.saturating_sub(u128::from(self.passed.sum)) * NANOS
     }
 
     /// Gives back bytes that were taken and then did not pass, up to what may be saved.
@@ -87,6 +184,13 @@ impl TokenBucket {
         self.at = self.at.max(now);
         let earned = elapsed.saturating_mul(u128::from(self.rate));
         self.credit = self.credit.saturating_add(earned).min(self.limit());
+        self.ready = self.ready.saturating_add(earned / 100 * PACE_PERCENT);
+        let most = self.owed.min(u128::from(self.rate) * AT_ONCE_NS);
+        self.ready = self.ready.min(most);
+        if self.owed > 0 {
+            self.bounded_until = self.at.saturating_add(SECOND);
+        }
+        self.passed.advance(now);
     }
 
     /// Ten milliseconds of the rate, at least one byte; whole bytes, so that waiting for it ends.
@@ -162,6 +266,69 @@ mod tests {
         assert_eq!(spend(&mut bucket, S, u64::MAX), 40);
         bucket.set_rate(S, 1_000_000);
         assert_eq!(spend(&mut bucket, S + Duration::from_millis(20), u64::MAX), 20_000);
+    }
+
+    /// Ten seconds of a process that runs for 20 ms of each 100: bytes of each slot of 10 ms.
+    fn under_quota(rate: u64, period_ms: u64, runs_ms: u64) -> Vec<u64> {
+        let mut bucket = TokenBucket::new(rate, 0, Duration::ZERO);
+        let mut slots = vec![0; 1_200];
+        let (mut now, end) = (Duration::ZERO, Duration::from_secs(12));
+        while now < end {
+            let in_period = now.as_millis() as u64 % period_ms;
+            if in_period >= runs_ms {
+                now = Duration::from_millis(now.as_millis() as u64 - in_period + period_ms);
+                continue;
+            }
+            bucket.make_up(now);
+            match bucket.allow(now, 1 << 20) {
+                Grant::Bytes(bytes) => {
+                    bucket.take(bytes);
+                    slots[now.as_millis() as usize / 10] += bytes;
+                    now += Duration::from_micros(100);
+                }
+                Grant::Wait(wait) => now += wait.max(Duration::from_micros(100)),
+            }
+        }
+        slots
+    }
+
+    #[test]
+    fn what_a_quota_of_the_processor_takes_is_made_up() {
+        for (period_ms, runs_ms) in [(100, 20), (100, 5), (60, 10), (150, 30)] {
+            let rate = 3_000_000;
+            let slots = under_quota(rate, period_ms, runs_ms);
+            let ten_seconds: u64 = slots[100..1_100].iter().sum();
+            let off = (ten_seconds as f64 / (rate * 10) as f64 - 1.0).abs();
+            assert!(off < 0.01, "{period_ms} {runs_ms}: {ten_seconds}");
+            for second in slots.windows(100) {
+                let bytes: u64 = second.iter().sum();
+                assert!(bytes as f64 <= rate as f64 * 1.05, "{period_ms} {runs_ms}: {bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_that_was_overslept_is_made_up_without_a_burst() {
+        let rate = 1_000_000;
+        let mut bucket = TokenBucket::new(rate, 0, Duration::ZERO);
+        let mut now = Duration::from_secs(3);
+        bucket.make_up(now);
+        let mut slots = vec![0u64; 4_000];
+        while now < Duration::from_secs(40) {
+            bucket.make_up(now);
+            match bucket.allow(now, 1 << 20) {
+                Grant::Bytes(bytes) => {
+                    bucket.take(bytes);
+                    slots[now.as_millis() as usize / 10] += bytes;
+                }
+                Grant::Wait(wait) => now += wait,
+            }
+        }
+        let most = slots.windows(100).map(|second| second.iter().sum::<u64>()).max().unwrap();
+        assert!(most <= rate * 105 / 100, "{most}");
+        let passed: u64 = slots.iter().sum();
+        let second_more = (passed as f64 - 38.0 * rate as f64).abs();
+        assert!(second_more < 0.05 * rate as f64, "{passed}: a second of the three is made up");
     }
 
     proptest! {

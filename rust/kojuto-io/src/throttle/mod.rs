@@ -81,6 +81,12 @@ impl Throttle {
         self.bucket.allow(now - self.start, want)
     }
 
+    /// No time since the last question went by waiting for the producer or the reader: see
+    /// [`TokenBucket::make_up`].
+    pub fn make_up(&mut self, now: Instant) {
+        self.bucket.make_up(now - self.start);
+    }
+
     /// Takes bytes that have passed.
     pub fn take(&mut self, bytes: u64) {
         self.bucket.take(bytes);

@@ -27,6 +27,9 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// How long after a signal what was read may wait for a reader who does not take it.
 pub const LAST_BYTES: Duration = Duration::from_secs(5);
 
+/// A reader who takes bytes later than this was waited for.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
 /// From this rate on pipes are made larger, which halves the wake-ups.
 const LARGE_PIPE_RATE: u64 = 8_000_000;
 
@@ -89,8 +92,12 @@ pub struct Pump<'a> {
     stop: Option<i32>,
     stops: u32,
     give_up: Option<Instant>,
+    /// Whether somebody else was waited for since the budget was asked last.
+    idle: bool,
     splices: bool,
     buffer: Vec<u8>,
+    /// What was read and is not written yet is in the buffer from here to there.
+    held: std::ops::Range<usize>,
     on_event: &'a mut dyn FnMut(Event),
 }
 
@@ -116,8 +123,11 @@ impl<'a> Pump<'a> {
             stop: None,
             stops: 0,
             give_up: None,
+            // Before it began nothing was missed.
+            idle: true,
             splices: is_pipe(input),
             buffer: Vec::new(),
+            held: 0..0,
             on_event,
         }
     }
@@ -144,10 +154,16 @@ impl<'a> Pump<'a> {
         loop {
             self.look_at_signals();
             if let Some(signal) = self.stop {
+                if let Moved::Bytes(bytes) = self.write_held(usize::MAX)? {
+                    self.bytes += bytes as u64;
+                }
                 return Ok(End::Signal(signal));
             }
             let now = Instant::now();
             self.keep_up(now);
+            if !std::mem::take(&mut self.idle) {
+                self.throttle.make_up(now);
+            }
             let granted = match self.throttle.allow(now, CHUNK_BYTES as u64) {
                 Grant::Bytes(bytes) => bytes as usize,
                 Grant::Wait(pause) => {
@@ -173,7 +189,9 @@ impl<'a> Pump<'a> {
         }
     }
 
-    fn wait_for(&self, fd: RawFd, events: i16) -> Result<()> {
+    fn wait_for(&mut self, fd: RawFd, events: i16) -> Result<()> {
+        // The time goes by without us: it is not made up.
+        self.idle = true;
         let now = Instant::now();
         let pause = self.no_longer_than(now, Duration::from_secs(3600));
         wait(Some(self.signals), [(fd, events)], Some(pause)).map(|_| ())
@@ -238,25 +256,37 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Reads at most `most` bytes and writes them all.
+    /// Reads if nothing is held, and writes at most `most` bytes of what is.
     fn copy(&mut self, most: usize) -> Result<Moved> {
+        if !self.held.is_empty() {
+            return self.write_held(most);
+        }
         let [ready] = wait(None, [(self.input, libc::POLLIN)], Some(Duration::ZERO))?;
         if !ready {
             return Ok(Moved::NeedInput);
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(BUFFER_BYTES, 0);
-        let most = most.min(BUFFER_BYTES);
-        let result = match descriptor::read(self.input, &mut buffer[..most]) {
+        self.buffer.resize(BUFFER_BYTES, 0);
+        match descriptor::read(self.input, &mut self.buffer[..most.min(BUFFER_BYTES)]) {
             Ok(0) => Ok(Moved::Eof),
-            Ok(read) => self.write_all(&buffer[..read]),
+            Ok(read) => {
+                self.held = 0..read;
+                self.write_held(most)
+            }
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted => Ok(Moved::Bytes(0)),
                 io::ErrorKind::WouldBlock => Ok(Moved::NeedInput),
                 _ => Err(Error::on("standard input")(error)),
             },
-        };
+        }
+    }
+
+    fn write_held(&mut self, most: usize) -> Result<Moved> {
+        let held = self.held.clone();
+        let count = most.min(held.len());
+        let buffer = std::mem::take(&mut self.buffer);
+        let result = self.write_all(&buffer[held.start..held.start + count]);
         self.buffer = buffer;
+        self.held.start += count;
         result
     }
 
@@ -278,9 +308,11 @@ impl<'a> Pump<'a> {
                 self.bytes += (bytes.len() - rest.len()) as u64;
                 return Ok(Moved::Abandoned);
             }
-            self.keep_up(Instant::now());
-            let pause = self.no_longer_than(Instant::now(), Duration::from_secs(3600));
+            let before = Instant::now();
+            self.keep_up(before);
+            let pause = self.no_longer_than(before, Duration::from_secs(3600));
             let [ready] = wait(Some(self.signals), [(self.output, libc::POLLOUT)], Some(pause))?;
+            self.idle |= before.elapsed() > AT_ONCE;
             if !ready {
                 continue;
             }
