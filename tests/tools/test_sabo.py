@@ -294,3 +294,21 @@ def test_wrong_values_are_named(option: str, value: str, words: str, work: Path)
     done = run("sabo", "--work-dir", work, "--max-bandwidth", "1M", option, value)
     assert done.returncode == 2
     assert done.stderr.decode().startswith(f"sabo: error: {option} {value}: {words}")
+
+
+def test_a_pipe_of_packets_passes_whole_at_a_low_rate(work: Path, tmp_path: Path) -> None:
+    """What is not read of a packet at once is gone (pipe(2), O_DIRECT); splice(2) refuses a file
+    that is open for appending.
+    """
+    reader, writer = os.pipe2(os.O_DIRECT)
+    data = b"".join(b"%4000d" % number for number in range(4))
+    with open(tmp_path / "out", "ab") as out:
+        process = start("sabo", *arguments(work, "8K"), stdin=reader, stdout=out)
+        os.close(reader)
+        for number in range(4):
+            os.write(writer, data[4000 * number : 4000 * (number + 1)])
+        os.close(writer)
+        began = time.monotonic()
+        assert process.wait(timeout=60) == 0
+    assert time.monotonic() - began > 1
+    assert (tmp_path / "out").read_bytes() == data

@@ -24,6 +24,10 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// The size of the buffer where splice is refused.
 const BUFFER_BYTES: usize = 256 << 10;
 
+/// The most that is in one packet of a pipe (pipe(2), O_DIRECT; PIPE_BUF): what is not read of one
+/// at once is gone, and the reader's end does not tell that there are packets.
+const PACKET_BYTES: usize = 4096;
+
 /// How long after a signal what was read may wait for a reader who does not take it.
 pub const LAST_BYTES: Duration = Duration::from_secs(5);
 
@@ -266,7 +270,8 @@ impl<'a> Pump<'a> {
             return Ok(Moved::NeedInput);
         }
         self.buffer.resize(BUFFER_BYTES, 0);
-        match descriptor::read(self.input, &mut self.buffer[..most.min(BUFFER_BYTES)]) {
+        let room = most.clamp(PACKET_BYTES, BUFFER_BYTES);
+        match descriptor::read(self.input, &mut self.buffer[..room]) {
             Ok(0) => Ok(Moved::Eof),
             Ok(read) => {
                 self.held = 0..read;
