@@ -312,3 +312,23 @@ def test_a_pipe_of_packets_passes_whole_at_a_low_rate(work: Path, tmp_path: Path
         assert process.wait(timeout=60) == 0
     assert time.monotonic() - began > 1
     assert (tmp_path / "out").read_bytes() == data
+
+
+def test_lock_files_can_be_read_by_all_and_dumps_of_their_name_stay(work: Path) -> None:
+    for name in ("sabo_1000000_app.sql", "sabo_1000000_1_abc.lock"):
+        (work / name).write_bytes(b"INSERT" if name.endswith("lock") else b"")
+    before = os.umask(0o077)
+    try:
+        process = start("sabo", *arguments(work, "1M"), stdin=subprocess.PIPE)
+    finally:
+        os.umask(before)
+    mine = f"sabo_1000000_{process.pid}_"
+    wait_until(lambda: any(path.name.startswith(mine) for path in work.iterdir()))
+    (path,) = work.glob(f"{mine}*")
+    assert path.stat().st_mode & 0o777 == 0o644
+    time.sleep(1.2)  # the protocol's second, after which the others are looked at
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=20) == 0
+    left = sorted(path.name for path in work.iterdir())
+    assert left == ["sabo_1000000_1_abc.lock", "sabo_1000000_app.sql"]

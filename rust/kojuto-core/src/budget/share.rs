@@ -16,6 +16,8 @@ pub struct LockName {
     pub pid: Option<u32>,
     /// 1 for a member's first file, 2 and up for the files of its further weight.
     pub part: u32,
+    /// Whether it has the form that a member gives it in every part; another file may begin alike.
+    pub exact: bool,
 }
 
 /// The name of file `part` (from 1) of a member.
@@ -37,13 +39,22 @@ pub fn parse_lock_name(name: &[u8], budget: u64) -> Option<LockName> {
     let rest = std::str::from_utf8(rest).unwrap_or("");
     let (pid, unique) = rest.split_once('_').unwrap_or((rest, ""));
     let stem = unique.strip_suffix(".lock").unwrap_or(unique);
-    let part = stem.rsplit_once('-').and_then(|(_, part)| digits(part.as_bytes())).unwrap_or(1);
-    Some(LockName { pid: digits(pid.as_bytes()).filter(|&pid| pid > 0), part: part.max(1) })
+    let split = stem.rsplit_once('-');
+    let part = split.and_then(|(_, part)| digits(part.as_bytes())).unwrap_or(1);
+    let id = split.map_or(stem, |(id, _)| id);
+    let pid: Option<u32> = digits(pid.as_bytes()).filter(|&pid| pid > 0);
+    let exact = pid.is_some()
+        && unique.ends_with(".lock")
+        && !id.is_empty()
+        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && (split.is_none() || part > 1);
+    Some(LockName { pid, part: part.max(1), exact })
 }
 
 /// Whether the name is that of a lock file that was not yet (or never) put in place.
 pub fn is_unfinished(name: &[u8], budget: u64) -> bool {
-    name.strip_prefix(b"_").is_some_and(|name| parse_lock_name(name, budget).is_some())
+    let placed = name.strip_prefix(b"_").and_then(|name| parse_lock_name(name, budget));
+    placed.is_some_and(|lock| lock.exact)
 }
 
 /// Bytes a second of a member that holds `own` of `total` lock files, never below `floor`, 1, nor
@@ -64,12 +75,12 @@ mod tests {
         let go = b"sabo_100000000_4711_cq2l0v4g10l2s3b4c5d0.lock";
         let ours = lock_name(100_000_000, 4711, "cq2l0v4g10l2s3b4c5d0", 1);
         assert_eq!(ours.as_bytes(), go);
-        let found = Some(LockName { pid: Some(4711), part: 1 });
+        let found = Some(LockName { pid: Some(4711), part: 1, exact: true });
         assert_eq!(parse_lock_name(go, 100_000_000), found);
         let third = lock_name(5_000, 7, "abc", 3);
         assert_eq!(
             parse_lock_name(third.as_bytes(), 5_000),
-            Some(LockName { pid: Some(7), part: 3 })
+            Some(LockName { pid: Some(7), part: 3, exact: true })
         );
         assert!(is_unfinished(b"_sabo_5000_7_abc.lock", 5_000));
     }
@@ -82,7 +93,21 @@ mod tests {
             assert_eq!(parse_lock_name(name.as_bytes(), 100_000), None, "{name}");
         }
         assert!(!is_unfinished(b"sabo_100000_1_a.lock", 100_000));
-        assert_eq!(parse_lock_name(b"sabo_5_\xff\xfe", 5), Some(LockName { pid: None, part: 1 }));
+        assert_eq!(
+            parse_lock_name(b"sabo_5_\xff\xfe", 5),
+            Some(LockName { pid: None, part: 1, exact: false })
+        );
+    }
+
+    #[test]
+    fn only_names_in_the_members_form_are_exact() {
+        let exact = |name: &str| parse_lock_name(name.as_bytes(), 4_000_000).unwrap().exact;
+        assert!(exact("sabo_4000000_1_123.lock"));
+        assert!(exact("sabo_4000000_1_a2-3.lock"));
+        for name in ["app.sql", "1_a.sql", "1_a", "x_a.lock", "1_.lock", "1_a.b.lock", "1_a-1.lock"]
+        {
+            assert!(!exact(&format!("sabo_4000000_{name}")), "{name}");
+        }
     }
 
     #[test]
@@ -93,7 +118,7 @@ mod tests {
             name
         };
         // No process has the number 0.
-        let found = Some(LockName { pid: None, part: 1 });
+        let found = Some(LockName { pid: None, part: 1, exact: false });
         assert_eq!(parse_lock_name(&name(MAX_NAME_BYTES), 5), found);
         assert_eq!(parse_lock_name(&name(MAX_NAME_BYTES + 1), 5), None);
     }
@@ -114,7 +139,7 @@ mod tests {
         #[test]
         fn a_name_reads_back(budget: u64, pid in 1u32..4_194_304, part in 1u32..101) {
             let name = lock_name(budget, pid, "0123456789abcdefghij", part);
-            let expected = Some(LockName { pid: Some(pid), part });
+            let expected = Some(LockName { pid: Some(pid), part, exact: true });
             prop_assert_eq!(parse_lock_name(name.as_bytes(), budget), expected);
         }
 

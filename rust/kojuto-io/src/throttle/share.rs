@@ -7,11 +7,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kojuto_core::budget::share::{is_unfinished, lock_name, parse_lock_name};
+use kojuto_core::budget::share::{LockName, is_unfinished, lock_name, parse_lock_name};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
 
@@ -106,12 +106,12 @@ impl Member {
             if let Some(lock) = parse_lock_name(bytes, self.budget) {
                 if self.files.iter().any(|(_, own)| *own == path) {
                     seen.own += 1;
-                } else if is_alive(&path, lock.pid) {
+                } else if is_alive(&path, &lock) {
                     seen.other_locks += 1;
                     seen.other_members += u32::from(lock.part == 1);
                 }
             } else if is_unfinished(bytes, self.budget) && is_old(&path) {
-                is_alive(&path, None);
+                is_alive(&path, &LockName { pid: None, part: 1, exact: true });
             }
         }
         Ok(seen)
@@ -148,7 +148,10 @@ fn put_file(directory: &Path, name: &str) -> io::Result<File> {
         .mode(0o644)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
         .open(&hidden)?;
-    let placed = lock(&file, FlockOperation::NonBlockingLockExclusive)
+    // Whatever the umask: who may not open it cannot see that it is locked.
+    let open_to_all = file.set_permissions(fs::Permissions::from_mode(0o644));
+    let placed = open_to_all
+        .and_then(|()| lock(&file, FlockOperation::NonBlockingLockExclusive))
         .and_then(|()| fs::rename(&hidden, directory.join(name)));
     if let Err(error) = placed {
         let _ = fs::remove_file(&hidden);
@@ -157,29 +160,43 @@ fn put_file(directory: &Path, name: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether somebody holds the file's lock; removes a file that nobody holds.
-fn is_alive(path: &Path, pid: Option<u32>) -> bool {
+/// Whether somebody holds the file's lock; removes a member's file that nobody holds.
+fn is_alive(path: &Path, name: &LockName) -> bool {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
-        // Another user's file (the Go program makes them 0600): believe the pid in its name.
+        // Another user's file (the Go program makes them 0600): the kernel's list of locks tells,
+        // and where there is none the pid in its name.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return pid.is_some_and(is_running);
+            let Ok(meta) = fs::symlink_metadata(path) else { return false };
+            return is_locked(meta.ino()).unwrap_or_else(|| name.pid.is_some_and(is_running));
         }
         Err(_) => return false,
     };
-    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
-        return false;
-    }
+    let Some(meta) = file.metadata().ok().filter(fs::Metadata::is_file) else { return false };
     // A shared lock is refused by the owner's exclusive one all the same, and two members that
     // look at the same moment do not take each other's look for a life sign.
     match lock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => {
-            let _ = fs::remove_file(path);
+            // A lock file is empty: what has something in it is somebody's data.
+            if name.exact && meta.len() == 0 {
+                let _ = fs::remove_file(path);
+            }
             false
         }
         Err(error) => error.raw_os_error() == Some(libc::EWOULDBLOCK),
     }
+}
+
+/// Whether the kernel lists a lock on the inode (proc(5), /proc/locks); None where it lists none.
+fn is_locked(inode: u64) -> Option<bool> {
+    let text = fs::read_to_string("/proc/locks").ok()?;
+    Some(text.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_flock = fields.next() == Some("FLOCK");
+        let file = fields.nth(3).and_then(|file| file.rsplit(':').next());
+        is_flock && file.and_then(|number| number.parse().ok()) == Some(inode)
+    }))
 }
 
 fn is_running(pid: u32) -> bool {
@@ -258,6 +275,32 @@ mod tests {
                 "sabo_2000_1_other.lock"
             ]
         );
+    }
+
+    #[test]
+    fn a_file_that_only_begins_like_a_lock_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        put("sabo_1000_app.sql", "");
+        put("sabo_1000_1_abc.lock", "a dump");
+        put("sabo_1000_1_empty.lock", "");
+        let mut member = Member::join(dir.path(), 1000, 1).unwrap();
+        assert_eq!(member.count().unwrap(), Count { locks: 1, members: 1 });
+        drop(member);
+        let mut left = names(dir.path());
+        left.sort();
+        assert_eq!(left, ["sabo_1000_1_abc.lock", "sabo_1000_app.sql"]);
+    }
+
+    #[test]
+    fn the_kernel_lists_who_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let member = Member::join(dir.path(), 1000, 1).unwrap();
+        let meta = member.files[0].0.metadata().unwrap();
+        assert_eq!(meta.mode() & 0o777, 0o644);
+        assert_eq!(is_locked(meta.ino()), Some(true));
+        drop(member);
+        assert_eq!(is_locked(meta.ino()), Some(false));
     }
 
     #[test]
