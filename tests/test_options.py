@@ -244,9 +244,9 @@ def test_the_progress_of_a_pipe_is_cut_to_the_terminal_and_ends_with_100_percent
         (sabo.bandwidth, "1000", "999", "below the minimum of 1K bytes a second"),
         (
             sabo.bandwidth,
-            "1000T",
-            "1000000000000001",
-            "above the maximum of 1P bytes",
+            "1000P",
+            "1000000000000000001",
+            "above the maximum of 1EB",
         ),
     ],
 )

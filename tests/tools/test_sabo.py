@@ -283,7 +283,7 @@ def test_an_unusable_work_directory_is_a_clear_error(kind: str, tmp_path: Path) 
     [
         ("--max-bandwidth", "999", "below the minimum of 1K bytes a second"),
         ("--max-bandwidth", "fast", "not a size"),
-        ("--max-bandwidth", "2000T", "above the maximum of 1P bytes a second"),
+        ("--max-bandwidth", "2E", "above the maximum of 1EB"),
         ("--burst", "9e9", "not a size"),
         ("--burst", "2E", "above the maximum of 1EB"),
         ("--weight", "0", "below the minimum of 1"),
