@@ -745,6 +745,8 @@ class _RotateOptions(Protocol):
     directory: str | None
     pattern: str
     mode: int
+    link: str | None
+    utc: bool
     rotation_minutes: int
     max_file_bytes: int | None
     max_age_s: float | None
@@ -762,7 +764,7 @@ def rotate_lines(
     on_event: Callable[[str], object],
     *,
     signals: bool = True,
-    ignore_int: bool = False,
+    ignored: list[int] = ...,
     input_fd: int = 0,
     output_fd: int = 1,
 ) -> tuple[int, int, int]:
@@ -772,12 +774,13 @@ def rotate_lines(
         options: the files, and what happens when they cannot be written.
         on_event: called with a text that the user should see.
         signals: whether signals mean anything; without them only the end of the input ends it.
-        ignore_int: leave SIGINT alone.
+        ignored: signals (SIGINT, SIGTERM) that are left alone.
         input_fd: read from.
         output_fd: written to without a directory.
 
     Returns:
-        The signal that ended it (0 at the end of the input), lines dropped, bytes not written.
+        The signal that ended it (0 at the end of the input), lines dropped that no event told of,
+        bytes not written.
 
     Raises:
         BlockingIOError: another process writes to the directory.

@@ -43,8 +43,9 @@ class Running:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})},
         )  # fmt: skip
-        wait_until((logs / "current").exists, what="relaxlogs starts")
-        time.sleep(0.05)  # the signal handlers are there before the link; this is for the loop
+        # The signal handlers are there before the lock; the first line makes the first file.
+        wait_until(lambda: any(logs.glob(".relaxlogs*.lock")), what="relaxlogs starts")
+        time.sleep(0.05)  # this is for the loop
 
     @property
     def pipe(self) -> IO[bytes]:
@@ -63,8 +64,8 @@ class Running:
         """Close the pipe, or send a signal; return the status and what else was told."""
         if number:
             self.process.send_signal(number)
-            status = self.process.wait(timeout=20)
-            assert self.process.stderr is not None
-            return status, self.process.stderr.read().decode()
-        _, told = self.process.communicate(timeout=20)
-        return self.process.returncode, told.decode()
+        elif self.process.stdin is not None:
+            self.process.stdin.close()
+        status = self.process.wait(timeout=20)
+        assert self.process.stderr is not None
+        return status, self.process.stderr.read().decode()

@@ -55,9 +55,9 @@ def test_a_full_buffer_blocks_the_producer(tmp_path: Path) -> None:
         feeder = feed(running.pipe, data)
         assert "No space" in running.told()
         time.sleep(0.5)
-        assert feeder.is_alive()  # buffer and pipe hold about a megabyte of four
+        assert feeder.is_alive()  # buffer and pipe hold less than half a megabyte of four
         waiting = fcntl.ioctl(running.pipe, termios.FIONREAD, bytes(4))
-        assert int.from_bytes(waiting, "little") > 500_000
+        assert int.from_bytes(waiting, "little") > 200_000
         filler.unlink()
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         feeder.join(20)
@@ -78,7 +78,7 @@ def test_dropped_lines_are_whole_and_counted(how: str, tmp_path: Path) -> None:
         told = running.told()
         dropped = int(told.partition("; ")[2].split()[0])
         status, rest = running.end()
-        assert (status, rest) == (0, f"relaxlogs: warning: {dropped} lines were dropped\n")
+        assert (status, rest) == (0, ""), "told once"
         found = [int(line) for line in content(logs).split()]
         assert all(len(line) == 7 for line in content(logs).split())
         assert len(found) + dropped == 200_000

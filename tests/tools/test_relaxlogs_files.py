@@ -95,10 +95,12 @@ def test_a_clock_that_goes_back_appends_and_never_overwrites(logs: Path) -> None
     earlier = logs / time.strftime("log.%Y%m%d%H00", now)
     earlier.write_bytes(b"what was written in that hour\n")
     running = Running(logs, env={"TZ": zone})
+    running.write(b"0\n")
+    wait_until((logs / "current").exists)
     summer = os.readlink(logs / "current")
     assert summer == time.strftime("log.%Y%m%d%H00", time.gmtime(time.time() + 3600))
     deadline = time.monotonic() + 15
-    number = 0
+    number = 1
     while os.readlink(logs / "current") == summer:
         assert time.monotonic() < deadline
         running.write(b"%d\n" % number)
@@ -170,15 +172,16 @@ def test_old_files_go_by_age_number_and_total(logs: Path) -> None:
         path = logs / f"log.202001{days:02}0000"
         path.write_bytes(b"x" * 1000)
         os.utime(path, (now - days * 86_400,) * 2)
-    foreign = ["log.20200101", "log.202001010000.bak", "other", "log.202001010000.gz.tmp"]
-    for name in foreign:
+    foreign = ["log.20200101", "other", "log.202001010000.gz.tmp", "log.202001010000_lock"]
+    kin = ["log.202001010000.bak", "log.202001010000.xz", "log.202001010000_old"]
+    for name in foreign + kin:
         (logs / name).write_bytes(b"")
         os.utime(logs / name, (0, 0))
     (logs / "log.202001020000").rename(logs / "log.202001020000.3.gz")
     limits = [
         (["--max-age", str(int(7.5 * 1440))], 8),
-        (["--max-age", "0", "--max-files", "5"], 5),
-        (["--max-age", "0", "--max-total-size", "2500"], 3),
+        (["--max-age", "none", "--max-files", "5"], 5),
+        (["--max-age", "none", "--max-total-size", "2500"], 3),
         ([], 1),
     ]
     for more, left in limits:
@@ -186,7 +189,7 @@ def test_old_files_go_by_age_number_and_total(logs: Path) -> None:
         kept = [
             path
             for path in logs.iterdir()
-            if re.match(r"log\.\d{12}(?!\.bak|\.gz\.tmp)", path.name)
+            if re.match(r"log\.\d{12}(?!_lock|\.gz\.tmp)", path.name)
         ]
         assert len(kept) == left, more
     assert all((logs / name).exists() for name in foreign)

@@ -14,8 +14,12 @@ class RotateOptions:
     """File name with fields of strftime(3)."""
     mode = 0o644
     """Permission bits of new files."""
+    link: str | None = "current"
+    """The name of the symbolic link to the newest file."""
+    utc = False
+    """Whether names and stamps are of UTC."""
     rotation_minutes = 60
-    """Minutes of a period, in local time."""
+    """Minutes of a period, counted in the time of the names."""
     max_file_bytes: int | None = None
     """Bytes at which a file is closed at the end of the line."""
     max_age_s: float | None = None

@@ -25,6 +25,33 @@ def _mode(text: str) -> int:
     return value
 
 
+KEEP_FOR_EVER = -1
+DEFAULT_DAYS = 7
+
+
+def _max_age(text: str) -> int:
+    """Minutes; 0 is a week, as it always was, `KEEP_FOR_EVER` for none."""
+    if text.strip().lower() == "none":
+        return KEEP_FOR_EVER
+    try:
+        return units.integer(0, 10**9, "minutes")(text) or DEFAULT_DAYS * 1440
+    except ValueError as error:
+        raise ValueError(f"{error}, or none to keep files for ever") from None
+
+
+def _rotation_time(text: str) -> int:
+    """Minutes of a period; 0 is one minute, as it always was."""
+    return units.integer(0, 5_256_000, "minutes")(text) or 1
+
+
+def _link(text: str) -> str | None:
+    if text == "none":
+        return None
+    if "/" in text or text.startswith(".") or len(text.encode()) > 200:
+        raise ValueError("not a file name (current, or none for no link)")
+    return text
+
+
 def _pattern(text: str) -> str:
     from kojuto._native import check_log_pattern
 
@@ -43,13 +70,12 @@ COMMAND = Command(
             help="directory of the files; 'stdout' or none: the lines go to standard output",
         ),
         Option(
-            "--rotation-time", metavar="MINUTES", default="60",
-            read=units.integer(1, 5_256_000, "minutes"),
-            help="minutes of a period, counted in local time from midnight",
+            "--rotation-time", metavar="MINUTES", default="60", read=_rotation_time,
+            help="minutes of a period, counted in local time from midnight; 0 is 1",
         ),
         Option(
-            "--max-age", metavar="MINUTES", default="1440", read=units.integer(0, 10**9, "minutes"),
-            help="remove closed files whose last change is older; 0 keeps them",
+            "--max-age", metavar="MINUTES", default="1440", read=_max_age,
+            help="remove closed files whose last change is older; 0 is 7 days, none keeps them",
         ),
         Option("--with-time", help="put [02/Jan/2006:15:04:05 +0900] before each line"),
         Option(
@@ -74,6 +100,11 @@ COMMAND = Command(
             help="file name; %%Y %%y %%m %%d %%H %%M %%S %%j are replaced".replace("%%", "%"),
         ),
         Option(
+            "--link", metavar="NAME", default=RotateOptions.link, read=_link, group="Files",
+            help="name of the link to the newest file in the directory; none: no link",
+        ),
+        Option("--utc", group="Files", help="count periods, names and stamps in UTC"),
+        Option(
             "--mode", metavar="OCTAL", default="0644", read=_mode, group="Files",
             help="permission bits of new files, such as 0640",
         ),
@@ -83,7 +114,7 @@ COMMAND = Command(
         ),
         Option(
             "--buffer", metavar="SIZE", default="64MB",
-            read=units.sized("64KiB", "16GiB"),
+            read=units.sized("64KB", "16GiB"),
             group="When the disk refuses",
             help="bytes of lines that wait while nothing can be written",
         ),
@@ -106,9 +137,14 @@ COMMAND = Command(
             "--ignore-int", group="Signals",
             help="leave SIGINT to the producer, and end when the pipe does",
         ),
+        Option(
+            "--ignore-term", group="Signals",
+            help="the same for SIGTERM, which systemd sends to the whole service",
+        ),
     ],
     epilog="""
-DIR/current is a link to the newest file. One relaxlogs at a time writes to a directory.
+DIR/current is a link to the newest file. One relaxlogs at a time writes to a directory, or several
+of which each has its own --pattern and --link.
 SIGTERM, SIGINT: write what the pipe holds now, then end. SIGHUP: open the file again.
 SIGUSR1, SIGALRM: begin a new file.
 
@@ -138,12 +174,15 @@ def _work(values: Values, _: list[str]) -> int:
     cli.must_be_open(0, "standard input")
     if directory is None:
         cli.must_be_open(1, "standard output")
-    if values.ignore_int:
-        from signal import SIG_IGN, SIGINT
-        from signal import signal as handle
+    import signal as signals
 
-        handle(SIGINT, SIG_IGN)
-    signal, dropped, lost = _rotate(values, directory, on_full)
+    ignored = [signals.SIGINT] if values.ignore_int else []
+    ignored += [signals.SIGTERM] if values.ignore_term else []
+    for each in ignored:
+        signals.signal(each, signals.SIG_IGN)
+    # What was blocked or ignored where this was started is not meant for it.
+    signals.pthread_sigmask(signals.SIG_SETMASK, [])
+    signal, dropped, lost = _rotate(values, directory, on_full, [int(each) for each in ignored])
     if dropped:
         cli.complain("relaxlogs", f"warning: {dropped} lines were dropped")
     if lost:
@@ -151,7 +190,9 @@ def _work(values: Values, _: list[str]) -> int:
     return cli.INTERRUPTED if signal == 2 else cli.DONE
 
 
-def _rotate(values: Values, directory: str | None, on_full: str) -> tuple[int, int, int]:
+def _rotate(
+    values: Values, directory: str | None, on_full: str, ignored: list[int]
+) -> tuple[int, int, int]:
     """Move the lines until the end: the signal that brought it, lines dropped, bytes lost."""
     from errno import EACCES, ENOENT, ENOTDIR, EPERM, EROFS
 
@@ -160,9 +201,11 @@ def _rotate(values: Values, directory: str | None, on_full: str) -> tuple[int, i
     options = RotateOptions(directory)
     options.pattern = values.pattern
     options.mode = values.mode
+    options.link = values.link
+    options.utc = values.utc
     options.rotation_minutes = values.rotation_time
     options.max_file_bytes = values.max_size
-    options.max_age_s = values.max_age * 60.0 if values.max_age else None
+    options.max_age_s = None if values.max_age == KEEP_FOR_EVER else values.max_age * 60.0
     options.max_files = values.max_files
     options.max_total_bytes = values.max_total_size
     options.compress = values.compress
@@ -175,11 +218,12 @@ def _rotate(values: Values, directory: str | None, on_full: str) -> tuple[int, i
         return rotate_lines(
             options,
             lambda text: cli.complain("relaxlogs", f"warning: {text}"),
-            ignore_int=values.ignore_int,
+            ignored=ignored,
         )
     except BlockingIOError as error:
         raise KojutoError(
-            f"{directory}: another relaxlogs writes there", "give each its own --log-dir"
+            f"{directory}: another relaxlogs writes there",
+            "give each its own --log-dir, or its own --pattern and --link",
         ) from error
     except BrokenPipeError as error:
         # Lines were lost, which is no quiet end here.

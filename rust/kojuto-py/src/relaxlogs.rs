@@ -32,6 +32,10 @@ struct RotateOptions {
     #[pyo3(attribute)]
     mode: u32,
     #[pyo3(attribute)]
+    link: Option<String>,
+    #[pyo3(attribute)]
+    utc: bool,
+    #[pyo3(attribute)]
     rotation_minutes: i64,
     #[pyo3(attribute)]
     max_file_bytes: Option<u64>,
@@ -61,6 +65,8 @@ impl RotateOptions {
         Ok(Options {
             directory: self.directory.map(|path| (path, pattern)),
             mode: self.mode,
+            link: self.link,
+            utc: self.utc,
             rotation_minutes: self.rotation_minutes,
             max_size: self.max_file_bytes,
             keep: Keep {
@@ -83,18 +89,18 @@ impl RotateOptions {
 }
 
 #[pyfunction]
-#[pyo3(signature = (options, on_event, *, signals=true, ignore_int=false, input_fd=0, output_fd=1))]
+#[pyo3(signature = (options, on_event, *, signals=true, ignored=vec![], input_fd=0, output_fd=1))]
 fn rotate_lines(
     py: Python<'_>,
     options: RotateOptions,
     on_event: Py<PyAny>,
     signals: bool,
-    ignore_int: bool,
+    ignored: Vec<i32>,
     input_fd: i32,
     output_fd: i32,
 ) -> PyResult<(i32, u64, u64)> {
     let options = options.into_core()?;
-    let wanted = |signal: i32| signals && !(ignore_int && signal == SIGNALS[1]);
+    let wanted = |signal: i32| signals && !ignored.contains(&signal);
     let caught: Vec<i32> = SIGNALS.into_iter().filter(|&signal| wanted(signal)).collect();
     let signals = Signals::install(&caught).map_err(to_py)?;
     let mut tell = |text: String| {

@@ -178,9 +178,53 @@ impl Pattern {
         String::from_utf8_lossy(&name).into_owned()
     }
 
+    /// The same for all patterns whose names cannot be told apart: fields side by side are their
+    /// digits.
+    pub fn shape(&self) -> String {
+        let mut shape = Vec::new();
+        let mut digits = 0;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Field { width, .. } => digits += width,
+                Piece::Text(text) => {
+                    if digits > 0 {
+                        shape.extend_from_slice(format!("%{digits}").as_bytes());
+                    }
+                    digits = 0;
+                    shape.extend_from_slice(text);
+                }
+            }
+        }
+        if digits > 0 {
+            shape.extend_from_slice(format!("%{digits}").as_bytes());
+        }
+        String::from_utf8_lossy(&shape).into_owned()
+    }
+
+    /// Whether a file name begins as this pattern's do and goes on with a suffix of somebody
+    /// else's: `.bz2`, `_old`. What is held by a lock or is unfinished is left out.
+    pub fn is_kin(&self, name: &[u8]) -> bool {
+        let Some((_, rest)) = self.dated(name) else { return false };
+        let kept = [b"lock".as_slice(), b"tmp"].iter().any(|end| rest.ends_with(end));
+        matches!(rest, [b'.' | b'_' | b'-', _, ..]) && !kept
+    }
+
     /// Reads a file name found in the directory: is it one of this pattern's, perhaps with a
     /// generation (`.1`) and a suffix of compression behind?
     pub fn read(&self, name: &[u8]) -> Option<LogName> {
+        let (base, rest) = self.dated(name)?;
+        let plain = rest.strip_suffix(b".gz").or_else(|| rest.strip_suffix(b".zst"));
+        let compressed = plain.is_some();
+        let generation = match plain.unwrap_or(rest) {
+            b"" => 0,
+            [b'.', number @ ..] if !number.starts_with(b"0") => digits(number)?,
+            _ => return None,
+        };
+        Some(LogName { base, generation, compressed })
+    }
+
+    /// Splits a name behind what the pattern makes.
+    fn dated<'a>(&self, name: &'a [u8]) -> Option<(String, &'a [u8])> {
         let mut rest = name;
         for piece in &self.pieces {
             match piece {
@@ -203,14 +247,7 @@ impl Pattern {
             }
         }
         let base = std::str::from_utf8(&name[..name.len() - rest.len()]).ok()?.to_owned();
-        let plain = rest.strip_suffix(b".gz").or_else(|| rest.strip_suffix(b".zst"));
-        let compressed = plain.is_some();
-        let generation = match plain.unwrap_or(rest) {
-            b"" => 0,
-            [b'.', number @ ..] if !number.starts_with(b"0") => digits(number)?,
-            _ => return None,
-        };
-        Some(LogName { base, generation, compressed })
+        Some((base, rest))
     }
 }
 
@@ -256,18 +293,39 @@ pub struct Mark {
     pub pipe: String,
     /// The file it wrote.
     pub file: String,
+    /// The size from which on it was writing bytes that were still in the pipe.
+    pub writing: Option<u64>,
 }
 
 impl Mark {
-    /// One line: letter, pipe, file.
+    /// A line: letter, pipe, file; and a second one of [`Self::WRITING_BYTES`]. Both are changed
+    /// in place.
     pub fn text(&self) -> String {
-        format!("{} {} {}\n", char::from(self.tail.letter()), self.pipe, self.file)
+        let head = format!("{} {} {}\n", char::from(self.tail.letter()), self.pipe, self.file);
+        head + &Mark::writing_line(self.writing)
+    }
+
+    /// The length of the second line.
+    pub const WRITING_BYTES: usize = 22;
+
+    /// The second line: `w` and a size while bytes are written, else `-`.
+    pub fn writing_line(from: Option<u64>) -> String {
+        let letter = if from.is_some() { 'w' } else { '-' };
+        format!("{letter}{:020}\n", from.unwrap_or(0))
     }
 
     /// Reads it back; None for anything else.
     pub fn parse(bytes: &[u8]) -> Option<Mark> {
         let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() < MARK_BYTES)?;
-        let (letter, rest) = text.strip_suffix('\n')?.split_once(' ')?;
+        let (head, second) = text.split_once('\n')?;
+        // Marks of older versions have no second line.
+        let writing = match second.strip_suffix('\n').map(|line| line.split_at_checked(1)) {
+            None if second.is_empty() => None,
+            Some(Some(("-", _))) => None,
+            Some(Some(("w", size))) => Some(size.parse().ok()?),
+            _ => return None,
+        };
+        let (letter, rest) = head.split_once(' ')?;
         let (pipe, file) = rest.split_once(' ')?;
         let tail = match letter {
             "P" => Tail::InPipe,
@@ -277,7 +335,7 @@ impl Mark {
             _ => return None,
         };
         let plain = !pipe.is_empty() && !file.is_empty() && !file.contains(['/', '\n', '\0']);
-        plain.then(|| Mark { tail, pipe: pipe.to_owned(), file: file.to_owned() })
+        plain.then(|| Mark { tail, pipe: pipe.to_owned(), file: file.to_owned(), writing })
     }
 }
 
@@ -347,6 +405,35 @@ mod tests {
     }
 
     #[test]
+    fn suffixes_of_others_are_told_from_other_names() {
+        let pattern = Pattern::parse("log.%Y%m%d%H%M").unwrap();
+        for (rest, kin) in [
+            (".bz2", true),
+            (".xz", true),
+            ("_old", true),
+            ("-1", true),
+            (".", false),
+            ("", false),
+            ("x", false),
+            ("5", false),
+            ("_lock", false),
+            (".gz.tmp", false),
+        ] {
+            assert_eq!(pattern.is_kin(format!("log.202001020000{rest}").as_bytes()), kin, "{rest}");
+        }
+        assert!(!pattern.is_kin(b"other.202001020000.xz"));
+    }
+
+    #[test]
+    fn patterns_of_one_shape_make_the_same_names() {
+        let shape = |text: &str| Pattern::parse(text).unwrap().shape();
+        assert_eq!(shape("log.%Y%m%d%H%M"), "log.%12");
+        assert_eq!(shape("a%y-%m.log"), "a%2-%2.log");
+        assert_eq!(shape("%Y%m%d"), shape("%d%m%Y"));
+        assert_ne!(shape("a.%Y%m%d"), shape("b.%Y%m%d"));
+    }
+
+    #[test]
     fn unusable_patterns_are_refused() {
         for text in ["", "log", "a/%Y", ".%Y", "%Q", "%Y%", "log%%", &"x%Y".repeat(100)] {
             assert!(Pattern::parse(text).is_err(), "{text}");
@@ -363,10 +450,14 @@ mod tests {
     #[test]
     fn marks_read_back() {
         for tail in [Tail::InPipe, Tail::Again, Tail::Closed, Tail::Lost] {
-            let mark = Mark { tail, pipe: "12:ab-cd".into(), file: "log.1 2".into() };
-            assert_eq!(Mark::parse(mark.text().as_bytes()), Some(mark));
+            for writing in [None, Some(0), Some(u64::MAX)] {
+                let mark = Mark { tail, pipe: "12:ab-cd".into(), file: "log.1 2".into(), writing };
+                assert_eq!(Mark::parse(mark.text().as_bytes()), Some(mark));
+                assert_eq!(Mark::writing_line(writing).len(), Mark::WRITING_BYTES);
+            }
         }
-        for text in ["", "P", "P 1", "P 1 ", "X 1 f\n", "P 1 a/b\n", "P  f\n", "P 1 f"] {
+        for text in ["", "P", "P 1", "P 1 ", "X 1 f\n", "P 1 a/b\n", "P  f\n", "P 1 f", "P 1 f\nx"]
+        {
             assert_eq!(Mark::parse(text.as_bytes()), None, "{text}");
         }
         let of = |len: usize| format!("P 1 {}\n", "f".repeat(len - 5));

@@ -8,7 +8,7 @@ use kojuto_core::logs::log_name::Tail;
 
 use super::input::Seen;
 use super::lines::LONG_LINE_BYTES;
-use super::{CHUNK_BYTES, OnFull, RETRY, Rotator, Sink, Step, memchr, memrchr};
+use super::{CHUNK_BYTES, OnFull, RETRY, Rotator, Sink, Step, first_newline, last_newline};
 use crate::{Error, Result};
 
 /// Lines that the disk has not taken.
@@ -22,10 +22,16 @@ pub(super) struct Held {
     pub(super) retry_at: Option<Instant>,
     /// What comes is the rest of a line that was dropped.
     skipping: bool,
+    /// How much at the front is the end of a line whose beginning is on disk, once it is known.
+    begun_bytes: Option<usize>,
     /// Lines.
     pub(super) dropped: u64,
     dropped_told: u64,
 }
+
+/// Whether the beginning of the first line is on disk.
+#[derive(Debug, Clone, Copy)]
+struct Begun(bool);
 
 impl Held {
     pub(super) fn add(&mut self, bytes: &[u8], mid_line: bool) {
@@ -38,26 +44,54 @@ impl Held {
         for &byte in bytes.iter().rev() {
             self.bytes.push_front(byte);
         }
+        self.begun_bytes = None;
     }
 
-    /// Whether a line, or a piece of one, is to be dropped because it does not fit into `most`
-    /// bytes, and counts it; a line that was begun is taken to its end.
-    fn drops(&mut self, piece: &[u8], most: usize) -> bool {
-        if !self.skipping && (self.mid_line || self.bytes.len() + piece.len() <= most) {
-            return false;
+    /// Adds a line, or a piece of one, and keeps to `most` bytes: the oldest whole lines go when
+    /// `oldest` is set, else the new line does. Of a line that is longer than all of the room, or
+    /// whose beginning is here already, the rest goes. With `begun`, the end of a line whose
+    /// beginning is on disk stays.
+    fn add_bounded(&mut self, piece: &[u8], most: usize, oldest: Option<Begun>) {
+        let ends = piece.ends_with(b"\n");
+        if self.skipping {
+            self.skipping = !ends;
+            if ends && self.mid_line {
+                self.add(b"\n", false);
+            }
+            return;
         }
-        self.dropped += u64::from(!self.skipping);
-        self.skipping = !piece.ends_with(b"\n");
-        true
+        if let Some(begun) = oldest {
+            self.drop_oldest(most.saturating_sub(piece.len()), begun);
+        }
+        if self.bytes.len() + piece.len() <= most {
+            self.add(piece, !ends);
+            return;
+        }
+        self.dropped += 1;
+        self.skipping = !ends;
+        // What is here of the line is closed when its end comes.
+        if self.mid_line && ends {
+            self.add(b"\n", false);
+        }
     }
 
-    /// Drops the oldest whole lines that are more than `most` bytes; with `begun`, the end of a
-    /// line whose beginning is on disk stays.
-    fn drop_oldest(&mut self, most: usize, begun: bool) {
+    /// Drops the oldest whole lines that are more than `most` bytes.
+    fn drop_oldest(&mut self, most: usize, Begun(begun): Begun) {
+        if self.bytes.len() <= most {
+            return;
+        }
         let line_from = |from| self.bytes.range(from..).position(|&byte| byte == b'\n');
-        let begin = if begun { line_from(0).map_or(0, |at| at + 1) } else { 0 };
+        let begin = match (begun, self.begun_bytes) {
+            (false, _) => 0,
+            (true, Some(known)) => known,
+            (true, None) => match line_from(0) {
+                Some(at) => at + 1,
+                None => return,
+            },
+        };
+        self.begun_bytes = begun.then_some(begin);
         let (mut end, mut lines) = (begin, 0);
-        while self.bytes.len() - end > most {
+        while self.bytes.len() - (end - begin) > most {
             let Some(length) = line_from(end) else { break };
             end += length + 1;
             lines += 1;
@@ -67,7 +101,7 @@ impl Held {
     }
 
     /// How many lines were dropped since this was asked last.
-    fn newly_dropped(&mut self) -> u64 {
+    pub(super) fn newly_dropped(&mut self) -> u64 {
         self.dropped - std::mem::replace(&mut self.dropped_told, self.dropped)
     }
 }
@@ -124,10 +158,12 @@ impl Rotator<'_> {
         let mut worked = false;
         if self.held.retry_at.is_none_or(|next| now >= next) {
             match self.write_backlog() {
-                Ok(()) if self.held.bytes.is_empty() => {
+                Ok(()) if self.held.bytes.is_empty() && !self.held.skipping => {
                     self.recovered();
                     return Ok(Step::Worked);
                 }
+                // First comes the end of a line that was dropped.
+                Ok(()) if self.held.bytes.is_empty() => self.held.retry_at = Some(now + RETRY),
                 Ok(()) => worked = true,
                 Err(error) => {
                     self.refused(&error)?;
@@ -135,7 +171,11 @@ impl Rotator<'_> {
             }
         }
         // Take more in, unless the end was asked for: what is in the pipe is safer there.
-        let taken = if self.ending.is_some() { false } else { self.take_in()? };
+        let is_safer_there = self.ending.is_some() && !self.held.bytes.is_empty();
+        let taken = if is_safer_there { false } else { self.take_in()? };
+        if self.ending.is_some() && !taken && self.held.bytes.is_empty() {
+            (self.held.skipping, self.held.retry_at) = (false, Some(now));
+        }
         Ok(match (worked || taken, self.held.retry_at) {
             (true, _) | (_, None) => Step::Worked,
             (false, Some(next)) if self.has_room() && self.ending.is_none() && !self.ended => {
@@ -153,14 +193,14 @@ impl Rotator<'_> {
             && let Some(current) = &mut files.current
         {
             let path = files.directory.path.join(&current.name);
-            current.follow_truncation().map_err(Error::on_path(&path))?;
+            current.look_at_size().map_err(Error::on_path(&path))?;
         }
         while !self.held.bytes.is_empty() {
             let due = self.is_due();
             let (front, _) = self.held.bytes.as_slices();
             let mut count = front.len().min(CHUNK_BYTES);
             if due {
-                count = memchr(&front[..count]).map_or(count, |at| at + 1);
+                count = first_newline(&front[..count]).map_or(count, |at| at + 1);
             }
             let piece: Vec<u8> = front[..count].to_vec();
             let (written, failed) = match self.write(&piece) {
@@ -170,6 +210,7 @@ impl Rotator<'_> {
             if written > 0 {
                 self.mid_line = Some(piece[written - 1] != b'\n');
                 self.held.bytes.drain(..written);
+                self.held.begun_bytes = None;
                 if self.held.bytes.is_empty() {
                     self.held.bytes.shrink_to(CHUNK_BYTES);
                 }
@@ -222,12 +263,13 @@ impl Rotator<'_> {
             Seen::Nothing => return Ok(false),
             Seen::End => {
                 self.ended = true;
+                self.held.skipping = false;
                 return Ok(false);
             }
         }
         let mut bytes = self.input.bytes().to_vec();
         if self.input.can_peek()
-            && let Some(newline) = memrchr(&bytes)
+            && let Some(newline) = last_newline(&bytes)
         {
             // Whoever comes after a kill finds the pipe at the beginning of a line.
             bytes.truncate(newline + 1);
@@ -237,26 +279,24 @@ impl Rotator<'_> {
             files.directory.set_tail(Tail::Lost);
         }
         self.input.consume(bytes.len())?;
-        if self.options.on_full == OnFull::DropNew {
-            self.take_in_or_drop(&bytes);
-        } else {
-            let (out, mid) = self.formatted(&bytes, self.held.mid_line);
-            self.held.add(&out, mid);
-            if self.options.on_full == OnFull::DropOldest {
-                self.held.drop_oldest(self.options.buffer, self.mid_line == Some(true));
-            }
-        }
+        self.drained(bytes.len());
+        let in_line = self.held.mid_line || self.held.skipping;
+        let (out, mid) = self.formatted(&bytes, in_line);
+        self.hold(&out, mid);
         Ok(true)
     }
 
-    /// Line by line: one that does not fit is dropped whole.
-    pub(super) fn take_in_or_drop(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            if self.held.drops(piece, self.options.buffer) {
-                continue;
-            }
-            let (out, mid) = self.formatted(piece, self.held.mid_line);
-            self.held.add(&out, mid);
+    /// Keeps lines that are as they are to be written: all of them where the producer waits, else
+    /// one by one as far as there is room.
+    pub(super) fn hold(&mut self, out: &[u8], ends_mid: bool) {
+        if self.options.on_full == OnFull::Block {
+            self.held.add(out, ends_mid);
+            return;
+        }
+        let begun = Begun(self.mid_line == Some(true));
+        let oldest = (self.options.on_full == OnFull::DropOldest).then_some(begun);
+        for piece in out.split_inclusive(|&byte| byte == b'\n') {
+            self.held.add_bounded(piece, self.options.buffer, oldest);
         }
     }
 }
@@ -282,13 +322,12 @@ mod tests {
             (9, false, "bb\nccc\nd", 1),
             (8, false, "bb\nccc\nd", 1),
             (7, false, "ccc\nd", 2),
-            (8, true, "a\nbb\nccc\nd", 0),
-            (7, true, "a\nccc\nd", 1),
-            (0, true, "a\nd", 2),
+            (8, true, "a\nccc\nd", 1),
+            (5, true, "a\nd", 2),
             (0, false, "d", 3), // one that has no end yet cannot be dropped
         ] {
             let mut held = holding(b"a\nbb\nccc\nd");
-            held.drop_oldest(most, begun);
+            held.drop_oldest(most, Begun(begun));
             assert_eq!((text(&held).as_str(), held.dropped), (left, dropped), "{most} {begun}");
         }
     }
@@ -296,19 +335,29 @@ mod tests {
     #[test]
     fn a_new_line_that_does_not_fit_is_dropped_to_its_end_and_counted_once() {
         let mut held = holding(b"1234\n");
-        assert!(!held.drops(b"678\n", 9));
-        assert!(held.drops(b"678\n", 8));
-        assert!(held.drops(b"6789", 8));
-        assert!(held.drops(b"0", 8), "its rest");
-        assert!(held.drops(b"\n", 8), "its end");
-        assert!(!held.drops(b"67\n", 8));
-        assert_eq!((held.newly_dropped(), held.newly_dropped()), (2, 0));
+        for piece in [&b"6789"[..], b"0", b"\n", b"67\n"] {
+            held.add_bounded(piece, 8, None);
+        }
+        assert_eq!(text(&held), "1234\n67\n");
+        assert_eq!((held.newly_dropped(), held.newly_dropped()), (1, 0));
     }
 
     #[test]
-    fn a_line_that_was_begun_is_taken_to_its_end_and_what_is_put_back_comes_first() {
+    fn the_rest_of_a_line_without_an_end_goes_and_what_is_here_of_it_is_closed() {
+        for oldest in [None, Some(Begun(false)), Some(Begun(true))] {
+            let mut held = holding(b"456");
+            for piece in [&b"78"[..], b"xxxx", b"yyyy", b"zz\n", b"9\n"] {
+                held.add_bounded(piece, 8, oldest);
+            }
+            assert_eq!(text(&held).split('\n').next(), Some("45678"), "{oldest:?}");
+            assert_eq!(held.dropped, 1);
+            assert!(held.bytes.len() <= 9);
+        }
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first() {
         let mut held = holding(b"4567");
-        assert!(!held.drops(b"89\n", 5));
         held.add(b"89\n", false);
         held.put_back(b"123");
         assert_eq!(text(&held), "123456789\n");

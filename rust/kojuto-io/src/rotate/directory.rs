@@ -1,50 +1,54 @@
 //! A directory of dated log files: the one that is written, its link, its lock and its mark.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, symlink};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use kojuto_core::logs::log_name::{LogName, MARK_BYTES, Mark, Pattern, Tail, with_generation};
+use kojuto_core::logs::line_end::without_cr;
+use kojuto_core::logs::log_name::{MARK_BYTES, Mark, Pattern, Tail, with_generation};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::current::Current;
+use super::input::{Input, Seen};
+use super::link::Link;
 use crate::{Error, Result};
 
+/// Of the pattern that has always been the default; others have their shape in the name.
 const LOCK: &str = ".relaxlogs.lock";
-const LINK: &str = "current";
+const DEFAULT_SHAPE: &str = "log.%12";
 
-/// How far back the beginning of a torn line is looked for.
-const LINE_BYTES: u64 = 64 << 20;
+/// As many generations of a period as are tried beside files that cannot be written to.
+const MOST_FOREIGN: u32 = 1000;
 
 /// How long a predecessor that is just ending is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_millis(1500);
-
-/// The file that is written now.
-#[derive(Debug)]
-pub(super) struct Current {
-    /// Open for reading and writing, its position at the end.
-    pub file: File,
-    /// Its name in the directory.
-    pub name: String,
-    /// Its size as far as this process knows.
-    pub size: u64,
-    /// Its size when it was last seen to have a name.
-    linked: u64,
-}
 
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct LogDir {
     /// Where the files are.
     pub path: PathBuf,
-    pattern: Pattern,
+    pub(super) pattern: Pattern,
     mode: u32,
     pipe: String,
+    lock_name: String,
     lock: Option<File>,
+    lock_is_shared: bool,
+    link: Option<Link>,
     tail: Tail,
+    /// Where the second line of the mark is.
+    writing_at: u64,
+}
+
+/// What names the files: see [`super::Options`].
+#[derive(Debug)]
+pub(super) struct Naming {
+    pub(super) pattern: Pattern,
+    pub(super) mode: u32,
+    pub(super) link: Option<String>,
 }
 
 impl LogDir {
@@ -54,21 +58,41 @@ impl LogDir {
     ///
     /// # Errors
     /// [`Error::Busy`] when another process writes there, [`Error::Io`] naming the directory.
-    pub(super) fn open(path: &Path, pattern: Pattern, mode: u32, pipe: String) -> Result<LogDir> {
-        let mut this =
-            LogDir { path: path.to_owned(), pattern, mode, pipe, lock: None, tail: Tail::Lost };
-        this.lock()?;
+    pub(super) fn open(path: &Path, naming: Naming, pipe: String) -> Result<LogDir> {
+        let Naming { pattern, mode, link } = naming;
+        let lock_name = match pattern.shape() {
+            shape if shape == DEFAULT_SHAPE => LOCK.to_owned(),
+            shape => format!(".relaxlogs.{shape}.lock"),
+        };
+        let mut this = LogDir {
+            path: path.to_owned(),
+            pattern,
+            mode,
+            pipe,
+            lock_name,
+            lock: None,
+            lock_is_shared: false,
+            link: link.map(Link::new),
+            tail: Tail::Lost,
+            writing_at: 0,
+        };
+        match this.lock(LOCK_PATIENCE) {
+            // What may pass, as a full disk, must not end the producer: it is tried again with
+            // the first line.
+            Err(error) if !is_lasting(&error) => {}
+            done => done?,
+        }
         Ok(this)
     }
 
-    fn lock(&mut self) -> Result<()> {
+    fn lock(&mut self, limit: Duration) -> Result<()> {
         let builder = || {
             // Whoever may read the files must be able to reach them.
             let search = self.mode | ((self.mode & 0o444) >> 2) | 0o700;
             fs::DirBuilder::new().recursive(true).mode(search).create(&self.path)
         };
         builder().map_err(Error::on_path(&self.path))?;
-        let name = self.path.join(LOCK);
+        let name = self.path.join(&self.lock_name);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -82,7 +106,7 @@ impl LogDir {
         let lock = || flock(&file, FlockOperation::NonBlockingLockExclusive);
         while let Err(error) = retry_on_intr(lock) {
             match error {
-                Errno::WOULDBLOCK if start.elapsed() < LOCK_PATIENCE => {
+                Errno::WOULDBLOCK if start.elapsed() < limit => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Errno::WOULDBLOCK => return Err(Error::Busy(self.path.clone())),
@@ -93,21 +117,40 @@ impl LogDir {
         Ok(())
     }
 
-    /// The names in the directory that fit the pattern.
-    ///
-    /// # Errors
-    /// The system's, when the directory cannot be read.
-    pub(super) fn own_files(&self) -> io::Result<Vec<(PathBuf, LogName)>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if let Some(name) = self.pattern.read(entry.file_name().as_bytes())
-                && entry.file_type()?.is_file()
-            {
-                found.push((entry.path(), name));
-            }
+    /// Whether the lock file in the directory is the one that is held.
+    fn has_lock(&self) -> bool {
+        let there = fs::symlink_metadata(self.path.join(&self.lock_name));
+        let held = self.lock.as_ref().map(File::metadata);
+        match (there, held) {
+            (Ok(there), Some(Ok(held))) => (there.dev(), there.ino()) == (held.dev(), held.ino()),
+            _ => false,
         }
-        Ok(found)
+    }
+
+    /// Asked now and then: makes the lock file again if somebody removed it. Returns what to tell
+    /// the user: that another process has the lock now.
+    pub(super) fn keep_lock(&mut self, current: Option<&Current>) -> Option<String> {
+        // Where the directory is gone it comes back with the next line.
+        if self.has_lock() || !self.path.exists() {
+            return None;
+        }
+        match self.lock(Duration::ZERO) {
+            Ok(()) => {
+                self.lock_is_shared = false;
+                if let Some(current) = current {
+                    self.write_mark(current);
+                }
+                None
+            }
+            Err(Error::Busy(_)) if !std::mem::replace(&mut self.lock_is_shared, true) => {
+                Some(format!(
+                    "{}: the lock file was removed, and another relaxlogs writes there now, too: \
+                     end one of them",
+                    self.path.display()
+                ))
+            }
+            Err(_) => None,
+        }
     }
 
     /// Opens the file to go on with after a start: the predecessor's when it was killed in the
@@ -116,7 +159,7 @@ impl LogDir {
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
-    pub(super) fn resume(&mut self) -> Result<Option<Current>> {
+    pub(super) fn resume(&mut self, input: &mut Input) -> Result<Option<Current>> {
         let mut content = Vec::new();
         let Some(lock) = &self.lock else { return Ok(None) };
         let mut bytes = [0; MARK_BYTES];
@@ -128,9 +171,13 @@ impl LogDir {
         if !self.path.join(&mark.file).exists() || name.compressed {
             return Ok(None);
         }
-        let mut current = self.open_file(&name.base, name.generation)?;
+        // One that cannot be opened any more is somebody else's now.
+        let Ok(mut current) = self.open_file(&name.base, name.generation) else { return Ok(None) };
         let same = !self.pipe.is_empty() && mark.pipe == self.pipe;
         let path = self.path.join(&current.name);
+        if let (true, Some(from)) = (same, mark.writing) {
+            undo_write(&mut current, from, input).map_err(Error::on_path(&path))?;
+        }
         let torn = current.size > 0 && !current.ends_line().map_err(Error::on_path(&path))?;
         let mended = match mark.tail {
             Tail::InPipe if same && torn => return Ok(Some(current)),
@@ -160,8 +207,8 @@ impl LogDir {
         fresh: bool,
         full: impl Fn(u64) -> bool,
     ) -> Result<Current> {
-        if !self.path.join(LOCK).exists() {
-            self.lock()?;
+        if self.lock.is_none() || !self.path.join(&self.lock_name).exists() {
+            self.lock(LOCK_PATIENCE)?;
         }
         let files = self.own_files().map_err(Error::on_path(&self.path))?;
         let last = files
@@ -176,7 +223,7 @@ impl LogDir {
                 name.generation + u32::from(full(size))
             }
         };
-        let mut current = self.open_file(&base, generation)?;
+        let mut current = self.open_beside_foreign(&base, generation)?;
         let path = self.path.join(&current.name);
         if current.size > 0 && !current.ends_line().map_err(Error::on_path(&path))? {
             current.write_all(b"\n").map_err(Error::on_path(&path))?;
@@ -185,19 +232,37 @@ impl LogDir {
         Ok(current)
     }
 
+    /// Opens a file of the period; where there is one that is not for us (another user's, a
+    /// directory, a link), the next generation.
+    fn open_beside_foreign(&self, base: &str, generation: u32) -> Result<Current> {
+        let mut next = generation;
+        loop {
+            let error = match self.open_file(base, next) {
+                Ok(current) => return Ok(current),
+                Err(error) => error,
+            };
+            let foreign = [libc::EACCES, libc::EPERM, libc::EISDIR, libc::ELOOP, libc::ENXIO];
+            let is_there = self.path.join(with_generation(base, next)).symlink_metadata().is_ok();
+            if !is_there || !foreign.contains(&os_error(&error)) || next > generation + MOST_FOREIGN
+            {
+                return Err(error);
+            }
+            next += 1;
+        }
+    }
+
     fn open_file(&self, base: &str, generation: u32) -> Result<Current> {
         let name = with_generation(base, generation);
         let path = self.path.join(&name);
         let open = || -> io::Result<(File, u64)> {
-            let mut file = OpenOptions::new()
+            let file = OpenOptions::new()
                 .read(true)
-                .write(true)
+                .append(true)
                 .create(true)
-                .truncate(false)
                 .mode(self.mode)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
                 .open(&path)?;
-            let size = file.seek(SeekFrom::End(0))?;
+            let size = file.metadata()?.len();
             Ok((file, size))
         };
         let (file, size) = open().map_err(Error::on_path(&path))?;
@@ -209,45 +274,47 @@ impl LogDir {
     /// # Errors
     /// [`Error::Io`] naming the link.
     pub(super) fn remember(&mut self, current: &Current) -> Result<()> {
-        let mark = Mark { tail: self.tail, pipe: self.pipe_name(), file: current.name.clone() };
+        self.write_mark(current);
+        match &mut self.link {
+            Some(link) => link.turn(&self.path, &current.name),
+            None => Ok(()),
+        }
+    }
+
+    fn write_mark(&mut self, current: &Current) {
+        let file = current.name.clone();
+        let mark = Mark { tail: self.tail, pipe: self.pipe_name(), file, writing: None };
         if let Some(lock) = &self.lock {
             let text = mark.text();
             let written = lock.write_all_at(text.as_bytes(), 0);
             // An unreadable mark only means that a torn line is closed, not gone on with.
-            let length = if written.is_ok() { text.len() as u64 } else { 0 };
-            let _ = lock.set_len(length);
+            let length = if written.is_ok() { text.len() } else { 0 };
+            let _ = lock.set_len(length as u64);
+            self.writing_at = length.saturating_sub(Mark::WRITING_BYTES) as u64;
         }
-        self.turn_link(&current.name)
+    }
+
+    /// Notes that bytes which are still in the pipe are written from this size on, or, with None,
+    /// that they are out of the pipe: who is killed in between has its write undone.
+    pub(super) fn set_writing(&self, from: Option<u64>) {
+        if self.pipe.is_empty() || self.writing_at == 0 {
+            return;
+        }
+        if let Some(lock) = &self.lock
+            && lock.write_all_at(Mark::writing_line(from).as_bytes(), self.writing_at).is_err()
+        {
+            let _ = lock.set_len(0);
+        }
     }
 
     fn pipe_name(&self) -> String {
         if self.pipe.is_empty() { "-".to_owned() } else { self.pipe.clone() }
     }
 
-    fn turn_link(&self, name: &str) -> Result<()> {
-        let link = self.path.join(LINK);
-        let is_link = match fs::symlink_metadata(&link) {
-            Ok(meta) => meta.file_type().is_symlink().then_some(true),
-            Err(_) => Some(false),
-        };
-        if is_link == Some(true) && fs::read_link(&link).is_ok_and(|to| to == Path::new(name)) {
-            return Ok(());
-        }
-        let turn = || -> io::Result<()> {
-            if is_link.is_none() {
-                // Another program's (multilog writes its newest lines there): keep it.
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-                let epoch = now.map_or(0, |age| age.as_secs());
-                fs::rename(&link, self.path.join(format!("{LINK}.before-{epoch}")))?;
-            }
-            let fresh = self.path.join(format!(".{LINK}.{}", std::process::id()));
-            let _ = fs::remove_file(&fresh);
-            symlink(name, &fresh)?;
-            fs::rename(&fresh, &link).inspect_err(|_| {
-                let _ = fs::remove_file(&fresh);
-            })
-        };
-        turn().map_err(Error::on_path(&link))
+    /// What to tell the user when another program turned the link away since we turned it.
+    pub(super) fn look_at_link(&mut self) -> Option<String> {
+        let pattern = &self.pattern;
+        self.link.as_mut()?.look(&self.path, |name| pattern.read(name).is_some())
     }
 
     /// Notes what the end of the file would mean if this process were killed now.
@@ -270,115 +337,42 @@ impl LogDir {
     }
 }
 
-impl Current {
-    /// Whether nothing of an unfinished line is at the end.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn ends_line(&self) -> io::Result<bool> {
-        let mut last = [0; 1];
-        Ok(self.size == 0
-            || (self.file.read_at(&mut last, self.size - 1)? == 1 && last[0] == b'\n'))
+/// Takes back what a killed predecessor wrote and could not take out of the pipe: it comes again.
+fn undo_write(current: &mut Current, from: u64, input: &mut Input) -> io::Result<()> {
+    let written = current.size.saturating_sub(from);
+    if written == 0 || written > super::CHUNK_BYTES as u64 {
+        return Ok(());
     }
+    let mut bytes = vec![0; written as usize];
+    current.file.read_exact_at(&mut bytes, from)?;
+    if matches!(input.look(super::CHUNK_BYTES), Ok(Seen::Bytes))
+        && without_cr(input.bytes(), &mut false).starts_with(&bytes)
+    {
+        current.cut(from)?;
+    }
+    Ok(())
+}
 
-    /// Writes all of `bytes`.
-    ///
-    /// # Errors
-    /// The system's; `size` then tells how far it came.
-    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            rest = &rest[self.write(rest)?..];
-        }
-        Ok(())
+fn os_error(error: &Error) -> i32 {
+    match error {
+        Error::Io { source, .. } => source.raw_os_error().unwrap_or(0),
+        _ => 0,
     }
+}
 
-    /// Writes some of `bytes`.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.file.write(bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.size += count as u64;
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Goes to the new end when somebody has cut the file, so that no hole is written.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn follow_truncation(&mut self) -> io::Result<()> {
-        if self.file.metadata()?.len() < self.size {
-            self.size = self.file.seek(SeekFrom::End(0))?;
-            self.linked = self.linked.min(self.size);
-        }
-        Ok(())
-    }
-
-    /// Asked after a write: whether the file still has a name. If not, the answer is what was
-    /// written since it last had one, from the beginning of the line.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn rescue(&mut self) -> io::Result<Option<Vec<u8>>> {
-        if self.file.metadata()?.nlink() > 0 {
-            self.linked = self.size;
-            return Ok(None);
-        }
-        let start = self.line_start(self.linked)?;
-        let mut bytes = vec![0; (self.size - start) as usize];
-        self.file.read_exact_at(&mut bytes, start)?;
-        Ok(Some(bytes))
-    }
-
-    /// Cuts an unfinished line of at most `most` bytes off the end and returns it; None when there
-    /// is none, or a longer one.
-    ///
-    /// # Errors
-    /// The system's; the file is then as it was.
-    pub(super) fn take_back(&mut self, most: u64) -> io::Result<Option<Vec<u8>>> {
-        if self.ends_line()? {
-            return Ok(None);
-        }
-        let start = self.line_start(self.size)?;
-        if self.size - start > most {
-            return Ok(None);
-        }
-        let mut bytes = vec![0; (self.size - start) as usize];
-        self.file.read_exact_at(&mut bytes, start)?;
-        self.cut(start)?;
-        Ok(Some(bytes))
-    }
-
-    /// Where the line begins that `end` is in.
-    fn line_start(&self, end: u64) -> io::Result<u64> {
-        let mut at = end;
-        let mut block = vec![0; 64 << 10];
-        while at > 0 && end - at < LINE_BYTES {
-            let count = at.min(block.len() as u64) as usize;
-            self.file.read_exact_at(&mut block[..count], at - count as u64)?;
-            if let Some(newline) = block[..count].iter().rposition(|&byte| byte == b'\n') {
-                return Ok(at - (count - newline) as u64 + 1);
-            }
-            at -= count as u64;
-        }
-        Ok(at)
-    }
-
-    fn cut(&mut self, size: u64) -> io::Result<()> {
-        self.file.set_len(size)?;
-        self.size = self.file.seek(SeekFrom::End(0))?;
-        self.linked = self.size;
-        Ok(())
-    }
+/// Whether the user has to do something about it; anything else may pass.
+fn is_lasting(error: &Error) -> bool {
+    const LASTING: [i32; 8] = [
+        libc::EACCES,
+        libc::EPERM,
+        libc::ENOENT,
+        libc::ENOTDIR,
+        libc::EROFS,
+        libc::ELOOP,
+        libc::ENAMETOOLONG,
+        libc::EISDIR,
+    ];
+    matches!(error, Error::Busy(_)) || LASTING.contains(&os_error(error))
 }
 
 #[cfg(test)]
@@ -390,7 +384,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let open = || {
             let pattern = Pattern::parse("log.%d").unwrap();
-            LogDir::open(dir.path(), pattern, 0o644, String::new())
+            let naming = Naming { pattern, mode: 0o644, link: Some("current".to_owned()) };
+            LogDir::open(dir.path(), naming, String::new())
         };
         let first = open().unwrap();
         let start = Instant::now();

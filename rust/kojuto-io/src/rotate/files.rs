@@ -5,9 +5,10 @@ use std::time::{Instant, SystemTime};
 
 use kojuto_core::logs::log_name::{Pattern, Tail, stamp};
 
-use super::directory::{Current, LogDir};
+use super::compress::Compressor;
+use super::current::Current;
+use super::directory::{LogDir, Naming};
 use super::input::Input;
-use super::keep::Compressor;
 use super::{Options, Rotator, Sink};
 use crate::sys::local_time::offset_s;
 use crate::{Error, Result};
@@ -32,8 +33,7 @@ impl Files {
     pub(super) fn open(
         (path, pattern): &(PathBuf, Pattern),
         options: &Options,
-        input: &Input,
-        period: i64,
+        input: &mut Input,
     ) -> Result<(Files, bool)> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         let inode = if input.can_peek() { input.pipe_inode() } else { None };
@@ -41,24 +41,28 @@ impl Files {
             (Some(inode), Some(boot)) => format!("{inode}:{}", boot.trim()),
             _ => String::new(),
         };
-        let mut directory = LogDir::open(path, pattern.clone(), options.mode, pipe)?;
-        let current = directory.resume()?;
+        let link = options.link.clone();
+        let naming = Naming { pattern: pattern.clone(), mode: options.mode, link };
+        let mut directory = LogDir::open(path, naming, pipe)?;
+        // What cannot be mended now stays as it is; the lines that come are what matters.
+        let current = directory.resume(input).unwrap_or_default();
         let resumed = current.is_some();
         if let Some(current) = &current {
-            directory.remember(current)?;
+            let _ = directory.remember(current);
         }
-        let mut files = Files {
+        let compressor = options.compress.as_deref().and_then(Compressor::new);
+        if let Some(compressor) = &compressor {
+            compressor.recover(&directory);
+        }
+        let files = Files {
             directory,
             pattern: pattern.clone(),
             period: i64::MIN,
             current,
-            compressor: options.compress.as_deref().and_then(Compressor::new),
+            compressor,
             fresh: false,
             reopen: false,
         };
-        if !resumed {
-            files.renew(options, period)?;
-        }
         Ok((files, resumed))
     }
 
@@ -84,6 +88,7 @@ impl Files {
 /// Local time at a glance: the offset is asked for once a second.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
+    utc: bool,
     now: i64,
     pub(super) offset: i64,
     stamped: i64,
@@ -91,12 +96,16 @@ pub(super) struct Clock {
 }
 
 impl Clock {
+    pub(super) fn new(utc: bool) -> Clock {
+        Clock { utc, ..Clock::default() }
+    }
+
     pub(super) fn wall(&mut self) -> i64 {
         let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = age.as_secs() as i64;
         if now != self.now {
             self.now = now;
-            if let Some(offset) = offset_s(now) {
+            if let (false, Some(offset)) = (self.utc, offset_s(now)) {
                 self.offset = offset;
             }
         }
@@ -131,8 +140,8 @@ impl Rotator<'_> {
         }
         let has_line = !self.held.bytes.is_empty() || self.input.has_bytes();
         let Sink::Files(files) = &mut self.sink else { return Ok(()) };
-        // The turn of a period makes no empty file: the next line does.
-        if files.current.is_some() && !files.fresh && !files.reopen && !has_line {
+        // Neither the start nor the turn of a period makes an empty file: the next line does.
+        if !files.fresh && !files.reopen && !has_line {
             return Ok(());
         }
         if let Some(current) = &files.current {
@@ -156,7 +165,7 @@ impl Rotator<'_> {
     pub(super) fn mark(&mut self) {
         let in_memory = !self.held.bytes.is_empty() || !self.input.can_peek();
         let in_line = self.mid_line == Some(true);
-        let tail = match (in_memory, self.splices || in_line) {
+        let tail = match (in_memory, self.keeps_torn() || in_line) {
             (true, _) => Tail::Lost,
             (false, true) => Tail::InPipe,
             (false, false) => Tail::Again,

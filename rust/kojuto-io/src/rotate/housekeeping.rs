@@ -5,9 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kojuto_core::logs::log_name::{Tail, floor};
 
+use super::compress::Compressor;
 use super::input::Seen;
-use super::keep::{Compressor, purge};
-use super::{CHUNK_BYTES, Ended, Ending, LINE_GRACE, PURGE_EVERY, Rotator, Sink, memchr};
+use super::keep::purge;
+use super::{
+    CHUNK_BYTES, Ended, Ending, LINE_GRACE, LOOK_EVERY, PURGE_EVERY, Rotator, Sink, first_newline,
+};
 use crate::sys::signals::wait;
 use crate::{Error, Result};
 
@@ -78,7 +81,7 @@ impl Rotator<'_> {
         match self.input.look(CHUNK_BYTES)? {
             Seen::Bytes => {
                 let bytes = self.input.bytes();
-                let rest = memchr(bytes).map_or(bytes.len(), |at| at + 1);
+                let rest = first_newline(bytes).map_or(bytes.len(), |at| at + 1);
                 if let Some(ending) = &mut self.ending {
                     ending.drain = rest;
                 }
@@ -130,17 +133,29 @@ impl Rotator<'_> {
             self.sync();
         }
         let Sink::Files(files) = &mut self.sink else { return };
+        if now >= self.next_look {
+            self.next_look = now + LOOK_EVERY;
+            let current = files.current.as_ref();
+            let told = [files.directory.keep_lock(current), files.directory.look_at_link()];
+            told.into_iter().flatten().for_each(|text| (self.on_event)(text));
+        }
         let forced = files.fresh || files.reopen;
         let current = files.current.as_ref().map_or("", |current| &current.name);
-        if let Some(compressor) = &mut files.compressor
-            && (compressor.is_busy() || now >= self.next_purge)
-            && let Some(text) = compressor.step(&files.directory, current)
-        {
-            (self.on_event)(text);
-        }
-        if now >= self.next_purge {
+        let is_due = now >= self.next_purge;
+        if is_due {
             self.next_purge = now + PURGE_EVERY;
-            let _ = purge(&files.directory, current, self.options.keep, SystemTime::now());
+        }
+        // Before the first line: the file of this period may be an old one that goes on.
+        if !current.is_empty() {
+            if let Some(compressor) = &mut files.compressor
+                && (compressor.is_busy() || is_due)
+            {
+                let told = compressor.step(&files.directory, current);
+                told.into_iter().for_each(|text| (self.on_event)(text));
+            }
+            if is_due {
+                let _ = purge(&files.directory, current, self.options.keep, SystemTime::now());
+            }
         }
         // Asked for by a signal: at once, even if no line comes.
         if forced
@@ -163,10 +178,11 @@ impl Rotator<'_> {
     }
 
     pub(super) fn finish(&mut self) -> Result<Ended> {
-        let (dropped, mut lost) = (self.held.dropped, self.held.bytes.len() as u64);
+        let (dropped, mut lost) = (self.held.newly_dropped(), self.held.bytes.len() as u64);
         if lost > 0 && self.held.mid_line && self.input.look(CHUNK_BYTES)? == Seen::Bytes {
             // The rest of a line whose beginning is lost is no line for a successor.
-            let rest = memchr(self.input.bytes()).map_or(self.input.bytes().len(), |at| at + 1);
+            let rest =
+                first_newline(self.input.bytes()).map_or(self.input.bytes().len(), |at| at + 1);
             self.input.consume(rest)?;
             lost += rest as u64;
         }

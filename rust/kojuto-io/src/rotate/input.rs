@@ -8,11 +8,13 @@ use rustix::fs::{FsWord, fstat, fstatfs};
 
 use crate::error::no_such_call;
 use crate::sys::descriptor::{self, borrowed};
-use crate::sys::pipe::{self, is_pipe, widen};
+use crate::sys::pipe::{self, is_pipe, widen_to};
 use crate::sys::signals::wait;
 use crate::{Error, Result};
 
-const CHUNK_BYTES: usize = 1 << 20;
+/// How much is looked at in one go, and what the pipe is made to hold: so much stays in the
+/// processor's cache, a megabyte does not.
+const LOOK_BYTES: usize = 256 << 10;
 const PIPEFS_MAGIC: FsWord = 0x5049_5045;
 
 /// What looking found.
@@ -32,24 +34,26 @@ pub(super) struct Input {
     fd: RawFd,
     /// A pipe into which the input is copied (tee(2)) to look at it, and a place to throw away.
     aside: Option<(io::PipeReader, io::PipeWriter, std::fs::File)>,
-    bytes: Vec<u8>,
+    /// What was looked at is from `used` to `filled`.
+    buffer: Vec<u8>,
     used: usize,
-    /// Whether `bytes` is no longer in the pipe.
+    filled: usize,
+    /// Whether what was looked at is no longer in the pipe.
     taken: bool,
 }
 
 impl Input {
     /// An input on a descriptor that stays the caller's.
     pub(super) fn new(fd: RawFd) -> Input {
-        widen(fd);
+        widen_to(fd, LOOK_BYTES);
         let aside = is_pipe(fd).then(|| -> io::Result<_> {
             let (reader, writer) = io::pipe()?;
-            widen(writer.as_raw_fd());
+            widen_to(writer.as_raw_fd(), LOOK_BYTES);
             let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
             Ok((reader, writer, nowhere))
         });
         let aside = aside.and_then(io::Result::ok);
-        Input { fd, taken: aside.is_none(), aside, bytes: Vec::new(), used: 0 }
+        Input { fd, taken: aside.is_none(), aside, buffer: Vec::new(), used: 0, filled: 0 }
     }
 
     /// Whether bytes can be looked at while they stay in the pipe.
@@ -61,8 +65,7 @@ impl Input {
     pub(super) fn stop_peeking(&mut self) {
         self.aside = None;
         if !self.taken {
-            self.bytes.clear();
-            self.used = 0;
+            (self.used, self.filled) = (0, 0);
         }
         self.taken = true;
     }
@@ -76,23 +79,33 @@ impl Input {
 
     /// How many bytes wait in the pipe or socket.
     pub(super) fn waiting(&self) -> usize {
-        let inside = if self.taken { self.bytes.len() - self.used } else { 0 };
+        let inside = if self.taken { self.filled - self.used } else { 0 };
         inside + pipe::waiting(self.fd)
     }
 
     /// Whether there is anything to be had without waiting.
-    pub(super) fn has_bytes(&self) -> bool {
-        let inside = self.taken && self.used < self.bytes.len();
-        let ready = || {
-            let now = Some(std::time::Duration::ZERO);
-            wait(None, [(self.fd, libc::POLLIN)], now).is_ok_and(|[ready]| ready)
-        };
-        inside || if is_pipe(self.fd) { self.waiting() > 0 } else { ready() }
+    pub(super) fn has_bytes(&mut self) -> bool {
+        if is_pipe(self.fd) {
+            return self.waiting() > 0;
+        }
+        // What is ready may be the end.
+        matches!(self.look(LOOK_BYTES), Ok(Seen::Bytes))
     }
 
     /// The bytes that the last look found and nobody consumed.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[self.used..]
+        &self.buffer[self.used..self.filled]
+    }
+
+    /// The buffer, for as long as something is done with [`Self::bytes`] that needs all of the
+    /// rest; and where those bytes are in it.
+    pub(super) fn lend(&mut self) -> (Vec<u8>, std::ops::Range<usize>) {
+        (std::mem::take(&mut self.buffer), self.used..self.filled)
+    }
+
+    /// The buffer comes back.
+    pub(super) fn restore(&mut self, buffer: Vec<u8>) {
+        self.buffer = buffer;
     }
 
     /// Looks for bytes without waiting.
@@ -100,16 +113,18 @@ impl Input {
     /// # Errors
     /// [`Error::Io`] on "standard input".
     pub(super) fn look(&mut self, most: usize) -> Result<Seen> {
-        let most = most.clamp(1, CHUNK_BYTES);
-        if self.taken && self.used < self.bytes.len() {
+        let most = most.clamp(1, LOOK_BYTES);
+        if self.taken && self.used < self.filled {
             return Ok(Seen::Bytes);
         }
-        self.used = 0;
-        self.bytes.clear();
+        (self.used, self.filled) = (0, 0);
+        if self.buffer.len() < LOOK_BYTES {
+            self.buffer.resize(LOOK_BYTES, 0);
+        }
         if let Some((reader, writer, _)) = &mut self.aside {
-            match pipe::tee(self.fd, writer.as_raw_fd(), most) {
+            let copied = match pipe::tee(self.fd, writer.as_raw_fd(), most) {
                 Ok(0) => return Ok(Seen::End),
-                Ok(copied) => self.bytes.resize(copied, 0),
+                Ok(copied) => copied,
                 Err(error) => {
                     let later = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
                     if !later.contains(&error.kind()) {
@@ -117,20 +132,22 @@ impl Input {
                     }
                     return Ok(Seen::Nothing);
                 }
-            }
-            reader.read_exact(&mut self.bytes).map_err(Error::on("standard input"))?;
+            };
+            let bytes = &mut self.buffer[..copied];
+            reader.read_exact(bytes).map_err(Error::on("standard input"))?;
+            self.filled = copied;
             return Ok(Seen::Bytes);
         }
         let [ready] = wait(None, [(self.fd, libc::POLLIN)], Some(std::time::Duration::ZERO))?;
         if !ready {
             return Ok(Seen::Nothing);
         }
-        self.bytes.resize(most, 0);
-        let read = descriptor::read(self.fd, &mut self.bytes);
-        self.bytes.truncate(*read.as_ref().unwrap_or(&0));
-        match read {
+        match descriptor::read(self.fd, &mut self.buffer[..most]) {
             Ok(0) => Ok(Seen::End),
-            Ok(_) => Ok(Seen::Bytes),
+            Ok(count) => {
+                self.filled = count;
+                Ok(Seen::Bytes)
+            }
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Ok(Seen::Nothing),
                 _ => Err(Error::on("standard input")(error)),
@@ -168,16 +185,6 @@ impl Input {
             _ => Err(Error::on("standard input")(error)),
         })
     }
-
-    /// Moves up to `most` bytes from the pipe into a file inside the kernel.
-    ///
-    /// # Errors
-    /// What splice(2) says; EAGAIN when there is nothing at present.
-    pub(super) fn splice_into(&mut self, file: RawFd, most: usize) -> io::Result<usize> {
-        self.bytes.clear();
-        self.used = 0;
-        splice(self.fd, file, most)
-    }
 }
 
 impl AsRawFd for Input {
@@ -187,5 +194,5 @@ impl AsRawFd for Input {
 }
 
 fn splice(from: RawFd, to: RawFd, most: usize) -> io::Result<usize> {
-    pipe::splice(from, to, most.min(CHUNK_BYTES))
+    pipe::splice(from, to, most.min(LOOK_BYTES))
 }

@@ -1,14 +1,9 @@
-//! Which closed log files stay: age, number, total size, and compression in the background.
+//! Which closed log files stay: age, number, total size.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
-
-use rustix::process::setpriority_process;
 
 use super::directory::LogDir;
 
@@ -34,7 +29,16 @@ pub(super) fn purge(
     now: SystemTime,
 ) -> io::Result<()> {
     let mut files: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
-    let (mut count, mut total) = (0, 0);
+    // What is being compressed is there twice for a while.
+    let (mut count, mut total) = (0, directory.unfinished_bytes());
+    for path in directory.kin()? {
+        let age = fs::symlink_metadata(&path)
+            .and_then(|meta| meta.modified())
+            .map_or(Duration::ZERO, |modified| now.duration_since(modified).unwrap_or_default());
+        if keep.max_age.is_some_and(|most| age > most) {
+            let _ = fs::remove_file(&path);
+        }
+    }
     for (path, _) in directory.own_files()? {
         let Ok(meta) = fs::symlink_metadata(&path) else { continue };
         count += 1;
@@ -57,134 +61,10 @@ pub(super) fn purge(
     Ok(())
 }
 
-/// Compresses closed files, one at a time, with a program at the lowest priority.
-#[derive(Debug)]
-pub(super) struct Compressor {
-    program: &'static str,
-    suffix: &'static str,
-    working: Option<(Child, PathBuf)>,
-    gave_up: bool,
-}
-
-impl Compressor {
-    /// `gz` or `zst`; None for anything else.
-    pub(super) fn new(form: &str) -> Option<Compressor> {
-        let (program, suffix) = match form {
-            "gz" => ("gzip", "gz"),
-            "zst" => ("zstd", "zst"),
-            _ => return None,
-        };
-        Some(Compressor { program, suffix, working: None, gave_up: false })
-    }
-
-    /// Whether a file is being compressed now.
-    pub(super) fn is_busy(&self) -> bool {
-        self.working.is_some()
-    }
-
-    /// Finishes what is done and starts on the next closed file. Returns what to tell the user.
-    pub(super) fn step(&mut self, directory: &LogDir, current: &str) -> Option<String> {
-        if let Some((child, source)) = &mut self.working {
-            let finished = match child.try_wait() {
-                Ok(None) => return None,
-                Ok(Some(status)) if status.success() => finish(source, self.suffix),
-                Ok(Some(status)) => {
-                    Err(io::Error::other(format!("{} ended with {status}", self.program)))
-                }
-                Err(error) => Err(error),
-            };
-            let source = source.clone();
-            self.working = None;
-            if let Err(error) = finished {
-                let _ = fs::remove_file(temporary(&source, self.suffix));
-                self.gave_up = true;
-                return Some(format!(
-                    "cannot compress {}: {error}; it stays as it is until the next rotation",
-                    source.display()
-                ));
-            }
-        }
-        if self.gave_up {
-            return None;
-        }
-        let files = directory.own_files().ok()?;
-        let next = files
-            .into_iter()
-            .filter(|(path, name)| {
-                !name.compressed && path.file_name().is_some_and(|n| n != current)
-            })
-            .map(|(path, _)| path)
-            .min()?;
-        match self.start(&next) {
-            Ok(child) => {
-                self.working = Some((child, next));
-                None
-            }
-            Err(error) => {
-                let _ = fs::remove_file(temporary(&next, self.suffix));
-                self.gave_up = true;
-                Some(format!("cannot run {} on {}: {error}", self.program, next.display()))
-            }
-        }
-    }
-
-    /// A rotation happened: what failed is tried again.
-    pub(super) fn rotated(&mut self) {
-        self.gave_up = false;
-    }
-
-    fn start(&self, source: &Path) -> io::Result<Child> {
-        let out = temporary(source, self.suffix);
-        let _ = fs::remove_file(&out);
-        let mut command = Command::new(self.program);
-        command.arg("-c").stdin(File::open(source)?).stderr(Stdio::null());
-        command.stdout(File::create_new(&out)?).process_group(0);
-        // SAFETY: setpriority is async-signal-safe and touches nothing but the child.
-        unsafe {
-            command.pre_exec(|| {
-                let _ = setpriority_process(None, 19);
-                Ok(())
-            });
-        }
-        command.spawn()
-    }
-}
-
-impl Drop for Compressor {
-    fn drop(&mut self) {
-        if let Some((child, source)) = &mut self.working {
-            // The whole file is still there; the next start compresses it.
-            let _ = child.kill();
-            let _ = child.wait();
-            let _ = fs::remove_file(temporary(source, self.suffix));
-        }
-    }
-}
-
-fn temporary(source: &Path, suffix: &str) -> PathBuf {
-    // No name of the pattern, so that nobody takes half a file for a whole one.
-    let name = source.file_name().unwrap_or_default().to_string_lossy();
-    source.with_file_name(format!(".{name}.{suffix}.tmp"))
-}
-
-/// The compressed file takes the place, the time and the rights of the plain one.
-fn finish(source: &Path, suffix: &str) -> io::Result<()> {
-    let made = temporary(source, suffix);
-    let meta = fs::metadata(source)?;
-    let file = File::options().write(true).open(&made)?;
-    file.set_permissions(fs::Permissions::from_mode(meta.mode() & 0o7777))?;
-    file.set_modified(meta.modified()?)?;
-    file.sync_all()?;
-    let mut name = source.as_os_str().to_owned();
-    name.push(format!(".{suffix}"));
-    // A hard link, unlike a rename, never replaces what is there.
-    fs::hard_link(&made, PathBuf::from(name))?;
-    fs::remove_file(source)?;
-    fs::remove_file(&made)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use kojuto_core::logs::log_name::Pattern;
 
     use super::*;
@@ -193,7 +73,8 @@ mod tests {
     fn left(keep: Keep, older: Duration) -> usize {
         let dir = tempfile::tempdir().unwrap();
         let pattern = Pattern::parse("log.%d").unwrap();
-        let directory = LogDir::open(dir.path(), pattern, 0o644, String::new()).unwrap();
+        let naming = super::super::directory::Naming { pattern, mode: 0o644, link: None };
+        let directory = LogDir::open(dir.path(), naming, String::new()).unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         for day in 1..=4u64 {
             let path = dir.path().join(format!("log.0{day}"));

@@ -1,12 +1,14 @@
 //! The good days: lines from the pipe into the file.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use kojuto_core::logs::line_end::without_cr;
+
 use super::input::Seen;
-use super::{CHUNK_BYTES, LINE_GRACE, RETRY, Rotator, Sink, Step, memchr, memrchr};
-use crate::error::no_such_call;
+use super::{CHUNK_BYTES, LINE_GRACE, RETRY, Rotator, Sink, Step, first_newline, last_newline};
 use crate::sys::signals::wait;
 use crate::{Error, Result};
 
@@ -22,64 +24,25 @@ impl Rotator<'_> {
             Ok(()) => {}
             Err(error) => return self.refused(&error),
         }
-        let due = self.is_due();
-        let Sink::Files(files) = &mut self.sink else { return self.step_through_memory() };
-        let Some(current) = &mut files.current else { return self.step_through_memory() };
-        if !self.input.can_peek() {
-            return self.step_through_memory();
-        }
-        if let Err(error) = current.follow_truncation() {
-            return self.refused(&Error::on("log file")(error));
-        }
-        let in_line = self.mid_line == Some(true);
-        if self.splices && !due {
-            let room =
-                self.options.max_size.map_or(u64::MAX, |most| most.saturating_sub(current.size));
-            let most = (CHUNK_BYTES as u64).min(room.max(1)) as usize;
-            return self.splice(most.min(self.drain()), None);
-        }
-        if in_line || self.splices {
-            // To the end of the line and no further.
-            return match self.input.look(CHUNK_BYTES)? {
-                Seen::Nothing => Ok(Step::NeedInput),
-                Seen::End => Ok(Step::End),
-                Seen::Bytes => {
-                    let bytes = self.input.bytes();
-                    let newline = memchr(bytes);
-                    let count = newline.map_or(bytes.len(), |at| at + 1);
-                    self.splice(count, Some(newline.is_none()))
-                }
+        if let Sink::Files(files) = &mut self.sink {
+            let Some(current) = &mut files.current else {
+                // No line has come yet; with the first the file is made.
+                return Ok(match self.input.look(CHUNK_BYTES)? {
+                    Seen::Bytes => Step::Worked,
+                    Seen::Nothing => Step::NeedInput,
+                    Seen::End => Step::End,
+                });
             };
+            if let Err(error) = current.look_at_size() {
+                return self.refused(&Error::on("log file")(error));
+            }
         }
         self.step_through_memory()
     }
 
-    /// Moves up to `most` bytes into the file; `mid_line` is what is known when all of them moved.
-    pub(super) fn splice(&mut self, most: usize, mid_line: Option<bool>) -> Result<Step> {
-        let Sink::Files(files) = &mut self.sink else { return Ok(Step::End) };
-        let Some(current) = &mut files.current else { return Ok(Step::Worked) };
-        let moved = match self.input.splice_into(current.file.as_raw_fd(), most) {
-            Ok(0) => return Ok(Step::End),
-            Ok(moved) => moved,
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EAGAIN) => return Ok(Step::NeedInput),
-                Some(libc::EINTR) => return Ok(Step::Worked),
-                _ if no_such_call(&error) => {
-                    self.splices = false;
-                    self.input.stop_peeking();
-                    self.mark();
-                    return Ok(Step::Worked);
-                }
-                _ => {
-                    let path = files.directory.path.join(&current.name);
-                    return self.refused(&Error::on_path(&path)(error));
-                }
-            },
-        };
-        current.size += moved as u64;
-        self.mid_line = if moved == most { mid_line } else { mid_line.and(Some(true)) };
-        self.drained(moved);
-        self.written()
+    /// Whether what was written of an unfinished line may stay: its rest is in the pipe.
+    pub(super) fn keeps_torn(&self) -> bool {
+        self.input.can_peek() && !self.options.with_time
     }
 
     /// Reads or looks at lines, stamps them, writes them, takes them out of the pipe.
@@ -89,12 +52,13 @@ impl Rotator<'_> {
             Seen::End => return Ok(Step::End),
             Seen::Bytes => {}
         }
-        let peeks = self.input.can_peek();
         let bytes = self.input.bytes();
-        let whole = memrchr(bytes).map_or(0, |at| at + 1);
-        let count = match (peeks, whole) {
-            (false, _) => bytes.len(),
-            (true, 0) => {
+        let in_line = self.mid_line == Some(true);
+        let whole = last_newline(bytes).map_or(0, |at| at + 1);
+        let count = match (self.input.can_peek(), self.options.with_time, whole) {
+            // To the end of the line that has its stamp already.
+            (true, true, _) if in_line => first_newline(bytes).map_or(bytes.len(), |at| at + 1),
+            (true, true, 0) => {
                 // An unfinished line: it may end any moment.
                 let since = *self.waiting_since.get_or_insert_with(Instant::now);
                 let long = bytes.len() >= LONG_LINE_BYTES;
@@ -103,32 +67,47 @@ impl Rotator<'_> {
                 }
                 return self.begin_long_line();
             }
-            (true, whole) => whole,
+            (false, ..) | (true, false, 0) => bytes.len(),
+            (true, _, whole) => whole,
         };
         let count = self.cut_to_room(count);
-        let taken: Vec<u8> = self.input.bytes()[..count].to_vec();
-        let (out, ends_mid) = self.formatted(&taken, self.mid_line == Some(true));
-        let result = self.write(&out);
-        self.drained(count);
-        match result {
-            Ok(written) if written == out.len() => {
-                self.input.consume(count)?;
-                self.mid_line = Some(ends_mid);
-                self.written()
-            }
-            Ok(written) | Err((written, _)) => {
-                self.held.add(&out[written..], ends_mid);
-                if written > 0 {
-                    self.mid_line = Some(out[written - 1] != b'\n');
-                }
-                let step = match result {
-                    Err((_, error)) => self.refused(&error)?,
-                    Ok(_) => Step::Worked,
-                };
-                self.input.consume(count)?;
-                Ok(step)
-            }
+        let (buffer, place) = self.input.lend();
+        let step = self.write_through(&buffer[place.start..place.start + count], in_line);
+        self.input.restore(buffer);
+        step
+    }
+
+    /// Writes what was looked at, and takes it out of the pipe.
+    fn write_through(&mut self, taken: &[u8], in_line: bool) -> Result<Step> {
+        let (out, ends_mid) = self.formatted(taken, in_line);
+        let noted = self.keeps_torn();
+        if let (true, Sink::Files(files)) = (noted, &self.sink) {
+            files.directory.set_writing(files.current.as_ref().map(|current| current.size));
         }
+        let result = self.write(&out);
+        self.drained(taken.len());
+        let (written, failed) = match result {
+            Ok(written) => (written, None),
+            Err((written, error)) => (written, Some(error)),
+        };
+        if written < out.len() {
+            if written > 0 {
+                self.mid_line = Some(out[written - 1] != b'\n');
+            }
+            if let Some(error) = &failed {
+                self.refused(error)?;
+            }
+            self.hold(&out[written..], ends_mid);
+        }
+        self.input.consume(taken.len())?;
+        if let (true, Sink::Files(files)) = (noted, &self.sink) {
+            files.directory.set_writing(None);
+        }
+        if written < out.len() {
+            return Ok(Step::Worked);
+        }
+        self.mid_line = Some(ends_mid);
+        self.written()
     }
 
     /// How many of the first `count` bytes fit before the file is full, up to the end of a line.
@@ -169,10 +148,16 @@ impl Rotator<'_> {
         self.written()
     }
 
-    pub(super) fn formatted(&mut self, bytes: &[u8], mut in_line: bool) -> (Vec<u8>, bool) {
+    /// The bytes as they are written, and whether they end in the middle of a line.
+    pub(super) fn formatted<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        mut in_line: bool,
+    ) -> (Cow<'b, [u8]>, bool) {
         let ends_mid = bytes.last().map_or(in_line, |&last| last != b'\n');
+        let bytes = without_cr(bytes, &mut self.pending_cr);
         if !self.options.with_time {
-            return (bytes.to_vec(), ends_mid);
+            return (bytes, ends_mid);
         }
         let stamp = self.clock.stamp();
         let mut out = Vec::with_capacity(bytes.len() * 2);
@@ -183,7 +168,7 @@ impl Rotator<'_> {
             out.extend_from_slice(line);
             in_line = false;
         }
-        (out, ends_mid)
+        (Cow::Owned(out), ends_mid)
     }
 
     /// Writes all it can; the error says how far it came.

@@ -23,7 +23,7 @@ pub fn widen(fd: RawFd) {
 }
 
 /// One that is larger stays as it is.
-fn widen_to(fd: RawFd, bytes: usize) {
+pub(crate) fn widen_to(fd: RawFd, bytes: usize) {
     let Ok(fd) = borrowed(fd) else { return };
     if fcntl_getpipe_size(fd).is_ok_and(|size| size < bytes) {
         let _ = fcntl_setpipe_size(fd, bytes);
