@@ -218,6 +218,9 @@ class Runner:
 
 
 def content(step: Case) -> bytes:
+    if "repeat" in step:
+        text, times = step["repeat"]
+        return str(text).encode() * int(times)
     if "base64" in step:
         return base64.b64decode(step["base64"])
     return str(step["text"]).encode()
