@@ -753,6 +753,8 @@ class _RotateOptions(Protocol):
     max_files: int | None
     max_total_bytes: int | None
     compress: str | None
+    on_rotate: str | None
+    hook_timeout_s: float
     with_time: bool
     buffer_bytes: int
     on_full: str

@@ -30,6 +30,10 @@ class RotateOptions:
     """How many bytes stay, the file that is written included."""
     compress: str | None = None
     """``gz`` or ``zst``."""
+    on_rotate: str | None = None
+    """A command for the shell, run for each closed file, which is its `$1`."""
+    hook_timeout_s = 600.0
+    """After this long the command is killed."""
     with_time = False
     """Put the time before each line."""
     buffer_bytes = 64_000_000

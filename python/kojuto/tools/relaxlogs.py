@@ -95,6 +95,14 @@ COMMAND = Command(
             help="compress closed files in the background (gz or zst)",
         ),
         Option(
+            "--on-rotate", metavar="COMMAND", group="Files",
+            help="run COMMAND by the shell when a file is closed, which is its $1, one at a time",
+        ),
+        Option(
+            "--hook-timeout", metavar="TIME", default="10m", read=units.timed("100ms", "24h"),
+            group="Files", help="kill a COMMAND of --on-rotate that takes longer",
+        ),
+        Option(
             "--pattern", metavar="NAME", default=RotateOptions.pattern, read=_pattern,
             group="Files",
             help="file name; %%Y %%y %%m %%d %%H %%M %%S %%j are replaced".replace("%%", "%"),
@@ -209,6 +217,8 @@ def _rotate(
     options.max_files = values.max_files
     options.max_total_bytes = values.max_total_size
     options.compress = values.compress
+    options.on_rotate = values.on_rotate
+    options.hook_timeout_s = values.hook_timeout
     options.with_time = values.with_time
     options.buffer_bytes = values.buffer
     options.on_full = on_full

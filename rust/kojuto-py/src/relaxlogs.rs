@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kojuto_core::logs::log_name::Pattern;
 
-use kojuto_io::rotate::{Keep, OnFull, Options, Rotator, SIGNALS};
+use kojuto_io::rotate::{Hook, Keep, OnFull, Options, Rotator, SIGNALS};
 use kojuto_io::sys::signals::Signals;
 use pyo3::prelude::*;
 
@@ -48,6 +48,10 @@ struct RotateOptions {
     #[pyo3(attribute)]
     compress: Option<String>,
     #[pyo3(attribute)]
+    on_rotate: Option<String>,
+    #[pyo3(attribute)]
+    hook_timeout_s: f64,
+    #[pyo3(attribute)]
     with_time: bool,
     #[pyo3(attribute)]
     buffer_bytes: usize,
@@ -75,6 +79,9 @@ impl RotateOptions {
                 max_total: self.max_total_bytes,
             },
             compress: self.compress,
+            on_rotate: self
+                .on_rotate
+                .map(|command| Hook { command, limit: seconds(self.hook_timeout_s) }),
             with_time: self.with_time,
             buffer: self.buffer_bytes,
             on_full: match self.on_full.as_str() {

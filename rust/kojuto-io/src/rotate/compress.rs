@@ -55,8 +55,13 @@ impl Compressor {
         }
     }
 
-    /// Finishes what is done and starts on the next closed file. Returns what to tell the user.
-    pub(super) fn step(&mut self, directory: &LogDir, current: &str) -> Vec<String> {
+    /// Finishes what is done and starts on the next file that is not kept as it is. Returns what to
+    /// tell the user.
+    pub(super) fn step(
+        &mut self,
+        directory: &LogDir,
+        is_kept: impl Fn(&Path) -> bool,
+    ) -> Vec<String> {
         let mut told = Vec::new();
         if let Some((child, source)) = &mut self.working {
             let finished = match child.try_wait() {
@@ -79,7 +84,7 @@ impl Compressor {
                 }
             }
         }
-        while let Some(next) = self.next(directory, current) {
+        while let Some(next) = self.next(directory, &is_kept) {
             match self.start(&next) {
                 Ok(child) => {
                     self.working = Some((child, next));
@@ -91,7 +96,7 @@ impl Compressor {
         told
     }
 
-    fn next(&self, directory: &LogDir, current: &str) -> Option<PathBuf> {
+    fn next(&self, directory: &LogDir, is_kept: impl Fn(&Path) -> bool) -> Option<PathBuf> {
         let rests = |path: &PathBuf| {
             let failed = self.failed.get(path).copied().flatten();
             failed.is_some_and(|at| at.elapsed() < TRY_AGAIN)
@@ -99,9 +104,7 @@ impl Compressor {
         let files = directory.own_files().ok()?;
         files
             .into_iter()
-            .filter(|(path, name)| {
-                !name.compressed && path.file_name().is_some_and(|n| n != current)
-            })
+            .filter(|(path, name)| !name.compressed && !is_kept(path))
             .map(|(path, _)| path)
             .filter(|path| !rests(path))
             .min()
@@ -244,22 +247,23 @@ mod tests {
         }
         let directory = directory(dir.path());
         let mut compressor = Compressor::new("gz").unwrap();
+        let is_written = |path: &Path| path.ends_with("log.03");
         let mut told = Vec::new();
         let deadline = Instant::now() + Duration::from_secs(60);
         while dir.path().join("log.02").exists() || compressor.is_busy() || told.is_empty() {
             assert!(Instant::now() < deadline, "{:?}", names(dir.path()));
-            told.extend(compressor.step(&directory, "log.03"));
+            told.extend(compressor.step(&directory, is_written));
             std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(names(dir.path()), ["log.01", "log.01.gz", "log.02.gz", "log.03"]);
         assert!(told[0].contains("log.01.gz is there already"), "{told:?}");
         compressor.rotated();
-        assert!(compressor.step(&directory, "log.03").is_empty(), "told of once");
+        assert!(compressor.step(&directory, is_written).is_empty(), "told of once");
         fs::remove_file(dir.path().join("log.01.gz")).unwrap();
         compressor.rotated();
         while dir.path().join("log.01").exists() || compressor.is_busy() {
             assert!(Instant::now() < deadline, "{:?}", names(dir.path()));
-            compressor.step(&directory, "log.03");
+            compressor.step(&directory, is_written);
         }
         assert_eq!(told.len(), 1);
     }

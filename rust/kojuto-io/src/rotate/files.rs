@@ -8,6 +8,7 @@ use kojuto_core::logs::log_name::{Pattern, Tail, stamp};
 use super::compress::Compressor;
 use super::current::Current;
 use super::directory::{LogDir, Naming};
+use super::hook::Hooks;
 use super::input::Input;
 use super::{Options, Rotator, Sink};
 use crate::sys::local_time::offset_s;
@@ -19,6 +20,7 @@ pub(super) struct Files {
     pub(super) pattern: Pattern,
     pub(super) current: Option<Current>,
     pub(super) compressor: Option<Compressor>,
+    pub(super) hooks: Option<Hooks>,
     pub(super) period: i64,
     pub(super) fresh: bool,
     pub(super) reopen: bool,
@@ -60,20 +62,28 @@ impl Files {
             period: i64::MIN,
             current,
             compressor,
+            hooks: options.on_rotate.clone().map(Hooks::new),
             fresh: false,
             reopen: false,
         };
         Ok((files, resumed))
     }
 
-    pub(super) fn renew(&mut self, options: &Options, period: i64) -> Result<()> {
+    /// Begins the next file. Returns what to tell the user.
+    pub(super) fn renew(&mut self, options: &Options, period: i64) -> Result<Option<String>> {
         let base = self.pattern.format(period);
         let full = |size: u64| options.max_size.is_some_and(|most| size >= most);
         let next = self.directory.open_period(base, self.fresh, full)?;
-        if let Some(old) = self.current.take()
-            && options.fsync.is_some()
-        {
-            let _ = old.file.sync_data();
+        let mut told = None;
+        if let Some(old) = self.current.take() {
+            if options.fsync.is_some() {
+                let _ = old.file.sync_data();
+            }
+            if let Some(hooks) = &mut self.hooks
+                && old.name != next.name
+            {
+                told = hooks.closed(self.directory.path.join(&old.name));
+            }
         }
         self.current = Some(next);
         self.period = period;
@@ -81,7 +91,7 @@ impl Files {
         if let Some(compressor) = &mut self.compressor {
             compressor.rotated();
         }
-        Ok(())
+        Ok(told)
     }
 }
 
@@ -154,7 +164,8 @@ impl Rotator<'_> {
                 return Ok(());
             }
         }
-        files.renew(&self.options, self.period)?;
+        let told = files.renew(&self.options, self.period)?;
+        told.into_iter().for_each(|text| (self.on_event)(text));
         self.next_purge = Instant::now();
         self.mid_line = Some(false);
         self.mark();

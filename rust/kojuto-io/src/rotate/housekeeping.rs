@@ -1,18 +1,55 @@
 //! Signals, what is done now and then, and the end.
 
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use kojuto_core::logs::log_name::{Tail, floor};
 
 use super::compress::Compressor;
+use super::files::Files;
+use super::hook::Hooks;
 use super::input::Seen;
-use super::keep::purge;
+use super::keep::{Keep, purge};
 use super::{
     CHUNK_BYTES, Ended, Ending, LINE_GRACE, LOOK_EVERY, PURGE_EVERY, Rotator, Sink, first_newline,
 };
 use crate::sys::signals::wait;
 use crate::{Error, Result};
+
+/// How often it is looked whether a command has ended, when nothing else is left to do.
+const HOOK_LOOK: Duration = Duration::from_millis(20);
+
+impl Files {
+    /// Runs the commands for closed files, compresses and removes them. Returns what to tell the
+    /// user.
+    fn tidy(&mut self, mut is_due: bool, now: Instant, keep: Keep) -> Vec<String> {
+        let mut told = Vec::new();
+        // Before the first line: the file of this period may be an old one that goes on.
+        let Some(current) = &self.current else { return told };
+        if let Some(hooks) = &mut self.hooks
+            && hooks.is_busy()
+        {
+            told.extend(hooks.step(now));
+            // Compressing may have waited for them.
+            is_due |= !hooks.is_busy();
+        }
+        let hooks = self.hooks.as_ref();
+        let is_kept = |path: &Path| {
+            path.file_name().is_some_and(|name| name == current.name.as_str())
+                || hooks.is_some_and(|hooks| hooks.holds(path))
+        };
+        if let Some(compressor) = &mut self.compressor
+            && (compressor.is_busy() || is_due)
+        {
+            told.extend(compressor.step(&self.directory, is_kept));
+        }
+        if is_due {
+            let _ = purge(&self.directory, is_kept, keep, SystemTime::now());
+        }
+        told
+    }
+}
 
 impl Rotator<'_> {
     pub(super) fn look_at_signals(&mut self) {
@@ -113,7 +150,8 @@ impl Rotator<'_> {
             pause = pause.min(self.next_sync.saturating_duration_since(now));
         }
         if let Sink::Files(files) = &self.sink {
-            if files.compressor.as_ref().is_some_and(Compressor::is_busy) {
+            let compresses = files.compressor.as_ref().is_some_and(Compressor::is_busy);
+            if compresses || files.hooks.as_ref().is_some_and(Hooks::is_busy) {
                 pause = pause.min(Duration::from_millis(100));
             }
             if files.fresh || files.reopen {
@@ -140,22 +178,10 @@ impl Rotator<'_> {
             told.into_iter().flatten().for_each(|text| (self.on_event)(text));
         }
         let forced = files.fresh || files.reopen;
-        let current = files.current.as_ref().map_or("", |current| &current.name);
-        let is_due = now >= self.next_purge;
-        if is_due {
+        let told = files.tidy(now >= self.next_purge, now, self.options.keep);
+        told.into_iter().for_each(|text| (self.on_event)(text));
+        if now >= self.next_purge {
             self.next_purge = now + PURGE_EVERY;
-        }
-        // Before the first line: the file of this period may be an old one that goes on.
-        if !current.is_empty() {
-            if let Some(compressor) = &mut files.compressor
-                && (compressor.is_busy() || is_due)
-            {
-                let told = compressor.step(&files.directory, current);
-                told.into_iter().for_each(|text| (self.on_event)(text));
-            }
-            if is_due {
-                let _ = purge(&files.directory, current, self.options.keep, SystemTime::now());
-            }
         }
         // Asked for by a signal: at once, even if no line comes.
         if forced
@@ -165,6 +191,22 @@ impl Rotator<'_> {
         {
             let _ = self.refused(&error);
         }
+    }
+
+    /// Gives the commands for closed files the time that is left to end.
+    fn wait_for_hooks(&mut self) -> Result<()> {
+        let until = Instant::now() + self.options.stop_timeout;
+        let Sink::Files(files) = &mut self.sink else { return Ok(()) };
+        let Some(hooks) = &mut files.hooks else { return Ok(()) };
+        while hooks.is_busy() {
+            let now = Instant::now();
+            let told = if now < until { hooks.step(now) } else { hooks.give_up() };
+            told.into_iter().for_each(|text| (self.on_event)(text));
+            if hooks.is_busy() {
+                wait(None, [], Some(HOOK_LOOK))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn sync(&mut self) {
@@ -211,6 +253,7 @@ impl Rotator<'_> {
             }
             files.directory.sync();
         }
+        self.wait_for_hooks()?;
         Ok(Ended { signal, dropped, lost })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::directory::LogDir;
@@ -18,13 +18,13 @@ pub struct Keep {
     pub max_total: Option<u64>,
 }
 
-/// Removes what is too old or too much; never the file that is written.
+/// Removes what is too old or too much; never the file that is written or that a hook works on.
 ///
 /// # Errors
 /// The system's, when the directory cannot be read.
 pub(super) fn purge(
     directory: &LogDir,
-    current: &str,
+    is_kept: impl Fn(&Path) -> bool,
     keep: Keep,
     now: SystemTime,
 ) -> io::Result<()> {
@@ -43,7 +43,7 @@ pub(super) fn purge(
         let Ok(meta) = fs::symlink_metadata(&path) else { continue };
         count += 1;
         total += meta.len();
-        if path.file_name().is_some_and(|name| name != current) {
+        if !is_kept(&path) {
             files.push((meta.modified().unwrap_or(now), path, meta.len()));
         }
     }
@@ -84,7 +84,7 @@ mod tests {
             file.set_modified(now - age).unwrap();
         }
         fs::write(dir.path().join("another"), b"abc").unwrap();
-        purge(&directory, "log.01", keep, now).unwrap();
+        purge(&directory, |path| path.ends_with("log.01"), keep, now).unwrap();
         assert!(dir.path().join("log.01").exists(), "the one that is written stays");
         directory.own_files().unwrap().len()
     }

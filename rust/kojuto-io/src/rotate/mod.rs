@@ -12,6 +12,7 @@ mod compress;
 mod current;
 mod directory;
 mod files;
+mod hook;
 mod housekeeping;
 mod input;
 mod keep;
@@ -31,6 +32,7 @@ use backlog::Held;
 use files::{Clock, Files};
 use input::Input;
 
+pub use hook::Hook;
 pub use keep::Keep;
 
 /// The signals of this engine; SIGINT and SIGTERM are left out on request.
@@ -81,6 +83,8 @@ pub struct Options {
     pub keep: Keep,
     /// `gz` or `zst`.
     pub compress: Option<String>,
+    /// What is run for each file that was closed.
+    pub on_rotate: Option<Hook>,
     /// Whether each line gets the time.
     pub with_time: bool,
     /// Bytes that wait at most while the disk refuses.
