@@ -153,7 +153,9 @@ def test_an_unfinished_line_at_sigterm_is_finished_by_the_successor(logs: Path) 
 def test_lines_are_made_durable_when_asked_and_at_the_end(
     logs: Path, tmp_path: Path, preload: Callable[[str], dict[str, str]]
 ) -> None:
-    """Without --fsync at the end alone (file, then directory); with it, while it runs too."""
+    """Without --fsync at the end that a signal asks for (file, then directory); with it, while it
+    runs too, and when its input ends.
+    """
     env = preload("count_sync")
     for more, while_running in [([], False), (["--fsync=50ms"], True), (["--fsync"], True)]:
         counts = tmp_path / f"counts{'-'.join(more)}"
@@ -168,6 +170,11 @@ def test_lines_are_made_durable_when_asked_and_at_the_end(
             assert counts.read_text() == ""
         assert running.end(number=signal.SIGTERM) == (0, "")
         assert counts.read_text().endswith("fsync\nfsync\n")
+        counts.write_text("")
+        running = Running(logs, *more, env={**env, "SYNC_LOG": str(counts)})
+        running.write(b"two\n")
+        assert running.end() == (0, "")
+        assert counts.read_text().endswith("fsync\nfsync\n") is while_running
 
 
 def test_sigint_can_be_left_to_the_producer(logs: Path) -> None:

@@ -246,7 +246,9 @@ impl Rotator<'_> {
                 }
             }
         }
-        if let Sink::Files(files) = &mut self.sink {
+        // Whoever ends it may be about to end the machine, too.
+        let is_durable = signal != 0 || self.options.fsync.is_some();
+        if let (Sink::Files(files), true) = (&mut self.sink, is_durable) {
             if let Some(current) = &files.current {
                 let path = files.directory.path.join(&current.name);
                 current.file.sync_all().map_err(Error::on_path(&path))?;
