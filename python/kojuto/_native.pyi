@@ -658,6 +658,22 @@ class PingOutcome:
 
 # -- sabo ---------------------------------------------------------------------------------------
 
+def set_budget(work_dir: str, max_bandwidth: int, rate: int) -> tuple[int, int]:
+    """Set the rate of the running members of a budget; it holds until the last of them ends.
+
+    Args:
+        work_dir: the directory of the lock files.
+        max_bandwidth: what the members were started with, in bytes a second.
+        rate: bytes a second of all of them together from now on.
+
+    Returns:
+        How many members follow it within a second (nothing is set for none), and how many are of
+        another program and go on as they were.
+
+    Raises:
+        OSError: the directory is missing or cannot be written.
+    """
+
 @final
 class Budget:
     """One member's part of a budget of bytes a second, shared by lock files in a directory.

@@ -18,6 +18,7 @@ from kojuto.tools.sabo import bandwidth
 from tests.conftest import wait_until
 from tests.peers.sabo import arguments, work
 from tests.streams import (
+    feed,
     processes_end,
     start,
     wait_for_handler,
@@ -116,10 +117,14 @@ def test_weights_and_floors_are_understood_by_who_only_counts_files(work: Path) 
     wait_for_handler(floored.pid, signal.SIGUSR1)
     assert b"warning: --min-share 5000000 is above the fair share" in floored.stderr.readline()
     assert reported_share(floored) == "5 MB/s"
+    assert floored.stdin is not None
+    feeder = feed(floored.stdin, bytes(200_000_000))  # who waits would lend its share
     wait_until(lambda: reported_share(heavy) == "4.5 MB/s")
-    for process in (heavy, floored):
-        assert process.communicate(b"", timeout=10)[0] is None
-        assert process.returncode == 0
+    floored.terminate()
+    assert floored.wait(timeout=10) == 143
+    feeder.join(10)
+    assert heavy.communicate(b"", timeout=10)[0] is None
+    assert heavy.returncode == 0
     go.leave()
     assert not list(work.iterdir())
 

@@ -6,7 +6,7 @@ import sys
 
 from kojuto.common import cli, streams, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,20 +33,25 @@ def bandwidth(text: str) -> int:
     return value
 
 
+BUDGET = [
+    Option(
+        "--max-bandwidth", metavar="RATE", read=bandwidth, required=True,
+        help="bytes a second of all members together, such as 100M (at least 1K)",
+    ),
+    Option(
+        "--work-dir", metavar="DIR", required=True,
+        help="directory of the lock files by which the members find each other; it must exist",
+    ),
+]  # fmt: skip
+"""By what the members of a budget know each other."""
+
 COMMAND = Command(
     "sabo",
     "Passes standard input to standard output at a limited rate. Every sabo with the same work "
     "directory and the same maximum shares one budget: each passes its part of it, and the parts "
     "follow within a second when others come, leave or die.",
     [
-        Option(
-            "--max-bandwidth", metavar="RATE", read=bandwidth, required=True,
-            help="bytes a second of all members together, such as 100M (at least 1K)",
-        ),
-        Option(
-            "--work-dir", metavar="DIR", required=True,
-            help="directory of the lock files by which the members find each other; it must exist",
-        ),
+        *BUDGET,
         Option(
             "--weight", metavar="N", default="1", read=units.integer(1, MAX_WEIGHT),
             help="take N shares instead of one",
@@ -80,9 +85,50 @@ SIGUSR1 prints a report. SIGTERM and SIGINT end it after everything that was rea
 reader that does not read is waited for 5 seconds at most, and a warning says what is lost.
 Exit status: 0 done, 1 read or write error, 2 called wrongly, 143 and 130 after a signal.
 
+A member that has nothing to pass for a second lends its share to the others until it has.
+'sabo set --help' shows how the rate of running members is changed.
+
   mysqldump -h db1 app | sabo --max-bandwidth 100M --work-dir /tmp/dumps > app.sql
+  sabo set --work-dir /tmp/dumps --max-bandwidth 100M 20M
 """,
+    commands={"set": "kojuto.tools.sabo:SET"},
 )  # fmt: skip
+
+SET = Command(
+    "sabo set",
+    "Gives the running members of a budget another rate, which they follow within a second; those "
+    "that join later with the same --max-bandwidth do too, until the last member has ended.",
+    BUDGET,
+    positional="NEW-RATE",
+)  # fmt: skip
+
+
+def _set(values: Values, arguments: list[str]) -> int:
+    from kojuto._native import set_budget
+
+    if len(arguments) != 1:
+        raise UsageError("one new rate is needed", "sabo set … --max-bandwidth 100M 20M")
+    try:
+        rate = bandwidth(arguments[0])
+    except ValueError as error:
+        raise UsageError(f"{arguments[0]}: {error}") from None
+    old: int = values.max_bandwidth
+    try:
+        members, foreign = set_budget(values.work_dir, old, rate)
+    except OSError as error:
+        raise KojutoError(f"--work-dir: {cli.describe(error)}") from error
+    if not members:
+        raise KojutoError(
+            f"{values.work_dir}: no sabo with --max-bandwidth {old} works there",
+            "give the rate that the members were started with",
+        )
+    if foreign:
+        cli.complain(
+            "sabo",
+            f"warning: {foreign} of {members + foreign} members are of another program, which goes "
+            f"on with its part of {old} bytes a second",
+        )
+    return cli.DONE
 
 
 class Reports:
@@ -205,6 +251,9 @@ def _work(values: Values, _: list[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``sabo`` and return its exit status."""
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == ["set"]:
+        return cli.run(SET, _set, given[1:])
     return cli.run(COMMAND, _work, argv)
 
 

@@ -1,4 +1,4 @@
-//! Wrappers of `kojuto_io::throttle` and `kojuto_io::throttle::pump`.
+//! Wrappers of `kojuto_io::throttle`, its `rate` and `kojuto_io::throttle::pump`.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kojuto_core::budget::token_bucket::Grant;
 use kojuto_io::sys::signals::{Signals, wait};
 use kojuto_io::throttle::pump::{End, Event, Pump, SIGNALS, Totals};
-use kojuto_io::throttle::{Throttle, Wish};
+use kojuto_io::throttle::{Throttle, Wish, rate};
 use kojuto_io::{Error, Refused};
 use pyo3::prelude::*;
 
@@ -18,7 +18,19 @@ use crate::job;
 const SLICE: Duration = Duration::from_millis(50);
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(set_budget, module)?)?;
     module.add_class::<Budget>()
+}
+
+#[pyfunction]
+fn set_budget(
+    py: Python<'_>,
+    work_dir: PathBuf,
+    max_bandwidth: u64,
+    rate: u64,
+) -> PyResult<(u32, u32)> {
+    let followers = job::run(py, |_| rate::set(&work_dir, max_bandwidth, rate))?;
+    Ok((followers.members, followers.foreign))
 }
 
 /// (bytes, seconds, share, members)

@@ -28,6 +28,13 @@ pub fn lock_name(budget: u64, pid: u32, unique: &str, part: u32) -> String {
     }
 }
 
+/// The budget that a lock file's name is for.
+pub fn budget_of(name: &[u8]) -> Option<u64> {
+    let rest = name.strip_prefix(b"sabo_")?;
+    let end = rest.iter().position(|&byte| byte == b'_')?;
+    digits(&rest[..end])
+}
+
 /// Reads a file name found in the work directory: is it a lock file of this budget?
 ///
 /// Everything that begins with `sabo_<bytes>_` counts, as it does for the Go program.
@@ -91,6 +98,10 @@ mod tests {
             ["sabo_1000_1_a.lock", "sabo_100_", "_sabo_100000_1_a", "xsabo_100000_1", "sabo_"]
         {
             assert_eq!(parse_lock_name(name.as_bytes(), 100_000), None, "{name}");
+        }
+        assert_eq!(budget_of(b"sabo_1000_1_a.lock"), Some(1000));
+        for name in ["sabo_", "sabo_1000", "sabo_x_1", "_sabo_1_", "sabo__1"] {
+            assert_eq!(budget_of(name.as_bytes()), None, "{name}");
         }
         assert!(!is_unfinished(b"sabo_100000_1_a.lock", 100_000));
         assert_eq!(

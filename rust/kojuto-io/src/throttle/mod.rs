@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use kojuto_core::budget::share::share;
 use kojuto_core::budget::token_bucket::{Grant, TokenBucket};
 
+mod others;
+mod probe;
 pub mod pump;
+pub mod rate;
 pub mod share;
 
 use self::share::{Count, Member};
@@ -32,6 +35,8 @@ pub struct Wish {
 #[derive(Debug)]
 pub struct Throttle {
     wish: Wish,
+    /// Bytes a second of all members together, which may be set while they run.
+    budget: u64,
     member: Option<Member>,
     bucket: TokenBucket,
     start: Instant,
@@ -49,11 +54,12 @@ impl Throttle {
     pub fn join(directory: Option<&Path>, wish: Wish) -> Result<(Throttle, Vec<String>)> {
         let mut member =
             directory.map(|path| Member::join(path, wish.budget, wish.weight)).transpose()?;
-        let alone = Count { locks: wish.weight.max(1), members: 1 };
+        let alone = Count { locks: wish.weight.max(1), lent: 0, members: 1 };
         let count = member.as_mut().map_or(Ok(alone), Member::count)?;
         let start = Instant::now();
         let mut this = Throttle {
             wish,
+            budget: wish.budget,
             member,
             bucket: TokenBucket::new(1, wish.burst, Duration::ZERO),
             start,
@@ -62,8 +68,15 @@ impl Throttle {
             complained: false,
             floored: false,
         };
+        let other = this.member.as_ref().and_then(Member::other_budget).map(|other| {
+            format!(
+                "members of another budget, {other} bytes/s, work in the directory too: it is not \
+                 shared with this one of {}",
+                wish.budget
+            )
+        });
         let warning = this.adopt(start, count);
-        Ok((this, warning.into_iter().collect()))
+        Ok((this, other.into_iter().chain(warning).collect()))
     }
 
     /// Bytes a second that this member may pass.
@@ -90,6 +103,21 @@ impl Throttle {
     /// Takes bytes that have passed.
     pub fn take(&mut self, bytes: u64) {
         self.bucket.take(bytes);
+    }
+
+    /// Nothing has come for the length of a count, or nobody took it: the others may have the share.
+    pub fn lend(&mut self) {
+        if let Some(member) = &mut self.member {
+            member.lend(true);
+        }
+    }
+
+    /// Something passes again. The others see that when they count next.
+    pub fn reclaim(&mut self, now: Instant) -> Option<String> {
+        let member = self.member.as_mut().filter(|member| member.lends())?;
+        member.lend(false);
+        let count = member.count().ok()?;
+        self.adopt(now, count)
     }
 
     /// Gives back bytes that were taken and then did not pass.
@@ -127,20 +155,25 @@ impl Throttle {
     fn adopt(&mut self, now: Instant, count: Count) -> Option<String> {
         self.count = count;
         let weight = self.member.as_ref().map_or(1, Member::weight);
-        let total = if self.member.is_some() { count.locks } else { 1 };
+        let total = if self.member.is_some() { count.locks - count.lent } else { 1 };
         let wish = self.wish;
-        let rate = share(wish.budget, weight, total, wish.min_share);
+        let budget = self.member.as_ref().map_or(wish.budget, Member::budget);
+        let changed = std::mem::replace(&mut self.budget, budget) != budget;
+        let rate = share(budget, weight, total, wish.min_share);
         if rate != self.bucket.rate() {
             self.bucket.set_rate(now - self.start, rate);
         }
-        let floored = share(wish.budget, weight, total, 0) < rate;
+        let floored = share(budget, weight, total, 0) < rate;
         let news = floored && !std::mem::replace(&mut self.floored, floored);
         self.floored = floored;
+        if changed {
+            return Some(format!("all members together have {budget} bytes/s now"));
+        }
         news.then(|| {
             format!(
                 "--min-share {} is above the fair share among {} members: together they pass \
                  more than {} bytes/s",
-                wish.min_share, count.members, wish.budget
+                wish.min_share, count.members, budget
             )
         })
     }

@@ -15,7 +15,7 @@ use crate::error::no_such_call;
 use crate::sys::descriptor;
 use crate::sys::pipe::{self, is_pipe, widen};
 use crate::sys::signals::{Signals, wait};
-use crate::throttle::Throttle;
+use crate::throttle::{REFRESH, Throttle};
 use crate::{Error, Result};
 
 /// The most that one system call moves.
@@ -98,6 +98,8 @@ pub struct Pump<'a> {
     give_up: Option<Instant>,
     /// Whether somebody else was waited for since the budget was asked last.
     idle: bool,
+    /// Since when nothing has passed because somebody else was waited for.
+    idle_since: Option<Instant>,
     splices: bool,
     buffer: Vec<u8>,
     /// What was read and is not written yet is in the buffer from here to there.
@@ -129,6 +131,7 @@ impl<'a> Pump<'a> {
             give_up: None,
             // Before it began nothing was missed.
             idle: true,
+            idle_since: None,
             splices: is_pipe(input),
             buffer: Vec::new(),
             held: 0..0,
@@ -180,6 +183,10 @@ impl<'a> Pump<'a> {
                 Moved::Bytes(bytes) => {
                     self.bytes += bytes as u64;
                     self.throttle.take(bytes as u64);
+                    if bytes > 0 && self.idle_since.take().is_some() {
+                        let told = self.throttle.reclaim(now);
+                        told.into_iter().for_each(|text| (self.on_event)(Event::Warning(text)));
+                    }
                 }
                 Moved::Eof => {
                     flush(self.output)?;
@@ -197,6 +204,10 @@ impl<'a> Pump<'a> {
         // The time goes by without us: it is not made up.
         self.idle = true;
         let now = Instant::now();
+        let since = *self.idle_since.get_or_insert(now);
+        if now.duration_since(since) >= REFRESH {
+            self.throttle.lend();
+        }
         let pause = self.no_longer_than(now, Duration::from_secs(3600));
         wait(Some(self.signals), [(fd, events)], Some(pause)).map(|_| ())
     }

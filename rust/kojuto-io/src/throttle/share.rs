@@ -4,28 +4,33 @@
 //! locked belongs to nobody any more and is removed. The kernel drops the lock of a process that
 //! was killed, so nothing else is needed to notice its end.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use kojuto_core::budget::share::{LockName, is_unfinished, lock_name, parse_lock_name};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::retry_on_intr;
+use kojuto_core::budget::share::{LockName, budget_of, lock_name, parse_lock_name};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, utimensat};
 
+use super::others::{LENDS, Others};
+use super::probe::{Probe, lock, probe};
+use super::rate;
 use crate::{Error, Result};
 
-/// A file that was made but never put in place is removed when nobody has locked it after this
-/// long.
-const UNFINISHED_AFTER: Duration = Duration::from_secs(60);
+/// The mode of a lock file.
+const MODE: u32 = 0o644;
+
+/// So many files are looked at for other budgets in the directory.
+const MOST_LOOKS: usize = 64;
 
 /// How many are alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
     /// Live lock files, this member's included.
     pub locks: u32,
+    /// Those of others that lend their share.
+    pub lent: u32,
     /// Live members, this one included.
     pub members: u32,
 }
@@ -37,6 +42,8 @@ pub struct Member {
     budget: u64,
     weight: u32,
     files: Vec<(File, PathBuf)>,
+    others: Others,
+    lends: bool,
 }
 
 impl Member {
@@ -54,8 +61,14 @@ impl Member {
             budget,
             weight: weight.max(1),
             files: Vec::new(),
+            others: Others::default(),
+            lends: false,
         };
         member.put_files()?;
+        if member.count().is_ok_and(|count| count.members == 1) {
+            // Of a group that is over.
+            rate::forget(directory, budget);
+        }
         Ok(member)
     }
 
@@ -81,53 +94,79 @@ impl Member {
         Ok(())
     }
 
-    /// Looks once at all lock files: counts the live ones, removes the dead ones, and puts its own
-    /// back when somebody removed them.
+    /// Looks at the lock files of the others: counts the live ones, removes dead ones, and puts its
+    /// own back when somebody removed them.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be read or the own files cannot be put back.
     pub fn count(&mut self) -> Result<Count> {
-        let found = self.look()?;
-        if found.own < self.weight {
+        let own: Vec<&OsStr> = self.files.iter().filter_map(|(_, path)| path.file_name()).collect();
+        let seen = self.others.look(&self.directory, self.budget, &own);
+        let seen = seen.map_err(Error::on_path(&self.directory))?;
+        if seen.own < self.weight {
             remove_all(&self.files);
             self.put_files()?;
+            self.mark();
         }
-        let (weight, others) = (self.weight, found.other_locks);
-        Ok(Count { locks: others + weight, members: found.other_members + 1 })
+        let locks = seen.locks + self.weight;
+        Ok(Count { locks, lent: seen.lent, members: seen.members + 1 })
     }
 
-    fn look(&self) -> Result<Seen> {
-        let mut seen = Seen::default();
-        let entries = fs::read_dir(&self.directory).map_err(Error::on_path(&self.directory))?;
-        for entry in entries {
-            let name = entry.map_err(Error::on_path(&self.directory))?.file_name();
-            let bytes = name.as_bytes();
-            let path = self.directory.join(&name);
-            if let Some(lock) = parse_lock_name(bytes, self.budget) {
-                if self.files.iter().any(|(_, own)| *own == path) {
-                    seen.own += 1;
-                } else if is_alive(&path, &lock) {
-                    seen.other_locks += 1;
-                    seen.other_members += u32::from(lock.part == 1);
-                }
-            } else if is_unfinished(bytes, self.budget) && is_old(&path) {
-                is_alive(&path, &LockName { pid: None, part: 1, exact: true });
-            }
-        }
-        Ok(seen)
+    /// Bytes a second of all members together: what the group was started with, or was set since.
+    pub fn budget(&self) -> u64 {
+        rate::read(&self.directory, self.budget).unwrap_or(self.budget)
     }
-}
 
-#[derive(Default)]
-struct Seen {
-    own: u32,
-    other_locks: u32,
-    other_members: u32,
+    /// Whether the others may have this member's share until it wants it again; the file stays
+    /// empty and locked, so that a program that knows nothing of this counts it as ever.
+    pub fn lend(&mut self, lends: bool) {
+        if lends != self.lends {
+            self.lends = lends;
+            self.mark();
+        }
+    }
+
+    /// Whether it lends its share.
+    pub fn lends(&self) -> bool {
+        self.lends
+    }
+
+    fn mark(&self) {
+        let mode = if self.lends { MODE | LENDS } else { MODE };
+        for (file, _) in &self.files {
+            let _ = file.set_permissions(fs::Permissions::from_mode(mode));
+        }
+        // Who looks only at what has changed in the directory looks again.
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        let _ = utimensat(CWD, &self.directory, &times, AtFlags::empty());
+    }
+
+    /// Another budget in the directory that has a live member.
+    pub fn other_budget(&self) -> Option<u64> {
+        let entries = fs::read_dir(&self.directory).ok()?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let others = names.filter_map(|name| {
+            let budget = budget_of(name.as_bytes()).filter(|&budget| budget != self.budget)?;
+            Some((budget, self.directory.join(&name), parse_lock_name(name.as_bytes(), budget)?))
+        });
+        let lives = |path: &Path, lock: &LockName| {
+            matches!(probe(path, &LockName { exact: false, ..*lock }), Probe::Alive { .. })
+        };
+        let mut others = others.take(MOST_LOOKS);
+        others.find(|(_, path, lock)| lives(path, lock)).map(|(budget, ..)| budget)
+    }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
+        let had_rate = self.budget() != self.budget;
         remove_all(&self.files);
+        if had_rate
+            && self.others.look(&self.directory, self.budget, &[]).is_ok_and(|seen| seen.locks == 0)
+        {
+            rate::forget(&self.directory, self.budget);
+        }
     }
 }
 
@@ -145,11 +184,11 @@ fn put_file(directory: &Path, name: &str) -> io::Result<File> {
         .write(true)
         .create_new(true)
         // Readable for everybody, so that members of other users can see that it is locked.
-        .mode(0o644)
+        .mode(MODE)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
         .open(&hidden)?;
     // Whatever the umask: who may not open it cannot see that it is locked.
-    let open_to_all = file.set_permissions(fs::Permissions::from_mode(0o644));
+    let open_to_all = file.set_permissions(fs::Permissions::from_mode(MODE));
     let placed = open_to_all
         .and_then(|()| lock(&file, FlockOperation::NonBlockingLockExclusive))
         .and_then(|()| fs::rename(&hidden, directory.join(name)));
@@ -158,60 +197,6 @@ fn put_file(directory: &Path, name: &str) -> io::Result<File> {
         return Err(error);
     }
     Ok(file)
-}
-
-/// Whether somebody holds the file's lock; removes a member's file that nobody holds.
-fn is_alive(path: &Path, name: &LockName) -> bool {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        // Another user's file (the Go program makes them 0600): the kernel's list of locks tells,
-        // and where there is none the pid in its name.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let Ok(meta) = fs::symlink_metadata(path) else { return false };
-            return is_locked(meta.ino()).unwrap_or_else(|| name.pid.is_some_and(is_running));
-        }
-        Err(_) => return false,
-    };
-    let Some(meta) = file.metadata().ok().filter(fs::Metadata::is_file) else { return false };
-    // A shared lock is refused by the owner's exclusive one all the same, and two members that
-    // look at the same moment do not take each other's look for a life sign.
-    match lock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => {
-            // A lock file is empty: what has something in it is somebody's data.
-            if name.exact && meta.len() == 0 {
-                let _ = fs::remove_file(path);
-            }
-            false
-        }
-        Err(error) => error.raw_os_error() == Some(libc::EWOULDBLOCK),
-    }
-}
-
-/// Whether the kernel lists a lock on the inode (proc(5), /proc/locks); None where it lists none.
-fn is_locked(inode: u64) -> Option<bool> {
-    let text = fs::read_to_string("/proc/locks").ok()?;
-    Some(text.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let is_flock = fields.next() == Some("FLOCK");
-        let file = fields.nth(3).and_then(|file| file.rsplit(':').next());
-        is_flock && file.and_then(|number| number.parse().ok()) == Some(inode)
-    }))
-}
-
-fn is_running(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
-}
-
-fn is_old(path: &Path) -> bool {
-    let modified = fs::symlink_metadata(path).and_then(|meta| meta.modified());
-    modified.is_ok_and(|at| {
-        SystemTime::now().duration_since(at).is_ok_and(|age| age > UNFINISHED_AFTER)
-    })
-}
-
-fn lock(file: &File, how: FlockOperation) -> io::Result<()> {
-    Ok(retry_on_intr(|| flock(file, how))?)
 }
 
 /// Twenty characters that no other member has, in the alphabet of the Go program's names.
@@ -225,7 +210,24 @@ fn unique() -> io::Result<String> {
 }
 
 #[cfg(test)]
+impl Member {
+    /// The names of its lock files.
+    pub(super) fn names(&self) -> Vec<std::ffi::OsString> {
+        self.files.iter().filter_map(|(_, path)| path.file_name().map(OsStr::to_owned)).collect()
+    }
+
+    /// Loses its locks, as a process that was killed.
+    pub(super) fn die(&mut self) {
+        self.files.clear();
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::time::{Duration, SystemTime};
+
+    use super::super::probe::is_locked;
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
@@ -237,13 +239,13 @@ mod tests {
     fn members_see_each_other_and_leave_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let mut one = Member::join(dir.path(), 1000, 1).unwrap();
-        assert_eq!(one.count().unwrap(), Count { locks: 1, members: 1 });
+        assert_eq!(one.count().unwrap(), Count { locks: 1, lent: 0, members: 1 });
         let mut two = Member::join(dir.path(), 1000, 3).unwrap();
         let _other_budget = Member::join(dir.path(), 1001, 1).unwrap();
-        assert_eq!(one.count().unwrap(), Count { locks: 4, members: 2 });
-        assert_eq!(two.count().unwrap(), Count { locks: 4, members: 2 });
+        assert_eq!(one.count().unwrap(), Count { locks: 4, lent: 0, members: 2 });
+        assert_eq!(two.count().unwrap(), Count { locks: 4, lent: 0, members: 2 });
         drop(two);
-        assert_eq!(one.count().unwrap(), Count { locks: 1, members: 1 });
+        assert_eq!(one.count().unwrap(), Count { locks: 1, lent: 0, members: 1 });
         drop(one);
         assert_eq!(names(dir.path()).len(), 1);
     }
@@ -261,7 +263,7 @@ mod tests {
         fs::create_dir(dir.path().join("sabo_1000_1_directory")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("sabo_1000_1_link")).unwrap();
         let mut member = Member::join(dir.path(), 1000, 1).unwrap();
-        assert_eq!(member.count().unwrap(), Count { locks: 1, members: 1 });
+        assert_eq!(member.count().unwrap(), Count { locks: 1, lent: 0, members: 1 });
         let mut left = names(dir.path());
         left.retain(|name| !name.starts_with(&format!("sabo_1000_{}_", std::process::id())));
         left.sort();
@@ -285,7 +287,7 @@ mod tests {
         put("sabo_1000_1_abc.lock", "a dump");
         put("sabo_1000_1_empty.lock", "");
         let mut member = Member::join(dir.path(), 1000, 1).unwrap();
-        assert_eq!(member.count().unwrap(), Count { locks: 1, members: 1 });
+        assert_eq!(member.count().unwrap(), Count { locks: 1, lent: 0, members: 1 });
         drop(member);
         let mut left = names(dir.path());
         left.sort();
@@ -304,9 +306,31 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_names_a_process_that_runs() {
-        assert!(is_running(std::process::id()));
-        assert!(!is_running(4_194_305), "above the largest there can be (proc(5), pid_max)");
+    fn a_lent_share_is_seen_and_the_file_stays_as_others_know_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = Member::join(dir.path(), 1000, 1).unwrap();
+        let mut two = Member::join(dir.path(), 1000, 3).unwrap();
+        for lends in [true, false, true] {
+            two.lend(lends);
+            let lent = if lends { 3 } else { 0 };
+            assert_eq!(one.count().unwrap(), Count { locks: 4, lent, members: 2 });
+            assert_eq!(two.count().unwrap(), Count { locks: 4, lent: 0, members: 2 });
+        }
+        assert!(two.files.iter().all(|(file, _)| file.metadata().unwrap().len() == 0));
+    }
+
+    #[test]
+    fn another_budget_in_the_directory_is_seen_while_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = Member::join(dir.path(), 1_000_000, 1).unwrap();
+        fs::write(dir.path().join("sabo_5_1_dead.lock"), b"").unwrap();
+        assert_eq!(one.other_budget(), None);
+        let other = Member::join(dir.path(), 1_048_576, 1).unwrap();
+        assert_eq!(one.other_budget(), Some(1_048_576));
+        assert_eq!(other.other_budget(), Some(1_000_000));
+        drop(other);
+        assert_eq!(one.other_budget(), None);
+        assert!(dir.path().join("sabo_5_1_dead.lock").exists(), "another budget's own business");
     }
 
     #[test]
@@ -316,12 +340,12 @@ mod tests {
         for name in names(dir.path()) {
             fs::remove_file(dir.path().join(name)).unwrap();
         }
-        assert_eq!(member.count().unwrap(), Count { locks: 2, members: 1 });
+        assert_eq!(member.count().unwrap(), Count { locks: 2, lent: 0, members: 1 });
         assert_eq!(names(dir.path()).len(), 2);
         fs::remove_dir_all(dir.path()).unwrap();
         assert!(member.count().is_err());
         fs::create_dir(dir.path()).unwrap();
-        assert_eq!(member.count().unwrap(), Count { locks: 2, members: 1 });
+        assert_eq!(member.count().unwrap(), Count { locks: 2, lent: 0, members: 1 });
     }
 
     #[test]
