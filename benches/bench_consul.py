@@ -63,6 +63,8 @@ class Field:
                 str(port),
                 "--consul-api-endpoint",
                 f"http://127.0.0.1:{self.consul_port}",
+                "--access-log-dir",
+                "none",
                 *options,
             ]
             self.processes[name] = self._start(command)

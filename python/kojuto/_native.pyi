@@ -1170,14 +1170,19 @@ class HttpServer:
         max_header_bytes: request line and headers; at least 8192; it is looked at after each
             read, so that up to as much again may pass.
         max_body_bytes: the body.
+        pass_over_bodies: bodies are neither judged nor waited for, and where one is announced the
+            connection ends with the answer.
         max_connections: at a time; more wait in the queue of the socket; 0 for no limit.
         workers: threads that serve connections; 0 for one for each core, at most 4.
         threads: threads that call `answer`.
         queue: requests that may wait for one of them.
         access_log: called on a thread of its own with batches of whole LTSV lines: ``time``,
-            ``host``, ``method``, ``uri``, ``protocol``, ``status``, ``size``, ``reqtime``
-            (seconds), ``forwardedfor``, ``vhost``, ``referer``, ``ua``. While it is slow, up to
-            8 MiB wait; what comes then is dropped and counted.
+            ``host``, ``method``, ``uri`` (without the query), ``protocol``, ``status``, ``size``,
+            ``reqtime`` (seconds), ``forwardedfor``, ``vhost``, ``referer``, ``ua``. While it is
+            slow, up to 8 MiB wait; what comes then is dropped and counted.
+        access_log_json: the lines are JSON instead: ``time``, ``remote_addr``, ``method``,
+            ``uri``, ``status`` (0 for 200), ``size``, ``ua``, ``ptime`` (seconds), ``host``,
+            ``chocon_req`` (empty).
 
     Raises:
         kojuto.errors.ThreadError: the system gives no thread.
@@ -1196,11 +1201,13 @@ class HttpServer:
         write_timeout_s: float = 30.0,
         max_header_bytes: int = 32768,
         max_body_bytes: int = 0,
+        pass_over_bodies: bool = False,
         max_connections: int = 0,
         workers: int = 0,
         threads: int = 2,
         queue: int = 1024,
         access_log: Callable[[bytes], object] | None = None,
+        access_log_json: bool = False,
     ) -> HttpServer: ...
     def set_at_hand(self, at_hand: TokenGate | Membership | None) -> None:
         """Put other answers at hand; each request sees the old ones or the new ones."""
@@ -1227,10 +1234,11 @@ class HttpServer:
 class Membership:
     """The addresses of watched Consul services, and the answers that follow from them.
 
-    A key is what Consul is asked: ``/v1/health/service/web?passing&dc=tokyo``. May be used from
-    any thread, also as what a `HttpServer` has at hand.
+    A key is what Consul is asked: ``/v1/health/service/web?passing&dc=tokyo``. An instance is its
+    addresses and its tags. May be used from any thread, also as what a `HttpServer` has at hand.
 
     Args:
+        allowed: address ranges that may ask, besides UNIX sockets; none for anybody.
         trusted: address ranges of proxies that are believed; UNIX sockets always are.
         header: ``X-Real-IP`` or ``X-Forwarded-For``, where they name their client.
         stale_limit_s: how long a set may be used once Consul is away.
@@ -1240,14 +1248,19 @@ class Membership:
     """
 
     def __new__(
-        cls, *, trusted: Sequence[str], header: str, stale_limit_s: float = 0.0
+        cls,
+        *,
+        trusted: Sequence[str],
+        header: str,
+        allowed: Sequence[str],
+        stale_limit_s: float = 0.0,
     ) -> Membership: ...
     @staticmethod
     def key(service: str, query: str) -> str:
-        """The key of a service with the parameters of a query (``dc=tokyo&tag=blue``).
+        """The key of a service with the parameters of a query (``dc=tokyo``).
 
         Raises:
-            ValueError: the name or a parameter is none.
+            ValueError: the name or a parameter is none, or there is a filter.
         """
 
     @staticmethod
@@ -1260,8 +1273,11 @@ class Membership:
     def unwatch(self, key: str) -> None:
         """Forget a key."""
 
-    def put(self, key: str, addresses: Sequence[str]) -> bool:
-        """Put the addresses that Consul has told; whether they are others than before."""
+    def put(self, key: str, instances: Sequence[tuple[Sequence[str], Sequence[str]]]) -> bool:
+        """Put the instances that Consul has told; whether they are others than before."""
+
+    def put_empty(self, key: str) -> None:
+        """A key without a watch has no instance: believed for 5 seconds."""
 
     def away(self, key: str) -> None:
         """Consul is away from now on, if it was not already."""
@@ -1277,13 +1293,16 @@ class Membership:
 
     def ask(
         self, request: HttpRequest
-    ) -> tuple[str | None, tuple[int, list[tuple[str, str]], bytes] | None]:
-        """The answer to a request (None and the answer), or the key to watch (it and None)."""
+    ) -> tuple[str | None, bool, tuple[int, list[tuple[str, str]], bytes] | None]:
+        """The answer to a request (None, False and it), or the key to ask Consul.
+
+        With the key comes whether it is to be asked each time, since nothing may watch it.
+        """
 
     def ask_of(
-        self, request: HttpRequest, addresses: Sequence[str]
+        self, request: HttpRequest, instances: Sequence[tuple[Sequence[str], Sequence[str]]]
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """The answer to a request if these are the service's addresses."""
+        """The answer to a request if these are the service's instances."""
 
     def counts(self) -> dict[str, int]:
         """Answers given: ``yes``, ``no``, of these ``stale``; ``refused`` requests."""

@@ -129,6 +129,9 @@ class Consul:
         """What the header says instead of the index, -1 for no header."""
         self.asked: list[Asked] = []
         self.connections = 0
+        self.most_open = 0
+        """The most connections there were at a time."""
+        self.knows_leader = True
         self._open: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
         self.port = 0
@@ -148,6 +151,7 @@ class Consul:
                 super().setup()
                 consul.connections += 1
                 consul._open.add(self.connection)
+                consul.most_open = max(consul.most_open, len(consul._open))
 
             def finish(self) -> None:
                 consul._open.discard(self.connection)
@@ -272,9 +276,11 @@ class Consul:
             "Vary": "Accept-Encoding",
             "X-Consul-Default-Acl-Policy": "allow",
             "X-Consul-Effective-Consistency": "stale" if "stale" in asked.query else "leader",
-            "X-Consul-Knownleader": "true",
+            "X-Consul-Knownleader": "true" if self.knows_leader else "false",
             "X-Consul-Lastcontact": "0",
         }
+        if not self.knows_leader:
+            found = []
         if self.hides:
             found = []
             headers["X-Consul-Results-Filtered-By-Acls"] = "true"

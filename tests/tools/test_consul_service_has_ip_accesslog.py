@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.conftest import wait_until
 from tests.peers.consul import Consul, instance
@@ -29,7 +32,10 @@ def test_the_access_log_is_ltsv_in_dated_files(stage: Stage, consul: Consul) -> 
     other = folder / "access_log"
     other.write_text("not one of its files\n")
     os.utime(other, (0, 0))
-    server = checker(stage, consul, "--access-log-dir", folder, "--access-log-rotate", "2")
+    server = checker(
+        stage, consul, "--access-log-dir", folder, "--access-log-rotate", "2",
+        "--access-log-format", "ltsv",
+    )  # fmt: skip
     server.get("/has/web/10.0.0.1?dc=dc1", User_Agent="a\tb\\", Referer="http://r/")
     server.get("/has/web/10.0.0.2", X_Forwarded_For="192.0.2.9")
     assert server.end() == 0
@@ -39,7 +45,7 @@ def test_the_access_log_is_ltsv_in_dated_files(stage: Stage, consul: Consul) -> 
     assert os.readlink(folder / "current") == name
     lines = (folder / name).read_text().splitlines()
     first, second = (dict(f.split(":", 1) for f in line.split("\t")) for line in lines)
-    assert (first["method"], first["uri"]) == ("GET", "/has/web/10.0.0.1?dc=dc1")
+    assert (first["method"], first["uri"]) == ("GET", "/has/web/10.0.0.1")
     assert (first["status"], first["size"], first["host"]) == ("200", "12", LOOPBACK)
     assert (first["ua"], first["referer"]) == ("a\\x09b\\x5c", "http://r/")
     assert first["vhost"] == f"{LOOPBACK}:{server.port}"
@@ -70,16 +76,47 @@ def test_a_new_day_begins_a_new_access_log(stage: Stage, consul: Consul) -> None
         assert time.time() - now < 30
     assert server.end() == 0
     texts = [(folder / day).read_text() for day in days()]
-    found = [line.split("uri:/has/web/")[1].split("\t")[0] for line in "".join(texts).splitlines()]
+    lines = [json.loads(line) for line in "".join(texts).splitlines()]
+    found = [line["uri"].removeprefix("/has/web/") for line in lines]
     assert found == [str(number) for number in range(sent)]
     assert all(text.count("\n") >= 1 for text in texts)
     assert os.readlink(folder / "current") == days()[1]
 
 
 def test_the_access_log_on_standard_output(stage: Stage, consul: Consul) -> None:
-    server = checker(stage, consul, "--access-log-dir", "stdout")
+    server = checker(stage, consul, "--access-log-dir", "stdout", "--access-log-format", "ltsv")
     server.get("/live")
     wait_until(lambda: "uri:/live\t" in server.text())
+
+
+@pytest.mark.parametrize("options", [(), ("--access-log-dir", ""), ("--access-log-dir", "stdout")])
+def test_the_access_log_is_json_as_the_original_has_it(
+    stage: Stage, consul: Consul, options: tuple[str, ...]
+) -> None:
+    consul.set("web", instance("10.0.0.1"))
+    server = checker(stage, consul, *options)
+    server.get("/has/web/10.0.0.1?token=secret", User_Agent='a"b', Host="h.example")
+    server.get("/has/web/10.0.0.2", method="POST")
+    (yes,) = server.wait_for_lines(1, uri="/has/web/10.0.0.1")
+    (no,) = server.wait_for_lines(1, uri="/has/web/10.0.0.2")
+    assert set(yes) == {
+        "time", "remote_addr", "method", "uri", "status", "size", "ua", "ptime", "host",
+        "chocon_req",
+    }  # fmt: skip
+    assert (yes["method"], yes["status"], yes["size"]) == ("GET", 0, 12)
+    assert (yes["ua"], yes["host"], yes["remote_addr"]) == ('a"b', "h.example", LOOPBACK)
+    assert 0 <= yes["ptime"] < 30
+    assert (no["method"], no["status"]) == ("POST", 404)
+    assert "secret" not in server.text()
+
+
+def test_none_is_no_access_log_and_no_directory(stage: Stage, consul: Consul) -> None:
+    folder = stage.folder
+    server = checker(stage, consul, "--access-log-dir", "none", preexec=lambda: os.chdir(folder))
+    server.get("/live")
+    assert server.end() == 0
+    assert "/live" not in server.text()
+    assert not (folder / "none").exists()
 
 
 def test_a_full_disk_costs_the_access_log_and_no_answer(

@@ -54,7 +54,7 @@ def test_start_server_restarts_it_under_load(stage: Stage, consul: Consul) -> No
     assert program.end() == 0
     # Each generation waited for the files of the one before; no line is lost.
     lines = b"".join(p.read_bytes() for p in logs.glob("access_log.*")).splitlines()
-    assert len(lines) == sum(b"uri:/has/web/10.0.0.1\t" in line for line in lines)
+    assert len(lines) == sum(b'"uri":"/has/web/10.0.0.1",' in line for line in lines)
     assert len(lines) == results[0]
 
 
@@ -115,5 +115,5 @@ def test_slow_clients_and_large_requests_are_cut(stage: Stage, consul: Consul) -
     with socket.create_connection((LOOPBACK, server.port), 10) as large:
         head = b"GET /has/new/1.2.3.4 HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"
         large.sendall(head)
-        assert large.recv(100).startswith(b"HTTP/1.1 413 ")
+        assert large.recv(100).startswith(b"HTTP/1.1 404 "), "a body is not waited for"
     assert server.status("/has/web/10.0.0.1") == 200

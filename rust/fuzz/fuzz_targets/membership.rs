@@ -18,10 +18,13 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             assert!(rest.bytes().all(|b| b.is_ascii_graphic() && !b"?#/ \"<>+".contains(&b)));
             for piece in rest.split('&').skip(1) {
                 let name = piece.split('=').next();
-                assert!(matches!(name, Some("dc" | "filter" | "ns" | "partition" | "tag")));
+                assert!(matches!(name, Some("dc" | "filter" | "ns" | "partition")));
             }
             let address = question.address.unwrap_or_default();
-            assert_eq!(Members::new([address.as_str()]).contains(&address), !address.is_empty());
+            let tags = question.tags;
+            let members = Members::new([([address.as_str()], &tags)]);
+            assert_eq!(members.contains(&address, &tags), !address.is_empty());
+            assert!(!members.contains(&address, &["\u{1}".to_owned()]));
             body_no(&address, &question.service)
         }
     };
@@ -30,7 +33,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let remote = lines.next().unwrap_or("");
     let trusted = vec!["127.0.0.0/8".parse().expect("a range")];
     for header in [AddressHeader::RealIp, AddressHeader::ForwardedFor] {
-        let client = Client { trusted: trusted.clone(), header };
+        let client = Client { allowed: Vec::new(), trusted: trusted.clone(), header };
         let found = client.address(remote, None, lines.clone().map(str::as_bytes));
         assert!(!client.trusts(remote) || found.is_err() || lines.clone().next().is_some());
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use kojuto_core::net::uri_path::Allowed;
 use kojuto_io::auth::{Gate, Rule, Service, Tokens, membership};
-use kojuto_io::http::{self, LogSink, Options, Quick, Reply, Slow};
+use kojuto_io::http::{self, LineFormat, LogSink, Options, Quick, Reply, Slow};
 use kojuto_io::log::Log;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -184,8 +184,9 @@ impl HttpServer {
     #[new]
     #[pyo3(signature = (
         log, sockets, answer, *, at_hand = None, header_timeout_s = 10.0, idle_timeout_s = 75.0,
-        write_timeout_s = 30.0, max_header_bytes = 32768, max_body_bytes = 0, max_connections = 0,
-        workers = 0, threads = 2, queue = 1024, access_log = None
+        write_timeout_s = 30.0, max_header_bytes = 32768, max_body_bytes = 0,
+        pass_over_bodies = false, max_connections = 0, workers = 0, threads = 2, queue = 1024, access_log = None,
+        access_log_json = false
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
     fn new(
@@ -199,22 +200,25 @@ impl HttpServer {
         write_timeout_s: f64,
         max_header_bytes: usize,
         max_body_bytes: usize,
+        pass_over_bodies: bool,
         max_connections: usize,
         workers: usize,
         threads: usize,
         queue: usize,
         access_log: Option<Py<PyAny>>,
+        access_log_json: bool,
     ) -> PyResult<Self> {
         let options = Options {
             header_timeout: job::seconds(header_timeout_s),
             idle_timeout: job::seconds(idle_timeout_s),
             write_timeout: job::seconds(write_timeout_s),
             max_header_bytes,
-            max_body_bytes,
+            max_body_bytes: (!pass_over_bodies).then_some(max_body_bytes),
             max_connections,
             workers,
             threads,
             queue,
+            access_log: if access_log_json { LineFormat::Json } else { LineFormat::Ltsv },
         };
         let slow: Arc<dyn Slow> = Arc::new(Ask { answer, log: Arc::clone(&log.log) });
         let quick = at_hand.map(|at_hand| at_hand.quick());

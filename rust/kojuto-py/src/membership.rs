@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use kojuto_core::membership::{AddressHeader, Asked, Client, Members, Refusal, read};
+use kojuto_core::net::cidr::Cidr;
 use kojuto_io::Error;
 use kojuto_io::auth::membership::{self, Outcome, problem};
 use pyo3::prelude::*;
@@ -21,23 +22,30 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyclass(module = "kojuto._native", frozen)]
 pub(crate) struct Membership(pub(crate) Arc<membership::Membership>);
 
-fn members(addresses: &[String]) -> Members {
-    Members::new(addresses.iter().map(String::as_str))
+/// The addresses and the tags of an instance.
+type Instance = (Vec<String>, Vec<String>);
+
+fn ranges(texts: &[String]) -> PyResult<Vec<Cidr>> {
+    let read: Result<_, kojuto_core::Error> = texts.iter().map(|range| range.parse()).collect();
+    read.map_err(Error::from).map_err(to_py)
 }
 
 #[pymethods]
 impl Membership {
     #[new]
-    #[pyo3(signature = (*, trusted, header, stale_limit_s = 0.0))]
-    fn new(trusted: Vec<String>, header: &str, stale_limit_s: f64) -> PyResult<Self> {
-        let trusted: Result<_, kojuto_core::Error> =
-            trusted.iter().map(|range| range.parse()).collect();
+    #[pyo3(signature = (*, trusted, header, allowed, stale_limit_s = 0.0))]
+    fn new(
+        trusted: Vec<String>,
+        header: &str,
+        allowed: Vec<String>,
+        stale_limit_s: f64,
+    ) -> PyResult<Self> {
         let known = [AddressHeader::RealIp, AddressHeader::ForwardedFor];
         let header = known
             .into_iter()
             .find(|known| known.name().eq_ignore_ascii_case(header))
             .ok_or_else(|| refused(format!("header={header}")))?;
-        let client = Client { trusted: trusted.map_err(Error::from).map_err(to_py)?, header };
+        let client = Client { allowed: ranges(&allowed)?, trusted: ranges(&trusted)?, header };
         let table = membership::Membership::new(client, seconds(stale_limit_s));
         Ok(Membership(Arc::new(table)))
     }
@@ -45,6 +53,9 @@ impl Membership {
     #[staticmethod]
     fn key(service: &str, query: &str) -> PyResult<String> {
         match read(&format!("/has/{service}/::"), query) {
+            Asked::Question(question) if question.once => {
+                Err(refused("a filter is asked of Consul each time, it cannot be watched"))
+            }
             Asked::Question(question) => Ok(question.key),
             Asked::Wrong(why) => Err(refused(why.to_string())),
             _ => Err(refused(Refusal::Service.to_string())),
@@ -64,8 +75,12 @@ impl Membership {
         self.0.unwatch(key);
     }
 
-    fn put(&self, key: &str, addresses: Vec<String>) -> bool {
-        self.0.put(key, members(&addresses))
+    fn put(&self, key: &str, instances: Vec<Instance>) -> bool {
+        self.0.put(key, Members::new(instances))
+    }
+
+    fn put_empty(&self, key: &str) {
+        self.0.put_empty(key);
     }
 
     fn away(&self, key: &str) {
@@ -85,15 +100,16 @@ impl Membership {
         Some((count, away.map(|away| away.as_secs_f64())))
     }
 
-    fn ask(&self, request: &HttpRequest) -> (Option<String>, Option<Given>) {
+    fn ask(&self, request: &HttpRequest) -> (Option<String>, bool, Option<Given>) {
         match self.0.ask(&request.0.head, &request.0.remote) {
-            Outcome::Ask(key) => (Some(key), None),
-            Outcome::Reply(reply) => (None, Some(given(&reply))),
+            Outcome::Ask { key, once } => (Some(key), once, None),
+            Outcome::Reply(reply) => (None, false, Some(given(&reply))),
         }
     }
 
-    fn ask_of(&self, request: &HttpRequest, addresses: Vec<String>) -> Given {
-        given(&self.0.ask_of(&request.0.head, &request.0.remote, &members(&addresses)))
+    fn ask_of(&self, request: &HttpRequest, instances: Vec<Instance>) -> Given {
+        let members = Members::new(instances);
+        given(&self.0.ask_of(&request.0.head, &request.0.remote, &members))
     }
 
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

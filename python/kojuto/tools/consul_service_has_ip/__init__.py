@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import listen, options, service
-from kojuto.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kojuto._native import Membership
-    from kojuto.common.server.logs import Logger
     from kojuto.tools.consul_service_has_ip.accesslog import AccessLog
-    from kojuto.tools.consul_service_has_ip.consul import Settings
     from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
-    from kojuto.tools.consul_service_has_ip.watch import Watches
 
 MAX_WAIT = "10m"
 """Consul waits no longer (its documentation, "Blocking Queries")."""
@@ -108,8 +102,15 @@ COMMAND = Command(
             "--access-log-dir",
             metavar="DIR",
             empty_ok=True,
-            help="write an access log (LTSV) to files there, a new one each day; stdout for "
-            "standard output",
+            help="write the access log to files there, a new one each day; stdout for standard "
+            "output, none for no access log; without DIR it is part of the log on standard error",
+        ),
+        Option(
+            "--access-log-format",
+            metavar="FORMAT",
+            choices=("json", "ltsv"),
+            default="json",
+            help="json (as the original: status 0 is 200) or ltsv; neither shows a query",
         ),
         Option(
             "--access-log-rotate",
@@ -165,7 +166,7 @@ COMMAND = Command(
             metavar="NAME",
             read=_service,
             repeat=True,
-            help="watch this service from the start and for ever; NAME?dc=tokyo&tag=blue too",
+            help="watch this service from the start and for ever; NAME?dc=tokyo too",
             group="Consul",
         ),
         Option(
@@ -178,11 +179,21 @@ COMMAND = Command(
             group="Consul",
         ),
         Option(
+            "--consul-connections",
+            metavar="N",
+            read=units.integer(2, 10000),
+            default="64",
+            help="the most connections to Consul at a time; its agents allow 200 to all programs "
+            "of a host together. A quarter is kept for single questions",
+            group="Consul",
+        ),
+        Option(
             "--max-watches",
             metavar="N",
             read=units.integer(0, 10000),
-            default="200",
-            help="the most services watched at a time; for more, Consul is asked each time",
+            default="48",
+            help="the most services watched at a time, within three quarters of "
+            "--consul-connections; for more, Consul is asked each time",
             group="Consul",
         ),
         Option(
@@ -200,6 +211,12 @@ COMMAND = Command(
             default="64MiB",
             help="the largest answer that is taken from Consul, in bytes",
             group="Consul",
+        ),
+        Option(
+            "--allow-from",
+            metavar="CIDR,…",
+            read=_ranges,
+            help="who may ask, besides UNIX sockets; anybody when it is not given",
         ),
         Option(
             "--trusted-proxies",
@@ -244,56 +261,15 @@ Example:
 )
 
 
-def _find_endpoint(values: Values) -> Endpoint:
-    """The endpoint of the option, else of the environment.
-
-    Raises:
-        UsageError: there is none, or it is wrong.
-    """
-    from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
-
-    if values.consul_api_endpoint is not None:
-        endpoint: Endpoint = values.consul_api_endpoint
-        return endpoint
-    text = os.environ.get("CONSUL_HTTP_ADDR", "")
-    if not text:
-        raise UsageError(
-            "--consul-api-endpoint is required",
-            "'consul-service-has-ip --help' lists the options; CONSUL_HTTP_ADDR works too",
-        )
-    tls = os.environ.get("CONSUL_HTTP_SSL", "").lower() in ("1", "t", "true")
-    try:
-        return Endpoint(text, tls=tls)
-    except ValueError as error:
-        raise UsageError(f"CONSUL_HTTP_ADDR: {error}") from None
-
-
-def _settings(values: Values, endpoint: Endpoint) -> Settings:
-    from kojuto.tools.consul_service_has_ip.consul import Settings, picker
-    from kojuto.tools.consul_service_has_ip.endpoint import Token, find_proxy, tls_context
-
-    suffix = ("&stale" if values.stale else "") + ("&cached" if values.cached else "")
-    return Settings(
-        endpoint,
-        Token(values.token_file),
-        picker(values.address),
-        timeout_s=values.timeout,
-        max_bytes=values.max_answer_size,
-        suffix=suffix,
-        tls=tls_context(values.ca_file) if endpoint.tls else None,
-        server_name=os.environ.get("CONSUL_TLS_SERVER_NAME") or None,
-        proxy=find_proxy(endpoint),
-    )
-
-
 def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import HttpServer, Membership
     from kojuto.common.server import exporter, front
     from kojuto.common.server.logs import Logger
+    from kojuto.tools.consul_service_has_ip import setup
     from kojuto.tools.consul_service_has_ip.server import Answerer, families
 
-    endpoint = _find_endpoint(values)
-    settings = _settings(values, endpoint)
+    endpoint = setup.find_endpoint(values)
+    settings = setup.settings(values, endpoint)
     metrics = exporter.open_port(values)
     sockets = listen.sockets((values.listen, values.port))
     log = Logger()
@@ -301,14 +277,15 @@ def _work(values: Values, _: list[str]) -> int:
     try:
         service.hold_signals()
         service.raise_descriptor_limit()
-        access_log = _open_access_log(values, log)
-        _warn(log, settings)
+        access_log = setup.open_access_log(values, log)
+        setup.warn(log, settings)
         table = Membership(
             trusted=values.trusted_proxies,
             header=values.address_header,
+            allowed=values.allow_from or [],
             stale_limit_s=values.stale_if_error,
         )
-        watches = _watches(values, table, settings, log)
+        watches = setup.watches(values, table, settings, log)
         server = HttpServer(
             log.writer,
             [sock.fileno() for sock in sockets],
@@ -318,7 +295,9 @@ def _work(values: Values, _: list[str]) -> int:
             idle_timeout_s=max(IDLE_TIMEOUT_S, values.read_timeout),
             write_timeout_s=values.write_timeout,
             threads=THREADS,
+            pass_over_bodies=True,
             access_log=None if access_log is None else access_log.take,
+            access_log_json=values.access_log_format == "json",
         )
         return front.run(
             server,
@@ -335,47 +314,6 @@ def _work(values: Values, _: list[str]) -> int:
         if access_log is not None:
             access_log.close()
         log.close()
-
-
-def _watches(values: Values, table: Membership, settings: Settings, log: Logger) -> Watches:
-    """The watches of the services, those of ``--service`` already begun."""
-    from kojuto.tools.consul_service_has_ip.watch import Watches
-
-    watches = Watches(
-        table,
-        settings,
-        log,
-        wait_s=values.wait,
-        most=max(values.max_watches, len(values.service)),
-        idle_s=values.watch_idle,
-    )
-    for key in values.service:
-        watches.add(key, pinned=True)
-    return watches
-
-
-def _open_access_log(values: Values, log: Logger) -> AccessLog | None:
-    """The access log that the options ask for.
-
-    Raises:
-        KojutoError: its directory cannot be written to.
-    """
-    if not values.access_log_dir:
-        return None
-    from kojuto.tools.consul_service_has_ip.accesslog import STDOUT, AccessLog
-
-    if values.access_log_dir == STDOUT:
-        cli.must_be_open(1, "standard output")
-    return AccessLog(values.access_log_dir, values.access_log_rotate, log)
-
-
-def _warn(log: Logger, settings: Settings) -> None:
-    if settings.tls is not None and not settings.tls.check_hostname:
-        log.warn("Consul's certificate is not verified: CONSUL_HTTP_SSL_VERIFY is false")
-    endpoint = settings.endpoint
-    local = endpoint.unix is not None or endpoint.host in ("localhost", "127.0.0.1", "::1")
-    if settings.token.text and not endpoint.tls and not local:
-        log.warn("The token goes to Consul unencrypted", consul=endpoint.name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

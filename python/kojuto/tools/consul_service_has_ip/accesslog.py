@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PATTERN = "access_log.%Y%m%d%H%M"
 PERIOD_MINUTES = 1440
 STDOUT = "stdout"
+STDERR = ""
+NONE = "none"
 BUFFER_BYTES = 8_000_000
 """Lines that wait in memory while the disk refuses; the newest are dropped beyond it."""
 RETRY_S = 0.2
@@ -28,7 +30,8 @@ class AccessLog:
     for the old one to end, and its lines wait with it.
 
     Args:
-        directory: made if it is not there; ``stdout`` for standard output.
+        directory: made if it is not there; ``stdout`` for standard output, nothing for the
+            server's log.
         keep_days: how long files stay after their last line; 0 keeps them.
         log: told when lines cannot be written.
 
@@ -39,7 +42,9 @@ class AccessLog:
     def __init__(self, directory: str, keep_days: int, log: Logger) -> None:
         from threading import Thread
 
-        self._directory = None if directory == STDOUT else os.path.abspath(directory)
+        streams = (STDOUT, STDERR)
+        self._directory = None if directory in streams else os.path.abspath(directory)
+        self._to_log = directory == STDERR
         self._keep_s = keep_days * 86400.0 or None
         self._log = log
         self._writer = 1
@@ -60,6 +65,9 @@ class AccessLog:
 
     def take(self, lines: bytes) -> None:
         """Write whole lines; waits when they come faster than they can be written."""
+        if self._to_log:
+            self._log.writer.write(lines)
+            return
         with contextlib.suppress(OSError):  # nobody reads standard output any more
             while lines:
                 lines = lines[os.write(self._writer, lines) :]

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
     from kojuto.tools.consul_service_has_ip.endpoint import Endpoint, Proxy, Token
 
+    Instance = tuple[list[str], list[str]]
+    """Its addresses and its tags."""
+
 MESSAGE_BYTES = 300
 """The most of an error's text that is passed on."""
 MAX_RETRY_AFTER_S = 60.0
+END_S = 1.0
 KEEPALIVE = [("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)]
 """A Consul that vanished in the middle of a blocking query is noticed 25 s later."""
 
@@ -31,12 +35,16 @@ class ConsulError(Exception):
     Args:
         message: in one line.
         away: it could not be reached or was not able to; False when it refused.
+        busy: it asks for fewer questions (429).
         retry_after_s: when it wants to be asked again.
     """
 
-    def __init__(self, message: str, *, away: bool = True, retry_after_s: float = 0.0) -> None:
+    def __init__(
+        self, message: str, *, away: bool = True, busy: bool = False, retry_after_s: float = 0.0
+    ) -> None:
         super().__init__(message)
         self.away = away
+        self.busy = busy
         self.retry_after_s = retry_after_s
 
 
@@ -44,15 +52,15 @@ class Answer:
     """What Consul has told.
 
     Args:
-        addresses: of the passing instances.
+        instances: those that pass.
         index: of the state that it told, 0 without one.
         filtered: instances were left out that the token may not read.
     """
 
-    __slots__ = ("addresses", "filtered", "index")
+    __slots__ = ("filtered", "index", "instances")
 
-    def __init__(self, addresses: list[str], index: int, *, filtered: bool) -> None:
-        self.addresses = addresses
+    def __init__(self, instances: list[Instance], index: int, *, filtered: bool) -> None:
+        self.instances = instances
         self.index = index
         self.filtered = filtered
 
@@ -209,6 +217,17 @@ class Channel(HTTPConnection):
             with suppress(OSError):  # it may have ended by itself
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
+    def end(self) -> None:
+        """Close the connection, once Consul has closed its side: it counts it no more."""
+        sock = self.sock
+        if sock is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_WR)
+                sock.settimeout(END_S)
+                while socket.socket.recv(sock, 1 << 16):
+                    pass
+        self.close()
+
     def ask(self, key: str, *, index: int = 0, wait_s: float = 0.0) -> Answer:
         """Ask for the passing instances of a service.
 
@@ -238,6 +257,7 @@ class Channel(HTTPConnection):
             raise ConsulError(
                 settings.token.hide(f"Consul at {name}: {error}"),
                 away=error.away,
+                busy=error.busy,
                 retry_after_s=error.retry_after_s,
             ) from None
         except (OSError, HTTPException, ValueError) as error:
@@ -268,12 +288,17 @@ class Channel(HTTPConnection):
             raise ConsulError(
                 f"{status} {response.reason}" + (f": {text}" if text else ""),
                 away=status in (408, 429) or status >= 500,
+                busy=status == 429,
                 retry_after_s=_retry_after(response.getheader("Retry-After")),
             )
         body = self._read(response)
         index = response.getheader("X-Consul-Index") or ""
+        found = instances(body, settings.pick)
+        if not found and response.getheader("X-Consul-KnownLeader") == "false":
+            # Nobody can vouch for the empty list: the servers have lost each other.
+            raise ConsulError("no leader is known, and the list of instances is empty")
         return Answer(
-            addresses(body, settings.pick),
+            found,
             int(index) if index.isascii() and index.isdigit() else 0,
             filtered=response.getheader("X-Consul-Results-Filtered-By-ACLs") == "true",
         )
@@ -297,10 +322,10 @@ def _retry_after(text: str | None) -> float:
     return min(float(text[:9]), MAX_RETRY_AFTER_S)
 
 
-def addresses(
+def instances(
     body: bytes, pick: Callable[[dict[str, Any], dict[str, Any]], list[str]]
-) -> list[str]:
-    """The addresses in an answer of ``/v1/health/service``.
+) -> list[Instance]:
+    """The instances in an answer of ``/v1/health/service``, with the addresses that `pick` takes.
 
     Raises:
         ConsulError: it is not such an answer.
@@ -313,15 +338,18 @@ def addresses(
         raise ConsulError(f"the answer is not JSON: {error}") from None
     if not isinstance(entries, list):
         raise ConsulError("the answer is not a list of instances")
-    found: dict[str, None] = {}
+    found: list[Instance] = []
     for entry in entries:
-        node = entry.get("Node") if isinstance(entry, dict) else None
-        service = entry.get("Service") if isinstance(entry, dict) else None
-        if not isinstance(node, dict) or not isinstance(service or {}, dict):
+        if not isinstance(entry, dict):
+            raise ConsulError("an instance in the answer is no object")
+        node, service = entry.get("Node") or {}, entry.get("Service") or {}
+        if not isinstance(node, dict) or not isinstance(service, dict):
             raise ConsulError("an instance in the answer has no node")
-        for address in pick(node, service or {}):
-            found[address] = None
-    return list(found)
+        tags = service.get("Tags") or []
+        if not isinstance(tags, list):
+            raise ConsulError("an instance in the answer has no list of tags")
+        found.append((pick(node, service), [tag for tag in tags if isinstance(tag, str)]))
+    return found
 
 
 def picker(rule: str) -> Callable[[dict[str, Any], dict[str, Any]], list[str]]:

@@ -30,19 +30,19 @@ class Answerer:
 
     def answer(self, request: HttpRequest) -> Reply:
         """The answer to a request that the table could not give at once."""
-        key, reply = self._table.ask(request)
+        key, once, reply = self._table.ask(request)
         if key is None:
             assert reply is not None
             return reply
-        watch = self._watches.add(key)
+        watch = None if once else self._watches.find(key)
         if watch is None:
             try:
-                return self._table.ask_of(request, self._watches.ask_once(key))
+                return self._table.ask_of(request, self._watches.ask(key, once=once))
             except ConsulError as error:
                 return self._table.problem(500, str(error))
-        addresses, why = watch.wait(self._timeout_s)
-        if addresses is not None:
-            return self._table.ask_of(request, addresses)
+        instances, why = watch.wait(self._timeout_s)
+        if instances is not None:
+            return self._table.ask_of(request, instances)
         return self._table.problem(500, why)
 
 
@@ -75,8 +75,8 @@ def families(server: HttpServer, table: Membership, watches: Watches) -> list[Fa
         (
             "kojuto_consul_direct_questions_total",
             "counter",
-            "Requests asked of Consul directly, since --max-watches were in use.",
-            watches.direct,
+            "Questions asked of Consul outside a watch.",
+            watches.questions.asked,
         ),
         (
             "kojuto_membership_stale_answers_total",

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import random
 import time
-from threading import Condition, Event, Lock, Thread
+from threading import Condition, Event, Lock, Semaphore, Thread
 
 from kojuto.tools.consul_service_has_ip.consul import Answer, Channel, ConsulError
+from kojuto.tools.consul_service_has_ip.once import MIN_GAP_S, Questions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kojuto._native import Membership
     from kojuto.common.server.logs import Logger
-    from kojuto.tools.consul_service_has_ip.consul import Settings
+    from kojuto.tools.consul_service_has_ip.consul import Instance, Settings
 
 FIRST_BACKOFF_S = 0.25
 MAX_BACKOFF_S = 30.0
-MIN_GAP_S = 0.2
-"""The least time between two attempts at a Consul that is away, however many ask."""
 OUTAGE_TIMEOUT_S = 2.0
 """How long a request waits for the next attempt while Consul is away."""
 BURST = 3
@@ -27,6 +26,9 @@ X-Consul-Index of one that does not exist) must not make a busy loop."""
 EVICT_IDLE_S = 30.0
 """A watch that nobody asked so long may make room for another."""
 CHECK_S = 1.0
+BUSY_GRACE_S = 30.0
+"""How long the last answer holds while Consul wants fewer questions (429)."""
+MOST_TOLD = 1000
 
 
 def next_index(last: int, told: int) -> int:
@@ -62,22 +64,32 @@ class Watch:
     Args:
         key: what Consul is asked.
         pinned: it is watched for as long as the process lives.
+        begun: a connection, and the answer that has come over it already.
     """
 
-    def __init__(self, watches: Watches, key: str, *, pinned: bool = False) -> None:
+    def __init__(
+        self,
+        watches: Watches,
+        key: str,
+        *,
+        pinned: bool = False,
+        begun: tuple[Channel, Answer] | None = None,
+    ) -> None:
         self.key = key
         self.pinned = pinned
         self._watches = watches
         self._changed = Condition()
         self._fresh = False
-        self._addresses: list[str] | None = None
+        self._instances: list[Instance] | None = None
         self._answers = 0
         self._attempts = 0
         self._ended_at = 0.0
         self._error: str | None = None
         self._wanted = False
         self._closed = Event()
-        self._channel = Channel(watches.settings)
+        self._first = begun[1] if begun else None
+        self._channel = begun[0] if begun else Channel(watches.settings)
+        self._good_at = 0.0
         self._thread = Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
@@ -88,15 +100,15 @@ class Watch:
             self._changed.notify_all()
         self._channel.shut()
 
-    def wait(self, timeout_s: float) -> tuple[list[str] | None, str]:
+    def wait(self, timeout_s: float) -> tuple[list[Instance] | None, str]:
         """Wait for the next attempt to ask Consul, if what is known is not good.
 
         Returns:
-            The addresses, or None and why there are none.
+            The instances, or None and why there are none.
         """
         with self._changed:
             if self._fresh:
-                return self._addresses, ""
+                return self._instances, ""
             if self._error is not None and time.monotonic() - self._ended_at < MIN_GAP_S:
                 return None, self._error
             attempts, answers, self._wanted = self._attempts, self._answers, True
@@ -106,7 +118,7 @@ class Watch:
                 timeout_s if self._error is None else min(timeout_s, OUTAGE_TIMEOUT_S),
             )
             if self._answers > answers:  # and it may have failed again since
-                return self._addresses, self._error or ""
+                return self._instances, self._error or ""
             name = self._watches.settings.endpoint.name
             return None, self._error or f"Consul at {name}: no answer within {timeout_s:g} s"
 
@@ -120,10 +132,13 @@ class Watch:
             self._watches.forget(self)
         finally:
             self._channel.close()
+            self._watches.slots.release()
 
     def _watch(self) -> None:
         index, failures, bucket = 0, 0, Bucket()
-        filtered = False
+        if self._first is not None:
+            self._good(self._first)
+            index = next_index(0, self._first.index)
         while not self._closed.wait(bucket.pause_s()):
             wait_s = self._watches.wait_s * random.uniform(0.9, 1.0)  # noqa: S311
             try:
@@ -133,6 +148,10 @@ class Watch:
                     return
                 was_fresh = self._fresh
                 failures += 1
+                if error.busy and was_fresh and time.monotonic() - self._good_at < BUSY_GRACE_S:
+                    # What is known stays good; there is no hurry.
+                    self._closed.wait(max(backoff_s(failures + 2), error.retry_after_s))
+                    continue
                 index = 0  # the next answer has to come at once
                 self._failed(error, again_at_once=was_fresh)
                 if was_fresh:
@@ -149,18 +168,14 @@ class Watch:
             failures = 0
             index = next_index(index, answer.index)
             self._good(answer)
-            if answer.filtered and not filtered:
-                self._watches.log.warn(
-                    "Consul leaves out what its token may not read: some instances are missing",
-                    key=self.key,
-                )
-            filtered = answer.filtered
+            self._watches.note_filtered(self.key, answer)
 
     def _good(self, answer: Answer) -> None:
         watches = self._watches
-        changed = watches.table.put(self.key, answer.addresses)
+        changed = watches.table.put(self.key, answer.instances)
+        self._good_at = time.monotonic()
         with self._changed:
-            self._fresh, self._error, self._addresses = True, None, answer.addresses
+            self._fresh, self._error, self._instances = True, None, answer.instances
             self._attempts += 1
             self._answers += 1
             self._wanted = False
@@ -168,7 +183,8 @@ class Watch:
         with watches.lock:
             watches.answers += 1
         if changed:
-            watches.log.info("Members", key=self.key, addresses=len(answer.addresses))
+            addresses = {address for found, _ in answer.instances for address in found}
+            watches.log.info("Members", key=self.key, addresses=len(addresses))
 
     def _failed(self, error: ConsulError, *, again_at_once: bool = False) -> None:
         if error.away:
@@ -179,7 +195,7 @@ class Watch:
         with self._changed:
             self._fresh, self._error = False, str(error)
             if not error.away:
-                self._addresses = None
+                self._instances = None
             self._attempts += 1
             # Who asks now waits for the attempt that begins at once, it may succeed.
             self._ended_at = 0.0 if again_at_once else time.monotonic()
@@ -206,6 +222,7 @@ class Watches:
         settings: how Consul is asked.
         wait_s: how long a blocking query may wait.
         most: watches at a time.
+        singles: connections beside them, for single questions.
         idle_s: a watch that nobody asked so long ends; 0 for never.
     """
 
@@ -217,6 +234,7 @@ class Watches:
         *,
         wait_s: float,
         most: int,
+        singles: int,
         idle_s: float,
     ) -> None:
         self.table = table
@@ -226,57 +244,77 @@ class Watches:
         self.lock = Lock()
         self.answers = 0
         self.failures = 0
-        self.direct = 0
+        self.slots = Semaphore(most)
+        """One for each thread that watches, until its connection is closed."""
+        self.questions = Questions(settings, singles)
         self._most = most
         self._idle_s = idle_s
         self._known: dict[str, Watch] = {}
-        self._asking: dict[str, _Once] = {}
+        self._filtered: set[str] = set()
         Thread(target=self._look_for_idle, name="idle", daemon=True).start()
 
-    def add(self, key: str, *, pinned: bool = False) -> Watch | None:
-        """The watch of a key, begun now if there is none; None when there is no room."""
+    def pin(self, key: str) -> None:
+        """Watch a key for as long as the process lives."""
         with self.lock:
-            watch = self._known.get(key)
-            if watch is None:
-                if len(self._known) >= self._most and not self._make_room():
-                    return None
+            if key not in self._known:
+                self.slots.acquire()
                 self.table.watch(key)
-                watch = self._known[key] = Watch(self, key, pinned=pinned)
-            return watch
+                self._known[key] = Watch(self, key, pinned=True)
 
-    def ask_once(self, key: str) -> list[str]:
-        """Ask Consul without watching; those who ask the same meanwhile share the answer.
+    def find(self, key: str) -> Watch | None:
+        """The watch of a key."""
+        with self.lock:
+            return self._known.get(key)
+
+    def ask(self, key: str, *, once: bool = False) -> list[Instance]:
+        """Ask Consul about a key without a watch, and watch it from now on if that is of use.
+
+        A service without an instance is not watched: there may be as many of them as there are
+        names. That it has none is believed for a few seconds.
+
+        Args:
+            key: what Consul is asked.
+            once: it is never watched.
 
         Raises:
-            ConsulError: there is none.
+            ConsulError: there is no answer.
         """
-        with self.lock:
-            once = self._asking.get(key)
-            mine = once is None
-            if once is None:
-                once = self._asking[key] = _Once()
-        if mine:
-            try:
-                once.addresses = self._direct(key)
-            except ConsulError as error:
-                once.error = error
-            finally:
-                with self.lock:
-                    del self._asking[key]
-                once.done.set()
-        once.done.wait()
-        if once.error is not None:
-            raise once.error
-        return once.addresses
+        begin = (lambda *_: False) if once else (lambda *begun: self._begin(key, begun))
+        answer = self.questions.ask(key, begin)
+        self.note_filtered(key, answer)
+        if not answer.instances and not once:
+            self.table.put_empty(key)
+        return answer.instances
 
-    def _direct(self, key: str) -> list[str]:
+    def _begin(self, key: str, begun: tuple[Channel, Answer]) -> bool:
+        """Whether a watch of the key goes on from an answer over its connection."""
+        if not begun[1].instances:
+            return False
         with self.lock:
-            self.direct += 1
-        channel = Channel(self.settings)
-        try:
-            return channel.ask(key).addresses
-        finally:
-            channel.close()
+            if key in self._known:
+                return False
+            if len(self._known) >= self._most and not self._make_room():
+                return False
+            if not self.slots.acquire(blocking=False):
+                return False  # one that has been told to end still has its connection
+            self.table.watch(key)
+            self._known[key] = Watch(self, key, begun=begun)
+            return True
+
+    def note_filtered(self, key: str, answer: Answer) -> None:
+        """Warn once when the token may not read all instances."""
+        with self.lock:
+            if not answer.filtered:
+                self._filtered.discard(key)
+                return
+            if key in self._filtered:
+                return
+            if len(self._filtered) >= MOST_TOLD:
+                self._filtered.clear()
+            self._filtered.add(key)
+        self.log.warn(
+            "Consul leaves out what its token may not read: some instances are missing", key=key
+        )
 
     def failed(self, key: str, error: ConsulError) -> None:
         """Count and log the beginning of an outage."""
@@ -322,12 +360,3 @@ class Watches:
                     idle_s = self.table.idle_s(key) or 0.0
                     if self._idle_s and idle_s >= self._idle_s and not watch.pinned:
                         self._end(watch)
-
-
-class _Once:
-    """A question that several wait for."""
-
-    def __init__(self) -> None:
-        self.done = Event()
-        self.addresses: list[str] = []
-        self.error: ConsulError | None = None

@@ -30,6 +30,8 @@ impl AddressHeader {
 /// What is believed of those who ask.
 #[derive(Debug, Clone)]
 pub struct Client {
+    /// Who may ask; empty for anybody. UNIX sockets always may.
+    pub allowed: Vec<Cidr>,
     /// Whose headers and arguments are believed.
     pub trusted: Vec<Cidr>,
     /// Where they name their client.
@@ -37,6 +39,15 @@ pub struct Client {
 }
 
 impl Client {
+    /// Whether `remote`, an IP address or the mark of a UNIX socket, may ask at all.
+    pub fn may_ask(&self, remote: &str) -> bool {
+        self.allowed.is_empty()
+            || match read_ip(remote) {
+                Some(ip) => self.allowed.iter().any(|range| range.contains(ip)),
+                None => remote.starts_with("unix:"),
+            }
+    }
+
     /// Whether `remote`, an IP address or the mark of a UNIX socket, is believed.
     pub fn trusts(&self, remote: &str) -> bool {
         match read_ip(remote) {
@@ -113,11 +124,24 @@ mod tests {
 
     fn client(header: AddressHeader) -> Client {
         let trusted = ["127.0.0.0/8", "::1", "10.1.0.0/16"].map(|r| r.parse().unwrap()).to_vec();
-        Client { trusted, header }
+        Client { allowed: Vec::new(), trusted, header }
     }
 
     fn asked(header: AddressHeader, remote: &str, values: &[&str]) -> Result<String, Refusal> {
         client(header).address(remote, None, values.iter().map(|v| v.as_bytes()))
+    }
+
+    #[test]
+    fn who_may_ask_is_anybody_or_those_of_the_ranges() {
+        let mut client = client(AddressHeader::RealIp);
+        assert!(client.may_ask("192.0.2.1") && client.may_ask("unix:"));
+        client.allowed = vec!["192.0.2.0/24".parse().unwrap()];
+        for (remote, may) in
+            [("192.0.2.1", true), ("::ffff:192.0.2.9", true), ("192.0.3.1", false), ("::1", false)]
+        {
+            assert_eq!(client.may_ask(remote), may, "{remote}");
+        }
+        assert!(client.may_ask("unix:") && !client.may_ask("x"));
     }
 
     #[test]

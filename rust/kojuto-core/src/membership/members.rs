@@ -1,6 +1,6 @@
-//! Addresses by value, whatever their spelling.
+//! Addresses by value, whatever their spelling, and the tags of those who have them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// An address as somebody wrote it: by value where it is an IP address, else by its text (a
@@ -32,20 +32,45 @@ pub(super) fn read_ip(text: &str) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
+/// The tags of an instance, sorted, in the case that Consul compares them in.
+type Tags = Box<[Box<str>]>;
+
 /// The addresses of a service's instances.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Members(HashSet<Address>);
+pub struct Members(HashMap<Address, Vec<Tags>>);
 
 impl Members {
-    /// A set of addresses; empty texts are left out.
-    pub fn new<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Members {
-        let texts = addresses.into_iter().filter(|text| !text.is_empty());
-        Members(texts.map(Address::read).collect())
+    /// The addresses and the tags of each instance; empty addresses are left out.
+    pub fn new<A: AsRef<str>, T: AsRef<str>>(
+        instances: impl IntoIterator<Item = (impl IntoIterator<Item = A>, impl AsRef<[T]>)>,
+    ) -> Members {
+        let mut found: HashMap<Address, Vec<Tags>> = HashMap::new();
+        for (addresses, tags) in instances {
+            let mut tags: Vec<Box<str>> =
+                tags.as_ref().iter().map(|tag| tag_key(tag.as_ref()).into()).collect();
+            tags.sort_unstable();
+            tags.dedup();
+            for address in addresses {
+                if !address.as_ref().is_empty() {
+                    let known = found.entry(Address::read(address.as_ref())).or_default();
+                    if !known.iter().any(|other| **other == *tags) {
+                        known.push(tags.clone().into());
+                    }
+                }
+            }
+        }
+        found.values_mut().for_each(|known| known.sort_unstable());
+        Members(found)
     }
 
-    /// Whether `text` names one of them.
-    pub fn contains(&self, text: &str) -> bool {
-        self.0.contains(&Address::read(text))
+    /// Whether `text` names an address of an instance that has all of these tags (see
+    /// [`tag_key`]).
+    pub fn contains(&self, text: &str, tags: &[String]) -> bool {
+        let has = |known: &Tags, tag: &String| known.binary_search_by(|k| (**k).cmp(tag)).is_ok();
+        match self.0.get(&Address::read(text)) {
+            Some(known) => known.iter().any(|known| tags.iter().all(|tag| has(known, tag))),
+            None => false,
+        }
     }
 
     /// How many there are.
@@ -59,15 +84,23 @@ impl Members {
     }
 }
 
+/// A tag as Consul compares it: in lower case.
+pub fn tag_key(tag: &str) -> String {
+    tag.to_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn untagged<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Members {
+        Members::new([(addresses, [""; 0])])
+    }
+
     #[test]
     fn an_address_is_found_in_any_spelling() {
-        let members =
-            Members::new(["10.0.0.7", "2001:DB8:0:0::0001", "::ffff:192.0.2.1", "db.x", ""]);
+        let members = untagged(["10.0.0.7", "2001:DB8:0:0::0001", "::ffff:192.0.2.1", "db.x", ""]);
         assert_eq!(members.len(), 4);
         for text in [
             "10.0.0.7",
@@ -80,7 +113,7 @@ mod tests {
             "192.0.2.1",
             "db.x",
         ] {
-            assert!(members.contains(text), "{text}");
+            assert!(members.contains(text, &[]), "{text}");
         }
         for text in [
             "",
@@ -98,8 +131,36 @@ mod tests {
             "DB.x",
             "[2001:db8::1",
         ] {
-            assert!(!members.contains(text), "{text}");
+            assert!(!members.contains(text, &[]), "{text}");
         }
+    }
+
+    #[test]
+    fn one_instance_has_all_the_tags_that_are_asked_for() {
+        let members = Members::new([
+            (vec!["10.0.0.1", "10.1.0.1"], vec!["Blue", "v1"]),
+            (vec!["10.0.0.1"], vec!["green", "v2"]),
+            (vec!["10.0.0.2"], vec![]),
+        ]);
+        let has = |address: &str, tags: &[&str]| {
+            members.contains(address, &tags.iter().map(|t| tag_key(t)).collect::<Vec<_>>())
+        };
+        assert_eq!(members.len(), 3);
+        assert!(has("10.0.0.1", &["blue", "V1"]) && has("10.0.0.1", &["v2"]));
+        assert!(has("10.1.0.1", &["v1"]) && has("10.0.0.2", &[]));
+        assert!(!has("10.0.0.1", &["blue", "v2"]), "no one instance has both");
+        assert!(!has("10.1.0.1", &["green"]) && !has("10.0.0.2", &["v1"]));
+        assert!(!has("10.0.0.1", &["blu"]) && !has("10.0.0.1", &["", "blue"]));
+    }
+
+    #[test]
+    fn instances_in_another_order_are_the_same_members() {
+        let of = |order: [usize; 2]| {
+            let all = [(vec!["10.0.0.1"], vec!["a"]), (vec!["10.0.0.1"], vec!["b", "a"])];
+            Members::new(order.map(|at| all[at].clone()))
+        };
+        assert_eq!(of([0, 1]), of([1, 0]));
+        assert_ne!(of([0, 1]), of([0, 0]));
     }
 
     proptest! {
@@ -110,14 +171,14 @@ mod tests {
             } else {
                 Ipv6Addr::from_bits(bits)
             };
-            let members = Members::new([v6.to_string().as_str()]);
+            let members = untagged([v6.to_string().as_str()]);
             let long: Vec<String> = v6.segments().iter().map(|s| format!("{s:04X}")).collect();
-            prop_assert!(members.contains(&long.join(":")));
+            prop_assert!(members.contains(&long.join(":"), &[]));
             let bracketed = format!("[{v6}]");
-            prop_assert!(members.contains(&bracketed));
-            prop_assert!(members.contains(&IpAddr::V6(v6).to_canonical().to_string()));
+            prop_assert!(members.contains(&bracketed, &[]));
+            prop_assert!(members.contains(&IpAddr::V6(v6).to_canonical().to_string(), &[]));
             let other = Ipv6Addr::from_bits(v6.to_bits() ^ 1);
-            prop_assert!(!members.contains(&other.to_string()));
+            prop_assert!(!members.contains(&other.to_string(), &[]));
         }
     }
 }

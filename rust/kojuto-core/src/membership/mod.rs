@@ -7,7 +7,7 @@ mod question;
 mod refusal;
 
 pub use client::{AddressHeader, Client};
-pub use members::{Address, Members};
+pub use members::{Address, Members, tag_key};
 pub use question::{Asked, Flavour, Question, body_no, body_problem, read};
 pub use refusal::Refusal;
 

@@ -1,6 +1,6 @@
 //! Reading a question out of a request's target, and the bodies of answers.
 
-use super::Refusal;
+use super::{Refusal, tag_key};
 use crate::scan::json_line;
 
 /// The longest text for an address, in bytes once decoded.
@@ -29,8 +29,12 @@ pub struct Question {
     pub service: String,
     /// As it was written, decoded. `None` for [`Flavour::Auth`] without the argument `ip`.
     pub address: Option<String>,
+    /// Tags that the instance must have; see [`tag_key`].
+    pub tags: Vec<String>,
     /// What Consul is asked: path and query, the same for all questions that one answer serves.
     pub key: String,
+    /// Consul is to be asked each time, since it has a filter of the client's own: no watch.
+    pub once: bool,
 }
 
 /// What a request asks for.
@@ -68,9 +72,8 @@ pub fn read(path: &str, query: &str) -> Asked {
     }
     match Parameters::read(query) {
         Ok(parameters) => {
-            let key = parameters.key(&service);
-            let address = Some(address);
-            Asked::Question(Question { flavour: Flavour::Has, service, address, key })
+            let (flavour, address) = (Flavour::Has, Some(address));
+            Asked::Question(parameters.question(flavour, service, address))
         }
         Err(wrong) => Asked::Wrong(wrong),
     }
@@ -87,9 +90,8 @@ fn read_auth(query: &str) -> Asked {
     if !is_service(&service) {
         return Asked::Wrong(Refusal::Service);
     }
-    let key = parameters.key(&service);
     let address = parameters.ip.take();
-    Asked::Question(Question { flavour: Flavour::Auth, service, address, key })
+    Asked::Question(parameters.question(Flavour::Auth, service, address))
 }
 
 fn is_service(text: &str) -> bool {
@@ -143,9 +145,13 @@ impl Parameters {
         if this.tags.len() > MAX_TAGS {
             return Err(Refusal::Tags(MAX_TAGS));
         }
-        this.tags.sort_unstable();
-        this.tags.dedup();
         Ok(this)
+    }
+
+    fn question(self, flavour: Flavour, service: String, address: Option<String>) -> Question {
+        let (key, once) = (self.key(&service), self.filter.is_some());
+        let tags = self.tags.iter().map(|tag| tag_key(tag)).collect();
+        Question { flavour, service, address, tags, key, once }
     }
 
     fn key(&self, service: &str) -> String {
@@ -156,8 +162,9 @@ impl Parameters {
             ("ns", &self.ns),
             ("partition", &self.partition),
         ];
-        let pairs = single.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
-        for (name, value) in pairs.chain(self.tags.iter().map(|tag| ("tag", tag))) {
+        for (name, value) in
+            single.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)))
+        {
             key.push('&');
             key.push_str(name);
             key.push('=');
@@ -253,15 +260,17 @@ mod tests {
     fn questions_that_one_answer_of_consul_serves_share_a_key() {
         let key = |query| question("/has/web/::1", query).key;
         assert_eq!(key("dc=tokyo&x=y"), "/v1/health/service/web?passing&dc=tokyo");
-        assert_eq!(key("tag=b&tag=a&tag=b&dc=x&dc=y"), key("dc=x&tag=a&tag=b"));
+        assert_eq!(key("tag=b&tag=a&tag=b&dc=x&dc=y"), key("dc=x"));
         assert_eq!(key("dc=&tag="), key(""));
         assert_eq!(
             key("filter=Service.Port+%3D%3D+80%26index=7&ns=n&partition=p"),
             "/v1/health/service/web?passing&filter=Service.Port%20%3D%3D%2080%26index%3D7\
              &ns=n&partition=p"
         );
-        assert_ne!(key("tag=a,b"), key("tag=a&tag=b"));
         assert_eq!(question("/auth", "ip=::1&service=web").key, key(""));
+        let asked = question("/has/web/::1", "tag=B&tag=a%2Cb&filter=");
+        assert_eq!((asked.tags, asked.once), (vec!["b".to_owned(), "a,b".to_owned()], false));
+        assert!(question("/has/web/::1", "tag=b&filter=x").once);
     }
 
     #[test]

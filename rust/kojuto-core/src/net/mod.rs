@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod cidr;
+pub mod clean_path;
 pub mod hexdump;
 pub mod icmp;
 pub mod pcap;

@@ -18,6 +18,17 @@ impl JsonLine {
         line
     }
 
+    /// `{"KEY":"VALUE"`, an object that is no line of a server's own log.
+    pub fn begin(key: &str, value: &str) -> JsonLine {
+        let mut line = JsonLine { text: Vec::with_capacity(256) };
+        line.text.extend_from_slice(b"{\"");
+        line.text.extend_from_slice(key.as_bytes());
+        line.text.extend_from_slice(b"\":\"");
+        escape(value.as_bytes(), &mut line.text);
+        line.text.push(b'"');
+        line
+    }
+
     fn key(&mut self, key: &str) {
         self.text.extend_from_slice(b",\"");
         self.text.extend_from_slice(key.as_bytes());

@@ -10,18 +10,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use hyper::Method;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use kojuto_core::membership::{
     Asked, BODY_YES, Client, Flavour, Members, Question, body_no, body_problem, read,
 };
 
-use crate::http::{Quick, Reply};
+use crate::http::{Quick, Reply, moved};
 
 const STALE: HeaderName = HeaderName::from_static("x-consul-stale");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// How long it is remembered that a service has no instance.
+const EMPTY_FOR: Duration = Duration::from_secs(5);
+/// Services that are remembered so; who asks about more has the oldest forgotten.
+const MOST_EMPTY: usize = 4096;
 
 /// What is known of one key.
 #[derive(Debug, Default)]
@@ -56,8 +59,13 @@ pub struct Counts {
 pub enum Outcome {
     /// The answer.
     Reply(Reply),
-    /// Nothing good is known of this key yet.
-    Ask(String),
+    /// Nothing good is known of this key yet; with `once` it is not to be watched.
+    Ask {
+        /// See [`Question::key`].
+        key: String,
+        /// See [`Question::once`].
+        once: bool,
+    },
 }
 
 /// What a request was understood as.
@@ -75,6 +83,8 @@ pub struct Membership {
     stale_limit: Duration,
     born: Instant,
     table: RwLock<HashMap<String, Arc<Watched>>>,
+    /// Services that had no instance when they were asked about, and until when that is believed.
+    empty: RwLock<HashMap<String, Instant>>,
     /// What was answered.
     pub counts: Counts,
 }
@@ -88,6 +98,7 @@ impl Membership {
             stale_limit,
             born,
             table: RwLock::default(),
+            empty: RwLock::default(),
             counts: Counts::default(),
         }
     }
@@ -104,6 +115,7 @@ impl Membership {
     pub fn watch(&self, key: &str) {
         let asked_ms = AtomicU64::new(self.now_ms());
         let fresh = Arc::new(Watched { asked_ms, known: RwLock::default() });
+        self.empty.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.entry(key.to_owned()).or_insert(fresh);
     }
@@ -120,6 +132,24 @@ impl Membership {
         let changed = known.members.as_deref() != Some(&members);
         *known = Known { members: Some(Arc::new(members)), away: None };
         changed
+    }
+
+    /// Consul has told that the service has no instance; that is believed for a few seconds.
+    pub fn put_empty(&self, key: &str) {
+        let now = Instant::now();
+        let mut empty = self.empty.write().unwrap_or_else(PoisonError::into_inner);
+        if empty.len() >= MOST_EMPTY {
+            empty.retain(|_, until| *until > now);
+        }
+        if empty.len() >= MOST_EMPTY {
+            empty.clear(); // each is asked about once more
+        }
+        empty.insert(key.to_owned(), now + EMPTY_FOR);
+    }
+
+    fn is_empty(&self, key: &str) -> bool {
+        let empty = self.empty.read().unwrap_or_else(PoisonError::into_inner);
+        empty.get(key).is_some_and(|until| *until > Instant::now())
     }
 
     /// Consul is away from now on, if it was not already.
@@ -154,37 +184,37 @@ impl Membership {
             Heard::Question(question, address) => (question, address),
             Heard::Reply(reply) => return Outcome::Reply(reply),
         };
-        let Some(watched) = self.find(&question.key) else { return Outcome::Ask(question.key) };
+        let Some(watched) = self.find(&question.key) else {
+            if self.is_empty(&question.key) {
+                return Outcome::Reply(self.judge(&question, &address, &Members::default()));
+            }
+            return Outcome::Ask { key: question.key, once: question.once };
+        };
         watched.asked_ms.store(self.now_ms(), Relaxed);
         let known = watched.known.read().unwrap_or_else(PoisonError::into_inner);
         let away = known.away.map(|since| since.elapsed());
         match (&known.members, away) {
-            (Some(members), None) => {
-                Outcome::Reply(self.judge(&question, &address, members.contains(&address)))
-            }
+            (Some(members), None) => Outcome::Reply(self.judge(&question, &address, members)),
             (Some(members), Some(away)) if away < self.stale_limit => {
                 self.counts.stale.fetch_add(1, Relaxed);
-                let reply = self.judge(&question, &address, members.contains(&address));
+                let reply = self.judge(&question, &address, members);
                 Outcome::Reply(reply.with(STALE, HeaderValue::from(away.as_secs())))
             }
-            _ => Outcome::Ask(question.key),
+            _ => Outcome::Ask { key: question.key, once: question.once },
         }
     }
 
     /// Answers a request from addresses that are in no table.
     pub fn ask_of(&self, head: &Parts, remote: &str, members: &Members) -> Reply {
         match self.hear(head, remote) {
-            Heard::Question(question, address) => {
-                self.judge(&question, &address, members.contains(&address))
-            }
+            Heard::Question(question, address) => self.judge(&question, &address, members),
             Heard::Reply(reply) => reply,
         }
     }
 
     fn hear(&self, head: &Parts, remote: &str) -> Heard {
-        if head.method != Method::GET && head.method != Method::HEAD {
-            let reply = problem(405, "only GET and HEAD are answered");
-            return self.refused(reply.with(ALLOW, HeaderValue::from_static("GET, HEAD")));
+        if let Some(moved) = moved(head) {
+            return self.refused(moved);
         }
         let mut question = match read(head.uri.path(), head.uri.query().unwrap_or("")) {
             Asked::Question(question) => question,
@@ -195,6 +225,9 @@ impl Membership {
             }
             Asked::Wrong(why) => return self.refused(problem(400, &why.to_string())),
         };
+        if !self.client.may_ask(remote) {
+            return self.refused(problem(403, &format!("{remote} may not ask (--allow-from)")));
+        }
         let named = question.address.take();
         let address = match (question.flavour, named) {
             (Flavour::Has, Some(address)) => Ok(address),
@@ -215,8 +248,8 @@ impl Membership {
         Heard::Reply(reply)
     }
 
-    fn judge(&self, question: &Question, address: &str, is_in: bool) -> Reply {
-        let reply = if is_in {
+    fn judge(&self, question: &Question, address: &str, members: &Members) -> Reply {
+        let reply = if members.contains(address, &question.tags) {
             self.counts.yes.fetch_add(1, Relaxed);
             made(200, BODY_YES)
         } else {
@@ -232,7 +265,7 @@ impl Quick for Membership {
     fn quick(&self, head: &Parts, remote: &str) -> Option<Reply> {
         match self.ask(head, remote) {
             Outcome::Reply(reply) => Some(reply),
-            Outcome::Ask(_) => None,
+            Outcome::Ask { .. } => None,
         }
     }
 }

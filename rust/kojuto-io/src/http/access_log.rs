@@ -1,4 +1,4 @@
-//! Access-log lines in LTSV, handed over in batches by a thread of their own.
+//! Access-log lines in LTSV or JSON, handed over in batches by a thread of their own.
 
 use std::io;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::header::{HOST, HeaderMap, HeaderName, REFERER, USER_AGENT};
 use hyper::{Method, Uri, Version};
 use kojuto_core::logs::log_name::rfc3339;
+use kojuto_core::scan::json_line::JsonLine;
 
 use crate::queue::{Lines, Queue};
 use crate::running::{self, Runs};
@@ -17,6 +18,17 @@ const GATHER: Duration = Duration::from_millis(20);
 /// The most of a value of the client's that goes into a line.
 const VALUE_BYTES: usize = 2048;
 
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineFormat {
+    /// Labels of ltsv.org.
+    #[default]
+    Ltsv,
+    /// An object with the members that the Go programs write, status 0 for 200 among them: theirs
+    /// is 0 when the program left it at that.
+    Json,
+}
+
 /// Takes batches of whole lines, on a thread that does nothing else.
 pub trait LogSink: Send + Sync {
     /// `lines` ends with a newline.
@@ -24,8 +36,10 @@ pub trait LogSink: Send + Sync {
 }
 
 /// The queue of lines.
-#[derive(Default)]
-pub(super) struct AccessLog(Queue<Lines>);
+pub(super) struct AccessLog {
+    queue: Queue<Lines>,
+    format: LineFormat,
+}
 
 /// What a line keeps of a request.
 pub(super) struct Entry {
@@ -56,12 +70,16 @@ fn wanted() -> [(HeaderName, &'static str); 4] {
 
 impl AccessLog {
     /// Starts the thread, which `counted` counts.
-    pub(super) fn start(counted: Runs, sink: Arc<dyn LogSink>) -> io::Result<Arc<AccessLog>> {
-        let log = Arc::new(AccessLog::default());
+    pub(super) fn start(
+        counted: Runs,
+        sink: Arc<dyn LogSink>,
+        format: LineFormat,
+    ) -> io::Result<Arc<AccessLog>> {
+        let log = Arc::new(AccessLog { queue: Queue::default(), format });
         let writer = Arc::clone(&log);
         running::start("access-log", move || {
             let _counted = counted;
-            writer.0.serve(GATHER, |lines| sink.take(&lines.bytes));
+            writer.queue.serve(GATHER, |lines| sink.take(&lines.bytes));
         })?;
         Ok(log)
     }
@@ -76,17 +94,47 @@ impl AccessLog {
         took: Duration,
     ) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line = line(entry, remote, status, bytes, took, now.as_secs() as i64);
-        self.0.put(|lines| lines.push(&line))
+        let write = match self.format {
+            LineFormat::Ltsv => ltsv,
+            LineFormat::Json => json,
+        };
+        let line = write(entry, remote, status, bytes, took, now.as_secs() as i64);
+        self.queue.put(|lines| lines.push(&line))
     }
 
     /// Hands over what is queued and ends the thread.
     pub(super) fn close(&self) {
-        self.0.close();
+        self.queue.close();
     }
 }
 
-fn line(
+fn json(
+    entry: &Entry,
+    remote: &str,
+    status: u16,
+    bytes: usize,
+    took: Duration,
+    now_s: i64,
+) -> Vec<u8> {
+    let header = |name: HeaderName| {
+        let value = entry.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
+        &value[..value.len().min(VALUE_BYTES)]
+    };
+    let path = entry.target.path().as_bytes();
+    JsonLine::begin("time", &local_time(now_s))
+        .text("remote_addr", remote)
+        .text("method", entry.method.as_str())
+        .bytes("uri", &path[..path.len().min(VALUE_BYTES)])
+        .number("status", if status == 200 { 0 } else { u64::from(status) })
+        .number("size", bytes as u64)
+        .bytes("ua", header(USER_AGENT))
+        .seconds("ptime", took.as_secs_f64())
+        .bytes("host", header(HOST))
+        .text("chocon_req", "")
+        .end()
+}
+
+fn ltsv(
     entry: &Entry,
     remote: &str,
     status: u16,
@@ -99,7 +147,7 @@ fn line(
     line.extend_from_slice(local_time(now_s).as_bytes());
     put(&mut line, "host", remote.as_bytes());
     put(&mut line, "method", entry.method.as_str().as_bytes());
-    put(&mut line, "uri", entry.target.to_string().as_bytes());
+    put(&mut line, "uri", entry.target.path().as_bytes()); // a query may hold secrets
     put(&mut line, "protocol", format!("{:?}", entry.version).as_bytes());
     put(&mut line, "status", status.to_string().as_bytes());
     put(&mut line, "size", bytes.to_string().as_bytes());
@@ -153,6 +201,23 @@ mod tests {
             assert_eq!(put_one(&[b'<', byte, b'>']), expected);
         }
         assert_eq!(put_one("\u{3042}".as_bytes()), "\tua:\u{3042}");
+    }
+
+    #[test]
+    fn a_json_line_has_the_members_of_the_originals_and_no_query() {
+        let request = hyper::Request::get("/has/web/1?token=secret").header(USER_AGENT, "u\"a/1");
+        let (head, ()) = request.header(HOST, "h.example").body(()).unwrap().into_parts();
+        let entry = Entry::new(&head);
+        let line = json(&entry, "192.0.2.1", 404, 59, Duration::from_millis(2), 0);
+        let text = String::from_utf8(line).unwrap();
+        let (time, rest) = text.split_once(",\"remote").unwrap();
+        assert!(time.starts_with("{\"time\":\"19"), "{time}");
+        let expected = "_addr\":\"192.0.2.1\",\"method\":\"GET\",\"uri\":\"/has/web/1\",\
+            \"status\":404,\"size\":59,\"ua\":\"u\\\"a/1\",\"ptime\":0.002000,\
+            \"host\":\"h.example\",\"chocon_req\":\"\"}\n";
+        assert_eq!(rest, expected);
+        let line = json(&entry, "192.0.2.1", 200, 12, Duration::ZERO, 0);
+        assert!(String::from_utf8(line).unwrap().contains("\"status\":0,"));
     }
 
     #[test]

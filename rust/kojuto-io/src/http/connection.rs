@@ -31,6 +31,10 @@ use crate::sys::socket as sys;
 /// A stopping server waits so long for the first request of a connection that it has accepted.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
+/// What a header takes at least when there are as many as can be. hyper makes room for all of them
+/// at each request, which is to cost next to nothing.
+const HEADER_BYTES: usize = 128;
+
 /// What a connection waits for.
 #[derive(Clone, Copy, PartialEq)]
 #[repr(u8)]
@@ -229,6 +233,7 @@ impl Answerer {
         let (shared, state) = (&self.shared, &self.state);
         state.enter(Phase::Answer, Duration::ZERO);
         let (head, body) = request.into_parts();
+        let passed_over = shared.options.max_body_bytes.is_none() && !body.is_end_stream();
         let logged = shared.access_log().map(|log| (log, Entry::new(&head), Instant::now()));
         let reply = match shared.quick(&head, &self.remote) {
             Some(reply) => {
@@ -246,7 +251,7 @@ impl Answerer {
             }
         }
         let mut response = reply.into_response();
-        if state.stopping.load(Relaxed) || shared.stopping.load(Relaxed) {
+        if passed_over || state.stopping.load(Relaxed) || shared.stopping.load(Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         state.enter(Phase::Answered, Duration::ZERO);
@@ -256,10 +261,10 @@ impl Answerer {
     /// Reads the body and asks the threads that take their time.
     async fn ask(&self, head: Parts, body: Incoming) -> Reply {
         let options = &self.shared.options;
-        let body = if body.is_end_stream() {
+        let limit = options.max_body_bytes.unwrap_or(0);
+        let body = if body.is_end_stream() || options.max_body_bytes.is_none() {
             Bytes::new()
         } else {
-            let limit = options.max_body_bytes;
             if body.size_hint().lower() > limit as u64 {
                 return too_large();
             }
@@ -304,6 +309,7 @@ pub(super) async fn serve(stream: Stream, answerer: Answerer) {
             .half_close(true)
             .header_read_timeout(None)
             .max_buf_size(shared.options.max_header_bytes.max(8192))
+            .max_headers(shared.options.max_header_bytes.max(8192) / HEADER_BYTES)
             .serve_connection(TokioIo::new(watched), service)
     );
     let mut told = false;

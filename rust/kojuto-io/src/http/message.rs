@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
+use kojuto_core::net::clean_path::cleaned;
 
 use crate::{Error, Refused, Result};
 
@@ -86,6 +87,19 @@ impl Reply {
         *response.headers_mut() = self.headers;
         response
     }
+}
+
+/// The redirect to the clean form of a request's path, as Go's servers have it; none when the path
+/// is clean.
+pub fn moved(head: &Parts) -> Option<Reply> {
+    let mut location = cleaned(head.uri.path())?;
+    if let Some(query) = head.uri.query() {
+        location.push('?');
+        location.push_str(query);
+    }
+    let status = StatusCode::MOVED_PERMANENTLY;
+    let reply = Reply { status, headers: HeaderMap::new(), body: Bytes::new() };
+    Some(reply.with(LOCATION, HeaderValue::try_from(location).ok()?))
 }
 
 /// Answers that are at hand: asked first, on the thread of the connection, so it must not wait.

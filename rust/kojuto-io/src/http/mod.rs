@@ -16,7 +16,7 @@ mod server;
 mod shared;
 mod worker;
 
-pub use access_log::LogSink;
-pub use message::{Quick, Reply, Request, Slow};
+pub use access_log::{LineFormat, LogSink};
+pub use message::{Quick, Reply, Request, Slow, moved};
 pub use options::{Options, Stats};
 pub use server::Server;

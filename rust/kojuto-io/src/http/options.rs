@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
+use super::access_log::LineFormat;
+
 /// The limits of one server. A time-out of zero means none.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -16,8 +18,9 @@ pub struct Options {
     /// Request line and headers together; beyond it 431. At least 8192; what comes in one read
     /// with the last byte allowed, at most as much again, is let pass.
     pub max_header_bytes: usize,
-    /// A request's body; beyond it 413.
-    pub max_body_bytes: usize,
+    /// A request's body; beyond it 413. None: a body is neither judged nor waited for, and where
+    /// one is announced the connection ends with the answer, since what follows may be that body.
+    pub max_body_bytes: Option<usize>,
     /// Connections at a time, the rest wait in the queue of the socket; 0 for no limit.
     pub max_connections: usize,
     /// Threads that serve connections; 0 for one for each core, at most 4.
@@ -26,6 +29,8 @@ pub struct Options {
     pub threads: usize,
     /// Requests that may wait for such a thread; beyond it 503.
     pub queue: usize,
+    /// How the lines of the access log are written.
+    pub access_log: LineFormat,
 }
 
 /// Counters of one server, all since its start except `open`.

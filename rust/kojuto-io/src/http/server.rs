@@ -60,7 +60,8 @@ impl Server {
         let server = Server { shared: Arc::clone(&shared), course };
         let begin = || -> io::Result<()> {
             if let Some(sink) = access_log {
-                let _ = shared.access_log.set(AccessLog::start(shared.running.begin(), sink)?);
+                let (counted, format) = (shared.running.begin(), shared.options.access_log);
+                let _ = shared.access_log.set(AccessLog::start(counted, sink, format)?);
             }
             let closes = Arc::new(LastCloses(Arc::clone(&shared)));
             let pool = Pool::start(threads, queue, slow)?;
