@@ -1,4 +1,6 @@
-"""deteco with a token it knows beside nginx ``return 200``, each alone on the same core."""
+"""deteco with a token it knows beside nginx ``return 200``, each alone on the same core; and with
+tokens that it does not know.
+"""
 
 from __future__ import annotations
 
@@ -66,19 +68,22 @@ class Field:
     def __init__(self, folder: Path) -> None:
         from benches.bench_relay import free_ports
 
-        ours, theirs = free_ports(2)
-        key = folder / "key"
+        ours, theirs, new = free_ports(3)
+        key, public_key = folder / "key", folder / "key.pub"
         deteco = BIN / "deteco"
-        subprocess.run(
-            [deteco, "keygen", "--type", "rsa", "--out", key], check=True, stdout=subprocess.DEVNULL
+        commands: tuple[list[str | Path], ...] = (
+            ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key],
+            ["pkey", "-in", key, "-pubout", "-out", public_key],
         )
+        for command in commands:
+            subprocess.run(["openssl", *command], check=True, stderr=subprocess.DEVNULL)
         header = subprocess.run(
             [deteco, "jwtgen", "--private-key", key, "--private-key-user", "bench"],
             check=True, capture_output=True, text=True,
         ).stdout.strip()  # fmt: skip
         self.headers = [header, "X-Original-URI: /api/echo/some/path?query=1"]
         conf = folder / "deteco.toml"
-        public = (folder / "key.pub").read_text()
+        public = public_key.read_text()
         conf.write_text(
             f"[[services]]\nid='bench'\npaths=['/api/echo']\npublic_keys=['''{public}''']\n"
         )
@@ -95,6 +100,10 @@ class Field:
         listen = ["--listen", f"127.0.0.1:{ours}"]
         self.sides = {
             "deteco": Server([deteco, "--conf", conf, *listen], ours),
+            # Without a cache each request's token is a new one.
+            "new": Server(
+                [deteco, "--conf", conf, "--listen", f"127.0.0.1:{new}", "--cache-size", "0"], new
+            ),
             "nginx": Server(["nginx", "-p", folder, "-c", nginx, "-e", "stderr"], theirs),
         }
 
@@ -132,14 +141,15 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 
 def test_a_known_token(table: Table, field: Field) -> None:
     """64 keep-alive connections, the load on another core where there is one."""
-    for side in field.sides:
+    sides = ("deteco", "nginx")
+    for side in sides:
         field.load(side)
-    found = [{side: field.load(side) for side in field.sides} for _ in range(RUNS)]
+    found = [{side: field.load(side) for side in sides} for _ in range(RUNS)]
     median = {side: [statistics.median(r[side][at] for r in found) for at in range(3)]
-              for side in field.sides}  # fmt: skip
+              for side in sides}  # fmt: skip
     figures = {
         f"{side}_{name}": median[side][at]
-        for side in field.sides
+        for side in sides
         for at, name in enumerate(("per_s", "p99_us", "cpu_us"))
     }
     ratios = [r["deteco"][0] / r["nginx"][0] for r in found]
@@ -157,4 +167,19 @@ def test_a_known_token(table: Table, field: Field) -> None:
                 figures)
         )  # fmt: skip
     print({name: round(value, 2) for name, value in figures.items()})
+    assert row.ok
+
+
+def test_new_tokens(table: Table, field: Field) -> None:
+    """RS256 with 2048 bits, each checked as if it had never been seen."""
+    sides = ("deteco", "new")
+    for side in sides:
+        field.load(side)
+    found = [{side: field.load(side) for side in sides} for _ in range(RUNS)]
+    ratios = [r["new"][0] / r["deteco"][0] for r in found]
+    figures = {f"{side}_per_s": statistics.median(r[side][0] for r in found) for side in sides}
+    row = table.add(
+        Row("deteco, new tokens", "requests per second with new RS256 tokens / with a known one",
+            statistics.median(ratios), min(ratios), max(ratios), 0.3, True, figures)
+    )  # fmt: skip
     assert row.ok

@@ -1094,18 +1094,24 @@ class HttpRequest:
 class TokenGate:
     """What a token gate decides without Python, under one state of its configuration.
 
-    At hand of an `HttpServer` it answers ``/``, ``/live`` and the endpoint; only a request whose
-    token has the right form and is not known is left to Python, which checks the token, tells
-    `admit` or `remember_bad`, and returns `answer` or `refuse`. A new configuration is a new
-    gate: what an old one learns late goes to the old one.
+    At hand of an `HttpServer` it answers ``/``, ``/live`` and the endpoint and checks tokens; only
+    a request whose new token is signed or written in a way that it does not read is left to
+    Python, which checks the token, tells `admit` or `remember_bad`, and returns `answer` or
+    `refuse`. A new configuration is a new gate: what an old one learns late goes to the old one.
 
     Args:
-        log: refusals are logged there, at most 100 in a second.
+        log: requests that are refused are logged there, at most 100 in a second, and those that
+            are allowed.
         endpoint: the path of the requests, ``/auth``.
-        services: name and rules of each: a path (decoded; with all below it, with a slash at its
-            end only what is below) and the methods that may reach it, none for all.
+        services: of each ``id``; ``rules``: a path (with all below it) and the methods that may
+            reach it, none for all; ``keys``: see `kojuto.common.jwt.for_native`; ``freshness_s``:
+            how long ago a token may have been issued; ``late_s`` and ``early_s``: allowed
+            difference of clocks for exp and the age, and for iat and nbf; ``kinds``: values of
+            typ; ``require``: claims with their values; ``shown``: headers with their claims;
+            ``renewed``: a token that no key fits is left to Python, which may know a newer one.
         cache_size: good tokens that are kept, and as many bad ones; 0 for none.
         prune_size: how many are dropped when it is full.
+        log_allowed: whether requests that are allowed are logged.
         after: the gate whose counters go on.
 
     Raises:
@@ -1116,22 +1122,45 @@ class TokenGate:
         cls,
         log: LogWriter,
         endpoint: str,
-        services: Sequence[tuple[str, Sequence[tuple[str, Sequence[str]]]]],
+        services: Sequence[dict[str, Any]],
         *,
-        cache_size: int = 1000,
+        cache_size: int = 10000,
         prune_size: int = 100,
+        log_allowed: bool = True,
         after: TokenGate | None = None,
     ) -> TokenGate: ...
+    @staticmethod
+    def readings(uri: str) -> list[str]:
+        """All that somebody could take the path of a request URI for, the first as it stands.
+
+        Raises:
+            ValueError: it is no URI that a client sends; the text says why.
+        """
+
+    def judge(self, token: str, now_s: float) -> tuple[str, str, tuple[int, float, float] | None]:
+        """What comes of a token: ``good``, ``bad`` for ever, ``refused`` now, ``unsure``.
+
+        With it the reason, and for a good one the service, and from and until when it is good.
+        """
+
     def admit(
-        self, token: str, service: int, not_before_s: float, not_after_s: float, now_s: float
+        self,
+        token: str,
+        service: int,
+        life: tuple[float, float],
+        now_s: float,
+        shown: Sequence[str | None],
     ) -> None:
-        """Keep a good token; times are seconds since 1970, `service` counts from 0."""
+        """Keep a good token from and until a moment, in seconds since 1970.
+
+        `service` counts from 0; `shown` are the texts of the claims that its headers show.
+        """
 
     def remember_bad(self, token: str) -> None:
         """Keep a token that is bad for ever."""
 
     def answer(
-        self, service: int, request: HttpRequest
+        self, service: int, shown: Sequence[str | None], request: HttpRequest
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """The answer to a request with a good token of this service: 200 or 403."""
 

@@ -51,19 +51,23 @@ def test_a_wrong_configuration_is_one_line_that_names_the_service_and_the_key(
     cases = {
         "": "no service",
         "[[services]": "not TOML",
-        "x = 1\n" + good: "x: no such setting",
         good + good: "two services have the id echo",
         "[[services]]\npaths = []": "service number 1: id",
         '[[services]]\nid = 3': "service number 1: id",
         service("echo", []): "service echo: public_keys must be a list with at least one",
         service("echo", [ED], "[]"): "service echo: paths",
         service("echo", [ED], '"/api"'): "service echo: paths",
-        service("echo", [ED], '["api"]'): "service echo: path api: a path begins with a slash",
-        service("echo", [ED], '["/a/../b"]'): "service echo: path /a/../b: ",
-        service("echo", [ED], '["/a%2fb"]'): "service echo: path /a%2fb: ",
+        service("echo", [ED], '["/a%00"]'): "service echo: path /a%00: ",
+        service("echo", [ED], '["/a\\nb"]'): "service echo: path ",
+        service("echo", [ED], rest="ID = 'x'"): "ID: it is there twice, in another case",
+        service("echo", [ED], rest="leeway = 'x'"): "service echo: leeway: ",
+        service("echo", [ED], rest="leeway = '2h'"): "service echo: leeway: ",
+        service("echo", [ED], rest="typ = 'x'"): "service echo: typ must be a list",
+        service("echo", [ED], rest="headers = {X-Deteco-User = 'sub'}"): "has a meaning of its own",
+        service("echo", [ED], rest="headers = {'a b' = 'sub'}"): "not the name of a header",
+        service("echo", [ED], rest="allow_weak_keys = 1"): "service echo: allow_weak_keys must be",
         service("echo", [ED], "[3]"): "service echo: paths are strings or tables",
         service("echo", [ED], "[{path = '/a', method = 'x'}]"): "path /a: method: no such setting",
-        service("echo", [ED], rest="requires = {}"): "service echo: requires: no such setting",
         service("echo", [ED], rest="require = {aud = 3}"): "service echo: require.aud",
         service("echo", [ED], rest="require = []"): "service echo: require",
         service("echo", [ED], rest='methods = ["get"]'): "service echo: methods",
@@ -72,7 +76,8 @@ def test_a_wrong_configuration_is_one_line_that_names_the_service_and_the_key(
             "key 1 of public_keys entry 1 of service a is a private key"
         ),
         f"[[services]]\nid='a'\npaths=['/']\npublic_keys=['''{small}''']": (
-            "public_keys entry 1 of service a: an RSA key of 1024 bits"
+            "public_keys entry 1 of service a: an RSA key of 1024 bits is below the minimum of "
+            "2048\nhint: allow_weak_keys = true in service a takes it"
         ),
         "[[services]]\nid='a'\npaths=['/']\npublic_keys=['rubbish']": "entry 1 of service a",
         service("echo", [ED, ED]).replace("MCow", "MCox", 1): "entry 1 of service echo",
@@ -95,6 +100,19 @@ def test_a_dry_run_says_that_all_is_fine(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stdout == b""
     assert b"2 services" in done.stderr
+
+
+def test_what_the_original_took_is_taken(tmp_path: Path) -> None:
+    """Names in any case, settings and tables that are not known, a byte order mark."""
+    path = tmp_path / "deteco.toml"
+    text = service("a", [ED]).replace("[[services]]\nid", "[[Services]]\nID")
+    text = text.replace("paths", "Paths") + "comment = 'x'\n[other]\na = 1\n[[others]]\nid = 'x'\n"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    done = run("deteco", "--conf", path, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.decode()
+    for name in ("service a: comment", "other", "others"):
+        assert f"{path}: {name}: no such setting, it is passed over" in said
 
 
 def test_toml_is_read_on_python_310_too(tmp_path: Path) -> None:
@@ -163,12 +181,16 @@ def test_check_explains_each_decision(tmp_path: Path) -> None:
     assert "signature: right by key 1 of public_keys entry 2 of service echo (Ed25519)" in text
     assert re.search(r"answer:    200 X-Deteco-User: echo\n", text)
     assert token not in text
+    readings = check(token, "/api/echo/a%252Fb;v/../c")[1].split("reading:   ")[1:]
+    shown = {reading.splitlines()[0] for reading in readings}
+    assert shown >= {"/api/echo/a%252Fb;v/../c", "/api/echo/a%2Fb/../c", "/api/echo/a/c"}
+    assert "reading:   none: a % without two hexadecimal digits" in check(token, "/api/%")[1]
     assert check("-", "/api/echo", stdin=f"Authorization: Bearer {token}\n".encode())[0] == 0
     for length, why in ((16_384, "not three segments"), (16_385, "16385 characters are over")):
         text = f"Authorization: Bearer {'x' * length}\n"
         assert f"answer:    401 {why}" in check("-", "/", stdin=text.encode())[1]
     for uri, method, why in (
-        ("/api/echo/../x", "GET", "403 the path leaves what is allowed by .."),
+        ("/api/echo/../x", "GET", "403 the path can be read as one that lies under none that is"),
         ("/x", "GET", "403 the path lies under none"),
         ("/api/echo", "POST", "403 the method is not allowed"),
         ("/api/echo/\n", "GET", "403 "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 import threading
 import time
 import urllib.request
@@ -114,3 +115,23 @@ def test_a_flood_of_bad_tokens_does_not_starve_good_ones(stage: Stage) -> None:
         for thread in threads:
             thread.join()
     assert flooded[0] > 50
+
+
+def test_nobody_is_told_to_come_back_for_a_token_never_seen(stage: Stage) -> None:
+    """More at a time than any queue has room for."""
+    deteco = start(stage, service("echo", [ED]), "--header-timeout=0")
+    count = 1300
+    tokens = [ED.token(jti=str(number)) for number in range(count)]
+    conns = []
+    try:
+        for token in tokens:
+            conns.append(socket.create_connection((LOOPBACK, deteco.port), timeout=60))
+            head = "GET /auth HTTP/1.1\r\nHost: h\r\nX-Original-URI: /api/echo\r\n"
+            conns[-1].sendall(f"{head}Authorization: Bearer {token}".encode())
+        for conn in conns:  # all at once
+            conn.sendall(b"\r\n\r\n")
+        found = {conn.recv(4096).split()[1] for conn in conns}
+    finally:
+        for conn in conns:
+            conn.close()
+    assert found == {b"200"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,6 +68,7 @@ class Backend:
             def do_GET(self) -> None:
                 backend.seen.append(self.path)
                 backend.users.append(self.headers["X-User"])
+                self.rfile.read(int(self.headers["Content-Length"] or 0))
                 self.send_response(200)
                 self.send_header("Content-Length", "2")
                 self.end_headers()
@@ -94,6 +96,7 @@ class Nginx(Program):
 
     def __init__(self, folder: Path, deteco: int, backend: int) -> None:
         self.raw, self.decoded, self.files = free_port(), free_port(), free_port()
+        self.chain, self.inner, self.sloppy = free_port(), free_port(), free_port()
         root = folder / "root"
         (root / "api/echo/a").mkdir(parents=True)
         (root / "api/echo/x").write_text("echo")
@@ -139,6 +142,26 @@ class Nginx(Program):
                     listen {LOOPBACK}:{self.files}; merge_slashes off;
                     location / {{ auth_request /auth; root {root}; }} {common}
                 }}
+                server {{
+                    listen {LOOPBACK}:{self.chain}; merge_slashes off;
+                    location / {{
+                        auth_request /auth; rewrite ^(.*)$ $1 break;
+                        proxy_pass http://{LOOPBACK}:{self.inner};
+                    }} {common}
+                }}
+                server {{
+                    listen {LOOPBACK}:{self.inner};
+                    location / {{ proxy_pass http://{LOOPBACK}:{backend}/; }}
+                }}
+                server {{
+                    listen {LOOPBACK}:{self.sloppy};
+                    location / {{ auth_request /auth; proxy_pass http://{LOOPBACK}:{backend}; }}
+                    location = /auth {{
+                        internal; proxy_pass http://gate/auth; proxy_http_version 1.1;
+                        proxy_set_header Connection ""; proxy_pass_request_body off;
+                        proxy_set_header X-Original-URI $request_uri;
+                    }}
+                }}
             }}
         """)
         nginx = need_program("nginx")
@@ -154,6 +177,13 @@ class Nginx(Program):
         with socket.create_connection((LOOPBACK, port), timeout=20) as conn:
             conn.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
             return read_all(conn)
+
+
+PIECES = [
+    "/", "..", ".", "%2e", "%2E", "%2f", "%5c", "\\", ";", "%3b", "%25", "a", "api", "echo", "//",
+    "secret", "%252e", "%252f", "%255c", "%EF%BC%8E", "%EF%BC%8F", "%E3%81%82", "v=1", "%20",
+    "%3f", "%23", "...", "\xe3\x81\x82",
+]  # fmt: skip
 
 
 class House:
@@ -200,6 +230,35 @@ def test_no_request_reaches_a_path_outside_the_services(
         elif port != house.nginx.files:
             assert got == 200, said
             assert len(house.backend.seen) == 1
+
+
+def test_no_request_made_at_random_reaches_a_path_outside_the_services(house: House) -> None:
+    nginx, rng = house.nginx, random.Random(20)
+    passed = 0
+    for _ in range(250):
+        uri = "/api/echo" + "".join(rng.choices(PIECES, k=rng.randint(1, 6)))
+        for port in (nginx.raw, nginx.decoded, nginx.files, nginx.chain):
+            house.backend.seen.clear()
+            said = nginx.ask(port, uri, KEY.token())
+            passed += said.startswith(b"HTTP/1.1 200 ")
+            assert b"secret" not in said.partition(b"\r\n\r\n")[2], uri
+            for target in house.backend.seen:
+                assert all(map(inside, readings(target))), (uri, target)
+    assert passed > 30, "honest ones are among them"
+
+
+def test_a_post_with_a_token_never_seen_passes_without_a_line_for_content_length(
+    house: House,
+) -> None:
+    for number, length in enumerate((5, 100_000)):
+        token = KEY.token(jti=f"post{number}")
+        lines = [
+            "POST /api/echo HTTP/1.1", "Host: h", f"Content-Length: {length}",
+            f"Authorization: Bearer {token}", "Connection: close", "", "",
+        ]  # fmt: skip
+        with socket.create_connection((LOOPBACK, house.nginx.sloppy), timeout=20) as conn:
+            conn.sendall("\r\n".join(lines).encode() + b"x" * length)
+            assert read_all(conn).startswith(b"HTTP/1.1 200 ")
 
 
 def test_the_unsafe_ones_would_have_been_served(house: House) -> None:

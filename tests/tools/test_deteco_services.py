@@ -17,10 +17,10 @@ def test_a_configuration_has_an_upper_bound(tmp_path: Path) -> None:
     path = tmp_path / "conf"
     path.write_bytes(b"#" * services.MAX_FILE_BYTES)
     with pytest.raises(KojutoError, match="there is no service in it"):
-        services.load(str(path))
+        services.load(str(path), print)
     path.write_bytes(b"#" * (services.MAX_FILE_BYTES + 1))
     with pytest.raises(KojutoError, match="over the limit of 16777216 bytes"):
-        services.load(str(path))
+        services.load(str(path), print)
     for length, message in ((1024, "public_keys must be"), (1025, "id must be a printable string")):
         with pytest.raises(KojutoError, match=message):
-            services._service({"id": "x" * length}, 1)
+            services._service({"id": "x" * length}, 1, print)

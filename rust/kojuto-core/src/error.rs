@@ -104,16 +104,12 @@ pub enum LogFormatFault {
 /// Why a path cannot be one that is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathFault {
-    /// It does not begin with a slash.
-    Relative,
     /// It is longer than so many bytes.
     TooLong(usize),
-    /// It has a character with a meaning of its own.
+    /// It has a control character.
     Character(char),
-    /// It has a character that some read as a dot or slash.
-    Lookalike,
-    /// It has an empty segment, or one of dots.
-    Segment,
+    /// What its escapes stand for is no text.
+    Escapes,
 }
 
 /// Why a pattern cannot name log files.
@@ -206,15 +202,11 @@ impl fmt::Display for LogFormatFault {
 impl fmt::Display for PathFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PathFault::Relative => f.write_str("a path begins with a slash"),
             PathFault::TooLong(limit) => write!(f, "over {limit} bytes"),
             PathFault::Character(odd) => {
                 write!(f, "{:?} cannot be part of a path", odd.to_string())
             }
-            PathFault::Lookalike => {
-                f.write_str("it has a character that some read as a dot or slash")
-            }
-            PathFault::Segment => f.write_str("an empty or dot segment"),
+            PathFault::Escapes => f.write_str("its escapes (%XX) are not UTF-8 text"),
         }
     }
 }

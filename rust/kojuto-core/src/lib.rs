@@ -23,6 +23,8 @@ pub mod postfix;
 pub mod scan;
 /// Numbers into sums, quantiles and sketches.
 pub mod stats;
+/// Signed tokens, without their signature.
+pub mod token;
 /// WebSocket frames, read and written.
 pub mod websocket;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use kojuto_core::net::uri_path::Allowed;
-use kojuto_io::auth::{Gate, Rule, Service, Tokens, membership};
+use kojuto_core::net::uri_path::{self, Allowed};
+use kojuto_core::token::Policy;
+use kojuto_io::auth::{Gate, Judged, Key, Rule, Service, Signers, Tokens, membership};
 use kojuto_io::http::{self, LineFormat, LogSink, Options, Quick, Reply, Slow};
 use kojuto_io::log::Log;
 use pyo3::prelude::*;
@@ -30,13 +31,51 @@ struct TokenGate(Arc<Gate>);
 
 type Rules = Vec<(String, Vec<String>)>;
 
-fn service(id: String, rules: Rules) -> PyResult<Service> {
-    let read = |(path, methods): (String, Vec<String>)| match Allowed::new(&path) {
-        Ok(path) => Ok(Rule { path, methods }),
-        Err(error) => Err(refused(format!("service {id}: path {error}"))),
-    };
-    let rules = rules.into_iter().map(read).collect::<PyResult<_>>()?;
-    Ok(Service { id, rules })
+/// Algorithm, kid and public key.
+type SignerKey = (String, Option<String>, Option<Vec<u8>>);
+
+/// A service as Python has it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Given {
+    id: String,
+    rules: Rules,
+    keys: Vec<SignerKey>,
+    freshness_s: f64,
+    late_s: f64,
+    early_s: f64,
+    kinds: Vec<String>,
+    require: Vec<(String, Vec<String>)>,
+    shown: Vec<(String, String)>,
+    renewed: bool,
+}
+
+impl Given {
+    fn service(self) -> PyResult<Service> {
+        let id = self.id;
+        let rule = |(path, methods): (String, Vec<String>)| match Allowed::new(&path) {
+            Ok(path) => Ok(Rule { path, methods }),
+            Err(error) => Err(refused(format!("service {id}: path {error}"))),
+        };
+        let rules = self.rules.into_iter().map(rule).collect::<PyResult<_>>()?;
+        let keys = self.keys.into_iter();
+        let keys = keys.map(|(algorithm, kid, public)| Key { algorithm, kid, public }).collect();
+        let policy = Policy {
+            freshness_s: self.freshness_s,
+            late_s: self.late_s,
+            early_s: self.early_s,
+            kinds: self.kinds,
+            require: self.require,
+        };
+        let header = |name: &String| match name.parse::<HeaderName>() {
+            Ok(name) => Ok(name),
+            Err(_) => Err(refused(format!("service {id}: {name:?} is not the name of a header"))),
+        };
+        let headers = self.shown.iter().map(|(name, _)| header(name)).collect::<PyResult<_>>()?;
+        let shown = self.shown.into_iter().map(|(_, claim)| claim).collect();
+        let signers = Signers { keys, policy, shown, renewed: self.renewed };
+        Ok(Service { id, rules, signers, headers })
+    }
 }
 
 type Answered = (u16, Headers, Vec<u8>);
@@ -52,33 +91,67 @@ fn answered(reply: &Reply) -> Answered {
 #[pymethods]
 impl TokenGate {
     #[new]
-    #[pyo3(signature = (log, endpoint, services, *, cache_size = 1000, prune_size = 100, after = None))]
+    #[pyo3(signature = (
+        log, endpoint, services, *, cache_size = 10000, prune_size = 100, log_allowed = true,
+        after = None
+    ))]
     fn new(
         log: &LogWriter,
         endpoint: &str,
-        services: Vec<(String, Rules)>,
+        services: Vec<Given>,
         cache_size: usize,
         prune_size: usize,
+        log_allowed: bool,
         after: Option<&TokenGate>,
     ) -> PyResult<Self> {
-        let services = services.into_iter().map(|(id, rules)| service(id, rules));
-        let services = services.collect::<PyResult<_>>()?;
+        let services = services.into_iter().map(Given::service).collect::<PyResult<_>>()?;
         let stats = after.map_or_else(Arc::default, |old| Arc::clone(&old.0.stats));
         let tokens = Tokens::new(cache_size, prune_size);
-        let gate = Gate::new(endpoint, services, tokens, stats, Arc::clone(&log.log));
+        let log = Arc::clone(&log.log);
+        let gate = Gate::new(endpoint, services, tokens, stats, log, log_allowed);
         Ok(TokenGate(Arc::new(gate.map_err(to_py)?)))
     }
 
-    fn admit(&self, token: &str, service: usize, not_before_s: f64, not_after_s: f64, now_s: f64) {
-        self.0.tokens.admit(token.as_bytes(), service, not_before_s, not_after_s, now_s);
+    #[staticmethod]
+    fn readings(uri: &str) -> PyResult<Vec<String>> {
+        uri_path::readings(uri.as_bytes()).map_err(|why| refused(why.to_string()))
+    }
+
+    fn judge(&self, token: &str, now_s: f64) -> (&'static str, String, Option<(usize, f64, f64)>) {
+        match self.0.judge(token.as_bytes(), now_s) {
+            Judged::Good { service, life, .. } => {
+                ("good", String::new(), Some((service, life.begins_s, life.ends_s)))
+            }
+            Judged::Bad(why) => ("bad", why, None),
+            Judged::Refused(why) => ("refused", why, None),
+            Judged::Unsure => ("unsure", String::new(), None),
+        }
+    }
+
+    fn admit(
+        &self,
+        token: &str,
+        service: usize,
+        life: (f64, f64),
+        now_s: f64,
+        shown: Vec<Option<String>>,
+    ) {
+        let shown = self.0.show(service, &shown);
+        self.0.tokens.admit(token.as_bytes(), service, life, now_s, shown);
     }
 
     fn remember_bad(&self, token: &str) {
         self.0.tokens.refuse(token.as_bytes());
     }
 
-    fn answer(&self, service: usize, request: &HttpRequest) -> Answered {
-        answered(&self.0.answer(service, &request.0.head.headers))
+    fn answer(
+        &self,
+        service: usize,
+        shown: Vec<Option<String>>,
+        request: &HttpRequest,
+    ) -> Answered {
+        let shown = self.0.show(service, &shown);
+        answered(&self.0.answer(service, &shown, &request.0.head.headers))
     }
 
     fn refuse(&self, why: &str, request: &HttpRequest) -> Answered {

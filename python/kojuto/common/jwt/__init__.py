@@ -7,6 +7,8 @@ from kojuto.common.jwt.keys import (
     RSA_PSS,
     Key,
     PrivateKey,
+    WeakKeyError,
+    for_native,
     load_private_key,
     load_public_keys,
     public_key,
@@ -31,6 +33,7 @@ from kojuto.common.jwt.verifying import (
 __all__ = [
     "IAT_LEEWAY_S", "MAX_KEY_FILE_BYTES", "MAX_RSA_BITS", "MAX_TOKEN_CHARS", "MIN_RSA_BITS",
     "RSA_PSS", "ClaimError", "FormError", "Key", "NoKeyError", "NoTokenError", "PrivateKey",
-    "SignatureError", "TokenError", "bearer", "load_private_key", "load_public_keys", "public_key",
-    "read_key_file", "sign", "signed_payload", "unverified_subject", "verify",
+    "SignatureError", "TokenError", "WeakKeyError", "bearer", "for_native", "load_private_key",
+    "load_public_keys", "public_key", "read_key_file", "sign", "signed_payload",
+    "unverified_subject", "verify",
 ]  # fmt: skip

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 MAX_KEY_FILE_BYTES = 1 << 20
 MIN_RSA_BITS = 2048
 """RFC 7518, section 3.3."""
+WEAK_RSA_BITS = 1024
+"""For those who ask for it."""
 MAX_RSA_BITS = 16_384
 """A check takes time with the cube of the size."""
 
 RSA = ("RS256", "RS384", "RS512")
 RSA_PSS = ("PS256", "PS384", "PS512")
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+
+
+class WeakKeyError(KojutoError):
+    """A key that is too small for general use, and may be taken by those who ask for it."""
 
 
 class Key:
@@ -74,7 +80,9 @@ def read_key_file(path: str) -> bytes:
     return pem
 
 
-def load_public_keys(pem: bytes, source: str, *, pss: bool = False) -> list[Key]:
+def load_public_keys(
+    pem: bytes, source: str, *, pss: bool = False, weak: bool = False
+) -> list[Key]:
     """The public keys of a PEM text: RSA from 2048 bits, EC on P-256, P-384 or P-521, Ed25519.
 
     Args:
@@ -82,6 +90,7 @@ def load_public_keys(pem: bytes, source: str, *, pss: bool = False) -> list[Key]
             ``CERTIFICATE``, of which only the key counts (its dates and issuer do not).
         source: file or service, for messages.
         pss: RSA keys check PS256, PS384 and PS512 too.
+        weak: RSA keys from 1024 bits are taken.
 
     Returns:
         At least one key, in their order.
@@ -91,7 +100,7 @@ def load_public_keys(pem: bytes, source: str, *, pss: bool = False) -> list[Key]
             key, above all), too small or broken.
     """
     return [
-        public_key(_read_public(label, block, name), name, pss=pss)
+        public_key(_read_public(label, block, name), name, pss=pss, weak=weak)
         for number, (label, block) in enumerate(_pem_blocks(pem, source, _PUBLIC_HINT), start=1)
         if (name := f"key {number} of {source}")
     ]
@@ -124,7 +133,9 @@ _PRIVATE_HINT = "a private key begins with -----BEGIN PRIVATE KEY-----"
 _KINDS = "RSA from 2048 bits, EC on P-256, P-384 or P-521, or Ed25519"
 
 
-def public_key(public: Any, name: str, *, pss: bool = False, kid: str | None = None) -> Key:
+def public_key(
+    public: Any, name: str, *, pss: bool = False, kid: str | None = None, weak: bool = False
+) -> Key:
     """A `Key` of a key of cryptography, with the algorithms that fit it.
 
     Raises:
@@ -133,7 +144,7 @@ def public_key(public: Any, name: str, *, pss: bool = False, kid: str | None = N
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     if isinstance(public, rsa.RSAPublicKey):
-        _check_rsa(public.key_size, name)
+        _check_rsa(public.key_size, name, WEAK_RSA_BITS if weak else MIN_RSA_BITS)
         algorithms = RSA + RSA_PSS if pss else RSA
         return Key(public, algorithms, f"{name} (RSA, {public.key_size} bits)", kid)
     if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:
@@ -141,6 +152,30 @@ def public_key(public: Any, name: str, *, pss: bool = False, kid: str | None = N
     if isinstance(public, ed25519.Ed25519PublicKey):
         return Key(public, ("EdDSA",), f"{name} (Ed25519)", kid)
     raise KojutoError(f"{name} is of a kind that is not supported", _KINDS)
+
+
+def for_native(key: Key) -> list[tuple[str, str | None, bytes | None]]:
+    """A key as `kojuto._native.TokenGate` takes it: algorithm, kid and bytes, for each algorithm.
+
+    Without bytes what the native side does not check: P-521, and RSA keys of other than 2048 to
+    8192 bits or with an odd exponent.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    der, raw = serialization.Encoding.DER, serialization.Encoding.Raw
+    public, data = key.public, None
+    if isinstance(public, rsa.RSAPublicKey):
+        exponent = public.public_numbers().e
+        if 2048 <= public.key_size <= 8192 and 3 <= exponent < 1 << 33 and exponent % 2:
+            data = public.public_bytes(der, serialization.PublicFormat.PKCS1)
+    elif isinstance(public, ec.EllipticCurvePublicKey):
+        if public.curve.name in ("secp256r1", "secp384r1"):
+            point = serialization.PublicFormat.UncompressedPoint
+            data = public.public_bytes(serialization.Encoding.X962, point)
+    elif isinstance(public, ed25519.Ed25519PublicKey):
+        data = public.public_bytes(raw, serialization.PublicFormat.Raw)
+    return [(algorithm, key.kid, data) for algorithm in key.algorithms]
 
 
 def load_private_key(pem: bytes, source: str) -> PrivateKey:
@@ -179,10 +214,10 @@ def load_private_key(pem: bytes, source: str) -> PrivateKey:
     raise KojutoError(f"{source}: a private key of a kind that is not supported", _KINDS)
 
 
-def _check_rsa(bits: int, name: str) -> None:
-    if bits < MIN_RSA_BITS:
-        raise KojutoError(
-            f"{name}: an RSA key of {bits} bits is below the minimum of {MIN_RSA_BITS}",
+def _check_rsa(bits: int, name: str, least: int = MIN_RSA_BITS) -> None:
+    if bits < least:
+        raise (WeakKeyError if bits >= WEAK_RSA_BITS else KojutoError)(
+            f"{name}: an RSA key of {bits} bits is below the minimum of {least}",
             "'openssl genpkey -algorithm ed25519 -out KEY.pem' makes a good one",
         )
     if bits > MAX_RSA_BITS:

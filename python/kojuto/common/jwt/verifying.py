@@ -19,6 +19,9 @@ IAT_LEEWAY_S = 60.0
 MAX_DATE = 253_402_300_799
 """Seconds since 1970 at the end of the year 9999."""
 
+KINDS = ("jwt",)
+"""The header's ``typ``, in lower case and without ``application/``."""
+
 _SEGMENT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 _REFUSED_MEMBERS = {
     "crit": "an extension that is not supported",
@@ -30,6 +33,8 @@ _REFUSED_MEMBERS = {
     "b64": "a payload that is not encoded",
     "enc": "encryption",
 }
+
+_OWN_KEYS = ("jwk", "jku", "x5c", "x5u")
 
 
 class TokenError(Exception):
@@ -73,11 +78,12 @@ class ClaimError(TokenError):
         self.claim = claim
 
 
-def bearer(values: Sequence[str]) -> str:
+def bearer(values: Sequence[str], *, bare: bool = False) -> str:
     """The token of the ``Authorization`` headers of a request (RFC 6750, 2.1).
 
     Args:
         values: one for each such header.
+        bare: a token without the word Bearer is taken, too.
 
     Raises:
         NoTokenError: there is none, or its scheme is another one.
@@ -88,6 +94,8 @@ def bearer(values: Sequence[str]) -> str:
     if len(values) > 1:
         raise FormError("more than one Authorization header")
     scheme, _, token = values[0].partition(" ")
+    if bare and scheme == values[0] and "." in scheme:
+        return scheme
     if scheme.lower() != "bearer":
         raise NoTokenError("the Authorization header is no Bearer token")
     if not token:
@@ -103,13 +111,15 @@ def verify(
     freshness_s: float | None,
     require: Mapping[str, str | Sequence[str]] | None = None,
     leeway_s: float = 0.0,
+    early_s: float = IAT_LEEWAY_S,
+    kinds: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Check a token's form, then its signature, then its claims; return the claims.
 
     ``exp`` must be there and after `now`; ``iat`` must be there, at most `freshness_s` old and at
-    most 60 s in the future; ``nbf``, where it is, must not be after `now`. ``typ``, where it is,
-    must be JWT, and a ``nonce`` is refused, since it marks an OpenID Connect id token that was
-    meant for a log-in (RFC 8725, 3.11).
+    most 60 s in the future; ``nbf``, where it is, at most 60 s in the future. ``typ``, where it is,
+    must be JWT or one of `kinds`, and a ``nonce`` is refused, since it marks an OpenID Connect id
+    token that was meant for a log-in (RFC 8725, 3.11).
 
     Args:
         token: in compact form.
@@ -119,13 +129,15 @@ def verify(
         freshness_s: None not to look at the age.
         require: claims and the value, or the values of which one, they must have; ``aud`` may hold
             several, one of which is enough.
-        leeway_s: allowed difference of clocks for ``exp``, ``nbf`` and the age.
+        leeway_s: allowed difference of clocks for ``exp`` and the age.
+        early_s: allowed difference of clocks for ``iat`` and ``nbf``, at least `leeway_s`.
+        kinds: see `signed_payload`.
 
     Raises:
         TokenError: it is refused.
     """
-    claims = _object(signed_payload(token, keys), "payload")
-    _check_times(claims, now, freshness_s, leeway_s)
+    claims = _object(signed_payload(token, keys, kinds), "payload")
+    _check_times(claims, now, freshness_s, leeway_s, max(early_s, leeway_s))
     _check_names(claims)
     for name, wanted in (require or {}).items():
         allowed = [wanted] if isinstance(wanted, str) else list(wanted)
@@ -138,8 +150,15 @@ def verify(
     return claims
 
 
-def signed_payload(token: str, keys: Sequence[Key]) -> bytes:
+def signed_payload(token: str, keys: Sequence[Key], kinds: Sequence[str] = ()) -> bytes:
     """The payload of a token whose form and signature are right; its claims are not looked at.
+
+    Args:
+        token: in compact form.
+        keys: any of them may have signed it.
+        kinds: values of the header's ``typ`` that are taken, in lower case and without
+            ``application/``. With any given, members that bring a key along (``jwk``, ``jku``,
+            ``x5c``, ``x5u``) are passed over; without one they are refused, and JWT is taken.
 
     Raises:
         TokenError: it is refused.
@@ -147,7 +166,8 @@ def signed_payload(token: str, keys: Sequence[Key]) -> bytes:
     from jwt.api_jws import PyJWS
     from jwt.exceptions import PyJWTError
 
-    header, payload = _parts(token)
+    header, payload = _parts(token, _OWN_KEYS if kinds else ())
+    _check_kind(header, kinds)
     algorithm, kid = header["alg"], header.get("kid")
     fitting = [
         key for key in keys if algorithm in key.algorithms and (key.kid is None or key.kid == kid)
@@ -167,10 +187,12 @@ def signed_payload(token: str, keys: Sequence[Key]) -> bytes:
 def unverified_subject(token: str) -> str:
     """The ``sub`` of a token of right form whose signature is NOT checked, to choose the keys by.
 
+    What its header asks for beside an algorithm is left to `signed_payload`.
+
     Raises:
         TokenError: it has none, or the form is wrong.
     """
-    claims = _object(_parts(token)[1], "payload")
+    claims = _object(_parts(token, _OWN_KEYS)[1], "payload")
     _check_names(claims)
     subject = claims.get("sub")
     if not isinstance(subject, str):
@@ -178,7 +200,7 @@ def unverified_subject(token: str) -> str:
     return subject
 
 
-def _parts(token: str) -> tuple[dict[str, Any], bytes]:
+def _parts(token: str, passed_over: Sequence[str]) -> tuple[dict[str, Any], bytes]:
     """Header and payload of a token in compact form (RFC 7515, 7.1)."""
     if len(token) > MAX_TOKEN_CHARS:
         raise FormError(f"{len(token)} characters are over the limit of {MAX_TOKEN_CHARS}")
@@ -190,17 +212,25 @@ def _parts(token: str) -> tuple[dict[str, Any], bytes]:
         raise FormError("no signature")
     header = _object(header_bytes, "header")
     for member, what in _REFUSED_MEMBERS.items():
-        if member in header:
+        if member in header and member not in passed_over:
             raise FormError(f"the header asks for {what} ({member})")
     if not isinstance(header.get("alg"), str):
         raise FormError("the header has no alg")
-    kind = header.get("typ", "JWT")
-    if not isinstance(kind, str) or kind.lower().removeprefix("application/") != "jwt":
-        raise FormError("the header's typ is not JWT")
     kid = header.get("kid", "")
     if not isinstance(kid, str) or len(kid) > 256:
         raise FormError("the header's kid is not a short string")
     return header, payload
+
+
+def _check_kind(header: Mapping[str, Any], kinds: Sequence[str]) -> None:
+    kind = header.get("typ", "JWT")
+    if kinds and kind is None:
+        return
+    if isinstance(kind, str):
+        kind = kind.lower().removeprefix("application/")
+    if not isinstance(kind, str) or kind not in (kinds or KINDS):
+        what = "is not one that is taken" if kinds else "is not JWT"
+        raise FormError(f"the header's typ {what}")
 
 
 def _decode(segment: str) -> bytes:
@@ -251,7 +281,11 @@ def _date(claims: Mapping[str, Any], name: str) -> float | None:
 
 
 def _check_times(
-    claims: Mapping[str, Any], now: float, freshness_s: float | None, leeway_s: float
+    claims: Mapping[str, Any],
+    now: float,
+    freshness_s: float | None,
+    leeway_s: float,
+    early_s: float,
 ) -> None:
     expires, issued = _date(claims, "exp"), _date(claims, "iat")
     begins = _date(claims, "nbf")
@@ -260,11 +294,11 @@ def _check_times(
         raise ClaimError(name, f"the claim {name} is missing")
     if now >= expires + leeway_s:
         raise ClaimError("exp", "the token has expired")
-    if issued > now + max(IAT_LEEWAY_S, leeway_s):
+    if issued > now + early_s:
         raise ClaimError("iat", "the token was issued in the future")
     if freshness_s is not None and now - issued > freshness_s + leeway_s:
         raise ClaimError("iat", "the token is not fresh enough")
-    if begins is not None and now < begins - leeway_s:
+    if begins is not None and now < begins - early_s:
         raise ClaimError("nbf", "the token is not valid yet")
 
 

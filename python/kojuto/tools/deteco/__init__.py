@@ -13,7 +13,7 @@ from kojuto.common.server.options import (
     shutdown_timeout,
 )
 from kojuto.errors import UsageError
-from kojuto.tools.deteco.options import FRESHNESS, conf
+from kojuto.tools.deteco.options import FRESHNESS, LEEWAY, conf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ COMMAND = Command(
         conf(required=False),
         listen_at("127.0.0.1:8080"),
         FRESHNESS,
+        LEEWAY,
         Option(
             "--auth-endpoint",
             metavar="NAME",
@@ -49,7 +50,7 @@ COMMAND = Command(
             "--cache-size",
             metavar="N",
             read=units.integer(0, 10_000_000),
-            default="1000",
+            default="10000",
             help="good tokens that are kept, and as many bad ones; 0 for none",
         ),
         Option(
@@ -58,6 +59,10 @@ COMMAND = Command(
             read=units.integer(1, 10_000_000),
             default="100",
             help="how many of them are dropped when the cache is full, the least used first",
+        ),
+        Option(
+            "--no-log-allowed",
+            help="log no line for a request that is allowed",
         ),
         Option("--dry-run", help="check the configuration and exit"),
         Option(
@@ -107,13 +112,18 @@ Commands:
 'deteco COMMAND --help' shows their options. SIGHUP reads the configuration again. FILE:
   [[services]]
   id = "batch"                        # the sub of its tokens, X-Deteco-User of the answer
-  paths = ["/api/echo", "/img/"]      # with a slash at the end: only what is below
+  paths = ["/api/echo", "/img"]       # with all below; %XX only where all of it is encoded
   methods = ["GET", "HEAD"]           # all when left out; checks X-Original-Method. For one path:
                                       # paths = [{path = "/upload", methods = ["PUT"]}, …]
   public_keys = ['''-----BEGIN PUBLIC KEY-----
   ...
   -----END PUBLIC KEY-----''']        # RSA, EC, Ed25519; PS256 and so on with pss = true
+  jwks = "https://id.example/keys"    # a JWK Set, or a file of one; tokens name their key by kid
   require = {aud = "api", iss = "ci"} # claims the token must have; a list for one of several
+  typ = ["JWT", "at+jwt"]             # kinds of token, these two when left out
+  leeway = "30s"                      # as --leeway, for this service
+  headers = {X-Email = "email"}       # headers of the answer that show claims
+  allow_weak_keys = true              # RSA from 1024 bits, not from 2048
 
 In nginx:
   location = /auth {
@@ -146,6 +156,8 @@ def _other(values: Values, arguments: list[str]) -> int:
     if name == "check":
         from kojuto.tools.deteco import check
 
+        if "leeway" in values.given:
+            rest = [f"--leeway={values.leeway:.9f}", *rest]
         if "jwt_freshness" in values.given:
             rest = [f"--jwt-freshness={values.jwt_freshness:.9f}", *rest]
         if "conf" in values.given:

@@ -8,11 +8,13 @@ from kojuto.common import cli, jwt, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import UsageError
 from kojuto.tools.deteco.gate import State
-from kojuto.tools.deteco.options import FRESHNESS, conf
+from kojuto.tools.deteco.options import FRESHNESS, LEEWAY, conf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kojuto.tools.deteco.services import Service
+
+MOST_READINGS = 20
 
 COMMAND = Command(
     "deteco check",
@@ -21,6 +23,7 @@ COMMAND = Command(
     [
         conf(required=True),
         FRESHNESS,
+        LEEWAY,
         Option(
             "--at",
             metavar="EPOCH",
@@ -61,7 +64,7 @@ def work(values: Values, arguments: list[str]) -> int:
     now = time() if values.at is None else values.at
     log = Logger()
     try:
-        state = State(values.conf, log, freshness_s=values.jwt_freshness)
+        state = State(values.conf, log, freshness_s=values.jwt_freshness, leeway_s=values.leeway)
     finally:
         log.close()
     try:
@@ -71,14 +74,31 @@ def work(values: Values, arguments: list[str]) -> int:
         claims = state.verify(token, service, now)
     except jwt.TokenError as error:
         return _end(401, error.reason)
-    begins, ends = state.life(claims)
+    begins, ends = state.life(claims, service)
     _say("claims", f"good for {ends - now:.0f} s more, since {now - begins:.0f} s")
     if service.require:
         _say("require", ", ".join(sorted(service.require)) + ": as required")
     for path, methods in service.rules:
         _say("path", f"{path} by {', '.join(methods) or 'any method'}")
+    _show_readings(uri)
     refused = state.gate.decide(at, uri, method)
     return _end(403, refused) if refused else _end(200, f"X-Deteco-User: {service.id}")
+
+
+def _show_readings(uri: str) -> None:
+    """Print all that somebody could take the URI's path for."""
+    from kojuto._native import TokenGate
+
+    try:
+        found = TokenGate.readings(uri)
+    except ValueError as error:
+        _say("reading", f"none: {error}")
+        return
+    for number, reading in enumerate(found):
+        if number == MOST_READINGS:
+            _say("reading", f"and {len(found) - number} more")
+            return
+        _say("reading", reading)
 
 
 def _signer(token: str, service: Service) -> str:
@@ -87,10 +107,10 @@ def _signer(token: str, service: Service) -> str:
     Raises:
         SignatureError: none.
     """
-    jwt.signed_payload(token, service.keys)
+    jwt.signed_payload(token, service.keys, service.kinds)
     for key in service.keys:
         try:
-            jwt.signed_payload(token, [key])
+            jwt.signed_payload(token, [key], service.kinds)
         except jwt.TokenError:
             continue
         return f"right by {key.title}"

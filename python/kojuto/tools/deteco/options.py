@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kojuto.common import units
 from kojuto.common.cli import Option
 from kojuto.common.server.options import jwt_freshness
 
@@ -17,3 +18,11 @@ def conf(*, required: bool) -> Option:
 
 
 FRESHNESS = jwt_freshness("refuse tokens that were issued longer ago")
+
+LEEWAY = Option(
+    "--leeway",
+    metavar="TIME",
+    read=units.timed("0s", "1h", zero=True),
+    help="allowed difference of clocks for exp, iat and nbf; 60s for iat and nbf, none for exp "
+    "when it is not given",
+)

@@ -12,9 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kojuto._native import HttpRequest, HttpServer
     from kojuto.common.cli import Values
+    from kojuto.common.gateway.jwks import KeySource
     from kojuto.common.server.logs import Logger
     from kojuto.tools.deteco.gate import Answer
 
+RENEW_S = 3600.0
 MAX_HEADER_BYTES = 64 << 10
 """A token of 16 KiB, a URI of 8 KiB, and what the client's own headers are."""
 
@@ -27,8 +29,13 @@ class Keeper:
     """
 
     def __init__(self, values: Values, log: Logger) -> None:
+        from threading import Event, Lock
+
         self._values = values
         self._log = log
+        self._sources: dict[str, KeySource] = {}
+        self._wanted = Event()
+        self._lock = Lock()
         self.state = self._read(None)
 
     def _read(self, after: State | None) -> State:
@@ -38,6 +45,10 @@ class Keeper:
             self._log,
             endpoint=values.auth_endpoint,
             freshness_s=values.jwt_freshness,
+            leeway_s=values.leeway,
+            log_allowed=not values.no_log_allowed,
+            sources=self._sources,
+            renew=self._wanted.set,
             cache_size=values.cache_size,
             prune_size=values.prune_size,
             after=after,
@@ -47,6 +58,29 @@ class Keeper:
         """Answer a request under the state of now."""
         return self.state.answer(request)
 
+    def renew_for_ever(self, server: HttpServer) -> None:
+        """Fetch the key sets again each hour, and when a token names a key that is not known."""
+        while True:
+            self._wanted.wait(RENEW_S)
+            self._wanted.clear()
+            with self._lock:
+                before = {where: source.keys for where, source in self._sources.items()}
+                if not any(source.is_address for source in self._sources.values()):
+                    continue
+                try:
+                    state = self._read(self.state)
+                except KojutoError as error:
+                    self._log.warn("Failed to renew the keys", error=str(error))
+                    continue
+                if before != {where: source.keys for where, source in self._sources.items()}:
+                    self._take(state, server)
+
+    def _take(self, state: State, server: HttpServer) -> None:
+        # First what Python learns, then what is asked first: a request that the old gate left to
+        # Python may be checked by the new rules, never the other way round.
+        self.state = state
+        server.set_at_hand(state.gate)
+
     def reload(self, server: HttpServer) -> None:
         """Read the file again; one that is wrong changes nothing."""
         from time import clock_gettime_ns
@@ -54,7 +88,9 @@ class Keeper:
         monotonic_us = clock_gettime_ns(1) // 1000  # CLOCK_MONOTONIC, sd_notify(3)
         service.notify(f"RELOADING=1\nMONOTONIC_USEC={monotonic_us}")
         try:
-            state = self._read(self.state)
+            with self._lock:
+                state = self._read(self.state)
+                self._take(state, server)
         except KojutoError as error:
             self._log.warn(
                 "Failed to reload, the last configuration is kept",
@@ -63,10 +99,6 @@ class Keeper:
                 hint=error.hint,
             )
         else:
-            # First what Python learns, then what is asked first: a request that the old gate
-            # left to Python may be checked by the new rules, never the other way round.
-            self.state = state
-            server.set_at_hand(state.gate)
             self._log.info("Reloaded", conf=self._values.conf, services=len(state.by_name))
         service.notify("READY=1")
 
@@ -91,6 +123,8 @@ def run(values: Values) -> int:
 
 
 def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
+    from threading import Thread
+
     from kojuto._native import HttpServer
 
     service.preload(*service.TOKENS)
@@ -107,8 +141,10 @@ def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
         idle_timeout_s=values.idle_timeout,
         write_timeout_s=values.write_timeout,
         max_header_bytes=MAX_HEADER_BYTES,
+        pass_over_bodies=True,
         max_connections=values.max_connections,
     )
+    Thread(target=keeper.renew_for_ever, args=(server,), name="keys", daemon=True).start()
     return front.run(
         server,
         sockets,

@@ -1,19 +1,19 @@
-//! The decisions of a token gate (`auth_request` of nginx) that need no signature checked: whether
-//! the request is well formed, whether its token is known, whether the path is the service's.
+//! The decisions of a token gate (`auth_request` of nginx): whether the request is well formed,
+//! whether its token is good, whether the path is the service's.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use hyper::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
-};
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
 use kojuto_core::net::uri_path::{self, Allowed, Refusal};
 
-use super::tokens::{Found, Tokens};
-use crate::http::{Quick, Reply};
+use super::bearer::{NoToken, is_compact, single, token_of};
+use super::tokens::{Found, Shown, Tokens};
+use super::verify::{Judged, Signers, Verifier};
+use crate::http::{Quick, Reply, moved};
 use crate::log::{Log, unix_time_s};
 use crate::{Error, Refused};
 
@@ -21,8 +21,6 @@ const URI: HeaderName = HeaderName::from_static("x-original-uri");
 const METHOD: HeaderName = HeaderName::from_static("x-original-method");
 const USER: HeaderName = HeaderName::from_static("x-deteco-user");
 
-/// The longest token that is looked at; the same as of the verifier in Python.
-const TOKEN_BYTES: usize = 16_384;
 /// Refusals that are logged in a second; the rest are counted.
 const LINES_PER_S: u64 = 100;
 /// The most of a path that a log line shows.
@@ -38,12 +36,16 @@ pub struct Rule {
 }
 
 /// Who may reach what.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Service {
     /// Its name, the `sub` of its tokens.
     pub id: String,
     /// What it may reach.
     pub rules: Vec<Rule>,
+    /// Who signs for it.
+    pub signers: Signers,
+    /// The headers of the answer that show its tokens' claims, as many as are shown.
+    pub headers: Vec<HeaderName>,
 }
 
 /// Counters that go on when the configuration is read again.
@@ -91,6 +93,8 @@ impl fmt::Display for Why {
 pub struct Gate {
     endpoint: String,
     services: Vec<(Service, Reply)>,
+    verifier: Verifier,
+    log_allowed: bool,
     /// Tokens that were checked.
     pub tokens: Tokens,
     /// Counters.
@@ -105,7 +109,6 @@ struct Texts {
     no_token: Reply,
     bad_token: Reply,
     forbidden: Reply,
-    bad_method: Reply,
 }
 
 impl Texts {
@@ -120,13 +123,11 @@ impl Texts {
         };
         Texts {
             ok: Reply::text(StatusCode::OK, "OK\n"),
-            not_found: Reply::text(StatusCode::NOT_FOUND, "Not found\n"),
+            not_found: Reply::text(StatusCode::NOT_FOUND, "404 page not found\n"),
             // RFC 6750, 3.1: no error code when the request has no Bearer token at all.
             no_token: challenge("Bearer"),
             bad_token: challenge("Bearer error=\"invalid_token\""),
             forbidden: text(StatusCode::FORBIDDEN, "Forbidden\n"),
-            bad_method: text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n")
-                .with(ALLOW, HeaderValue::from_static("GET, HEAD")),
         }
     }
 }
@@ -142,7 +143,9 @@ impl Gate {
         tokens: Tokens,
         stats: Arc<GateStats>,
         log: Arc<Log>,
+        log_allowed: bool,
     ) -> crate::Result<Gate> {
+        let signers = services.iter().map(|s| (s.id.clone(), s.signers.clone())).collect();
         let answered = services.into_iter().map(|service| {
             let user = HeaderValue::from_bytes(service.id.as_bytes())
                 .map_err(|_| Error::Refused(Refused::HeaderText(service.id.clone())))?;
@@ -152,6 +155,8 @@ impl Gate {
         Ok(Gate {
             endpoint: endpoint.to_owned(),
             services: answered.collect::<crate::Result<_>>()?,
+            verifier: Verifier::new(signers),
+            log_allowed,
             tokens,
             stats,
             log,
@@ -179,36 +184,60 @@ impl Gate {
             Err(_) => under(&|_| true).map_err(Why::Path)?,
         }
         let method = single(headers, &METHOD).ok_or(Why::Header("X-Original-Method"))?;
-        under(&|rule| rule.methods.iter().any(|known| known.as_bytes() == method.as_bytes()))
+        let fits = |known: &String| known.as_bytes() == method.as_bytes();
+        under(&|rule| rule.methods.is_empty() || rule.methods.iter().any(fits))
             .map_err(|_| Why::Method)
     }
 
-    /// The answer for a service that the token has named.
-    pub fn answer(&self, service: usize, headers: &HeaderMap) -> Reply {
+    /// The answer for a service that the token has named, with the claims that are shown.
+    pub fn answer(&self, service: usize, shown: &Shown, headers: &HeaderMap) -> Reply {
         match (self.decide(service, headers), self.services.get(service)) {
-            (Ok(()), Some((_, reply))) => {
+            (Ok(()), Some((service, reply))) => {
                 self.stats.allowed.fetch_add(1, Relaxed);
-                reply.clone()
+                if self.log_allowed {
+                    let line = Log::line("info", "Authorized").text("service", &service.id);
+                    self.log.write(&line.bytes("path", path_of(headers)).end());
+                }
+                let with = |reply: Reply, (name, value): &(HeaderName, HeaderValue)| {
+                    reply.with(name.clone(), value.clone())
+                };
+                shown.iter().flat_map(|shown| shown.iter()).fold(reply.clone(), with)
             }
             (decided, known) => {
                 self.stats.forbidden.fetch_add(1, Relaxed);
                 let why = decided.err().map(|why| why.to_string()).unwrap_or_default();
-                self.note(403, &why, known.map_or("", |(service, _)| &service.id), headers);
+                let service = known.map_or("", |(service, _)| &service.id);
+                self.note("Not allowed access", &why, service, headers);
                 self.texts.forbidden.clone()
             }
         }
     }
 
+    /// The headers for the texts of a token's claims that are shown.
+    pub fn show(&self, service: usize, texts: &[Option<String>]) -> Shown {
+        let (service, _) = self.services.get(service)?;
+        let value = |text: &Option<String>| HeaderValue::from_bytes(text.as_ref()?.as_bytes()).ok();
+        let pairs = service.headers.iter().zip(texts);
+        let found: Vec<_> =
+            pairs.filter_map(|(name, text)| Some((name.clone(), value(text)?))).collect();
+        (!found.is_empty()).then(|| found.into())
+    }
+
+    /// What comes of a token that is not known yet.
+    pub fn judge(&self, token: &[u8], now_s: f64) -> Judged {
+        self.verifier.judge(token, now_s)
+    }
+
     /// The answer to a token that the verifier refused, for the reason given.
     pub fn refuse(&self, why: &str, headers: &HeaderMap) -> Reply {
         self.stats.unauthorized.fetch_add(1, Relaxed);
-        self.note(401, why, "", headers);
+        self.note("Failed to authorize JWT", why, "", headers);
         self.texts.bad_token.clone()
     }
 
     /// Logs a refusal, unless there were many in this second. Nothing of the token is shown, nor
     /// of the query, which may hold secrets.
-    fn note(&self, status: u64, why: &str, user: &str, headers: &HeaderMap) {
+    fn note(&self, message: &str, why: &str, service: &str, headers: &HeaderMap) {
         let (stats, now) = (&self.stats, unix_time_s() as u64);
         if stats.second.swap(now, Relaxed) != now {
             stats.lines.store(0, Relaxed);
@@ -217,11 +246,10 @@ impl Gate {
             stats.unlogged.fetch_add(1, Relaxed);
             return;
         }
-        let uri = headers.get(&URI).map_or(&b""[..], |value| value.as_bytes());
-        let path = uri.split(|&byte| byte == b'?').next().unwrap_or_default();
-        let mut line = Log::line("info", "Refused").number("status", status).text("reason", why);
-        if !user.is_empty() {
-            line = line.text("user", user);
+        let path = path_of(headers);
+        let mut line = Log::line("warn", message).text("error", why).text("errorVerbose", why);
+        if !service.is_empty() {
+            line = line.text("service", service);
         }
         let line = line.bytes("path", &path[..path.len().min(LOGGED_BYTES)]);
         self.log.write(&line.end());
@@ -238,103 +266,62 @@ impl Gate {
         };
         let Some(found) = self.tokens.find(token, unix_time_s()) else {
             // What is known has been looked at; only now the form is worth the time.
-            return (!is_compact(token))
-                .then(|| self.refuse("the token is not three parts of base64url", &head.headers));
+            if !is_compact(token) {
+                let why = "the token is not three parts of base64url";
+                return Some(self.refuse(why, &head.headers));
+            }
+            return self.of_new_token(token, &head.headers);
         };
         self.stats.hits.fetch_add(1, Relaxed);
         Some(match found {
-            Found::Good(service) => self.answer(service, &head.headers),
+            Found::Good(service, shown) => self.answer(service, &shown, &head.headers),
             Found::Bad => {
                 self.stats.unauthorized.fetch_add(1, Relaxed);
                 self.texts.bad_token.clone()
             }
         })
     }
+
+    fn of_new_token(&self, token: &[u8], headers: &HeaderMap) -> Option<Reply> {
+        let now_s = unix_time_s();
+        match self.judge(token, now_s) {
+            Judged::Unsure => None,
+            Judged::Refused(why) => Some(self.refuse(&why, headers)),
+            Judged::Bad(why) => {
+                self.tokens.refuse(token);
+                Some(self.refuse(&why, headers))
+            }
+            Judged::Good { service, life, shown } => {
+                let shown = self.show(service, &shown);
+                let life = (life.begins_s, life.ends_s);
+                self.tokens.admit(token, service, life, now_s, shown.clone());
+                Some(self.answer(service, &shown, headers))
+            }
+        }
+    }
+}
+
+/// The path of the original URI, for the log.
+fn path_of(headers: &HeaderMap) -> &[u8] {
+    let uri = headers.get(&URI).map_or(&b""[..], |value| value.as_bytes());
+    uri.split(|&byte| byte == b'?').next().unwrap_or_default()
 }
 
 impl Quick for Gate {
     fn quick(&self, head: &Parts, _remote: &str) -> Option<Reply> {
         let path = head.uri.path();
-        let probe = path == "/" || path == "/live";
-        if head.uri.scheme().is_some() || !(probe || path == self.endpoint) {
-            return Some(self.texts.not_found.clone());
+        if path == self.endpoint {
+            return self.of_token(head);
         }
-        if head.method != Method::GET && head.method != Method::HEAD {
-            return Some(self.texts.bad_method.clone());
+        if let Some(moved) = moved(head) {
+            return Some(moved);
         }
-        if probe { Some(self.texts.ok.clone()) } else { self.of_token(head) }
-    }
-}
-
-/// Why a request has no token that could be looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NoToken {
-    /// There is no Authorization header.
-    Missing,
-    /// Its scheme is not Bearer.
-    OtherScheme,
-    /// It has the scheme and nothing behind it.
-    Cut,
-    /// There is more than one.
-    Repeated,
-    /// The token is over [`TOKEN_BYTES`].
-    TooLong,
-}
-
-impl NoToken {
-    fn words(self) -> &'static str {
-        match self {
-            NoToken::Missing => "no Authorization header",
-            NoToken::OtherScheme | NoToken::Cut => "the Authorization header is not a Bearer token",
-            NoToken::Repeated => "more than one Authorization header",
-            NoToken::TooLong => "the token is over 16384 characters",
+        match uri_path::decoded(path).as_deref() {
+            Some("/" | "/live") => Some(self.texts.ok.clone()),
+            Some(path) if path == self.endpoint => self.of_token(head),
+            _ => Some(self.texts.not_found.clone()),
         }
     }
-}
-
-/// The one value of a header.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => Some(value),
-        _ => None,
-    }
-}
-
-/// The token of `Authorization: Bearer TOKEN` (RFC 6750, 2.1).
-///
-/// # Errors
-/// Why there is none.
-fn token_of(headers: &HeaderMap) -> Result<&[u8], NoToken> {
-    if !headers.contains_key(AUTHORIZATION) {
-        return Err(NoToken::Missing);
-    }
-    let value = single(headers, &AUTHORIZATION).ok_or(NoToken::Repeated)?.as_bytes();
-    let scheme = value.split(|&byte| byte == b' ').next().unwrap_or_default();
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Err(NoToken::OtherScheme);
-    }
-    match value.get(scheme.len() + 1..) {
-        Some(token) if token.len() > TOKEN_BYTES => Err(NoToken::TooLong),
-        Some(token) => Ok(token),
-        None => Err(NoToken::Cut),
-    }
-}
-
-/// Whether a token has the form of a compact JWS (RFC 7515, 7.1): three parts of base64url.
-fn is_compact(token: &[u8]) -> bool {
-    let (mut dots, mut length) = (0, 0);
-    for &byte in token {
-        match byte {
-            b'.' if length > 0 => {
-                dots += 1;
-                length = 0;
-            }
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => length += 1,
-            _ => return false,
-        }
-    }
-    dots == 2 && length > 0
 }
 
 #[cfg(test)]
@@ -350,9 +337,10 @@ mod tests {
         let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
         let path = Allowed::new("/api").unwrap();
         let rules = vec![Rule { path, methods: Vec::new() }];
-        let services = vec![Service { id: "svc".to_owned(), rules }];
-        let tokens = Tokens::new(10, 1);
-        let gate = Gate::new("/auth", services, tokens, Arc::default(), Arc::clone(&log)).unwrap();
+        let signers = Signers::default();
+        let services = vec![Service { id: "svc".to_owned(), rules, signers, headers: Vec::new() }];
+        let (tokens, stats) = (Tokens::new(10, 1), Arc::default());
+        let gate = Gate::new("/auth", services, tokens, stats, Arc::clone(&log), true).unwrap();
         work(&gate);
         log.close();
         thread.join().unwrap();
@@ -391,32 +379,9 @@ mod tests {
             assert_eq!(gate.stats.unlogged.load(Relaxed), unlogged);
         });
         assert_eq!(unlogged, 7);
-        assert_eq!(text.matches("another second").count(), 1);
+        assert_eq!(text.matches("\"error\":\"another second\"").count(), 1);
         // What an attempt that ran over a second's end has logged comes before.
-        assert_eq!(text.matches("\"why\"").count() % 100, 0, "{}", text.lines().count());
-    }
-
-    #[test]
-    fn a_token_has_16384_characters_at_most() {
-        let token =
-            |length: usize| headers(&[(AUTHORIZATION, &format!("Bearer {}", "t".repeat(length)))]);
-        assert_eq!(token_of(&token(TOKEN_BYTES)), Ok("t".repeat(16_384).as_bytes()));
-        let over = token(TOKEN_BYTES + 1);
-        assert_eq!(token_of(&over), Err(NoToken::TooLong));
-    }
-
-    #[test]
-    fn another_scheme_is_no_token_and_a_scheme_alone_is_a_cut_one() {
-        let why = |value: &str| token_of(&headers(&[(AUTHORIZATION, value)])).map(<[u8]>::len);
-        for value in ["", "Basic dTpw", "Bearera.b.c", "a.b.c", " Bearer x"] {
-            assert_eq!(why(value), Err(NoToken::OtherScheme), "{value:?}");
-        }
-        assert_eq!(why("Bearer"), Err(NoToken::Cut));
-        assert_eq!((why("bearer "), why("BEARER a.b.c")), (Ok(0), Ok(5)));
-        assert_eq!(token_of(&HeaderMap::new()), Err(NoToken::Missing));
-        let mut twice = headers(&[(AUTHORIZATION, "Bearer x")]);
-        twice.append(AUTHORIZATION, HeaderValue::from_static("Bearer x"));
-        assert_eq!(token_of(&twice), Err(NoToken::Repeated));
+        assert_eq!(text.matches("\"error\":\"why\"").count() % 100, 0, "{}", text.lines().count());
     }
 
     #[test]

@@ -3,13 +3,18 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use hyper::header::{HeaderName, HeaderValue};
+
+/// The headers of an answer that show claims of its token.
+pub type Shown = Option<Arc<[(HeaderName, HeaderValue)]>>;
 
 /// What is known of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It is good, and names this service.
-    Good(usize),
+    /// It is good, and names this service; what is shown of it.
+    Good(usize, Shown),
     /// It was refused, and always will be.
     Bad,
 }
@@ -19,6 +24,7 @@ struct Entry {
     service: usize,
     not_before_s: f64,
     not_after_s: f64,
+    shown: Shown,
     /// The turn in which it was last asked for.
     used: AtomicU64,
 }
@@ -66,21 +72,21 @@ impl Tokens {
                     return None;
                 }
                 entry.used.store(self.turn.load(Relaxed), Relaxed);
-                return Some(Found::Good(entry.service));
+                return Some(Found::Good(entry.service, entry.shown.clone()));
             }
         }
         let bad = self.bad.read().unwrap_or_else(PoisonError::into_inner);
         bad.get(&key).filter(|known| same(known, token)).map(|_| Found::Bad)
     }
 
-    /// Keeps a good token from `not_before_s` until before `not_after_s`.
+    /// Keeps a good token from the first until before the second moment.
     pub fn admit(
         &self,
         token: &[u8],
         service: usize,
-        not_before_s: f64,
-        not_after_s: f64,
+        (not_before_s, not_after_s): (f64, f64),
         now_s: f64,
+        shown: Shown,
     ) {
         if self.size == 0 || now_s >= not_after_s {
             return;
@@ -102,8 +108,10 @@ impl Tokens {
             });
         }
         let used = AtomicU64::new(turn);
-        let entry = Entry { token: token.into(), service, not_before_s, not_after_s, used };
-        good.insert(self.hasher.hash_one(token), entry);
+        let token: Box<[u8]> = token.into();
+        let key = self.hasher.hash_one(&*token);
+        let entry = Entry { token, service, not_before_s, not_after_s, shown, used };
+        good.insert(key, entry);
     }
 
     /// Keeps a token that is bad whatever the time is.
@@ -140,15 +148,15 @@ mod tests {
     #[test]
     fn a_token_is_good_for_its_time_and_for_its_service() {
         let tokens = Tokens::new(10, 1);
-        tokens.admit(b"a.b.c", 3, 100.0, 200.0, 150.0);
-        assert_eq!(tokens.find(b"a.b.c", 100.0), Some(Found::Good(3)));
-        assert_eq!(tokens.find(b"a.b.c", 199.9), Some(Found::Good(3)));
+        tokens.admit(b"a.b.c", 3, (100.0, 200.0), 150.0, None);
+        assert_eq!(tokens.find(b"a.b.c", 100.0), Some(Found::Good(3, None)));
+        assert_eq!(tokens.find(b"a.b.c", 199.9), Some(Found::Good(3, None)));
         assert_eq!(tokens.find(b"a.b.c", 200.0), None);
         assert_eq!(tokens.find(b"a.b.c", 99.9), None); // the clock stepped back
         for other in [&b"a.b.d"[..], b"a.b.", b"a.b.cc", b""] {
             assert_eq!(tokens.find(other, 150.0), None);
         }
-        tokens.admit(b"late", 0, 0.0, 150.0, 150.0);
+        tokens.admit(b"late", 0, (0.0, 150.0), 150.0, None);
         assert_eq!(tokens.counts(), (1, 0));
     }
 
@@ -157,12 +165,12 @@ mod tests {
         let tokens = Tokens::new(10, 3);
         let name = |n: u8| [b't', n];
         for n in 0..10 {
-            tokens.admit(&name(n), 0, 0.0, 1e9, 1.0);
+            tokens.admit(&name(n), 0, (0.0, 1e9), 1.0, None);
         }
         for n in [0, 1, 2] {
             assert!(tokens.find(&name(n), 1.0).is_some());
         }
-        tokens.admit(&name(10), 0, 0.0, 1e9, 1.0);
+        tokens.admit(&name(10), 0, (0.0, 1e9), 1.0, None);
         let kept: Vec<u8> = (0..11).filter(|&n| tokens.find(&name(n), 1.0).is_some()).collect();
         assert_eq!(kept, [0, 1, 2, 6, 7, 8, 9, 10]);
     }
@@ -171,20 +179,20 @@ mod tests {
     fn what_has_expired_goes_before_anything_else() {
         let tokens = Tokens::new(4, 4);
         for n in 0..4u8 {
-            tokens.admit(&[n], 0, 0.0, if n == 0 { 10.0 } else { 1e9 }, 1.0);
+            tokens.admit(&[n], 0, (0.0, if n == 0 { 10.0 } else { 1e9 }), 1.0, None);
         }
-        tokens.admit(b"new", 0, 0.0, 1e9, 11.0);
+        tokens.admit(b"new", 0, (0.0, 1e9), 11.0, None);
         assert_eq!(tokens.counts().0, 4);
     }
 
     #[test]
     fn bad_tokens_drive_no_good_one_out() {
         let tokens = Tokens::new(8, 2);
-        tokens.admit(b"good", 1, 0.0, 1e9, 1.0);
+        tokens.admit(b"good", 1, (0.0, 1e9), 1.0, None);
         for n in 0..1000u32 {
             tokens.refuse(&n.to_be_bytes());
         }
-        assert_eq!(tokens.find(b"good", 1.0), Some(Found::Good(1)));
+        assert_eq!(tokens.find(b"good", 1.0), Some(Found::Good(1, None)));
         assert_eq!(tokens.find(&999u32.to_be_bytes(), 1.0), Some(Found::Bad));
         assert!(tokens.counts().1 <= 8);
     }
@@ -192,7 +200,7 @@ mod tests {
     #[test]
     fn a_size_of_zero_keeps_nothing() {
         let tokens = Tokens::new(0, 100);
-        tokens.admit(b"good", 1, 0.0, 1e9, 1.0);
+        tokens.admit(b"good", 1, (0.0, 1e9), 1.0, None);
         tokens.refuse(b"bad");
         assert_eq!(tokens.counts(), (0, 0));
     }
@@ -205,9 +213,9 @@ mod tests {
         ) {
             let tokens = Tokens::new(size, prune);
             for (name, service, until) in steps {
-                tokens.admit(&[name], usize::from(name) * 3 + service, 0.0, until, 10.0);
+                tokens.admit(&[name], usize::from(name) * 3 + service, (0.0, until), 10.0, None);
                 prop_assert!(tokens.counts().0 <= size);
-                if let Some(Found::Good(found)) = tokens.find(&[name], 10.0) {
+                if let Some(Found::Good(found, _)) = tokens.find(&[name], 10.0) {
                     prop_assert_eq!(found / 3, usize::from(name));
                 }
             }
