@@ -87,6 +87,9 @@ impl<W: Waiting> Queue<W> {
 /// The most bytes of lines that may wait; a line beyond it is dropped and counted.
 pub(crate) const LIMIT_BYTES: usize = 8 << 20;
 
+/// The most room that is made before lines come.
+const ROOM_BYTES: usize = 256 << 10;
+
 /// Lines of a log.
 #[derive(Default)]
 pub(crate) struct Lines {
@@ -110,6 +113,16 @@ impl Lines {
 impl Waiting for Lines {
     fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.dropped == 0
+    }
+
+    /// As much is likely to come until the next time: whoever puts lines in need not make room in
+    /// many small steps.
+    fn take(&mut self) -> Self {
+        let next = Vec::with_capacity(self.bytes.len().min(ROOM_BYTES));
+        Lines {
+            bytes: std::mem::replace(&mut self.bytes, next),
+            dropped: std::mem::take(&mut self.dropped),
+        }
     }
 }
 

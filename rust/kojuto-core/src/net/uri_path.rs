@@ -72,6 +72,8 @@ pub struct Allowed {
     path: String,
     /// It has escapes: a request has to have the same ones.
     escaped: bool,
+    /// No reader changes it.
+    plain: bool,
 }
 
 impl Allowed {
@@ -93,18 +95,18 @@ impl Allowed {
         if !written.is_empty() && !written.starts_with('/') {
             written.insert(0, '/');
         }
-        if !written.contains('%') {
-            return Ok(Allowed { path: written.clone(), written, escaped: false });
-        }
-        if unescape(written.as_bytes(), |_| true).is_none() {
-            // Not all are escapes: each % stands for itself.
-            let path = written.replace('%', "%25");
-            return Ok(Allowed { path, written, escaped: false });
-        }
-        match opened(written.as_bytes()) {
-            Ok(path) => Ok(Allowed { path, written, escaped: true }),
-            Err(_) => refuse(PathFault::Escapes),
-        }
+        let (path, escaped) = if !written.contains('%') {
+            (written.clone(), false)
+        } else if unescape(written.as_bytes(), |_| true).is_none() {
+            (written.replace('%', "%25"), false) // not all are escapes: each % stands for itself
+        } else {
+            match opened(written.as_bytes()) {
+                Ok(path) => (path, true),
+                Err(_) => return refuse(PathFault::Escapes),
+            }
+        };
+        let plain = readings::is_plain(&path);
+        Ok(Allowed { path, written, escaped, plain })
     }
 
     /// As it was written.
@@ -121,13 +123,15 @@ pub fn check<'a>(uri: &[u8], paths: impl IntoIterator<Item = &'a Allowed>) -> Re
     let raw = path_of(uri)?;
     let text = opened(raw)?;
     let fits = |path: &&Allowed| !path.escaped || lies_under(raw, path.written.as_bytes());
-    let allowed: Vec<String> =
-        paths.into_iter().filter(fits).map(|path| path.path.clone()).collect();
+    let allowed: Vec<&Allowed> = paths.into_iter().filter(fits).collect();
     let mut why = Refusal::Outside;
     readings::each(text, &allowed, |reading| {
-        let text = reading.text.as_bytes();
-        let paths = reading.allowed.as_ref().unwrap_or(&allowed);
-        if paths.iter().any(|path| lies_under(text, path.as_bytes())) {
+        let under = |path: &str| lies_under(reading.text.as_bytes(), path.as_bytes());
+        let lies = match &reading.allowed {
+            Some(paths) => paths.iter().any(|path| under(path)),
+            None => allowed.iter().any(|path| under(&path.path)),
+        };
+        if lies {
             why = Refusal::Reading; // of the next one that does not
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::Refusal;
+use super::{Allowed, Refusal};
 
 /// Readings that are looked at; a path with more is nobody's honest name.
 pub(super) const MOST: usize = 512;
@@ -32,11 +32,11 @@ pub(super) struct Reading {
 /// There is a reading that is no path, or there are too many.
 pub(super) fn each(
     text: String,
-    allowed: &[String],
+    allowed: &[&Allowed],
     mut visit: impl FnMut(&Reading) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
-    let plain = allowed.iter().all(|path| is_plain(path));
-    let allowed = (!plain).then(|| allowed.to_vec());
+    let plain = allowed.iter().all(|path| path.plain);
+    let allowed = (!plain).then(|| allowed.iter().map(|path| path.path.clone()).collect());
     let first = Reading { text, allowed, decoded: 0 };
     visit(&first)?;
     if plain && is_plain(&first.text) {
