@@ -1038,7 +1038,8 @@ class Relay:
             client_data: what was read from the client past the handshake.
             upstream_data: the same from the upstream.
             fields: more for the log lines: key, and text or a number that is not negative.
-            ping_interval_s: silence before the WebSocket peer is sent a ping; 0 for never.
+            ping_interval_s: silence of the WebSocket peer before it is sent a ping; when it
+                has answered neither of two, the tunnel ends; 0 for never.
             lenient: a WebSocket peer that ends its stream between two frames without a Close frame
                 has ended it, not lost it.
 

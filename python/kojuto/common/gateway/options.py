@@ -30,6 +30,7 @@ def ping_interval(peer: str) -> Option:
         "--ping-interval",
         metavar="TIME",
         read=units.timed("1ms", "24h", zero=True),
-        default="30s",
-        help=f"silence after which the {peer} is sent a ping; 0 for never",
+        default="20s",
+        help=f"silence after which the {peer} is sent a ping; one that answers neither of two is "
+        "gone; 0 for never",
     )

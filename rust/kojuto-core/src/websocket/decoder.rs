@@ -73,6 +73,7 @@ pub struct Decoder {
     control: [u8; CONTROL_BYTES],
     held: u8,
     ping: Option<Ping>,
+    pong: bool,
     end: Option<End>,
 }
 
@@ -91,6 +92,7 @@ impl Decoder {
             control: [0; CONTROL_BYTES],
             held: 0,
             ping: None,
+            pong: false,
             end: None,
         }
     }
@@ -144,6 +146,11 @@ impl Decoder {
     /// The last ping that was not taken yet. Those before it need no answer (RFC 6455, 5.5.3).
     pub fn take_ping(&mut self) -> Option<Ping> {
         self.ping.take()
+    }
+
+    /// Whether a pong has come since this was last asked.
+    pub fn take_pong(&mut self) -> bool {
+        std::mem::take(&mut self.pong)
     }
 
     /// Whether the last byte was the last of a frame.
@@ -274,6 +281,7 @@ impl Decoder {
         mask(payload, self.key, 0);
         match opcode {
             Opcode::Ping => self.ping = Some(Ping { bytes: self.control, length: self.held }),
+            Opcode::Pong => self.pong = true,
             Opcode::Close => self.end = Some(closed(payload)),
             _ => {}
         }

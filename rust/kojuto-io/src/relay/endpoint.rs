@@ -102,6 +102,28 @@ pub trait Endpoint: Send {
 
     /// Shows the peer, and whoever counts idle seconds between here and there, a sign of life.
     fn ping(&mut self) {}
+
+    /// What was heard from a peer that is pinged since this was last asked.
+    fn heard(&mut self) -> Heard {
+        Heard::Nothing
+    }
+
+    /// Whether a peer that is there must have answered a ping by now: nothing that it has yet to
+    /// take lies before it, and it may still speak.
+    fn must_answer(&self) -> bool {
+        false
+    }
+}
+
+/// A peer's signs of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// None.
+    Nothing,
+    /// Bytes.
+    Bytes,
+    /// The answer to a ping was among them.
+    Pong,
 }
 
 /// One of the two peers of a connection.

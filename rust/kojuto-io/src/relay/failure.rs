@@ -27,6 +27,8 @@ pub(super) enum Failure {
     Idle { limit: Duration, half_closed: bool },
     /// A ping could not be sent to the WebSocket peer.
     Ping(io::Error),
+    /// The WebSocket peer answers no pings.
+    Vanished { silent: Duration },
     /// The system does not watch a socket for us.
     Watch(io::Error),
     /// Its upstream has been replaced, and the time that was given to it is over.
@@ -80,6 +82,9 @@ impl fmt::Display for Failure {
                 write!(f, "idle for {} s{half}", limit.as_secs_f64())
             }
             Failure::Ping(error) => write!(f, "ping: {}", words(error)),
+            Failure::Vanished { silent } => {
+                write!(f, "nothing came for {} s, and no answer to a ping", silent.as_secs_f64())
+            }
             Failure::Watch(error) => f.write_str(&words(error)),
             Failure::Replaced => {
                 f.write_str("the upstream was replaced and the time to end is over")
@@ -209,6 +214,10 @@ mod tests {
             (
                 Failure::Idle { limit, half_closed: true }.to_string(),
                 "idle for 2.5 s after one side had ended",
+            ),
+            (
+                Failure::Vanished { silent: Duration::from_secs(55) }.to_string(),
+                "nothing came for 55 s, and no answer to a ping",
             ),
             (Failure::Watch(reset()).to_string(), "Connection reset by peer"),
             (Failure::Stopped.to_string(), "stopped before it ended"),

@@ -101,6 +101,46 @@ pub(crate) fn keep_alive(fd: RawFd) {
     let _ = sockopt::set_tcp_keepcnt(fd, KEEPALIVE.2);
 }
 
+/// Has the kernel ask sooner whether a silent peer is still there: first after `every`, and three
+/// times within one and a half times as long after that.
+pub(crate) fn keep_alive_every(fd: RawFd, every: Duration) {
+    let Ok(fd) = borrowed(fd) else { return };
+    let second = Duration::from_secs(1);
+    let _ = sockopt::set_tcp_keepidle(fd, every.max(second));
+    let _ = sockopt::set_tcp_keepintvl(fd, (every / 2).max(second));
+    let _ = sockopt::set_tcp_keepcnt(fd, 3);
+}
+
+/// What the kernel knows of the peer of a TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Acknowledged {
+    /// Milliseconds since its last acknowledgement.
+    pub(crate) since_ms: u64,
+    /// Something that was sent again and again waits for one.
+    pub(crate) owed: bool,
+}
+
+/// When the peer of a socket last acknowledged anything; `None` for a socket that is not TCP.
+///
+/// `TCP_USER_TIMEOUT` would be simpler, but ends a connection whose peer keeps its window shut for
+/// so long, alive as it is.
+pub(crate) fn acknowledged(fd: RawFd) -> Option<Acknowledged> {
+    let mut info = mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = mem::size_of::<libc::tcp_info>() as socklen_t;
+    // SAFETY: `info` is writable for `length`, and all zeros are a value of it.
+    let info = unsafe {
+        let name = libc::TCP_INFO;
+        if libc::getsockopt(fd, libc::IPPROTO_TCP, name, info.as_mut_ptr().cast(), &raw mut length)
+            != 0
+        {
+            return None;
+        }
+        info.assume_init()
+    };
+    let owed = info.tcpi_unacked > 0 || info.tcpi_probes > 1;
+    Some(Acknowledged { since_ms: u64::from(info.tcpi_last_ack_recv), owed })
+}
+
 /// Both.
 pub(crate) fn tune_stream(fd: RawFd) {
     no_delay(fd);

@@ -77,6 +77,9 @@ impl Closing {
         {
             line = line.text("disconnect_at", tunnel.ended_at.unwrap_or("server"));
         }
+        if let Some(round_trip) = self.tunnel.as_ref().and_then(|tunnel| tunnel.round_trip()) {
+            line = line.seconds("ping_rtt", round_trip.as_secs_f64());
+        }
         if self.dropped > 0 {
             line = line.number("dropped", self.dropped); // for a peer that had left
         }

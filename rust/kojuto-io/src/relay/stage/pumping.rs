@@ -105,6 +105,9 @@ impl Pumping {
         context: &mut Context,
     ) -> Stage {
         let mut pumping = Pumping::new(upstream, None, Some(tunnel), context.now_ms);
+        if let Some(tunnel) = &mut pumping.tunnel {
+            tunnel.begin(context.now_ms);
+        }
         if let Some(peer) = peer {
             pumping.open_tap(peer, said, client, context);
         }
@@ -212,6 +215,9 @@ impl Pumping {
             self.tunnel.as_deref_mut(),
             tap.map(|tap| (tap, client.id)),
         );
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.listen(context.now_ms, (&mut client.side, &mut self.upstream));
+        }
         if read > 0 {
             context.shared.stats.read_bytes.fetch_add(read, Relaxed);
         }
@@ -282,13 +288,13 @@ impl Pumping {
     fn watch_silence(&self, client: &mut Client, context: &mut Context) {
         let limit_ms = self.silence_ms(context);
         let silent = (limit_ms > 0).then(|| self.active_ms + limit_ms);
-        let at = [silent, self.ping_at_ms()].into_iter().flatten().min();
+        let at = [silent, self.due_ms()].into_iter().flatten().min();
         client.set_timer(at, context);
     }
 
-    /// When the WebSocket peer is due for a ping.
-    fn ping_at_ms(&self) -> Option<u64> {
-        self.tunnel.as_ref()?.ping_at_ms(self.active_ms)
+    /// When the WebSocket peer is to be looked at.
+    fn due_ms(&self) -> Option<u64> {
+        self.tunnel.as_ref()?.due_ms()
     }
 
     fn timed_out(&mut self, client: &mut Client, context: &mut Context) -> Flow {
@@ -301,12 +307,12 @@ impl Pumping {
                 (Duration::from_millis(limit_ms), self.bytes.is_half_closed());
             return Flow::Break(Some(Failure::Idle { limit, half_closed }));
         }
-        if self.ping_at_ms().is_some_and(|at| at <= context.now_ms)
+        if self.due_ms().is_some_and(|at| at <= context.now_ms)
             && let Some(tunnel) = &mut self.tunnel
         {
             let sides = (&mut client.side, &mut self.upstream);
-            if let Err(error) = tunnel.ping(context.now_ms, sides) {
-                return Flow::Break(Some(Failure::Ping(error)));
+            if let Err(why) = tunnel.look_after(context.now_ms, sides) {
+                return Flow::Break(Some(why));
             }
         }
         self.watch_silence(client, context);

@@ -1,6 +1,7 @@
 //! Connections that somebody else has made: a WebSocket after its handshake and what it leads to.
 
 mod adopt;
+mod life;
 mod websocket;
 
 use std::io;
@@ -9,11 +10,13 @@ use std::time::Duration;
 
 use kojuto_core::scan::json_line::JsonLine;
 
-use super::endpoint::{Endpoint, Party, Side, Tcp};
+use super::endpoint::{Endpoint, Heard, Party, Side, Tcp};
+use super::failure::Failure;
 use super::pump::Turn;
 use super::remote::Remote;
 use crate::sys::socket as sys;
 use crate::tls::{Plain, TlsStream};
+use life::Life;
 use websocket::WebSocket;
 
 /// What a connection is handed over on.
@@ -79,8 +82,7 @@ pub(super) struct Tunnel {
     upstream: String,
     fields: Vec<(String, Field)>,
     pub(super) websocket: Party,
-    ping_ms: u64,
-    pinged_ms: u64,
+    life: Life,
     /// Where it began to end.
     pub(super) ended_at: Option<&'static str>,
 }
@@ -118,6 +120,9 @@ impl Adoption {
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
                 }
             };
+            if framed && !self.ping_interval.is_zero() {
+                sys::keep_alive_every(end.fd(), self.ping_interval);
+            }
             ends.push(end);
         }
         let (Some(upstream), Some(client)) = (ends.pop(), ends.pop()) else {
@@ -135,8 +140,7 @@ impl Adoption {
                 upstream: self.upstream_name,
                 fields: self.fields,
                 websocket: self.websocket,
-                ping_ms: u64::try_from(self.ping_interval.as_millis()).unwrap_or(u64::MAX / 4),
-                pinged_ms: 0,
+                life: Life::new(self.ping_interval),
                 ended_at: None,
             },
         })
@@ -153,22 +157,52 @@ impl Tunnel {
         })
     }
 
-    /// When the WebSocket peer is due for a ping.
-    pub(super) fn ping_at_ms(&self, active_ms: u64) -> Option<u64> {
-        let at = active_ms.max(self.pinged_ms).saturating_add(self.ping_ms);
-        (self.ping_ms > 0).then_some(at)
+    /// When the WebSocket peer is to be looked at next: it is due for a ping, or has answered none.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        self.life.due_ms()
     }
 
-    /// Sends the peer a ping, or as much of it as there is room for.
-    pub(super) fn ping(&mut self, now_ms: u64, sides: (&mut Side, &mut Side)) -> io::Result<()> {
-        self.pinged_ms = now_ms;
-        let (client, upstream) = sides;
-        let side = match self.websocket {
+    /// Begins to wait for signs of life.
+    pub(super) fn begin(&mut self, now_ms: u64) {
+        self.life.heard(now_ms, false);
+    }
+
+    /// Notes what has come from the peer.
+    pub(super) fn listen(&mut self, now_ms: u64, sides: (&mut Side, &mut Side)) {
+        match self.framed(sides).end.heard() {
+            Heard::Nothing => {}
+            heard => self.life.heard(now_ms, heard == Heard::Pong),
+        }
+    }
+
+    /// Sends the peer a ping, or as much of it as there is room for, unless it has answered none
+    /// for so long that it is gone.
+    pub(super) fn look_after(
+        &mut self,
+        now_ms: u64,
+        sides: (&mut Side, &mut Side),
+    ) -> Result<(), Failure> {
+        let side = self.framed(sides);
+        if self.life.is_doubtful() && self.life.is_gone(now_ms, side) {
+            return Err(Failure::Vanished { silent: self.life.silence(now_ms) });
+        }
+        self.life.pinged(now_ms);
+        if !side.ending {
+            side.end.ping();
+        }
+        side.flush().map_err(Failure::Ping)
+    }
+
+    /// The round trip of the last ping that was answered.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.life.round_trip()
+    }
+
+    fn framed<'a>(&self, (client, upstream): (&'a mut Side, &'a mut Side)) -> &'a mut Side {
+        match self.websocket {
             Party::Client => client,
             Party::Upstream => upstream,
-        };
-        side.end.ping();
-        side.flush()
+        }
     }
 
     /// Notes what ended first, in the words of the original's logs.

@@ -18,7 +18,7 @@ use kojuto_core::websocket::{
     write_header,
 };
 
-use crate::relay::endpoint::{Cut, Endpoint};
+use crate::relay::endpoint::{Cut, Endpoint, Heard};
 use crate::sys::socket as sys;
 use crate::tls::Wire;
 
@@ -71,6 +71,10 @@ pub(super) struct WebSocket<W: Wire> {
     pong: Option<Ping>,
     /// A ping of ours waits to be sent.
     ping: bool,
+    /// Bytes have come since somebody asked.
+    heard: bool,
+    /// Payload was given to the peer after its last bytes had come: it may be busy with that.
+    given: bool,
     /// Our Close frame is in `head` or gone.
     closed: bool,
     /// The peer has closed its socket: whatever is sent to it now is answered by a reset, and that
@@ -98,6 +102,8 @@ impl<W: Wire> WebSocket<W> {
             frame_left: 0,
             pong: None,
             ping: false,
+            heard: false,
+            given: false,
             closed: false,
             left: false,
             more: false,
@@ -111,10 +117,11 @@ impl<W: Wire> WebSocket<W> {
 
     /// Puts owed control frames before the next data frame.
     fn queue_owed_control(&mut self) {
-        if self.frame_left > 0 || self.closed || self.left || self.decoder.end().is_some() {
-            return; // a peer that has ended its stream waits for no pong
+        if self.frame_left > 0 || self.closed || self.left {
+            return;
         }
-        if let Some(ping) = self.pong.take() {
+        // A peer that has ended its stream waits for no pong.
+        if let Some(ping) = self.pong.take().filter(|_| self.decoder.end().is_none()) {
             let key = self.key();
             write_control(Opcode::Pong, ping.payload(), key, &mut self.head);
         }
@@ -138,6 +145,7 @@ impl<W: Wire> WebSocket<W> {
                 self.head.clear();
                 self.sent = 0;
             }
+            self.given |= count > of_head;
             if count > of_head || (bytes.is_empty() && self.head.is_empty()) {
                 self.frame_left -= count - of_head;
                 return Ok(count - of_head);
@@ -191,7 +199,10 @@ impl<W: Wire> Endpoint for WebSocket<W> {
                         return Ok(0);
                     }
                     0 => return Err(self.cut_short()),
-                    count => count,
+                    count => {
+                        (self.heard, self.given) = (true, false);
+                        count
+                    }
                 }
             } else {
                 let count = self.early.len().min(buffer.len());
@@ -283,6 +294,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
     }
 
     fn spliced_out(&mut self, count: usize) {
+        (self.heard, self.given) = (true, false);
         self.decoder.skip(count);
     }
 
@@ -308,6 +320,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
     }
 
     fn spliced_in(&mut self, count: usize) {
+        self.given = true;
         self.frame_left -= count;
     }
 
@@ -333,6 +346,19 @@ impl<W: Wire> Endpoint for WebSocket<W> {
 
     fn ping(&mut self) {
         self.ping = !self.closed && !self.left;
+    }
+
+    fn heard(&mut self) -> Heard {
+        match (std::mem::take(&mut self.heard), self.decoder.take_pong()) {
+            (_, true) => Heard::Pong,
+            (true, _) => Heard::Bytes,
+            _ => Heard::Nothing,
+        }
+    }
+
+    fn must_answer(&self) -> bool {
+        let speaks = self.decoder.end().is_none() && !self.closed && !self.left;
+        speaks && !self.given && !self.ping && self.head.is_empty() && self.frame_left == 0
     }
 }
 
