@@ -816,9 +816,10 @@ class LogWriter:
 
     Args:
         verbose: connections that say LOCAL in their PROXY header are logged too.
+        quiet: connections are logged when they fail only.
     """
 
-    def __new__(cls, *, verbose: bool = False) -> LogWriter: ...
+    def __new__(cls, *, verbose: bool = False, quiet: bool = False) -> LogWriter: ...
     def write(self, line: bytes) -> None:
         """Queue a line, its line feed included."""
 

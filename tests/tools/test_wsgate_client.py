@@ -33,8 +33,14 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "either --map or 'stdio URL' is required"),
-        (["--map", "m", "stdio", "http://x/"], "either --map or"),
+        ([], "either --map, -L or 'stdio URL' is required"),
+        (["--map", "m", "stdio", "http://x/"], "either --map, -L or"),
+        (["-L", "127.0.0.1:1=http://x/", "stdio", "http://x/"], "either --map, -L or"),
+        (["-L", "127.0.0.1:1"], "-L 127.0.0.1:1: not of the form HOST:PORT=URL"),
+        (["-L", "127.0.0.1=http://x/"], "-L 127.0.0.1: "),
+        (["-L", "127.0.0.1:1=ftp://x/"], "-L 127.0.0.1:1: not an address"),
+        (["-L", "127.0.0.1:1=https://u:hidden-secret@x/"], "a password in an address"),
+        (["-L", ":1=http://x/", "-L", ":1=http://y/"], "-L :1: this address is already given"),
         (["stdio"], "stdio: not 'stdio URL'"),
         (["--map", "m", "--private-key", "a", "--iap-credential", "b", "--iap-client-id", "c"],
          "--private-key and --iap-credential cannot be used together"),

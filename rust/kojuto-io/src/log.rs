@@ -16,10 +16,22 @@ use crate::sys::{descriptor, socket as sys};
 /// Lines that come this close together go out in one write.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// How much is logged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Warnings and errors: nothing of level `info`.
+    Failures,
+    /// What operators want to read.
+    #[default]
+    Usual,
+    /// Lines of level `debug` too.
+    All,
+}
+
 /// Takes log lines without ever waiting for the one who reads them.
 pub struct Log {
     queue: Queue<Lines>,
-    verbose: bool,
+    detail: Detail,
 }
 
 /// Seconds since 1970.
@@ -32,8 +44,8 @@ impl Log {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn start(fd: RawFd, verbose: bool) -> std::io::Result<(Arc<Log>, JoinHandle<()>)> {
-        let log = Arc::new(Log { queue: Queue::default(), verbose });
+    pub fn start(fd: RawFd, detail: Detail) -> std::io::Result<(Arc<Log>, JoinHandle<()>)> {
+        let log = Arc::new(Log { queue: Queue::default(), detail });
         let writer = Arc::clone(&log);
         let thread = running::start("log", move || {
             writer.queue.serve(GATHER, |lines| write_lines(fd, lines));
@@ -48,7 +60,12 @@ impl Log {
 
     /// Whether lines of level `debug` are wanted.
     pub(crate) fn is_verbose(&self) -> bool {
-        self.verbose
+        self.detail == Detail::All
+    }
+
+    /// Whether lines of level `info` are unwanted.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.detail == Detail::Failures
     }
 
     /// Queues a line; it is dropped and counted when too much is waiting.
@@ -104,7 +121,7 @@ mod tests {
         const LINE: usize = 1024;
         const LINES: usize = 24 << 10; // 24 MiB, into a queue of 8, as much in the writer, a pipe
         let (read, write) = crate::sys::socket::pipe(65536).unwrap();
-        let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
+        let (log, thread) = Log::start(write.as_raw_fd(), Detail::Usual).unwrap();
         let line = |i: usize| format!("{i:0width$}\n", width = LINE - 1).into_bytes();
         for i in 0..LINES {
             log.write(&line(i));

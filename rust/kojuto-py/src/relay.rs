@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kojuto_core::net::balance::Balance;
 use kojuto_io::Error;
-use kojuto_io::log::Log;
+use kojuto_io::log::{Detail, Log};
 use kojuto_io::relay::{
     self, Adoption, CONNECT_BOUNDS_US, CaptureOptions, DumpOptions, Field, HeaderIn, HeaderOut,
     Limits, Options, Party, Pool, Remote, Stream, Tap,
@@ -38,10 +38,15 @@ pub(crate) struct LogWriter {
 #[pymethods]
 impl LogWriter {
     #[new]
-    #[pyo3(signature = (*, verbose = false))]
-    fn new(verbose: bool) -> PyResult<Self> {
+    #[pyo3(signature = (*, verbose = false, quiet = false))]
+    fn new(verbose: bool, quiet: bool) -> PyResult<Self> {
+        let detail = match (verbose, quiet) {
+            (true, _) => Detail::All,
+            (_, true) => Detail::Failures,
+            _ => Detail::Usual,
+        };
         let (log, thread) =
-            Log::start(2, verbose).map_err(|error| to_py(Error::starting("the log")(error)))?;
+            Log::start(2, detail).map_err(|error| to_py(Error::starting("the log")(error)))?;
         Ok(LogWriter { log, thread: Mutex::new(Some(thread)) })
     }
 

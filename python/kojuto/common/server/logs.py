@@ -24,13 +24,15 @@ class Logger:
 
     Args:
         verbose: write lines of level ``debug`` too.
+        quiet: write none of level ``info``.
     """
 
-    def __init__(self, *, verbose: bool = False) -> None:
+    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
         from kojuto._native import LogWriter
 
-        self.writer: LogWriter = LogWriter(verbose=verbose)
+        self.writer: LogWriter = LogWriter(verbose=verbose, quiet=quiet)
         self._verbose = verbose
+        self._quiet = quiet
 
     def _log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         from json import dumps
@@ -48,7 +50,8 @@ class Logger:
 
     def info(self, message: str, **fields: Any) -> None:
         """Something happened as it should; an underscore in a field's name becomes a dash."""
-        self._log("info", message, fields)
+        if not self._quiet:
+            self._log("info", message, fields)
 
     def warn(self, message: str, **fields: Any) -> None:
         """Something failed, and the server recovers from it."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kojuto.common.server.logs import Logger
-    from kojuto.tools.wsgate_client.backend import Trust
-    from kojuto.tools.wsgate_client.gateways import Gateways
+    from kojuto.tools.wsgate_client.backend import Address, Trust
+    from kojuto.tools.wsgate_client.gateways import Gateways, Place
     from kojuto.tools.wsgate_client.tokens import Renewed
 
 COMMAND = Command(
@@ -27,6 +27,18 @@ COMMAND = Command(
     "ProxyCommand of ssh.",
     [
         gateway.map_file("host:port,https://HOST/proxy/NAME"),
+        Option(
+            "-L",
+            "--forward",
+            metavar="HOST:PORT=URL",
+            repeat=True,
+            help="one line of a map without the file: 127.0.0.1:3306=https://HOST/proxy/NAME",
+        ),
+        Option(
+            "-q",
+            "--quiet",
+            help="log what fails, and nothing of tunnels that come and go",
+        ),
         Option(
             "--connect-timeout",
             metavar="TIME",
@@ -110,7 +122,8 @@ Proxies are taken from https_proxy, http_proxy, all_proxy and no_proxy of the en
 
 Examples:
   wsgate-client --map map.txt --private-key key.pem --private-key-user "$USER"
-  ssh -o ProxyCommand='wsgate-client stdio https://gate.example.com/proxy/ssh' host
+  wsgate-client -L 127.0.0.1:3306=https://gate.example.com/proxy/db --private-key key.pem
+  ssh -o ProxyCommand='wsgate-client --quiet stdio https://gate.example.com/proxy/ssh' host
 """,
 )
 
@@ -224,14 +237,22 @@ def _trust(values: Values, log: Logger) -> Trust:
     return trust
 
 
+def _wanted(values: Values) -> dict[Place, Address]:
+    """The lines of the map, and those of the command line."""
+    from kojuto.tools.wsgate_client.gateways import read_forwards, read_map
+
+    found = read_map(values.map) if values.map else {}
+    if values.map and not found and not values.forward:
+        raise KojutoError(f"--map {values.map}: no mappings in it, only blank lines and comments")
+    return read_forwards(values.forward or [], found)
+
+
 def _reload(gateways: Gateways, values: Values, log: Logger) -> None:
     """What SIGHUP does: the map again, or the old one when it is bad."""
-    from kojuto.tools.wsgate_client.gateways import read_map
-
     try:
         headers = read_headers(values.headers or [])
         _check(values, headers)
-        wanted = read_map(values.map)
+        wanted = _wanted(values)
         gateways.headers = headers
         gateways.update(wanted)
     except KojutoError as error:
@@ -247,12 +268,12 @@ def _work(values: Values, positional: list[str]) -> int:
     service.preload(*LATER, *(service.TOKENS if values.private_key else ()))
     if positional and (len(positional) != 2 or positional[0] != "stdio"):
         raise UsageError(f"{' '.join(positional)}: not 'stdio URL'")
-    if bool(positional) == bool(values.map):
-        raise UsageError("either --map or 'stdio URL' is required")
+    if bool(positional) == bool(values.map or values.forward):
+        raise UsageError("either --map, -L or 'stdio URL' is required")
     headers = read_headers(values.headers or [])
     hidden = [hide_argument(text) for text in values.headers or [] if text[:1] != "@"]
     _check(values, headers)
-    log = Logger()
+    log = Logger(quiet=values.quiet)
     silence_libraries()
     try:
         if not all(hidden):
@@ -266,13 +287,9 @@ def _work(values: Values, positional: list[str]) -> int:
 
             return through(positional[1], values, log, headers=headers, token=token, trust=trust)
         from kojuto._native import Relay
-        from kojuto.tools.wsgate_client.gateways import Gateways, read_map
+        from kojuto.tools.wsgate_client.gateways import Gateways
 
-        wanted = read_map(values.map)
-        if not wanted:
-            raise KojutoError(
-                f"--map {values.map}: no mappings in it, only blank lines and comments"
-            )
+        wanted = _wanted(values)
         metrics = exporter.open_port(values)
         engine = Relay(log.writer, **relay.tunnel_options(values))
         gateways = Gateways(

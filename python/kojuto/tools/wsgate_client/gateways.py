@@ -9,13 +9,13 @@ from kojuto.common.gateway import deflate, mapfile
 from kojuto.common.gateway.acceptor import Acceptor
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
-from kojuto.errors import KojutoError, words
+from kojuto.errors import KojutoError, UsageError, words
 from kojuto.tools.wsgate_client.backend import Address, Opener
 from kojuto.tools.wsgate_client.errors import OpenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kojuto._native import Relay
     from kojuto.common.cli import Values
@@ -36,6 +36,27 @@ def read_map(path: str) -> dict[Place, Address]:
         KojutoError: naming the line.
     """
     return mapfile.read(path, listen.address, Address, "host:port,https://HOST/proxy/NAME")
+
+
+def read_forwards(texts: Sequence[str], found: dict[Place, Address]) -> dict[Place, Address]:
+    """The backends of ``-L HOST:PORT=URL``, beside those of the map.
+
+    Raises:
+        UsageError: one has another form, or its address is there already.
+    """
+    for text in texts:
+        where, equals, url = text.partition("=")
+        if not equals:
+            raise UsageError(f"-L {where}: not of the form HOST:PORT=URL")
+        try:
+            place, address = listen.address(where.strip()), Address(url.strip())
+        except ValueError as error:  # the URL may hold a password
+            hint = "write -L 127.0.0.1:3306=https://HOST/proxy/NAME"
+            raise UsageError(f"-L {where}: {error}", hint) from None
+        if place in found:
+            raise UsageError(f"-L {where}: this address is already given")
+        found = {**found, place: address}
+    return found
 
 
 class Line:

@@ -334,7 +334,7 @@ mod tests {
     /// A gate of one service, and what it logs while `work` runs.
     fn logged(work: impl FnOnce(&Gate)) -> String {
         let (mut read, write) = std::io::pipe().unwrap();
-        let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
+        let (log, thread) = Log::start(write.as_raw_fd(), crate::log::Detail::Usual).unwrap();
         let path = Allowed::new("/api").unwrap();
         let rules = vec![Rule { path, methods: Vec::new() }];
         let signers = Signers::default();

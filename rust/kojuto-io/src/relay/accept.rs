@@ -158,7 +158,7 @@ mod tests {
                 stream.unwrap().write_all(b"x").unwrap();
             }
         });
-        let (log, _thread) = Log::start(2, false).unwrap();
+        let (log, _thread) = Log::start(2, crate::log::Detail::Usual).unwrap();
         log.close();
         let relay = Relay::start(Options { threads, ..Options::default() }, log, None).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

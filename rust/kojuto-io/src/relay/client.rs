@@ -56,7 +56,8 @@ impl Client {
 
     /// Whether the log is told of its coming and of a good end.
     pub(super) fn is_logged(&self, context: &Context) -> bool {
-        !self.probe || context.shared.log.is_verbose()
+        let log = &context.shared.log;
+        !log.is_quiet() && (!self.probe || log.is_verbose())
     }
 
     /// Tells the log that it has come.

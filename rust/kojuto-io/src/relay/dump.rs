@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_line_is_written_once_it_has_64_kib() {
         let (read, write) = crate::sys::socket::pipe(65536).unwrap();
-        let (log, thread) = Log::start(write.as_raw_fd(), false).unwrap();
+        let (log, thread) = Log::start(write.as_raw_fd(), crate::log::Detail::Usual).unwrap();
         let dump = Arc::new(Dump {
             queue: Queue::default(),
             options: DumpOptions { tcp: 1, ..DumpOptions::default() },

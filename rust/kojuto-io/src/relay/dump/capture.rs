@@ -211,7 +211,7 @@ mod tests {
     }
 
     fn log() -> std::sync::Arc<Log> {
-        let (log, _thread) = Log::start(2, false).unwrap();
+        let (log, _thread) = Log::start(2, crate::log::Detail::Usual).unwrap();
         log.close();
         log
     }

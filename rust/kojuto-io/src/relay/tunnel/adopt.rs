@@ -26,8 +26,10 @@ impl Adopted {
         let pool = Arc::new(Pool::new(Balance::First, Limits::default(), String::new()));
         let route = Arc::new(Route { name: self.listener, pool, header_in: HeaderIn::Off });
         let mut client = Client::new(place, route, self.remote, client, context);
-        let line = self.tunnel.describe(client.line("info", "log"));
-        context.shared.log.write(&line.text("status", "Connected").end());
+        if client.is_logged(context) {
+            let line = self.tunnel.describe(client.line("info", "log"));
+            context.shared.log.write(&line.text("status", "Connected").end());
+        }
         let (tunnel, said) = (Box::new(self.tunnel), [&*self.client_data, &*self.upstream_data]);
         let stage = Pumping::adopt(upstream, tunnel, self.peer, said, &mut client, context);
         (client, stage)
