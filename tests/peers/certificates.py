@@ -62,12 +62,16 @@ def signed(
     return _write(folder, name, _for(builder, hosts).sign(signer, hashes.SHA256()), key)
 
 
-def self_signed(folder: Path, name: str, *hosts: str) -> tuple[Path, Path]:
-    """``NAME.pem`` and ``NAME-key.pem``, which nobody has signed, for these hosts."""
+def self_signed(
+    folder: Path, name: str, *hosts: str, ca: bool = False, since: int = -2, until: int = 30
+) -> tuple[Path, Path]:
+    """``NAME.pem`` and ``NAME-key.pem``, which nobody has signed, for these hosts; with `ca` an
+    authority by its extensions, as ``openssl req -x509`` makes it.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(hosts[0])
-    builder = _builder(subject, subject, key, key).add_extension(
-        x509.BasicConstraints(ca=False, path_length=None), critical=True
+    builder = _builder(subject, subject, key, key, since=since, until=until).add_extension(
+        x509.BasicConstraints(ca=ca, path_length=None), critical=True
     )
     return _write(folder, name, _for(builder, hosts).sign(key, hashes.SHA256()), key)
 

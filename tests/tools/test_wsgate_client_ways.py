@@ -6,13 +6,14 @@ import base64
 import contextlib
 import socket
 import ssl
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import run
-from tests.peers.certificates import self_signed
+from tests.peers.certificates import authority, self_signed, signed
 from tests.peers.gates import Backend, backend, client, opens, round_trip, tls
 from tests.peers.servers import LOOPBACK
 
@@ -52,6 +53,57 @@ def test_certificates_are_checked(stage: Stage) -> None:
     assert not works(good, "--ca-file", str(wrong_cert))
     assert not works(good, "--ca-file", str(cert), "--sni", "evil.test")
     assert not works(bad, "--ca-file", str(wrong_cert))
+
+
+@pytest.mark.parametrize("packed", [[], ["--enable-compression"]], ids=["plain", "compressed"])
+@pytest.mark.parametrize(
+    ("what", "trusted"),
+    [
+        ("openssl req -x509", True),
+        ("an authority by its extensions", True),
+        ("signed by nobody", True),
+        ("signed by an authority that is not in the bundle", True),
+        ("another name", False),
+        ("expired", False),
+        ("not valid yet", False),
+        ("one beside it in the bundle", False),
+    ],
+)
+def test_the_servers_own_certificate_may_be_in_the_bundle(
+    stage: Stage, what: str, trusted: bool, packed: list[str]
+) -> None:
+    """Both TLS stacks come to the same."""
+    folder = stage.folder
+    match what:
+        case "openssl req -x509":
+            cert, key = folder / "own.pem", folder / "own-key.pem"
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                 "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=gate", "-addext",
+                 f"subjectAltName=IP:{LOOPBACK}", "-keyout", key, "-out", cert],
+                check=True, capture_output=True,
+            )  # fmt: skip
+        case "another name":
+            cert, key = self_signed(folder, "own", "other.test", ca=True)
+        case "expired":
+            cert, key = self_signed(folder, "own", LOOPBACK, ca=True, since=-9, until=-1)
+        case "not valid yet":
+            cert, key = self_signed(folder, "own", LOOPBACK, ca=True, since=1)
+        case "signed by an authority that is not in the bundle":
+            cert, key = signed(folder, "own", LOOPBACK, by=authority(folder))
+        case _:
+            cert, key = self_signed(folder, "own", LOOPBACK, ca=what != "signed by nobody")
+    bundle = folder / "bundle.pem"
+    beside, _ = self_signed(folder, "beside", LOOPBACK, ca=True)
+    own = b"" if what == "one beside it in the bundle" else cert.read_bytes()
+    bundle.write_bytes(beside.read_bytes() + own)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    local = client(
+        stage, backend(stage, ssl=context).url("https"), "--ca-file", str(bundle), *packed
+    )
+    with local.connect() as conn:
+        assert opens(conn) == trusted
 
 
 @pytest.mark.parametrize("packed", [[], ["--enable-compression"]])

@@ -110,6 +110,9 @@ def context(trust: Trust) -> ssl.SSLContext:
     """
     data = trust.ca_pem.decode() if trust.ca_pem is not None else None
     context = ssl.create_default_context(cadata=data)
+    if data is not None:
+        # A server's own certificate is one that may be trusted, whoever has signed it.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if trust.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -6,12 +6,14 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::bundle::Bundle;
 use super::session::Session;
 use super::wire::Wire;
 use crate::sys::socket as sys;
@@ -96,30 +98,37 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-fn roots(ca_pem: Option<&[u8]>) -> io::Result<RootCertStore> {
+/// The authorities that the system trusts.
+fn system_roots() -> io::Result<RootCertStore> {
     let mut store = RootCertStore::empty();
-    let Some(pem) = ca_pem else {
-        let found = rustls_native_certs::load_native_certs();
-        store.add_parsable_certificates(found.certs);
-        if store.is_empty() {
-            let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
-            return Err(io::Error::other(format!("the system has no trusted certificates{why}")));
-        }
-        return Ok(store);
-    };
+    let found = rustls_native_certs::load_native_certs();
+    store.add_parsable_certificates(found.certs);
+    if store.is_empty() {
+        let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+        return Err(io::Error::other(format!("the system has no trusted certificates{why}")));
+    }
+    Ok(store)
+}
+
+fn bundle(pem: &[u8], provider: &Arc<CryptoProvider>) -> io::Result<Bundle> {
+    let (mut store, mut certificates) = (RootCertStore::empty(), Vec::new());
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let bad = |why: String| {
             let text = format!("a certificate of the bundle cannot be used: {why}");
             io::Error::new(io::ErrorKind::InvalidData, text)
         };
         let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        store.add(certificate).map_err(|error| bad(error.to_string()))?;
+        store.add(certificate.clone()).map_err(|error| bad(error.to_string()))?;
+        certificates.push(certificate);
     }
     if store.is_empty() {
         let text = "there is no certificate in the bundle";
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    Ok(store)
+    let store = Arc::new(store);
+    let by_authority =
+        WebPkiServerVerifier::builder_with_provider(store, Arc::clone(provider)).build();
+    Ok(Bundle { by_authority: by_authority.map_err(io::Error::other)?, certificates })
 }
 
 fn make_config(options: &TlsOptions) -> io::Result<ClientConfig> {
@@ -129,8 +138,11 @@ fn make_config(options: &TlsOptions) -> io::Result<ClientConfig> {
         .map_err(io::Error::other)?;
     let builder = if options.insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+    } else if let Some(pem) = &options.ca_pem {
+        let bundle = Arc::new(bundle(pem, &provider)?);
+        builder.dangerous().with_custom_certificate_verifier(bundle)
     } else {
-        builder.with_root_certificates(roots(options.ca_pem.as_deref())?)
+        builder.with_root_certificates(system_roots()?)
     };
     let mut config = match &options.identity {
         None => builder.with_no_client_auth(),

@@ -1,5 +1,6 @@
 //! TLS as a client: the handshake, whom to trust, and a session that never waits.
 
+mod bundle;
 mod client;
 mod session;
 mod wire;
