@@ -139,7 +139,13 @@ def test_requests_that_open_no_tunnel(stage: Stage) -> None:
     status, text = ask(gate.port, "/proxy/a")
     assert status == 426
     assert "Upgrade: websocket" in text
-    assert gate.status("/proxy/a", **{**UPGRADE, "Sec-WebSocket-Version": "8"}) == 400
+    assert "Sec-WebSocket-Version: 13\r\n" in text
+    for version in ("8", "13, 8", "x"):
+        status, text = ask(gate.port, "/proxy/a", **{**UPGRADE, "Sec-WebSocket-Version": version})
+        assert status == 426
+        assert "Sec-WebSocket-Version: 13\r\n" in text
+    for offer, status in (("h2c, websocket", 101), ("WebSocket,foo/1", 101), ("h2c", 426)):
+        assert gate.status("/proxy/a", **{**UPGRADE, "Upgrade": offer}) == status
     assert gate.status("/proxy/a", **{**UPGRADE, "Sec-WebSocket-Key": "x"}) == 400
     status, text = ask(gate.port, "/proxy/%61", **UPGRADE)
     assert status == 101

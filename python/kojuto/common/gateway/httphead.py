@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MAX_BYTES = 16_384
+MAX_BYTES = 32_768
 """Of a whole head; twice what most servers allow for one line."""
 
 END_HEADER, END_BY_CLOSE = "X-Wsgate-End", "close-frame"

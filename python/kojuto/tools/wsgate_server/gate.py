@@ -249,10 +249,11 @@ class Gate:
         if target is None:
             self._log.warn("No map found", **about)
             raise Refused(404, f"Not found: {name}")
+        requests.choose_websocket(request)
         response = protocol.accept(request)
         if response.status_code != 101:
             text = response.body.decode(errors="replace").strip()
-            headers = {k: v for k, v in response.headers.raw_items() if k in ("Upgrade", "Allow")}
+            headers = requests.UPGRADE if response.status_code == 426 else {}
             raise Refused(response.status_code, text, **headers)
         response.headers[httphead.END_HEADER] = httphead.END_BY_CLOSE
         upstream_name = listen.address_text(*target)

@@ -20,6 +20,10 @@ MAX_HEADERS = 128
 METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"}
 
 
+UPGRADE = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+"""What a client that does not ask for it, or for another version, is told."""
+
+
 class Refused(Exception):  # noqa: N818
     """The answer is not the upgrade."""
 
@@ -43,8 +47,11 @@ def read(protocol: ServerProtocol, head: Head) -> Request:
     if len(lines[0]) > MAX_LINE_BYTES:
         raise Refused(414, "the request line is too long")
     # Beside the headers there are the request line, the empty line and what is behind it.
-    if len(lines) - 3 > MAX_HEADERS or max(map(len, lines)) > MAX_LINE_BYTES:
-        raise Refused(431, "the request's headers are too large")
+    if len(lines) - 3 > MAX_HEADERS:
+        raise Refused(431, "the request has too many headers")
+    # The library takes no line so long, as cookies of single sign-on are.
+    long = [_header(line) for line in lines[1:] if len(line) > MAX_LINE_BYTES]
+    lines = [line for line in lines if len(line) <= MAX_LINE_BYTES]
     method, _, rest = lines[0].partition(b" ")
     target, _, version = rest.rpartition(b" ")
     if method in METHODS - {b"GET", b"HEAD"}:
@@ -57,7 +64,40 @@ def read(protocol: ServerProtocol, head: Head) -> Request:
     events = protocol.events_received()
     if not events:
         raise Refused(400, "this is not an HTTP request that this server understands")
-    return events[0]  # type: ignore[return-value]
+    request: Request = events[0]  # type: ignore[assignment]
+    for name, value in long:
+        request.headers[name] = value
+    return request
+
+
+def _header(line: bytes) -> tuple[str, str]:
+    """Name and value of a header line (RFC 9112, 5)."""
+    from re import fullmatch
+
+    found = fullmatch(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)", line)
+    if found is None or found[1].lower() in (b"content-length", b"transfer-encoding"):
+        raise Refused(400, "this is not an HTTP request that this server understands")
+    return found[1].decode(), found[2].rstrip(b" \t").decode("ascii", "surrogateescape")
+
+
+def choose_websocket(request: Request) -> None:
+    """Pass over other protocols that the client would speak, too (RFC 9110, 7.8).
+
+    Raises:
+        Refused: it speaks another version of WebSocket (RFC 6455, 4.4).
+    """
+    offered = [
+        protocol.strip().lower()
+        for value in request.headers.get_all("Upgrade")
+        for protocol in value.split(",")
+    ]
+    if "websocket" not in offered:
+        return
+    if len(offered) > 1:
+        del request.headers["Upgrade"]
+        request.headers["Upgrade"] = "websocket"
+    if request.headers.get_all("Sec-WebSocket-Version") not in ([], ["13"]):
+        raise Refused(426, "the version of WebSocket here is 13", **UPGRADE)
 
 
 def path_of(target: str) -> str:
