@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,16 @@ def test_the_counters_of_prometheus_are_those_of_the_log(tmp_path: Path, workdir
     for _ in range(2):
         done = run(PROG, "--once", "--logfile", log, "--key-prefix", "t", "--output", "prometheus")
         assert b'status="4xx"} 1\n' in done.stdout
+
+
+@pytest.mark.parametrize("options", [["--once"], []])
+def test_each_log_has_its_own_count(options: list[str], tmp_path: Path, workdir: Path) -> None:
+    logs = [write(tmp_path / str(count), *["status:200\tptime:1"] * count) for count in (3, 1, 2)]
+    command = [PROG, "--key-prefix", "t", "--logfile", ",".join(map(str, logs)), *options]
+    done = run(*command, "--output", "json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    about = json.loads(done.stdout)["logs"]
+    assert [(one["lines"], one["counted_lines"]) for one in about] == [(3, 3), (1, 1), (2, 2)]
 
 
 def test_a_mail_log_is_read_once_too(tmp_path: Path, workdir: Path) -> None:

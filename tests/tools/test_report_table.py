@@ -304,7 +304,7 @@ def test_each_line_is_read(form: str, options: list[str], tmp_path: Path) -> Non
     read = json.loads(done.stdout)["logs"]
     lengths = [len(table.lines(log.name)) for log in LOGS]
     assert [about["lines"] for about in read] == lengths
-    assert sum(about["counted_lines"] for about in read) == sum(lengths)
+    assert [about["counted_lines"] for about in read] == lengths
     assert [sum(about["bad_lines"].values()) for about in read] == [0] * len(LOGS)
 
 

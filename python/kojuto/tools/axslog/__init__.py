@@ -282,10 +282,11 @@ def _work(values: Values, _: list[str]) -> int:
     out = Metrics(figures.FAMILIES)
     totals = _count_on(out, values, scanned, options.now_s)
     scans = [scan for _, scan in scanned]
+    # Before the logs are pooled, which moves the counts of all to the first.
+    about = {"logs": _about(paths, outcomes)}
     figures.collect(out, values, scans, pooled="," in values.logfile)
     if values.verbose:
         metrics.tell_names(PROG, out.groups)
-    about = {"logs": _about(paths, outcomes)}
     follow.deliver(
         lambda: out.write(values.output, int(options.now_s), about, values.textfile),
         [each.kept for each in totals],
