@@ -42,7 +42,7 @@ def test_a_second_sigterm_ends_the_drain_unless_it_is_the_supervisors(
             return self.waits == 3
 
     server: Any = Server()
-    assert service._drain(server, 60) is goes_on
+    assert service._drain(server, 60, service.Watchdog()) is goes_on
 
 
 def test_a_server_may_open_as_many_files_as_the_hard_limit_allows() -> None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = 130
+CUT_TIMEOUT_S = 10.0
+"""How long connections that are cut may take to end."""
+DRAIN_LOOK_S = 0.05
 TOKENS = (
     "cryptography.hazmat.backends.openssl.backend",
     "cryptography.hazmat.bindings.openssl.binding",
@@ -87,6 +90,38 @@ def notify(state: str) -> None:
             pass  # the service works without
 
 
+class Watchdog:
+    """Tells systemd that the process goes on, twice in each ``WatchdogSec=`` of its unit.
+
+    Source: sd_watchdog_enabled(3): ``WATCHDOG_USEC``, and ``WATCHDOG_PID`` where it is set.
+    """
+
+    def __init__(self) -> None:
+        text, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+        wanted = text.isascii() and text.isdigit() and pid in ("", str(os.getpid()))
+        self._interval_s = int(text) / 2e6 if wanted else 0.0
+        self._due_s = time.monotonic()
+
+    def feed(self) -> float | None:
+        """Tell it when it is time; the seconds until the next time, None when nobody watches."""
+        if not self._interval_s:
+            return None
+        now_s = time.monotonic()
+        if now_s >= self._due_s:
+            notify("WATCHDOG=1")
+            self._due_s = now_s + self._interval_s
+        return self._due_s - now_s
+
+
+def reload(on_hangup: Callable[[], None] | None) -> None:
+    """What SIGHUP does, and systemd is told of its begin and end (``Type=notify-reload``)."""
+    monotonic_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    notify(f"RELOADING=1\nMONOTONIC_USEC={monotonic_us}")
+    if on_hangup is not None:
+        on_hangup()
+    notify("READY=1")
+
+
 def run(
     server: Servable,
     log: Logger,
@@ -109,7 +144,7 @@ def run(
         shutdown_timeout_s: how long open connections may go on.
         metrics: of `exporter.open_port`; SIGTERM leaves it to a next generation at once.
         collect: what it answers.
-        on_hangup: what SIGHUP does; nothing when left out.
+        on_hangup: what SIGHUP does; nothing when left out. systemd is told of it as of a reload.
         finish: done at the very end, when a SIGTERM that is repeated cannot interrupt it yet.
 
     Returns:
@@ -120,8 +155,9 @@ def run(
         metrics.serve(collect, log)
     notify("READY=1")
     status = 0
+    watchdog = Watchdog()
     try:
-        number = _end_signal(on_hangup)
+        number = _end_signal(on_hangup, watchdog)
         notify("STOPPING=1")
         if number == signal.SIGINT:
             status = INTERRUPTED
@@ -132,12 +168,12 @@ def run(
             server.stop()
             if metrics is not None:
                 metrics.close()
-            if _drain(server, shutdown_timeout_s):
+            if _drain(server, shutdown_timeout_s, watchdog):
                 log.info("Complete shutdown")
                 return status
             log.warn("Open connections are cut")
         server.abort()
-        server.wait(10)
+        _await_end(server, watchdog)
     finally:
         if finish is not None:
             finish()
@@ -147,23 +183,40 @@ def run(
     return status
 
 
-def _end_signal(on_hangup: Callable[[], None] | None) -> int:
+def _end_signal(on_hangup: Callable[[], None] | None, watchdog: Watchdog) -> int:
     """Wait for a signal that ends the server; a SIGHUP before it only calls `on_hangup`."""
-    while (number := signal.sigwait(WATCHED)) == signal.SIGHUP:
-        if on_hangup is not None:
-            on_hangup()
-    return number
+    while True:
+        left_s = watchdog.feed()
+        if left_s is None:
+            number = int(signal.sigwait(WATCHED))
+        else:
+            came = signal.sigtimedwait(WATCHED, left_s)
+            number = came.si_signo if came is not None else 0
+        if number == signal.SIGHUP:
+            reload(on_hangup)
+        elif number:
+            return number
 
 
-def _drain(server: Servable, timeout_s: float) -> bool:
+def _await_end(server: Servable, watchdog: Watchdog) -> None:
+    """Wait for connections that are being cut, at most `CUT_TIMEOUT_S`."""
+    deadline = time.monotonic() + CUT_TIMEOUT_S
+    while (left_s := deadline - time.monotonic()) > 0:
+        fed_s = watchdog.feed()
+        if server.wait(left_s if fed_s is None else min(left_s, fed_s)):
+            return
+
+
+def _drain(server: Servable, timeout_s: float, watchdog: Watchdog) -> bool:
     """Wait for the last connection; False after the deadline or a second signal."""
     deadline = time.monotonic() + timeout_s
     supervisor = os.getppid() if "SERVER_STARTER_GENERATION" in os.environ else None
     while not server.wait(0):
+        watchdog.feed()
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        came = signal.sigtimedwait(WATCHED, min(left, 0.05))
+        came = signal.sigtimedwait(WATCHED, min(left, DRAIN_LOOK_S))
         if came is None or came.si_signo == signal.SIGHUP:
             continue
         if came.si_signo != signal.SIGTERM or came.si_pid != supervisor:

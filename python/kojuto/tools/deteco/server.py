@@ -83,10 +83,6 @@ class Keeper:
 
     def reload(self, server: HttpServer) -> None:
         """Read the file again; one that is wrong changes nothing."""
-        from time import clock_gettime_ns
-
-        monotonic_us = clock_gettime_ns(1) // 1000  # CLOCK_MONOTONIC, sd_notify(3)
-        service.notify(f"RELOADING=1\nMONOTONIC_USEC={monotonic_us}")
         try:
             with self._lock:
                 state = self._read(self.state)
@@ -100,7 +96,6 @@ class Keeper:
             )
         else:
             self._log.info("Reloaded", conf=self._values.conf, services=len(state.by_name))
-        service.notify("READY=1")
 
 
 def run(values: Values) -> int:
