@@ -40,7 +40,9 @@ COMMAND = Command(
             metavar="HOST:PORT",
             read=listen.upstream,
             required=True,
-            help="where to relay to: all A and AAAA records of the name; IPv6 in brackets",
+            repeat=True,
+            help="where to relay to: all A and AAAA records of the name; IPv6 in brackets; several "
+            "make one list, and where a rule goes by the name it is the first's",
         ),
         Option(
             "--balancing",
@@ -159,10 +161,10 @@ Examples:
 
 
 class Refresher:
-    """Keeps the engine's list of upstreams as the name resolves.
+    """Keeps the engine's list of upstreams as the names resolve.
 
     Raises:
-        KojutoError: the name cannot be resolved at the start.
+        KojutoError: a name cannot be resolved at the start.
     """
 
     def __init__(self, engine: Relay, log: Logger, values: Values) -> None:
@@ -170,24 +172,32 @@ class Refresher:
 
         self._engine = engine
         self._log = log
-        self._host, self._port = values.upstream
         self._interval_s = values.refresh_interval
         self._wanted = Event()
+        self._failing: set[tuple[str, int]] = set()
+        self._known: dict[tuple[str, int], list[tuple[str, int]]] = {}
         self.pool = engine.add_pool(
             values.balancing,
             max_fails=values.max_fails,
             fail_timeout_s=values.fail_timeout,
-            host=self._host,
+            host=values.upstream[0][0],
         )
-        try:
-            self._known = relay.resolve(self._host, self._port)
-        except OSError as error:
-            raise KojutoError(
-                f"--upstream {self._host}: {words(error)}",
-                "the name must resolve at the start; later failures keep the last addresses",
-            ) from None
-        engine.set_upstreams(self.pool, self._known)
-        log.info("Upstreams", host=self._host, addresses=self._names())
+        for host, port in values.upstream:
+            try:
+                self._known[host, port] = relay.resolve(host, port)
+            except OSError as error:  # noqa: PERF203
+                raise KojutoError(
+                    f"--upstream {host}: {words(error)}",
+                    "the name must resolve at the start; later failures keep the last addresses",
+                ) from None
+        engine.set_upstreams(self.pool, self.addresses)
+        for upstream in self._known:
+            self._tell(upstream)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Those of all names, each once."""
+        return list(dict.fromkeys(one for found in self._known.values() for one in found))
 
     def start(self) -> None:
         """Resolve again and again, in a thread that ends with the process."""
@@ -195,38 +205,43 @@ class Refresher:
 
         Thread(target=self._run, name="refresh", daemon=True).start()
 
-    def _names(self) -> list[str]:
-        return [listen.address_text(*address) for address in self._known]
+    def _tell(self, upstream: tuple[str, int]) -> None:
+        names = [listen.address_text(*address) for address in self._known[upstream]]
+        self._log.info("Upstreams", host=upstream[0], addresses=names)
 
     def now(self) -> None:
         """Resolve at once rather than at the next interval."""
         self._wanted.set()
 
     def _run(self) -> None:
-        failing = False
         while True:
             self._wanted.wait(self._interval_s or None)
             self._wanted.clear()
-            try:
-                found = relay.resolve(self._host, self._port)
-            except OSError as error:
-                if not failing:
-                    self._log.warn(
-                        "Failed to refresh upstreams, the last ones are kept",
-                        host=self._host,
-                        error=words(error),
-                    )
-                failing = True
-                found = self._known
-            else:
-                if failing:
-                    self._log.info("Refreshing upstreams works again", host=self._host)
-                failing = False
-            changed = set(found) != set(self._known)
-            self._known = found
-            self._engine.set_upstreams(self.pool, found)
-            if changed:
-                self._log.info("Upstreams", host=self._host, addresses=self._names())
+            changed = [upstream for upstream in self._known if self._look_up(upstream)]
+            self._engine.set_upstreams(self.pool, self.addresses)
+            for upstream in changed:
+                self._tell(upstream)
+
+    def _look_up(self, upstream: tuple[str, int]) -> bool:
+        """Resolve a name again; whether it has other addresses now."""
+        host, port = upstream
+        try:
+            found = relay.resolve(host, port)
+        except OSError as error:
+            if upstream not in self._failing:
+                self._log.warn(
+                    "Failed to refresh upstreams, the last ones are kept",
+                    host=host,
+                    error=words(error),
+                )
+            self._failing.add(upstream)
+            return False
+        if upstream in self._failing:
+            self._failing.remove(upstream)
+            self._log.info("Refreshing upstreams works again", host=host)
+        changed = set(found) != set(self._known[upstream])
+        self._known[upstream] = found
+        return changed
 
 
 def _check(values: Values) -> None:
@@ -309,6 +324,13 @@ def _work(values: Values, _: list[str]) -> int:
             **relay.engine_options(values),
         )
         refresher = Refresher(engine, log, values)
+        for upstream in refresher.addresses:
+            if (own := relay.reached_by(upstream, sockets)) is not None:
+                name = listen.address_text(*upstream)
+                raise UsageError(
+                    f"--upstream {name} is this ppdp's own listener {own}",
+                    "each connection would make another one, until no descriptor is left",
+                )
         service.hold_signals()
         refresher.start()
         for sock in sockets:
@@ -319,7 +341,7 @@ def _work(values: Values, _: list[str]) -> int:
                 "Start listen",
                 listen=name,
                 listener=name,
-                upstream=listen.address_text(*values.upstream),
+                upstream=",".join(listen.address_text(*one) for one in values.upstream),
             )
         return relay.run(engine, log, values, metrics, refresher.now)
     finally:

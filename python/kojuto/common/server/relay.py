@@ -5,11 +5,12 @@ from __future__ import annotations
 from kojuto.common import units
 from kojuto.common.cli import Option
 from kojuto.common.prometheus import Family
-from kojuto.common.server import options, service
+from kojuto.common.server import listen, options, service
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from kojuto._native import Relay
@@ -184,6 +185,54 @@ def resolve(host: str, port: int) -> list[tuple[str, int]]:
 
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys((str(entry[4][0]), port) for entry in found))
+
+
+def reached_by(upstream: tuple[str, int], sockets: Iterable[socket.socket]) -> str | None:
+    """The one of our listening sockets that a connection to an address would come to, if any.
+
+    Args:
+        upstream: an address as `resolve` has it, and a port.
+        sockets: listening, of any family.
+    """
+    ip = _plain(upstream[0])
+    for sock in sockets:
+        name = sock.getsockname()
+        if not isinstance(name, tuple) or name[1] != upstream[1]:
+            continue
+        own = _plain(name[0], everything=True)
+        if own == ip or (own in listen.ANY and _takes(sock, ip) and _is_local(ip)):
+            return listen.name_of(sock)
+    return None
+
+
+def _plain(ip: str, *, everything: bool = False) -> str:
+    """An address as it is compared; all addresses are this machine's own unless `everything`."""
+    ip = ip.partition("%")[0]
+    mapped = ip.removeprefix("::ffff:")
+    ip = mapped if "." in mapped else ip
+    return ip if everything else {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(ip, ip)  # noqa: S104
+
+
+def _takes(sock: socket.socket, ip: str) -> bool:
+    """Whether a socket that listens on all addresses does so for this one's family."""
+    import socket as sockets
+
+    if sock.family == sockets.AF_INET6 and ":" not in ip:
+        return not sock.getsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY)
+    return (sock.family == sockets.AF_INET6) == (":" in ip)
+
+
+def _is_local(ip: str) -> bool:
+    """Whether an address is one of this machine: it can be bound to."""
+    import socket as sockets
+
+    family = sockets.AF_INET6 if ":" in ip else sockets.AF_INET
+    try:
+        with sockets.socket(family, sockets.SOCK_DGRAM) as sock:
+            sock.bind((ip, 0))
+    except OSError:
+        return False
+    return True
 
 
 def check_ranges(text: str) -> list[str]:
