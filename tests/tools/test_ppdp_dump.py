@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import os
 import re
-import signal
 import socket
 import subprocess
 import time
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import need_program, run, script, wait_until
+from tests.conftest import need_program, run, wait_until
 from tests.peers.certificates import self_signed
 from tests.peers.servers import Ppdp, Program, accepts, echo, free_port, read_all, read_exactly
 
@@ -212,7 +210,7 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
 class Client:
     """The C library of the database's own client."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, on_progress: Any = None) -> None:
         name = ctypes.util.find_library("mariadb") or "libmariadb.so.3"
         self.lib = ctypes.CDLL(name)
         for function in ("mysql_init", "mysql_real_connect", "mysql_stmt_init"):
@@ -221,6 +219,8 @@ class Client:
         self.handle = ctypes.c_void_p(self.lib.mysql_init(None))
         size = ctypes.c_ulong(64 << 20)
         self.lib.mysql_optionsv(self.handle, 203, ctypes.byref(size))  # max_allowed_packet
+        if on_progress is not None:
+            self.lib.mysql_optionsv(self.handle, 5999, on_progress)  # MYSQL_PROGRESS_CALLBACK
         done = self.lib.mysql_real_connect(
             self.handle, b"127.0.0.1", b"app", b"pw", b"shop", port, None, ctypes.c_ulong(0)
         )
@@ -308,6 +308,49 @@ def test_prepared_statements_pings_and_schema(stage: Stage, mariadb: MariaDb) ->
     assert not ppdp.lines(answer="none before the end")
 
 
+PROGRESS = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_double, ctypes.c_char_p,
+    ctypes.c_uint,
+)  # fmt: skip
+
+
+def test_a_report_of_progress_is_not_the_answer(stage: Stage, mariadb: MariaDb) -> None:
+    reports: list[tuple[int, int]] = []
+    on_progress = PROGRESS(lambda _, stage, stages, *__: reports.append((stage, stages)))
+    ppdp = stage.ppdp(mariadb.port, "--dump-mysql")
+    client = Client(ppdp.port, on_progress)
+    assert client.query(b"CREATE TABLE grown AS SELECT seq FROM seq_1_to_20000") == 0
+    assert client.query(b"ALTER TABLE grown ADD KEY (seq), ALGORITHM=COPY") == 0
+    assert client.query(b"ALTER TABLE grown ADD UNIQUE (no_column), ALGORITHM=COPY") == 1072
+    assert client.query(b"DROP TABLE grown") == 0
+    client.close()
+    assert reports, "the server has reported nothing, so there was nothing to mistake"
+    wait_until(lambda: commands(ppdp, command="COM_QUIT"))
+    create, alter, wrong, drop = commands(ppdp, command="COM_QUERY")
+    assert (create["affected"], alter["affected"]) == (20_000, 20_000)
+    assert wrong["error"] == 1072
+    assert not [line for line in (create, alter, drop) if line.get("error")]
+
+
+@pytest.mark.parametrize("tracking", ["ON", "OFF"])
+def test_a_schema_chosen_by_sql_is_shown(stage: Stage, mariadb: MariaDb, tracking: str) -> None:
+    ppdp = stage.ppdp(mariadb.port, "--dump-mysql")
+    client = Client(ppdp.port)
+    assert client.query(f"SET session_track_schema={tracking}".encode()) == 0
+    assert client.query(b"USE nowhere") == 1049
+    assert client.query(b"DO 1") == 0
+    assert client.query(b"/* why */ use `mysql`;") == 0
+    assert client.query(b"DO 2") == 0
+    client.close()
+    wait_until(lambda: commands(ppdp, command="COM_QUIT"))
+    assert [(line["sql"], line["db"]) for line in commands(ppdp, command="COM_QUERY")[1:]] == [
+        ("USE nowhere", "shop"),
+        ("DO 1", "shop"),
+        ("/* why */ use `mysql`;", "mysql"),
+        ("DO 2", "mysql"),
+    ]
+
+
 def test_a_query_of_several_packets(stage: Stage, mariadb: MariaDb) -> None:
     ppdp = stage.ppdp(mariadb.port, "--dump-mysql")
     client = Client(ppdp.port)
@@ -355,99 +398,3 @@ def test_tshark_reads_the_queries_of_a_capture(stage: Stage, mariadb: MariaDb) -
         "mysql.query",
     )  # fmt: skip
     assert any(re.search("SELECT 'in the capture'", query) for query in queries)
-
-
-def test_a_restart_destroys_no_capture(stage: Stage) -> None:
-    """Server::Starter runs two generations for a while."""
-    upstream = stage.peer(echo)
-    file = stage.folder / "all.pcap"
-    file.write_text("an old one")
-    file.chmod(0o644)
-    port = free_port()
-    starter = stage.program(
-        [need_program("start_server"), "--port", f"127.0.0.1:{port}", "--", script("ppdp"),
-         "--upstream", f"127.0.0.1:{upstream.port}", "--dump-pcap", str(file)]
-    )  # fmt: skip
-    starter.wait_for("Start listen")
-    with socket.create_connection(("127.0.0.1", port), 10) as old:
-        old.sendall(b"before")
-        assert read_exactly(old, 6) == b"before"
-        starter.kill(signal.SIGHUP)
-        starter.wait_for_lines(1, msg="Go shutdown")
-        starter.wait_for_lines(1, msg="Start capture", file=f"{file}.1")
-        with socket.create_connection(("127.0.0.1", port), 10) as new:
-            new.sendall(b"after")
-            assert read_exactly(new, 5) == b"after"
-        old.sendall(b" and on")
-        assert read_exactly(old, 7) == b" and on"
-    starter.end()
-    for name, said in ((str(file), b"before and on"), (f"{file}.1", b"after")):
-        found = tshark(
-            name, "-Y", f"tcp.dstport == {upstream.port}", "-T", "fields", "-e", "tcp.payload"
-        )
-        assert bytes.fromhex("".join(found).replace(":", "")) == said
-        assert os.stat(name).st_mode & 0o777 == 0o600
-
-
-def test_captures_have_bounds(stage: Stage) -> None:
-    file = str(stage.folder / "all.pcap")
-    options = ["--dump-pcap-size", "64KiB", "--dump-pcap-files", "3", "--dump-snaplen", "1000"]
-    ppdp = stage.ppdp(stage.peer(echo).port, "--dump-pcap", file, *options)
-    for _ in range(150):
-        with ppdp.connect() as conn:
-            conn.sendall(bytes(20_000))
-            conn.shutdown(socket.SHUT_WR)
-            assert len(read_all(conn)) == 20_000
-    assert ppdp.end() == 0
-    names = sorted(stage.folder.glob("all.pcap*"), key=lambda path: path.stat().st_mtime_ns)
-    assert len(names) == 3
-    for path in names:
-        assert path.stat().st_size <= 64 << 10
-        lengths = tshark(str(path), "-T", "fields", "-e", "frame.cap_len", "-e", "frame.len")
-        pairs = [tuple(map(int, line.split())) for line in lengths]
-        assert all(kept == min(length, 1000) for kept, length in pairs)
-    assert max(length for _, length in pairs) > 1000
-
-
-def test_a_capture_goes_to_standard_output_and_through_no_link(stage: Stage) -> None:
-    upstream = stage.peer(echo)
-    link, target = stage.folder / "link", stage.folder / "precious"
-    target.write_text("precious")
-    link.symlink_to(target)
-    done = run(
-        "ppdp", "-l", "127.0.0.1:0", "--upstream", f"127.0.0.1:{upstream.port}", "--dump-pcap",
-        str(link),
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "a symbolic link" in done.stderr.decode()
-    assert target.read_text() == "precious"
-    port = free_port()
-    capture = stage.folder / "stdout"
-    command = [script("ppdp"), "-l", f"127.0.0.1:{port}", "--upstream"]
-    program = stage.program(
-        ["sh", "-c", 'exec "$@" > "$0"', capture, *command, f"127.0.0.1:{upstream.port}",
-         "--dump-pcap", "-"]
-    )  # fmt: skip
-    program.wait_for("Start listen")
-    with socket.create_connection(("127.0.0.1", port), 10) as conn:
-        conn.sendall(b"hello")
-        assert read_exactly(conn, 5) == b"hello"
-    assert program.end() == 0
-    found = tshark(str(capture), "-T", "fields", "-e", "tcp.payload")
-    assert bytes.fromhex("".join(found)) == b"hellohello"
-    assert not (stage.folder / "-").exists()
-
-
-def test_a_capture_that_nobody_reads_does_not_keep_the_process(stage: Stage) -> None:
-    fifo = stage.folder / "fifo"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    stage.later(lambda: os.close(reader))
-    ppdp = stage.ppdp(stage.peer(echo).port, "--dump-pcap", str(fifo))
-    body = bytes(1_000_000)
-    with ppdp.connect() as conn:
-        conn.sendall(body)
-        conn.shutdown(socket.SHUT_WR)
-        assert read_all(conn) == body
-    assert ppdp.end(within_s=60) == 0
-    assert ppdp.wait_for_line(msg="Complete shutdown")

@@ -1,5 +1,6 @@
 //! The answers of a session: which packet of the server ends which command.
 
+use super::schema::{schema_of_use, tracked_schema};
 use super::wire::{error_of, lenenc, u16_at, u32_at};
 use super::{Event, Expect, Session};
 
@@ -10,12 +11,22 @@ pub(super) const DEPRECATE_EOF: u32 = 1 << 24;
 /// MariaDB: the columns of a prepared statement are not sent again.
 const CACHE_METADATA: u32 = 1 << 4;
 const MORE_RESULTS: u16 = 8;
+/// MariaDB: an error of this code is a report of the progress (ALTER TABLE, CHECK TABLE), and the
+/// answer is still to come.
+const PROGRESS: u16 = 0xffff;
 
 impl Session {
     /// A packet of the server while commands are open.
     pub(super) fn answer(&mut self, head: &[u8], out: &mut Vec<Event>) {
         let Some((code, command)) = self.pending.front_mut() else { return };
         let code = *code;
+        if head.first() == Some(&0xff) && u16_at(head, 1) == Some(PROGRESS) {
+            if !self.answer_begun {
+                command.first_reply_s = None;
+            }
+            return;
+        }
+        let first = !std::mem::replace(&mut self.answer_begun, true);
         let deprecate_eof = self.capabilities & DEPRECATE_EOF != 0;
         let is_eof = head.first() == Some(&0xfe) && self.server.total < 9;
         let is_end = is_eof
@@ -27,7 +38,12 @@ impl Session {
             return self.answered(out);
         }
         match self.expect {
-            Expect::Start => self.begin(code, head, is_end, out),
+            Expect::Start => {
+                if head.first() == Some(&0) {
+                    self.note_schema(code, head, first);
+                }
+                self.begin(code, head, is_end, out);
+            }
             Expect::Columns(left) if left > 1 => self.expect = Expect::Columns(left - 1),
             Expect::Columns(1) => self.expect = self.after_columns(0),
             Expect::Columns(_) => self.expect = Expect::Rows, // the EOF between columns and rows
@@ -48,6 +64,22 @@ impl Session {
                 self.expect = Expect::Definitions { left: left - 1, second };
                 self.definitions(out);
             }
+        }
+    }
+
+    /// The default schema after the OK packet `head`, which is the `first` of an answer or not: as
+    /// the server tells it, else by the statement.
+    fn note_schema(&mut self, code: u8, head: &[u8], first: bool) {
+        let Some((_, command)) = self.pending.front() else { return };
+        let tracked = tracked_schema(head, self.capabilities);
+        let stated = || {
+            let executed = first && matches!(code, 0x03 | 0x17);
+            executed.then(|| schema_of_use(&command.text, command.truncated)).flatten()
+        };
+        if code != 0x16
+            && let Some(schema) = tracked.map(<[u8]>::to_vec).or_else(stated)
+        {
+            self.database = schema;
         }
     }
 
@@ -133,6 +165,7 @@ impl Session {
 
     fn answered(&mut self, out: &mut Vec<Event>) {
         self.expect = Expect::Start;
+        self.answer_begun = false;
         self.infile = false;
         let Some((code, command)) = self.pending.pop_front() else { return };
         self.open_bytes -= command.text.len();

@@ -7,6 +7,7 @@
 mod answers;
 mod commands;
 mod login;
+mod schema;
 mod wire;
 
 #[cfg(test)]
@@ -105,6 +106,8 @@ pub struct Session {
     /// Bytes of text in `pending`.
     open_bytes: usize,
     expect: Expect,
+    /// Something of the answer to the first of `pending` has come.
+    answer_begun: bool,
     statements: HashMap<u32, Statement>,
     /// Bytes of text in `statements`.
     statement_bytes: usize,
@@ -129,6 +132,7 @@ impl Default for Session {
             pending: VecDeque::new(),
             open_bytes: 0,
             expect: Expect::Start,
+            answer_begun: false,
             statements: HashMap::new(),
             statement_bytes: 0,
             last_statement: 0,

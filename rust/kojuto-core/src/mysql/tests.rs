@@ -310,6 +310,76 @@ fn a_statement_longer_than_is_kept_says_so_at_each_execution() {
     assert_eq!(truncated.collect::<Vec<_>>(), [true, true]);
 }
 
+/// MariaDB, "Progress Reporting": an error packet of the code 0xffff, one text, stage, stages, the
+/// progress in three bytes, the name of the stage.
+#[test]
+fn a_report_of_progress_is_no_answer() {
+    let report = b"\x12\0\0\x01\xff\xff\xff\x01\x01\x02\x10\x27\0\x08copying.";
+    let mut session = Session::logged_in(DEPRECATE_EOF);
+    let mut out = Vec::new();
+    session.from_client(b"\x06\0\0\0\x03ALTER\x01\0\0\0\x0e", 1.0, &mut out);
+    for &byte in &report[..] {
+        session.from_server(&[byte], 2.0, &mut out);
+    }
+    assert_eq!(out, []);
+    // The last report comes with the answer, that with the next one's.
+    let answers = [report, &b"\x07\0\0\x02\0\x05\0\x02\0\0\0\x07\0\0\x01\0\0\0\x02\0\0\0"[..]];
+    session.from_server(&answers.concat(), 4.0, &mut out);
+    let told: Vec<_> = out
+        .iter()
+        .map(|event| match event {
+            Event::Command(c) => (&c.name[..], c.affected, c.first_reply_s, c.error.is_some()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [("COM_QUERY", 5, Some(3.0), false), ("COM_PING", 0, Some(3.0), false)]);
+}
+
+#[test]
+fn reports_of_progress_within_a_result_leave_its_time_and_rows() {
+    let mut session = Session::logged_in(DEPRECATE_EOF);
+    let mut out = Vec::new();
+    session.from_client(b"\x06\0\0\0\x03CHECK", 1.0, &mut out);
+    let report = &b"\x04\0\0\x01\xff\xff\xff\0"[..];
+    let parts: [&[u8]; 4] =
+        [b"\x01\0\0\x01\x02", b"\x01\0\0\x02d", b"\x01\0\0\x02d", b"\x02\0\0\x03\x01a"];
+    for (at, part) in parts.into_iter().enumerate() {
+        session.from_server(part, 2.0 + at as f64, &mut out);
+        session.from_server(report, 9.0, &mut out);
+    }
+    session.from_server(b"\x07\0\0\x04\xfe\0\0\x02\0\0\0", 9.0, &mut out);
+    let [Event::Command(command)] = &out[..] else { panic!("{out:?}") };
+    assert_eq!((command.rows, command.first_reply_s), (1, Some(1.0)));
+    assert_eq!(command.error, None);
+}
+
+#[test]
+fn a_schema_that_is_chosen_by_sql_is_the_default_one_once_it_is_accepted() {
+    let ok = b"\x07\0\0\x01\0\0\0\x02\0\0\0";
+    let more = b"\x07\0\0\x01\0\0\0\x0a\0\0\0";
+    let tracked = b"\x10\0\0\x01\0\0\0\x02\x40\0\0\0\x07\x01\x05\x04Shop";
+    let refused = b"\x0d\0\0\x01\xff\x19\x04#42000nope";
+    let after = |sql: &str, answers: &[&[u8]]| {
+        let mut session = Session::logged_in(DEPRECATE_EOF | 1 << 23);
+        let mut out = Vec::new();
+        session.from_client(
+            &[&[sql.len() as u8 + 1, 0, 0, 0, 3], sql.as_bytes()].concat(),
+            1.0,
+            &mut out,
+        );
+        session.from_server(&answers.concat(), 1.0, &mut out);
+        assert_eq!(out.len(), 1);
+        String::from_utf8(session.database).unwrap()
+    };
+    assert_eq!(after("USE shop", &[ok]), "shop");
+    assert_eq!(after("USE shop", &[tracked]), "Shop");
+    assert_eq!(after("CALL choose()", &[tracked]), "Shop");
+    assert_eq!(after("USE shop", &[refused]), "");
+    assert_eq!(after("USE shop; DO oops", &[more, refused]), "shop");
+    assert_eq!(after("DO 1; USE shop", &[more, tracked]), "Shop");
+    assert_eq!(after("USE shop; DO 1", &[more, ok]), "shop");
+}
+
 #[test]
 fn an_answer_is_kept_up_to_1024_bytes() {
     for (length, kept) in
