@@ -58,6 +58,19 @@ def test_one_direction_only_and_large_transfers_are_dumped_whole(stage: Stage) -
     assert not ppdp.lines(msg="dump", direction=2)
 
 
+def test_no_line_is_longer_than_journald_takes(stage: Stage) -> None:
+    ppdp = stage.ppdp(stage.peer(echo).port, "--dump-tcp", "1", "--dump-redact", "x+y")
+    # Each of these is two characters as ASCII; what is to be hidden lies across a cut.
+    body = b'"' * 5000 + b"x" * 9000 + b"y" + b'\\"' * 500_000
+    with ppdp.connect() as conn:
+        conn.sendall(body)
+        conn.shutdown(socket.SHUT_WR)
+        assert read_all(conn) == body
+    wait_until(lambda: len(dumped(ppdp, 1)) == len(body))
+    assert max(len(line.encode()) for line in ppdp.text().splitlines()) < 48 << 10
+    assert dumped(ppdp, 1) == body.replace(b"x" * 9000 + b"y", b"*" * 9001)
+
+
 @pytest.mark.parametrize("shown", [False, True])
 def test_pings_are_left_out_wherever_they_are_cut(stage: Stage, shown: bool) -> None:
     options = ["--dump-mysql-ping"] if shown else []

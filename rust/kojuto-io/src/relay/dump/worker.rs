@@ -20,8 +20,11 @@ use crate::{Error, Refused, Result};
 
 /// How long bytes are gathered for one line.
 const GATHER: Duration = Duration::from_millis(300);
-/// A line is written early when it has so many bytes.
-const LINE_BYTES: usize = 64 << 10;
+/// They are shown early when there are so many.
+const GATHER_BYTES: usize = 64 << 10;
+/// Bytes of one line: three characters each in hexadecimal and two as ASCII at most, so that the line
+/// is shorter than the 48 KiB at which journald cuts (journald.conf(5), LineMax=).
+const LINE_BYTES: usize = 9 << 10;
 
 pub(super) fn expression(text: &str) -> Result<Regex> {
     let built = RegexBuilder::new(text).unicode(false).size_limit(1 << 20).build();
@@ -167,7 +170,7 @@ impl Worker {
             connection.collectors[at].push(&bytes);
             connection.since[at].get_or_insert_with(Instant::now);
         }
-        let full = wanted && connection.collectors[at].len() >= LINE_BYTES;
+        let full = wanted && connection.collectors[at].len() >= GATHER_BYTES;
         if let Some(mut flow) = connection.flow.take() {
             let shown = redacted(self.redact.as_ref(), bytes);
             self.packets(|out| flow.data(at, &shown, (time_s * 1e6) as u64, out));
@@ -202,16 +205,14 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let bytes = connection.collectors[at].take(end);
         connection.since[at] = None;
-        if bytes.is_empty() {
-            return;
+        for bytes in redacted(self.redact.as_ref(), bytes).chunks(LINE_BYTES) {
+            let line = connection
+                .line("dump")
+                .number("direction", at as u64 + 1)
+                .text("hex", &hex(bytes))
+                .text("ascii", &ascii(bytes));
+            self.log.write(&line.end());
         }
-        let bytes = redacted(self.redact.as_ref(), bytes);
-        let line = connection
-            .line("dump")
-            .number("direction", at as u64 + 1)
-            .text("hex", &hex(&bytes))
-            .text("ascii", &ascii(&bytes));
-        self.log.write(&line.end());
     }
 
     fn tell(&self, id: u64, events: Vec<MysqlEvent>) {
