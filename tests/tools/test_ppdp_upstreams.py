@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from kojuto._native import LogWriter, Relay
 from tests.conftest import run, wait_until
 from tests.peers.hosts import Hosts
+from tests.peers.network import wired
 from tests.peers.servers import free_port
 from tests.tools.test_ppdp import asked, named, several
 
@@ -85,3 +88,42 @@ def test_the_same_port_of_another_address_is_no_relay_to_itself(stage: Stage) ->
         break
     program = stage.ppdp(f"127.0.0.2:{port}", "-l", f"127.0.0.3:{port}")
     assert asked(program) == "other"
+
+
+def test_the_link_of_an_address_is_kept(stage: Stage) -> None:
+    serve = (
+        "import socket\n"
+        "s = socket.create_server(('::', 9000), family=socket.AF_INET6)\n"
+        "print('ready', flush=True)\n"
+        "while True: s.accept()[0].sendall(b'linked')\n"
+    )
+    with wired() as (space, far):
+        space.sh("ip addr add fe80::76/64 dev near nodad")
+        far.sh("ip addr add fe80::77/64 dev far nodad")
+        server = stage.program(far.command(sys.executable, "-c", serve))
+        server.wait_for("ready")
+        ppdp = stage.ppdp("[fe80::77%near]:9000", prefix=space.command())
+        number = space.python("import socket; print(socket.if_nametoindex('near'))").strip()
+        assert ppdp.lines(msg="Upstreams")[0]["addresses"] == [f"[fe80::77%{number}]:9000"]
+        ask = (
+            "import socket\n"
+            f"with socket.create_connection(('127.0.0.1', {ppdp.port}), 20) as conn:\n"
+            "    print(conn.recv(6))\n"
+        )
+        assert space.python(ask) == "b'linked'\n"
+        assert ppdp.end() == 0
+        assert server.end() != 0
+
+
+@pytest.mark.parametrize("ip", ["fe80::1%near", "fe80::1%", "127.0.0.1%1", "db.test", ""])
+def test_the_engine_takes_addresses_only(ip: str) -> None:
+    writer = LogWriter()
+    relay = Relay(writer)
+    try:
+        pool = relay.add_pool("leastconn")
+        with pytest.raises(ValueError, match="is not an IP address"):
+            relay.set_upstreams(pool, [(ip, 80)])
+    finally:
+        relay.abort()
+        assert relay.wait(20)
+        writer.close()

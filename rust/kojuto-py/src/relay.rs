@@ -1,6 +1,6 @@
 //! Wrappers of `kojuto_io::relay`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -152,8 +152,15 @@ fn seconds(value: f64) -> PyResult<Duration> {
         .map_err(|_| refused(format!("{value} is not a number of seconds")))
 }
 
+/// An address, that of one link with the link's number (`fe80::1%2`).
 fn address((ip, port): (String, u16)) -> PyResult<SocketAddr> {
-    let ip: IpAddr = ip.parse().map_err(|_| refused(format!("{ip} is not an IP address")))?;
+    let wrong = || refused(format!("{ip} is not an IP address"));
+    if let Some((plain, link)) = ip.split_once('%') {
+        let plain: Ipv6Addr = plain.parse().map_err(|_| wrong())?;
+        let link: u32 = link.parse().map_err(|_| wrong())?;
+        return Ok(SocketAddrV6::new(plain, port, 0, link).into());
+    }
+    let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
     Ok(SocketAddr::new(ip, port))
 }
 

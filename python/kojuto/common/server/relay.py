@@ -178,13 +178,20 @@ def families(
 def resolve(host: str, port: int) -> list[tuple[str, int]]:
     """All A and AAAA records of a name, each once, in the resolver's order.
 
+    One that means something on one link only (fe80::1%eth0) has the link's number: ``fe80::1%2``.
+
     Raises:
         OSError: the name cannot be resolved.
     """
     import socket
 
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys((str(entry[4][0]), port) for entry in found))
+    found: list[tuple[str, int]] = []
+    for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        ip = str(where[0])
+        if len(where) == 4 and where[3] and "%" not in ip:
+            ip += f"%{where[3]}"
+        found.append((ip, port))
+    return list(dict.fromkeys(found))
 
 
 def reached_by(upstream: tuple[str, int], sockets: Iterable[socket.socket]) -> str | None:
