@@ -144,6 +144,24 @@ def test_who_would_not_be_believed_is_not_waited_for(stage: Stage) -> None:
     assert line["error"] == "PROXY header: the peer is not in --trusted-proxies"
 
 
+def test_who_would_not_be_believed_is_relayed_to_the_end(stage: Stage) -> None:
+    body = bytes(range(256)) * 20_000
+
+    def tell(conn: socket.socket) -> None:
+        conn.sendall(body)
+        conn.shutdown(socket.SHUT_WR)
+        assert read_all(conn) == body
+
+    ppdp = stage.ppdp(
+        stage.peer(tell).port, "--proxy-protocol", "--trusted-proxies", "192.0.2.0/24"
+    )
+    with ppdp.connect() as conn:
+        assert read_all(conn) == body
+        conn.sendall(body)
+    line = ppdp.wait_for_line(status="Suceeded")
+    assert (line["read"], line["write"]) == (len(body), len(body))
+
+
 def test_who_must_have_a_header_and_would_not_be_believed_is_refused_at_once(
     stage: Stage,
 ) -> None:

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use super::endpoint::{Cut, Party};
+use super::unbelieved::Disbelief;
 use crate::error::words;
 
 /// Why a connection is over before its streams are.
@@ -40,12 +41,10 @@ pub(super) enum Failure {
 impl Failure {
     /// A peer's socket failed, or its stream is one that may not be.
     pub(super) fn of_peer(party: Party, source: io::Error) -> Failure {
-        match (party, source.kind()) {
-            (Party::Client, io::ErrorKind::InvalidData) => {
-                Failure::Header(HeaderFailure::Untrusted)
-            }
-            _ => Failure::Peer { party, source },
+        if source.get_ref().is_some_and(|why| why.is::<Disbelief>()) {
+            return Failure::Header(HeaderFailure::Untrusted);
         }
+        Failure::Peer { party, source }
     }
 
     /// Whether the client has gone without a word of its own, as one that only looks whether the port

@@ -1,12 +1,25 @@
 //! A client that may have no PROXY header because it would not be believed: its stream is passed on,
 //! and fails where it begins as a header does.
 
+use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 
 use kojuto_core::net::proxy_protocol::{BEGIN_BYTES, is_begun, may_begin};
 
 use super::endpoint::{Cut, Endpoint, Tcp};
+
+/// Why a read failed: there is a header after all.
+#[derive(Debug)]
+pub(super) struct Disbelief;
+
+impl fmt::Display for Disbelief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a PROXY header that is not believed")
+    }
+}
+
+impl std::error::Error for Disbelief {}
 
 pub(super) struct Unbelieved {
     socket: Tcp,
@@ -24,7 +37,7 @@ impl Unbelieved {
         let room = BEGIN_BYTES - seen.len();
         seen.extend_from_slice(&bytes[..bytes.len().min(room)]);
         if is_begun(seen) {
-            return Err(io::ErrorKind::InvalidData.into());
+            return Err(io::Error::other(Disbelief));
         }
         if !may_begin(seen) {
             self.seen = None;
@@ -95,7 +108,7 @@ mod tests {
             match end.read(&mut buffer) {
                 Ok(count) => passed.extend_from_slice(&buffer[..count]),
                 Err(error) => {
-                    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+                    assert!(error.get_ref().unwrap().is::<Disbelief>());
                     return (passed, true);
                 }
             }

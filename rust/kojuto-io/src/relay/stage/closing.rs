@@ -27,7 +27,8 @@ pub(in crate::relay) struct Closing {
 impl Closing {
     /// Ends it; after a failure both peers see that their stream was cut.
     pub(in crate::relay) fn finish(mut self, mut client: Client, context: &mut Context) {
-        if (self.moved, self.dropped) == ((0, 0), 0)
+        if self.tunnel.is_none()
+            && (self.moved, self.dropped) == ((0, 0), 0)
             && self.why.as_ref().is_some_and(Failure::is_departure)
         {
             self.why = None; // a check of the port, which is no failure

@@ -128,18 +128,6 @@ fn established(
     }
 }
 
-/// Goes on to the next upstream.
-fn next(
-    opening: Opening,
-    attempt: Attempt,
-    why: &AttemptFailure,
-    client: &mut Client,
-    context: &mut Context,
-) -> Stage {
-    opening.note_failure(attempt.target, why, client, context);
-    connect(opening, client, context)
-}
-
 impl Connecting {
     pub(super) fn on_event(
         self,
@@ -201,7 +189,8 @@ impl Connecting {
                     .unwrap_or_else(|opening| connect(opening, client, context))
             }
             Wait::Descriptor { attempt, .. } => {
-                next(opening, attempt, &AttemptFailure::TimedOut, client, context)
+                opening.note_failure(attempt.target, &AttemptFailure::TimedOut, client, context);
+                connect(opening, client, context)
             }
             Wait::Answer(mut race) => {
                 race.timed_out(&mut opening, client, context);
