@@ -74,6 +74,8 @@ def test_a_failure_is_told_and_the_end_waits_for_a_while(logs: Path, tmp_path: P
     assert told.endswith("ended with exit status: 3\n")
     assert done.read_text() == f"{own(logs)[0]}\n"
     running = Running(logs, *DAY, "--on-rotate", "sleep 600", "--stop-timeout", "300ms")
+    running.write(b"second\n")  # it runs, and takes signals
+    wait_until(lambda: content(logs).endswith(b"second\n"))
     rotate(running, logs)
     running.process.send_signal(signal.SIGUSR1)
     status, told = running.end()

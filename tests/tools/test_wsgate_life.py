@@ -202,10 +202,12 @@ while True:
     kept.append(listener.accept()[0])
 """
 TALK = """
-import json, socket, sys, threading, time
+import json, os, socket, threading, time
+def say(msg, name):
+    os.write(1, json.dumps({"msg": msg, "name": name}).encode() + b"\\n")  # a line at a time
 def hold(name, talks):
     conn = socket.create_connection(("127.0.0.1", 6000))
-    print(json.dumps({"msg": "open", "name": name}), flush=True)
+    say("open", name)
     def talk():
         try:
             while True:
@@ -219,9 +221,12 @@ def hold(name, talks):
         conn.recv(1)
     except OSError:
         pass
-    print(json.dumps({"msg": "ended", "name": name}), flush=True)
-for name, talks in (("silent", 0), ("talks", 10)):
-    threading.Thread(target=hold, args=(name, talks)).start()
+    say("ended", name)
+both = [threading.Thread(target=hold, args=each) for each in (("silent", 0), ("talks", 10))]
+for thread in both:
+    thread.start()
+for thread in both:
+    thread.join()
 """
 
 
