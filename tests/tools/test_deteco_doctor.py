@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,33 @@ def test_it_reads_what_nginx_prints(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, b"1 auth_request, nothing to complain of\n")
     (tmp_path / "none").write_text("events { }")
     assert run("deteco", "doctor", tmp_path / "none").returncode == 1
+
+
+@pytest.mark.parametrize("conf", [GOOD, GOOD + "nonsense;"])
+def test_without_a_file_it_asks_nginx(tmp_path: Path, conf: str) -> None:
+    """By the name that is found in PATH, which is led to a configuration of the test's here."""
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{ }} http {{ access_log off;"
+        f" client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;"
+        f" fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u;"
+        f" scgi_temp_path {tmp_path}/s; {conf} }}"
+    )
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/nginx").write_text(
+        f'#!/bin/sh\nexec {need_program("nginx")} "$@" -p {tmp_path} -c {tmp_path}/nginx.conf'
+        " -e stderr\n"
+    )
+    (tmp_path / "bin/nginx").chmod(0o755)
+    done = run("deteco", "doctor", env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
+    if conf == GOOD:
+        assert (done.returncode, done.stdout) == (0, b"1 auth_request, nothing to complain of\n")
+    else:
+        assert done.returncode == 1
+        assert b"nonsense" in done.stderr
+    done = run("deteco", "doctor", env={"PATH": f"{tmp_path}"})
+    assert done.returncode == 1
+    assert b"No such file or directory" in done.stderr
+    assert b"deteco doctor FILE reads" in done.stderr
 
 
 def test_what_is_no_configuration_is_one_line(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from kojuto.common.server.logs import Logger
 from kojuto.tools.deteco.gate import State
 from tests.conftest import corpus
 from tests.keys import b64, ec_key, ed_key, public_pem, rsa_key
+from tests.peers.deteco import Deteco
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +104,20 @@ def agree(state: State, text: str, now: float = NOW) -> str:
     if ours[0] != "unsure":
         assert ours == python(state, text, now), text
     return ours[0]
+
+
+def test_a_token_of_p521_is_let_through(tmp_path: Path) -> None:
+    pem = public_pem(KEYS["ES512"]).decode()
+    configuration = f"[[services]]\nid = 'all'\npaths = ['/']\npublic_keys = ['''{pem}''']\n"
+    iat = int(time.time()) - 1
+    gate = Deteco(tmp_path, configuration)
+    try:
+        answer = gate.ask(token("ES512", iat=iat, exp=iat + 300))
+        assert (answer.status, answer.headers["X-Deteco-User"]) == (200, "all")
+        other = ec_key(ec.SECP521R1, 1)
+        assert gate.status(token("ES512", iat=iat, exp=iat + 300, key=other)) == 401
+    finally:
+        gate.close()
 
 
 @pytest.mark.parametrize("algorithm", KEYS)

@@ -11,9 +11,7 @@ pub(crate) trait Waiting: Default {
     fn is_empty(&self) -> bool;
 
     /// Takes it out.
-    fn take(&mut self) -> Self {
-        std::mem::take(self)
-    }
+    fn take(&mut self) -> Self;
 }
 
 #[derive(Default)]

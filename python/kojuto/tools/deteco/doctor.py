@@ -106,8 +106,8 @@ def _ask_nginx() -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KojutoError(f"nginx -T: {words(error)}", hint) from None
     if done.returncode:
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise KojutoError(f"nginx -T: {' '.join(last)}", hint)
+        told = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise KojutoError(f"nginx -T: {'; '.join(told)}", hint)
     return done.stdout.decode("utf-8", "replace")
 
 

@@ -24,21 +24,17 @@ CREATED_TIMEOUT_S = 10.0
 """One that was created longer ago and does not run is not expected to run any more."""
 
 
-def _nowhere(_: str, **__: object) -> None:
-    pass
-
-
 class Finder:
     """Asks the Docker engine for the containers that carry some labels.
 
     Args:
         labels: ``KEY=VALUE`` or ``KEY``, all of them.
         connect_ip: where ports published on all addresses are reached.
-        warn: told once of each thing that is refused and can be done without.
+        warn: told once of each thing that is refused and can be done without; nobody if None.
     """
 
     def __init__(
-        self, labels: Sequence[str], connect_ip: str, warn: Callable[..., None] = _nowhere
+        self, labels: Sequence[str], connect_ip: str, warn: Callable[..., None] | None = None
     ) -> None:
         self._labels = list(labels)
         self._connect_ip = connect_ip
@@ -166,7 +162,7 @@ class Finder:
                 time.sleep(wait_s)
 
     def _tell(self, message: str, error: RefusalError) -> None:
-        if message not in self._told:
+        if self._warn is not None and message not in self._told:
             self._told.add(message)
             self._warn(message, error=str(error), hint=error.hint)
 

@@ -377,7 +377,38 @@ fn is_lasting(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+
     use super::*;
+
+    /// What is left of a file whose last bytes a killed predecessor wrote, when this is in the pipe.
+    fn left(file: &[u8], from: u64, pipe: &[u8]) -> Vec<u8> {
+        let mut written = tempfile::tempfile().unwrap();
+        written.write_all(file).unwrap();
+        let size = file.len() as u64;
+        let mut current = Current { file: written, name: "log.1".to_owned(), size, linked: size };
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(pipe).unwrap();
+        let mut input = Input::new(reader.as_raw_fd());
+        undo_write(&mut current, from, &mut input).unwrap();
+        let mut content = vec![0; current.file.metadata().unwrap().len() as usize];
+        current.file.read_exact_at(&mut content, 0).unwrap();
+        assert_eq!(current.size, content.len() as u64);
+        content
+    }
+
+    #[test]
+    fn what_comes_again_is_taken_back_and_nothing_else_is() {
+        assert_eq!(left(b"old\nnew\n", 4, b"new\nnext\n"), b"old\n");
+        assert_eq!(left(b"old\nnew\n", 4, b"new\n"), b"old\n");
+        assert_eq!(left(b"old\nnew\n", 4, b"new\r\nnext\n"), b"old\n", "its CR was left out");
+        for pipe in [&b"other\n"[..], b"new", b"ne"] {
+            assert_eq!(left(b"old\nnew\n", 4, pipe), b"old\nnew\n", "it was taken out");
+        }
+        assert_eq!(left(b"old\n", 4, b"new\n"), b"old\n", "nothing was written");
+        assert_eq!(left(b"old\n", 9, b"new\n"), b"old\n", "somebody cut the file");
+    }
 
     #[test]
     fn a_predecessor_that_is_just_ending_is_waited_for() {
