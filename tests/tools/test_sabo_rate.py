@@ -162,6 +162,7 @@ def fifth_of_a_processor() -> Iterator[Callable[[int], None]]:
     group.rmdir()
 
 
+@pytest.mark.soak("what a quota gives is less where others take every processor")
 def test_a_quota_of_the_processor_costs_nothing_of_the_share(
     tmp_path: Path, waits: Waits, fifth_of_a_processor: Callable[[int], None]
 ) -> None:
