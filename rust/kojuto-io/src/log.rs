@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kojuto_core::scan::json_line::JsonLine;
 
-use crate::queue::{Lines, Queue};
+use crate::queue::{LIMIT_BYTES, Lines, Queue};
 use crate::running;
 use crate::sys::{descriptor, socket as sys};
 
@@ -71,6 +71,12 @@ impl Log {
     /// Queues a line; it is dropped and counted when too much is waiting.
     pub fn write(&self, line: &[u8]) {
         self.queue.put(|lines| lines.push(line));
+    }
+
+    /// Queues a line of which there may be a flood: it takes half of the room, so that none of the
+    /// others is dropped for it.
+    pub(crate) fn write_flood(&self, line: &[u8]) {
+        self.queue.put(|lines| lines.push_within(line, LIMIT_BYTES / 2));
     }
 
     /// Queues a line of level `error`.

@@ -98,7 +98,12 @@ pub(crate) struct Lines {
 impl Lines {
     /// Adds a line; false when it is dropped.
     pub(crate) fn push(&mut self, line: &[u8]) -> bool {
-        let fits = self.bytes.len() + line.len() <= LIMIT_BYTES;
+        self.push_within(line, LIMIT_BYTES)
+    }
+
+    /// The same when no more bytes than these are to wait after it.
+    pub(crate) fn push_within(&mut self, line: &[u8], limit: usize) -> bool {
+        let fits = self.bytes.len() + line.len() <= limit;
         if fits {
             self.bytes.extend_from_slice(line);
         } else {

@@ -211,7 +211,7 @@ impl Worker {
                 .number("direction", at as u64 + 1)
                 .text("hex", &hex(bytes))
                 .text("ascii", &ascii(bytes));
-            self.log.write(&line.end());
+            self.log.write_flood(&line.end());
         }
     }
 
@@ -261,7 +261,7 @@ impl Worker {
                     error(line, command.error)
                 }
             };
-            self.log.write(&line.end());
+            self.log.write_flood(&line.end());
         }
     }
 }
