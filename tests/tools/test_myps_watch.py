@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -418,6 +419,37 @@ def through(server: Server, stage: Stage, meet_the_kill: Callable[[], None]) -> 
                 end.shutdown(socket.SHUT_RDWR)
 
     return ("--mysql-host", "127.0.0.1", "--mysql-port", str(stage.peer(serve).port))
+
+
+UNSEEN = """
+import signal, socket, sys, threading
+from kojuto.tools.myps.stop import NoAnswer, Stop
+
+mine, server = socket.socketpair()
+
+def take_it():
+    server.recv(1)
+    # A signal that another thread takes does not wake the first one's system call, as one that
+    # comes just before the call does not.
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=take_it).start()
+stop = Stop()
+
+def ask():
+    mine.sendall(b"?")
+    return mine.recv(1)
+
+try:
+    stop.wait_for(ask)
+except NoAnswer:
+    sys.exit(0 if stop.asked else 3)
+"""
+
+
+def test_a_signal_that_comes_just_before_the_wait_for_an_answer_is_seen() -> None:
+    done = subprocess.run([sys.executable, "-c", UNSEEN], timeout=30, check=False)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("by", ["SIGTERM", "run time"])

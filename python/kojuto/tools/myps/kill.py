@@ -253,12 +253,8 @@ class Killer:
     def watch(self) -> int:
         """List and kill every interval until the time is over or a signal comes."""
         self._stop = Stop(self.values.run_time)
-        try:
+        with suppress(NoAnswer):
             self._every_interval(self._stop)
-        except NoAnswer:
-            pass
-        finally:
-            self._stop.close()
         return cli.DONE
 
     def _every_interval(self, stop: Stop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -41,21 +42,17 @@ class Stop:
 
     Attributes:
         asked: whether it has come while the server was waited for.
-        late: whether the time for an answer has been over since.
     """
 
     def __init__(self, run_time_s: float | None = None) -> None:
-        self.asked = self.late = False
+        self.asked = False
+        # When the time for an answer is over: after SIGTERM, and after the end of the run time.
+        self._late_at = math.inf
+        self._end = math.inf if run_time_s is None else monotonic() + run_time_s + ANSWER_TIMEOUT_S
         self._waits, self._since = False, 0.0
         signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
-        signal.signal(signal.SIGALRM, self._over)
+        signal.signal(signal.SIGALRM, self._look)
         signal.signal(STOP, self._come)
-        if run_time_s is not None:
-            self._alarm(run_time_s + ANSWER_TIMEOUT_S)
-
-    def close(self) -> None:
-        """No more alarms: the interpreter's end would leave them to the system."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def wait_for(self, ask: Callable[[], _T]) -> _T:
         """What the server answers.
@@ -64,28 +61,29 @@ class Stop:
             NoAnswer, NotAsked: it has had its time since SIGTERM.
         """
         self._waits, self._since = True, monotonic()
+        # Again and again: an exception in a finalizer is not passed on, and a signal that comes
+        # just before a system call blocks is not seen in it.
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {STOP})
-            if self.late:
+            if monotonic() >= self._late_at:
                 raise NotAsked
             answer = ask()
             self._waits = False
             return answer
         finally:
             self._waits = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
 
     def _come(self, _number: int, _frame: object) -> None:
         if not self.asked:
             self.asked = True
-            self._alarm(ANSWER_TIMEOUT_S)
+            self._late_at = monotonic() + ANSWER_TIMEOUT_S
 
-    def _alarm(self, after_s: float) -> None:
-        # Again and again: an exception in a finalizer is not passed on.
-        signal.setitimer(signal.ITIMER_REAL, after_s, AGAIN_S)
-
-    def _over(self, _number: int, _frame: object) -> None:
-        self.late = self.asked
+    def _look(self, _number: int, _frame: object) -> None:
+        now = monotonic()
         # The end of the run time alone cuts nothing short that is answered.
-        if self._waits and (self.late or monotonic() - self._since >= ANSWER_TIMEOUT_S):
+        is_over = now >= self._end and now - self._since >= ANSWER_TIMEOUT_S
+        if self._waits and (is_over or now >= self._late_at):
             raise NoAnswer
