@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 APT_PACKAGES := apache2-utils busybox-static bzip2 daemontools datamash docker.io \
                 fping haproxy iproute2 iputils-ping libmariadb3 libnginx-mod-stream \
                 libserver-starter-perl logrotate lz4 mariadb-client mariadb-server \
-                nginx-light openssh-client openssh-server openssl postfix prometheus \
+                musl-tools nginx-light openssh-client openssh-server openssl postfix prometheus \
                 pv strace stunnel4 systemd tmux tshark wrk xz-utils zstd
 
 # Real logs, where they are at hand; a small one is part of the tests' data.
@@ -81,10 +81,11 @@ soak: build servers
 	@for round in $$(seq $(COUNT)); do \
 	    seed=$$(date +%s); echo "soak: round $$round of $(COUNT), KOJUTO_CHAOS_SEED=$$seed"; \
 	    KOJUTO_CHAOS_SEED=$$seed KOJUTO_CHAOS_EVENTS=2000 KOJUTO_RACE_ROUNDS=5000 \
-	    KOJUTO_STUCK_ROUNDS=25 KOJUTO_DIFFERENTIAL_LOGS=1000 \
+	    KOJUTO_STUCK_ROUNDS=25 KOJUTO_DIFFERENTIAL_LOGS=1000 KOJUTO_LOGROTATE_ROUNDS=340 \
 	        $(BIN)/python -m pytest -m "" -o timeout=1800 tests/tools/test_relaxlogs_chaos.py \
 	        tests/tools/test_myps_race.py tests/test_stuck_readers.py \
-	        tests/tools/test_axslog_differential.py || exit 1; \
+	        tests/tools/test_axslog_differential.py \
+	        tests/tools/test_no_excl_open_logrotate.py || exit 1; \
 	    KOJUTO_FOLLOW_FIRST=$$seed KOJUTO_FOLLOW_SEEDS=10000 \
 	        cargo test --release --quiet -p kojuto-io --test follow_random || exit 1; \
 	    $(BIN)/python -m pytest -m soak || test $$? = 5 || exit 1; \

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import shutil
 import struct
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,15 @@ import pytest
 
 from kojuto.tools.no_excl_open import elf
 from kojuto.tools.no_excl_open.elf import why_not_preloadable
+from tests.conftest import ROOT, need_program, run
+from tests.disks import small_disk
+from tests.peers.shim import SHIM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+x86_64 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="names x86-64 loaders")
 LOADER = b"/lib64/ld-linux-x86-64.so.2"
 
 
@@ -28,10 +33,12 @@ def other_class(program: bytes) -> bytes:
     return program[:4] + bytes([program[4] ^ 3]) + program[5:]
 
 
-def of_musl(program: bytes) -> bytes:
-    name = b"/lib/ld-musl-x86_64.so.1\0"
-    assert program.count(LOADER, 0, 4096) == 1
-    return program.replace(LOADER, name.ljust(len(LOADER), b"\0"), 1)
+def loaded_by(name: bytes) -> Callable[[bytes], bytes]:
+    def change(program: bytes) -> bytes:
+        assert program.count(LOADER, 0, 4096) == 1
+        return program.replace(LOADER, name.ljust(len(LOADER), b"\0"), 1)
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -44,9 +51,9 @@ def of_musl(program: bytes) -> bytes:
         (other_machine, "built for another architecture than the shim"),
         (other_class, "built for another architecture than the shim"),
         pytest.param(
-            of_musl,
-            "linked with musl (/lib/ld-musl-x86_64.so.1); the shim is for glibc",
-            marks=pytest.mark.skipif(os.uname().machine != "x86_64", reason="names x86-64 loaders"),
+            loaded_by(b"/lib/ld-musl-z80.so.1"),
+            "its loader /lib/ld-musl-z80.so.1 is not there",
+            marks=x86_64,
         ),
     ],
 )
@@ -56,22 +63,107 @@ def test_a_program_that_cannot_be_preloaded_is_told_with_its_reason(
     path = tmp_path / "program"
     with open(os.path.realpath(sys.executable), "rb") as file:
         path.write_bytes(change(file.read()))
-    assert why_not_preloadable(str(path)) == reason
+    assert why_not_preloadable(str(path), SHIM) == reason
 
 
-def test_file_capabilities_make_the_loader_ignore_it(tmp_path: Path) -> None:
-    path = tmp_path / "program"
-    with open(os.path.realpath(sys.executable), "rb") as file:
-        path.write_bytes(file.read())
-    # linux/capability.h: struct vfs_cap_data of revision 2, effective CAP_NET_BIND_SERVICE.
-    try:
-        os.setxattr(path, "security.capability", struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0))
-    except OSError as error:
-        if os.geteuid() == 0 and error.errno != errno.ENOTSUP:
-            raise
-        pytest.skip("capabilities of files need root and a file system with them")
-    reason = "it has file capabilities: the loader ignores LD_PRELOAD"
-    assert why_not_preloadable(str(path)) == reason
+def with_capabilities(path: Path, flag: int, permitted: int, inheritable: int) -> None:
+    # linux/capability.h: struct vfs_cap_data of revision 2.
+    data = struct.pack("<5I", 0x02000000 | flag, permitted, inheritable, 0, 0)
+    os.setxattr(path, "security.capability", data)
+
+
+def set_id(path: Path, mode: int, user: int, group: int) -> None:
+    os.chown(path, user, group)
+    path.chmod(mode)
+
+
+BIND = 1 << 10
+
+
+ROOTS, NOBODYS, ALL, OTHERS = (True, False), (False, False), (True, True), (False, True)
+"""Who keeps LD_PRELOAD in a program: root, and another user."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of others need root")
+@pytest.mark.parametrize("how", ["as it is", "nosuid", "no new privileges"])
+@pytest.mark.parametrize(
+    ("change", "keep"),
+    [
+        pytest.param(lambda _: None, ALL, id="plain"),
+        pytest.param(lambda path: set_id(path, 0o4755, 0, 0), ROOTS, id="root's"),
+        pytest.param(lambda path: set_id(path, 0o4755, 65534, 0), OTHERS, id="the other's"),
+        pytest.param(lambda path: set_id(path, 0o4755, 65533, 0), NOBODYS, id="a third's"),
+        pytest.param(lambda path: set_id(path, 0o2755, 0, 65533), NOBODYS, id="a group's"),
+        pytest.param(lambda path: set_id(path, 0o2745, 0, 65533), ALL, id="not for the group"),
+        pytest.param(lambda path: with_capabilities(path, 1, BIND, 0), ROOTS, id="effective"),
+        pytest.param(lambda path: with_capabilities(path, 0, BIND, 0), ROOTS, id="permitted"),
+        pytest.param(lambda path: with_capabilities(path, 1, 0, 0), ROOTS, id="none, effective"),
+        pytest.param(lambda path: with_capabilities(path, 0, 0, BIND), ALL, id="inheritable"),
+    ],
+)
+def test_who_is_said_to_keep_ld_preload_does(
+    change: Callable[[Path], None], keep: tuple[bool, bool], how: str, tmp_path: Path
+) -> None:
+    """A real program is run by root and by another, and asked whether it has LD_PRELOAD."""
+    need_program("setpriv")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    place = tmp_path / "place"
+    place.mkdir()
+    with small_disk(place, "mode=755" + (",nosuid" if how == "nosuid" else "")):
+        program = place / "program"
+        shutil.copy("/usr/bin/env", program)
+        change(program)
+        no_new = how == "no new privileges"
+        for number, keeps in zip((0, 65534), keep, strict=True):
+            command = ["setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups"]
+            command += ["--no-new-privs"] if no_new else []
+            command += ["env", "LD_PRELOAD=libm.so.6", str(program)]
+            done = subprocess.run(command, capture_output=True, check=True)
+            has = b"LD_PRELOAD=" in done.stdout
+            assert has is keeps or how != "as it is", number
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(elf, "_gains_nothing", lambda: no_new)
+                patch.setattr(os, "getuid", lambda number=number: number)
+                patch.setattr(os, "getgid", lambda number=number: number)
+                assert (elf.why_secure(str(program)) is None) is has, number
+
+
+def test_no_new_privileges_are_seen() -> None:
+    need_program("setpriv")
+    asked = "from kojuto.tools.no_excl_open import elf; print(elf._gains_nothing())"
+    for before, gains_nothing in ([], b"False\n"), (["setpriv", "--no-new-privs"], b"True\n"):
+        done = subprocess.run(
+            [*before, sys.executable, "-c", asked], capture_output=True, check=True
+        )
+        assert done.stdout == gains_nothing
+
+
+def test_a_program_of_musl_is_one_that_the_shim_acts_in(tmp_path: Path) -> None:
+    """Its loader finds all in itself that the shim asks glibc for; and is asked whether it does."""
+    source, program, log = (
+        ROOT / "tests/programs/exclusive.c",
+        tmp_path / "opener",
+        tmp_path / "log",
+    )
+    flags = ["-O2", "-pthread", "-w", "-D_LARGEFILE64_SOURCE"]
+    subprocess.run([need_program("musl-gcc"), *flags, "-o", program, source], check=True)
+    log.write_bytes(b"")
+    assert why_not_preloadable(str(program), SHIM) is None
+    other = str(tmp_path / "other.so")
+    missing = subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", other, "-xc", "-"], check=True,
+        input=b"int gnu_get_libc_version(void); int f(void) { return gnu_get_libc_version(); }",
+    )  # fmt: skip
+    assert missing.returncode == 0
+    told = why_not_preloadable(str(program), other)
+    assert told is not None
+    assert "which cannot load the shim: " in told
+    assert "gnu_get_libc_version" in told
+    for shim, acts in ((True, True), (False, False)):
+        command = ["--for", "opener" if shim else "none", "--", program, "modes", log]
+        done = run("no-excl-open", *command)
+        assert (b"errno 77\n" in done.stdout) is acts, done
 
 
 def header(headers: int, at: int, path: bytes, wide: bool) -> bytes:
@@ -113,7 +205,7 @@ def test_how_far_a_go_program_is_looked_for(tmp_path: Path) -> None:
             file.write(true.read())
             file.seek(place)
             file.write(elf.GO_MARK)
-        assert (elf.why_not_preloadable(str(path)) is not None) is go
+        assert (elf.why_not_preloadable(str(path), SHIM) is not None) is go
 
 
 def test_how_many_scripts_may_lead_to_a_program(tmp_path: Path) -> None:
@@ -122,5 +214,5 @@ def test_how_many_scripts_may_lead_to_a_program(tmp_path: Path) -> None:
         path = tmp_path / str(number)
         path.write_text(f"#!{inner}\n")
         inner = str(path)
-        why = elf.why_not_preloadable(inner)
+        why = elf.why_not_preloadable(inner, SHIM)
         assert (why is None) is (number < 5), (number, why)

@@ -5,7 +5,6 @@ The work is done by ``no_excl_open.so``, which this wrapper puts into LD_PRELOAD
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -80,7 +79,7 @@ exit status of COMMAND are passed on; 126 and 127 when it cannot be run or found
 
 DOCTOR = Command(
     "no-excl-open doctor",
-    "Says whether programs can be run under the shim (linked dynamically with glibc, not setuid), "
+    "Says whether programs can be run under the shim by who asks (linked dynamically, not setuid), "
     "and finds the .backup files in which logrotate strands lines without it.",
     [
         FOR,
@@ -158,7 +157,7 @@ def _work(values: Values, positional: list[str]) -> int:
             "set TMPDIR",
         )
     elif not loaded:
-        _never_loaded(target, program, positional[0])
+        _never_loaded(target, program, positional)
     elif values.verbose:
         cli.complain(
             "no-excl-open",
@@ -194,19 +193,23 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _never_loaded(target: str, program: str, command: str) -> None:
+def _never_loaded(target: str, program: str, command: list[str]) -> None:
     """Say that the shim did not act, and why if that can be seen."""
-    from kojuto.tools.no_excl_open.elf import why_not_preloadable
+    from kojuto.tools.no_excl_open import scripts
 
-    reason = f"{command} did not start it, or in an environment of its own"
-    path = program if os.path.basename(program) == target else _find(target)
-    if path is not None:
-        with contextlib.suppress(OSError):
-            reason = why_not_preloadable(path) or reason
+    names = [os.path.basename(word) for word in command]
+    path = program if names[0] == target else _find(target)
+    reason = _why_not(target, path) if path else None
+    hint = f"'no-excl-open doctor {command[0]}' looks into it; --for NAME names another program"
+    if reason is None:
+        end = names.index(target) if target in names else len(names)
+        clears = scripts.what_clears(command[:end])
+        reason = f"{command[0]} did not start it, or in an environment of its own"
+        if clears is not None:
+            reason = f"'{clears}' takes LD_PRELOAD away"
+            hint = f"put no-excl-open behind it, before {target}"
     cli.complain(
-        "no-excl-open",
-        f"warning: the shim was never loaded into {target}: {reason}",
-        f"'no-excl-open doctor {command}' looks into it; --for NAME names another program",
+        "no-excl-open", f"warning: the shim was never loaded into {target}: {reason}", hint
     )
 
 
@@ -215,9 +218,18 @@ def _why_not(name: str, path: str | None) -> str | None:
     from kojuto.tools.no_excl_open.elf import why_not_preloadable
 
     try:
-        return why_not_preloadable(path) if path else _missing(name)[0]
+        return why_not_preloadable(path, shim_path()) if path else _missing(name)[0]
     except OSError as error:
         return words(error)
+
+
+def _why_not_behind(name: str) -> str | None:
+    """Why a program that starts others does not pass the shim on to them."""
+    from kojuto.tools.no_excl_open import scripts
+
+    if os.path.basename(name) not in scripts.CLEARING:
+        return None
+    return "it takes LD_PRELOAD away from what it starts; put no-excl-open behind it"
 
 
 def _why_not_started(path: str, target: str) -> str | None:
@@ -240,7 +252,11 @@ def _doctor(values: Values, programs: list[str]) -> int:
     ill = False
     for name in programs or ["logrotate"]:
         path = _find(name)
-        reason = _why_not(name, path) or _why_not_started(path or name, vars(values)["for"])
+        reason = (
+            _why_not(name, path)
+            or _why_not_behind(name)
+            or _why_not_started(path or name, vars(values)["for"])
+        )
         ill = ill or reason is not None
         can = "can" if reason is None else "cannot"
         print(f"{path or name}: {can} be run under the shim" + (f": {reason}" if reason else ""))
