@@ -11,6 +11,7 @@ import tomllib  # type: ignore[import-not-found]  # the tests need 3.11, the pac
 
 from kojuto import __version__
 from kojuto.commands import COMMANDS
+from kojuto.start import HELD
 from tests.conftest import ROOT, run
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -25,7 +26,7 @@ def test_scripts_launchers_and_registry_agree() -> None:
     points.
     """
     scripts = dict(PYPROJECT["project"]["scripts"])
-    assert scripts.pop("kojuto") == "kojuto.__main__:main"
+    assert scripts.pop("kojuto") == "kojuto.start:kojuto"
     launchers = {path.name: path for path in (ROOT / "kojuto.data/scripts").iterdir()}
     assert launchers.keys() == {name for name in COMMANDS if name.startswith("mackerel-plugin-")}
     for name, path in launchers.items():
@@ -33,7 +34,9 @@ def test_scripts_launchers_and_registry_agree() -> None:
         assert path.read_text() == LAUNCHER.replace("kojuto.tools.axslog", module)
         assert path.stat().st_mode & 0o777 == 0o755
     assert scripts == {
-        name: f"{module}:main" for name, (module, _) in COMMANDS.items() if name not in launchers
+        name: f"kojuto.start:{name.replace('-', '_')}" if name in HELD else f"{module}:main"
+        for name, (module, _) in COMMANDS.items()
+        if name not in launchers
     }
 
 

@@ -50,6 +50,8 @@ def run(
         error's traceback is shown too.
     """
     global memory_words  # noqa: PLW0603 (there is one command in a process)
+    if (start := sys.modules.get("kojuto.start")) is not None:
+        start.release(command.prog)
     streams.prepare()
     hint = memory_hint or "it needs more memory than it may have (ulimit -v, MemoryMax=)"
     memory_words = f"{command.prog}: error: out of memory\nhint: {hint}\n"

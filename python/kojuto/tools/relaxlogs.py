@@ -188,8 +188,10 @@ def _work(values: Values, _: list[str]) -> int:
     ignored += [signals.SIGTERM] if values.ignore_term else []
     for each in ignored:
         signals.signal(each, signals.SIG_IGN)
-    # What was blocked or ignored where this was started is not meant for it.
-    signals.pthread_sigmask(signals.SIG_SETMASK, [])
+    # What was blocked or ignored where this was started is not meant for it. What came meanwhile is
+    # let through when its handler is there.
+    held = {signals.SIGHUP, signals.SIGUSR1, signals.SIGALRM, signals.SIGTERM}.difference(ignored)
+    signals.pthread_sigmask(signals.SIG_SETMASK, held)
     signal, dropped, lost = _rotate(values, directory, on_full, [int(each) for each in ignored])
     if dropped:
         cli.complain("relaxlogs", f"warning: {dropped} lines were dropped")

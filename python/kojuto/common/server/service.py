@@ -179,7 +179,8 @@ def run(
             finish()
         while signal.sigtimedwait(WATCHED, 0) is not None:
             pass  # told again meanwhile, which is no reason to end by a signal now
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
+        # Nor is to read again what will not be used.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED - {signal.SIGHUP})
     return status
 
 
