@@ -1,5 +1,6 @@
 """Signed tokens (JWT): the keys, signing, verifying. No message holds a token or key material."""
 
+from kojuto.common.jwt.argument import from_argument
 from kojuto.common.jwt.keys import (
     MAX_KEY_FILE_BYTES,
     MAX_RSA_BITS,
@@ -25,6 +26,8 @@ from kojuto.common.jwt.verifying import (
     SignatureError,
     TokenError,
     bearer,
+    check_claims,
+    signed_by,
     signed_payload,
     unverified_subject,
     verify,
@@ -33,7 +36,7 @@ from kojuto.common.jwt.verifying import (
 __all__ = [
     "IAT_LEEWAY_S", "MAX_KEY_FILE_BYTES", "MAX_RSA_BITS", "MAX_TOKEN_CHARS", "MIN_RSA_BITS",
     "RSA_PSS", "ClaimError", "FormError", "Key", "NoKeyError", "NoTokenError", "PrivateKey",
-    "SignatureError", "TokenError", "WeakKeyError", "bearer", "for_native", "load_private_key",
-    "load_public_keys", "public_key", "read_key_file", "sign", "signed_payload",
-    "unverified_subject", "verify",
+    "SignatureError", "TokenError", "WeakKeyError", "bearer", "check_claims", "for_native",
+    "from_argument", "load_private_key", "load_public_keys", "public_key", "read_key_file", "sign",
+    "signed_by", "signed_payload", "unverified_subject", "verify",
 ]  # fmt: skip

@@ -131,12 +131,37 @@ def verify(
             several, one of which is enough.
         leeway_s: allowed difference of clocks for ``exp`` and the age.
         early_s: allowed difference of clocks for ``iat`` and ``nbf``, at least `leeway_s`.
-        kinds: see `signed_payload`.
+        kinds: see `signed_by`.
 
     Raises:
         TokenError: it is refused.
     """
-    claims = _object(signed_payload(token, keys, kinds), "payload")
+    payload = signed_payload(token, keys, kinds)
+    return check_claims(
+        payload,
+        now=now,
+        freshness_s=freshness_s,
+        require=require,
+        leeway_s=leeway_s,
+        early_s=early_s,
+    )
+
+
+def check_claims(
+    payload: bytes,
+    *,
+    now: float,
+    freshness_s: float | None,
+    require: Mapping[str, str | Sequence[str]] | None = None,
+    leeway_s: float = 0.0,
+    early_s: float = IAT_LEEWAY_S,
+) -> dict[str, Any]:
+    """The claims of a token whose signature is right; all that `verify` has beside that.
+
+    Raises:
+        TokenError: they are refused.
+    """
+    claims = _object(payload, "payload")
     _check_times(claims, now, freshness_s, leeway_s, max(early_s, leeway_s))
     _check_names(claims)
     for name, wanted in (require or {}).items():
@@ -151,7 +176,12 @@ def verify(
 
 
 def signed_payload(token: str, keys: Sequence[Key], kinds: Sequence[str] = ()) -> bytes:
-    """The payload of a token whose form and signature are right; its claims are not looked at.
+    """The payload of a token whose form and signature are right, as `signed_by` has it."""
+    return signed_by(token, keys, kinds)[1]
+
+
+def signed_by(token: str, keys: Sequence[Key], kinds: Sequence[str] = ()) -> tuple[Key, bytes]:
+    """The key that has signed a token of right form, and the payload; no claim is looked at.
 
     Args:
         token: in compact form.
@@ -180,14 +210,14 @@ def signed_payload(token: str, keys: Sequence[Key], kinds: Sequence[str] = ()) -
             checker.decode_complete(token, key.public, algorithms=[algorithm])
         except (PyJWTError, ValueError, TypeError):
             continue
-        return payload
+        return key, payload
     raise SignatureError("the signature is wrong")
 
 
 def unverified_subject(token: str) -> str:
     """The ``sub`` of a token of right form whose signature is NOT checked, to choose the keys by.
 
-    What its header asks for beside an algorithm is left to `signed_payload`.
+    What its header asks for beside an algorithm is left to `signed_by`.
 
     Raises:
         TokenError: it has none, or the form is wrong.

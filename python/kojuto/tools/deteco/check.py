@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from kojuto.common import cli, jwt, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import UsageError
 from kojuto.tools.deteco.gate import State
 from kojuto.tools.deteco.options import FRESHNESS, LEEWAY, conf
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from kojuto.tools.deteco.services import Service
 
 MOST_READINGS = 20
 
@@ -56,11 +50,7 @@ def work(values: Values, arguments: list[str]) -> int:
     from kojuto.common.server.logs import Logger
 
     token, method, uri = arguments
-    if token == "-":
-        token = sys.stdin.read(2 * jwt.MAX_TOKEN_CHARS).strip()
-    for prefix in ("authorization:", "bearer "):
-        if token.lower().startswith(prefix):
-            token = token[len(prefix) :].strip()
+    token = jwt.from_argument(token)
     now = time() if values.at is None else values.at
     log = Logger()
     try:
@@ -70,7 +60,8 @@ def work(values: Values, arguments: list[str]) -> int:
     try:
         at, service = state.service(token)
         _say("token", f"its sub names the service {service.id}")
-        _say("signature", _signer(token, service))
+        signer, _ = jwt.signed_by(token, service.keys, service.kinds)
+        _say("signature", f"right by {signer.title}")
         claims = state.verify(token, service, now)
     except jwt.TokenError as error:
         return _end(401, error.reason)
@@ -99,22 +90,6 @@ def _show_readings(uri: str) -> None:
             _say("reading", f"and {len(found) - number} more")
             return
         _say("reading", reading)
-
-
-def _signer(token: str, service: Service) -> str:
-    """Which key has signed the token.
-
-    Raises:
-        SignatureError: none.
-    """
-    jwt.signed_payload(token, service.keys, service.kinds)
-    for key in service.keys:
-        try:
-            jwt.signed_payload(token, [key], service.kinds)
-        except jwt.TokenError:
-            continue
-        return f"right by {key.title}"
-    raise jwt.SignatureError("the signature is wrong")
 
 
 def _say(step: str, text: str) -> None:

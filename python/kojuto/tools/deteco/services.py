@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
-from kojuto.errors import KojutoError, words
+from kojuto.common import tomlfile
+from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,9 +12,7 @@ if TYPE_CHECKING:
 
     from kojuto.common.jwt import Key
 
-MAX_FILE_BYTES = 16 << 20
 NoneType = type(None)
-BOM = b"\xef\xbb\xbf"
 MEMBERS = (
     "allow_weak_keys", "headers", "id", "jwks", "leeway", "methods", "paths", "pss", "public_keys",
     "require", "typ",
@@ -72,23 +69,9 @@ def load(path: str, warn: Callable[[str], object]) -> list[Service]:
     Raises:
         KojutoError: naming the file and, where there is one, the service and the key.
     """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
+    document = tomlfile.read(path)
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise KojutoError(f"{path}: {words(error)}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise KojutoError(f"{path}: over the limit of {MAX_FILE_BYTES} bytes")
-    try:
-        document = tomllib.loads(data.removeprefix(BOM).decode())
         return _services(document, lambda what: warn(f"{path}: {what}"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise KojutoError(f"{path}: not TOML: {error}") from None
     except KojutoError as error:
         raise KojutoError(f"{path}: {error}", error.hint) from None
 

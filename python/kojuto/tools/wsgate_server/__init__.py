@@ -6,10 +6,11 @@ import sys
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.gateway import mapfile
 from kojuto.common.gateway import options as gateway
 from kojuto.common.server import exporter, listen, options, relay, service
 from kojuto.errors import KojutoError, UsageError
+from kojuto.tools.wsgate_server.rules import Rules, check_tokens, identity_of
+from kojuto.tools.wsgate_server.who import GROUP, MAP, WHO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
 
     from kojuto._native import Dump
     from kojuto.common.server.logs import Logger
-    from kojuto.tools.wsgate_server.gate import Address, Gate
+    from kojuto.tools.wsgate_server.gate import Gate
     from kojuto.tools.wsgate_server.identity import Identity
-
-IAP_KEYS = "https://www.gstatic.com/iap/verify/public_key-jwk"
 
 COMMAND = Command(
     "wsgate-server",
@@ -28,7 +27,7 @@ COMMAND = Command(
     "gives that name. wsgate-client is the other end.",
     [
         options.listen_at("127.0.0.1:8086"),
-        gateway.map_file("name,host:port", required=True),
+        MAP,
         Option(
             "--handshake-timeout",
             metavar="TIME",
@@ -53,35 +52,13 @@ COMMAND = Command(
         gateway.compression("agree to"),
         gateway.ping_interval("client"),
         options.dump_tcp(),
-        Option(
-            "--public-key",
-            metavar="FILE",
-            help="PEM keys, any of which must have signed the Bearer token of a request: RSA, EC, "
-            "Ed25519; SIGHUP reads them again",
-            group="Who may come",
-        ),
-        options.jwt_freshness("how long ago a token may have been issued", group="Who may come"),
-        Option(
-            "--iap-audience",
-            metavar="AUDIENCE",
-            repeat=True,
-            help="ask for Google's signed X-Goog-IAP-JWT-Assertion with this audience: "
-            "/projects/NUMBER/global/backendServices/ID",
-            group="Who may come",
-        ),
-        Option(
-            "--iap-keys",
-            metavar="FILE|URL",
-            default=IAP_KEYS,
-            help="where Google's keys are (JWK Set)",
-            group="Who may come",
-        ),
+        *WHO,
         Option(
             "--allow-origin",
             metavar="ORIGIN",
             repeat=True,
             help="let web pages of this origin (https://example.com) open tunnels; * for all",
-            group="Who may come",
+            group=GROUP,
         ),
         *relay.pick(
             "--idle-timeout",
@@ -92,10 +69,25 @@ COMMAND = Command(
             "--metrics-listen",
         ),
     ],
+    usage="--map FILE [options] [check …]",
+    positional="COMMAND …",
+    stop_at_positional=True,
+    commands={"check": "kojuto.tools.wsgate_server.check:COMMAND"},
     epilog="""
+'wsgate-server check --help': explain what is answered to a token for a name.
+
 Examples:
   wsgate-server --map map.txt --public-key keys.pem
   start_server --port 8086 -- wsgate-server --map map.txt --iap-audience /projects/1/apps/x
+
+The file of --users; one match suffices, and what one table allows no other takes away:
+  [db]                           # a name of the map
+  sub = ["alice", "batch"]       # by the claims sub, email or groups of the token
+  groups = ["dba"]
+  ["web-*"]                      # or a pattern: *, ?, [abc]
+  email = ["bob@example.com"]
+  [status]
+  sub = ["*"]                    # everybody who has a token
 """,
 )
 
@@ -107,67 +99,46 @@ LATER = (
 """Used at the first request only; see `service.preload`."""
 
 
-def _name(text: str) -> str:
-    if not text or "/" in text:
-        raise ValueError(f"'{text}' is not a name (it must not be empty or have a slash)")
-    return text
-
-
-def read_map(path: str) -> dict[str, Address]:
-    """The addresses of a map file by their names.
-
-    Raises:
-        KojutoError: naming the line.
-    """
-    return mapfile.read(path, _name, listen.upstream, "name,host:port")
-
-
-def _identity(values: Values, log: Logger) -> Identity:
-    from kojuto.tools.wsgate_server.identity import Identity
-
-    source = None
-    if values.iap_audience:
-        from kojuto.common.gateway.jwks import KeySource
-
-        source = KeySource(values.iap_keys)
-    return Identity(values.public_key, values.jwt_freshness, values.iap_audience or [], source, log)
-
-
 def _reload(gate: Gate, identity: Identity, values: Values, log: Logger) -> None:
-    """What SIGHUP does: the map and the keys again, or the old ones when they are bad."""
+    """What SIGHUP does: the map, the keys and the users again, or all the old ones."""
     try:
-        targets = read_map(values.map)
+        rules = Rules(values)
         identity.reload()
     except KojutoError as error:
         log.error("Failed to reload the map and keys, the last ones are kept", error=str(error))
         return
-    gate.targets = targets
-    log.info("Reloaded", map_=values.map, names=len(targets))
+    gate.rules = rules
+    log.info("Reloaded", map_=values.map, names=len(rules.targets))
 
 
-def _work(values: Values, _: list[str]) -> int:
+def _work(values: Values, arguments: list[str]) -> int:
+    if arguments:
+        name = arguments[0]
+        raise UsageError(f"{name}: no such command", "wsgate-server check TOKEN NAME")
+    if "map" not in values.given:
+        raise UsageError("--map is required", "'wsgate-server --help' lists the options")
     from kojuto._native import Relay
     from kojuto.common.server.logs import Logger, silence_libraries
     from kojuto.tools.wsgate_server.gate import Gate
 
     service.preload(*LATER, *service.TOKENS)
-    if "iap_keys" in values.given and not values.iap_audience:
-        raise UsageError("--iap-keys has no meaning without --iap-audience")
-    targets = read_map(values.map)
+    check_tokens(values)
+    rules = Rules(values)
     log = Logger()
     silence_libraries()
     dump = None
     try:
         service.hold_signals()
-        identity = _identity(values, log)
+        identity = identity_of(values, log)
+        identity.start()
         metrics = exporter.open_port(values)
         sockets = listen.sockets(values.listen)
         if not identity.checks:
             log.warn("No authentication: neither --public-key nor --iap-audience is given")
         dump = _dump(values, log)
         engine = Relay(log.writer, dump=dump, **relay.tunnel_options(values))
-        log.info("Read the map", map_=values.map, names=len(targets))
-        gate = Gate(engine, log, identity, targets, values)
+        log.info("Read the map", map_=values.map, names=len(rules.targets))
+        gate = Gate(engine, log, identity, rules, values)
         for sock in sockets:
             gate.listen(sock)
         return relay.run(
@@ -195,7 +166,18 @@ def _dump(values: Values, log: Logger) -> Dump | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``wsgate-server`` and return its exit status."""
-    return cli.run(COMMAND, _work, argv)
+    line = sys.argv[1:] if argv is None else list(argv)
+
+    def work(values: Values, arguments: list[str]) -> int:
+        if arguments[:1] != ["check"]:
+            return _work(values, arguments)
+        from kojuto.tools.wsgate_server import check
+
+        # What stands before the name is for that command too.
+        before = line[: len(line) - len(arguments)]
+        return cli.run(check.COMMAND, check.work, [*before, *arguments[1:]])
+
+    return cli.run(COMMAND, work, line)
 
 
 if __name__ == "__main__":

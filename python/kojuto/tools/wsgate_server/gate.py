@@ -20,10 +20,10 @@ from kojuto.tools.wsgate_server import request as requests
 from kojuto.tools.wsgate_server.dial import Dialer
 from kojuto.tools.wsgate_server.identity import UnavailableError
 from kojuto.tools.wsgate_server.request import Refused
+from kojuto.tools.wsgate_server.users import NotAllowedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
     from websockets.http11 import Request, Response
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from kojuto._native import Relay
     from kojuto.common.cli import Values
     from kojuto.common.server.logs import Logger
-    from kojuto.tools.wsgate_server.identity import Identity
-
-    Address = tuple[str, int]
+    from kojuto.tools.wsgate_server.identity import Identity, Who
+    from kojuto.tools.wsgate_server.rules import Rules
 
 MAX_READING = 4096
 """Clients that have not sent their whole request; the oldest makes room for one more."""
@@ -50,7 +49,7 @@ class Gate:
         engine: moves the bytes of tunnels.
         log: of everything.
         identity: who may come.
-        targets: the map, by name.
+        rules: the map, and who may reach which of its names.
         values: the command line.
     """
 
@@ -59,13 +58,13 @@ class Gate:
         engine: Relay,
         log: Logger,
         identity: Identity,
-        targets: Mapping[str, Address],
+        rules: Rules,
         values: Values,
     ) -> None:
         from collections import Counter
         from threading import Lock, Thread
 
-        self.targets = targets
+        self.rules = rules
         self._engine = engine
         self._log = log
         self._identity = identity
@@ -229,23 +228,11 @@ class Gate:
             ("destination", name),
         ]
         about: dict[str, Any] = {"listener": listener, "remote_addr": remote, **dict(fields)}
-        try:
-            user = await self._user(request)
-        except TokenError as error:
-            self._log.warn("Failed to authorize", **about, error=error.reason)
-            # Which check failed is in the log, and nothing for strangers.
-            raise Refused(401, "Unauthorized", **requests.challenge(error)) from None
-        except UnavailableError:
-            self._log.warn(
-                "Failed to authorize", **about, error="there are no keys yet to check tokens with"
-            )
-            raise Refused(
-                503, "the keys to check tokens with are not available yet", **{"Retry-After": "30"}
-            ) from None
-        fields.append(("user-email", user))
-        about["user_email"] = user
+        rules = self.rules
+        who = await self._authorize(rules, request, name, about)
+        fields.append(("user-email", who.name))
         self._check_origin(request, about)
-        target = self.targets.get(name)
+        target = rules.targets.get(name)
         if target is None:
             self._log.warn("No map found", **about)
             raise Refused(404, f"Not found: {name}")
@@ -266,13 +253,42 @@ class Gate:
             raise Refused(502, f"Could not connect upstream: {text}") from None
         return upstream, upstream_name, fields, response
 
-    async def _user(self, request: Request) -> str:
+    async def _authorize(
+        self, rules: Rules, request: Request, name: str, about: dict[str, Any]
+    ) -> Who:
+        """Who may reach that name; `about` is told of him, too.
+
+        Raises:
+            Refused: he may not, or is not known.
+        """
         try:
-            return self._identity.user(request.headers)
+            who = await self._who(request)
+        except TokenError as error:
+            self._log.warn("Failed to authorize", **about, error=error.reason)
+            # Which check failed is in the log, and nothing for strangers.
+            raise Refused(401, "Unauthorized", **requests.challenge(error)) from None
+        except UnavailableError:
+            self._log.warn(
+                "Failed to authorize", **about, error="there are no keys yet to check tokens with"
+            )
+            raise Refused(
+                503, "the keys to check tokens with are not available yet", **{"Retry-After": "30"}
+            ) from None
+        about["user_email"] = who.name
+        try:
+            rules.right(name, who)
+        except NotAllowedError as error:
+            self._log.warn("Not allowed access", **about, sub=who.sub, error=str(error))
+            raise Refused(403, f"Not allowed: {name}") from None
+        return who
+
+    async def _who(self, request: Request) -> Who:
+        try:
+            return self._identity.who(request.headers)
         except (NoKeyError, UnavailableError):
             if not await self._loop.run_in_executor(None, self._identity.renew):
                 raise
-            return self._identity.user(request.headers)
+            return self._identity.who(request.headers)
 
     def _check_origin(self, request: Request, about: dict[str, Any]) -> None:
         """Refuse the pages of other sites, whose browsers would come with their users' cookies."""

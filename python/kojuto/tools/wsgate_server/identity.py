@@ -10,7 +10,7 @@ from kojuto.errors import KojutoError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from kojuto.common.gateway.jwks import KeySource
     from kojuto.common.jwt import Key
@@ -31,6 +31,33 @@ RENEW_SOONEST_S = 30.0
 
 class UnavailableError(Exception):
     """There are no keys yet to check tokens with."""
+
+
+class Who:
+    """Who asks for a tunnel.
+
+    Args:
+        name: as the log shows it; empty for somebody unknown.
+        claims: of the verified token that names it; none when nobody is checked.
+        key: that has signed it.
+    """
+
+    __slots__ = ("claims", "email", "groups", "key", "name", "sub")
+
+    def __init__(
+        self, name: str, claims: dict[str, Any] | None = None, key: Key | None = None
+    ) -> None:
+        self.name = name
+        self.claims = claims or {}
+        self.key = key
+        self.sub = str(self.claims.get("sub", ""))
+        email = self.claims.get("email")
+        proven = self.claims.get("email_verified", True) in (True, "true")
+        self.email = email if isinstance(email, str) and proven else ""
+        groups = self.claims.get("groups")
+        groups = [groups] if isinstance(groups, str) else groups
+        held = groups if isinstance(groups, list) else []
+        self.groups = [one for one in held if isinstance(one, str)]
 
 
 class Identity:
@@ -62,18 +89,29 @@ class Identity:
         self._log = log
         self._failing = False
         self._keys: list[Key] = self._read()
-        if self._iap is not None:
-            if self._iap.is_address:
-                from threading import Thread
+        if self._iap is not None and not self._iap.is_address:
+            self._iap.renew()
 
-                Thread(target=self._renew_for_ever, name="keys", daemon=True).start()
-            else:
-                self._iap.renew()
+    def start(self) -> None:
+        """Fetch the keys that are at an address, now and again and again."""
+        if self._iap is not None and self._iap.is_address:
+            from threading import Thread
+
+            Thread(target=self._renew_for_ever, name="keys", daemon=True).start()
 
     @property
     def checks(self) -> bool:
         """Whether anybody is checked."""
         return bool(self._path or self._iap)
+
+    def fetch(self) -> None:
+        """Fetch the keys that are at an address, now.
+
+        Raises:
+            KojutoError: they cannot be had.
+        """
+        if self._iap is not None and self._iap.is_address:
+            self._iap.renew()
 
     def reload(self) -> None:
         """Read the key files again.
@@ -91,39 +129,49 @@ class Identity:
             return []
         return jwt.load_public_keys(jwt.read_key_file(self._path), self._path)
 
-    def user(self, headers: Headers) -> str:
-        """Who it is, as the log shows it; empty for somebody unknown who was not checked.
+    def who(self, headers: Headers) -> Who:
+        """Who sent a request: by the Bearer token where both kinds of token are asked for.
 
         Raises:
             TokenError: the token is refused.
             UnavailableError: there are no keys to check with.
         """
-        found = ""
+        found = None
         if self._iap is not None:
-            found = self._iap_user(headers, self._iap)
+            values = headers.get_all("X-Goog-IAP-JWT-Assertion")
+            if not values:
+                raise jwt.NoTokenError("no X-Goog-IAP-JWT-Assertion headers")
+            if len(values) > 1:
+                raise jwt.FormError(f"{len(values)} X-Goog-IAP-JWT-Assertion headers")
+            found = self._of_assertion(values[0], self._iap)
         if self._path is not None:
-            claims = jwt.verify(
-                jwt.bearer(headers.get_all("Authorization")),
-                self._keys,
-                now=time.time(),
-                freshness_s=self._freshness_s,
-            )
-            return str(claims.get("sub", ""))
-        if self._iap is None:
-            return next(iter(headers.get_all("X-Goog-Authenticated-User-Email")), "")
+            return self._of_bearer(jwt.bearer(headers.get_all("Authorization")))
+        if found is None:
+            return Who(next(iter(headers.get_all("X-Goog-Authenticated-User-Email")), ""))
         return found
 
-    def _iap_user(self, headers: Headers, source: KeySource) -> str:
-        values = headers.get_all("X-Goog-IAP-JWT-Assertion")
-        if not values:
-            raise jwt.NoTokenError("no X-Goog-IAP-JWT-Assertion headers")
-        if len(values) > 1:
-            raise jwt.FormError(f"{len(values)} X-Goog-IAP-JWT-Assertion headers")
+    def of_token(self, token: str) -> Who:
+        """Whose token it is that names the user in the log.
+
+        Raises:
+            TokenError: it is refused.
+            UnavailableError: there are no keys to check with.
+        """
+        if self._path is None and self._iap is not None:
+            return self._of_assertion(token, self._iap)
+        return self._of_bearer(token)
+
+    def _of_bearer(self, token: str) -> Who:
+        key, payload = jwt.signed_by(token, self._keys)
+        claims = jwt.check_claims(payload, now=time.time(), freshness_s=self._freshness_s)
+        return Who(str(claims.get("sub", "")), claims, key)
+
+    def _of_assertion(self, token: str, source: KeySource) -> Who:
         if not source.keys:
             raise UnavailableError
-        claims = jwt.verify(
-            values[0],
-            source.keys,
+        key, payload = jwt.signed_by(token, source.keys)
+        claims = jwt.check_claims(
+            payload,
             now=time.time(),
             freshness_s=None,
             require={"aud": self._audiences, "iss": IAP_ISSUER},
@@ -132,7 +180,7 @@ class Identity:
         email = claims.get("email", claims.get("sub", ""))
         if not isinstance(email, str) or not email.isprintable():
             raise jwt.ClaimError("email", "the claim email is not a printable string")
-        return email
+        return Who(email, claims, key)
 
     def renew(self) -> bool:
         """Fetch keys again when the last time is long enough ago; may wait.
