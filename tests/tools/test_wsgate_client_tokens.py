@@ -21,6 +21,7 @@ from tests.peers.gates import CLIENT_ID, account, backend, client, opens, round_
 from tests.peers.servers import LOOPBACK, echo
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -349,3 +350,51 @@ def test_a_token_that_cannot_be_had_is_asked_for_once_a_second(
         with pytest.raises(KojutoError, match="it is down"):
             renewed.get()
     assert asked == [100.0, 101.0]
+
+
+@pytest.mark.parametrize("how", ["silent", "slow"])
+def test_a_token_endpoint_has_no_more_time_than_the_whole_connection(
+    stage: Stage, how: str
+) -> None:
+    """One that says a byte now and then never runs into a time-out of a single read."""
+    stop = threading.Event()
+    stage.later(stop.set)
+
+    def handle(conn: socket.socket) -> None:
+        conn.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while not stop.wait(0.2):
+            if how == "slow":
+                conn.sendall(b"x")
+
+    path = stage.folder / "account.json"
+    path.write_text(json.dumps(account(f"http://{LOOPBACK}:{stage.peer(handle).port}/token")))
+    options = ["--iap-credential", str(path), "--iap-client-id", CLIENT_ID]
+    peer = backend(stage)
+    local = client(stage, peer.url(), *options, "--connect-timeout", "1s")
+    with local.connect() as one, local.connect() as two:
+        for conn in (one, two):
+            conn.settimeout(15)  # less than what a single read was given
+            assert not opens(conn)
+    errors = [line["error"] for line in local.wait_for_lines(2, msg="Failed to connect backend")]
+    assert errors == ["no token within --connect-timeout"] * 2
+    assert peer.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ([], "its answer cannot be read"),
+        ({"id_token": 7}, "its answer cannot be read"),
+        ({}, "its answer holds no id_token"),
+    ],
+)
+def test_an_answer_that_is_no_token_is_told_in_words(
+    tmp_path: Path, endpoint: TokenEndpoint, answer: Any, why: str
+) -> None:
+    endpoint.answer = lambda _: (200, answer)  # type: ignore[method-assign, assignment]
+    path = tmp_path / "account.json"
+    path.write_text(json.dumps(account(endpoint.url)))
+    log: Any = None
+    with pytest.raises(KojutoError) as refused:
+        tokens.from_service_account(str(path), CLIENT_ID, log).get()
+    assert str(refused.value) == f"no token from {endpoint.url}: {why}"

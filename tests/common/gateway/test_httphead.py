@@ -37,3 +37,27 @@ def test_a_head_has_an_upper_bound() -> None:
     for data in (b"x" * (MAX_BYTES - 3) + b"\r\n\r\n", b"x" * (MAX_BYTES + 1)):
         with pytest.raises(HeadTooLargeError):
             Head().feed(data)
+
+
+@PROPERTY
+@given(st.lists(st.integers(1, 40)), st.binary(max_size=50))
+def test_interim_answers_are_passed_over_however_they_are_cut(cuts: list[int], rest: bytes) -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    final = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"
+    data = interim + final + rest
+    found, at = Head(of_answer=True), 0
+    for size in [*cuts, len(data)]:
+        if found.feed(data[at : at + size]):
+            break
+        at += size
+    assert bytes(found.data) == final
+    assert rest.startswith(found.rest)
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 1x0", b"HTTP/1.1 200 100", b"GET / HTTP/1.1", b"1"])
+def test_what_is_no_interim_answer_is_kept(line: bytes) -> None:
+    found = Head(of_answer=True)
+    assert found.feed(line + b"\r\n\r\nrest")
+    assert bytes(found.data) == line + b"\r\n\r\n"
+    request = Head()
+    assert request.feed(b"HTTP/1.1 100 Continue\r\n\r\n")

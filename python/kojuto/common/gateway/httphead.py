@@ -20,12 +20,16 @@ class Head:
 
     `complete` tells that it is there: then `data` holds it with its empty line, and `rest` what
     followed.
+
+    Args:
+        of_answer: the heads of interim answers before it are passed over (RFC 9110, 15.2).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_answer: bool = False) -> None:
         self.data = bytearray()
         self.rest = b""
         self.complete = False
+        self._of_answer = of_answer
 
     def feed(self, piece: bytes) -> bool:
         """Take what was read; answers whether the head is complete.
@@ -35,11 +39,24 @@ class Head:
         """
         begin = max(len(self.data) - 3, 0)
         self.data += piece
-        end = self.data.find(b"\r\n\r\n", begin)
-        if end >= 0 and end + 4 <= MAX_BYTES:
+        while (end := self.data.find(b"\r\n\r\n", begin)) >= 0 and end + 4 <= MAX_BYTES:
+            if self._of_answer and self._is_interim():
+                del self.data[: end + 4]
+                begin = 0
+                continue
             self.rest = bytes(self.data[end + 4 :])
             del self.data[end + 4 :]
             self.complete = True
-        elif end >= 0 or len(self.data) > MAX_BYTES:
+            return True
+        if end >= 0 or len(self.data) > MAX_BYTES:
             raise HeadTooLargeError
-        return self.complete
+        return False
+
+    def _is_interim(self) -> bool:
+        status = self.data[8:12]
+        return (
+            self.data.startswith(b"HTTP/1.")
+            and status[:2] == b" 1"
+            and status[2:].isdigit()
+            and status != b" 101"
+        )

@@ -2,6 +2,7 @@
 
 from kojuto.common.jwt.argument import from_argument
 from kojuto.common.jwt.keys import (
+    DECRYPT_HINT,
     MAX_KEY_FILE_BYTES,
     MAX_RSA_BITS,
     MIN_RSA_BITS,
@@ -34,9 +35,9 @@ from kojuto.common.jwt.verifying import (
 )
 
 __all__ = [
-    "IAT_LEEWAY_S", "MAX_KEY_FILE_BYTES", "MAX_RSA_BITS", "MAX_TOKEN_CHARS", "MIN_RSA_BITS",
-    "RSA_PSS", "ClaimError", "FormError", "Key", "NoKeyError", "NoTokenError", "PrivateKey",
-    "SignatureError", "TokenError", "WeakKeyError", "bearer", "check_claims", "for_native",
-    "from_argument", "load_private_key", "load_public_keys", "public_key", "read_key_file", "sign",
-    "signed_by", "signed_payload", "unverified_subject", "verify",
+    "DECRYPT_HINT", "IAT_LEEWAY_S", "MAX_KEY_FILE_BYTES", "MAX_RSA_BITS", "MAX_TOKEN_CHARS",
+    "MIN_RSA_BITS", "RSA_PSS", "ClaimError", "FormError", "Key", "NoKeyError", "NoTokenError",
+    "PrivateKey", "SignatureError", "TokenError", "WeakKeyError", "bearer", "check_claims",
+    "for_native", "from_argument", "load_private_key", "load_public_keys", "public_key",
+    "read_key_file", "sign", "signed_by", "signed_payload", "unverified_subject", "verify",
 ]  # fmt: skip

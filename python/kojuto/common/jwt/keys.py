@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_KEY_FILE_BYTES = 1 << 20
+BOM = b"\xef\xbb\xbf"
+"""What some editors begin a text in UTF-8 with."""
+DECRYPT_HINT = (
+    "'openssl pkey -in FILE -out PLAIN' decrypts it; keep PLAIN readable for its user only"
+)
 MIN_RSA_BITS = 2048
 """RFC 7518, section 3.3."""
 WEAK_RSA_BITS = 1024
@@ -65,7 +70,7 @@ class PrivateKey:
 
 
 def read_key_file(path: str) -> bytes:
-    """The bytes of a key file.
+    """The bytes of a key file, without the marks (BOM) of texts that were put into it.
 
     Raises:
         KojutoError: it cannot be read, or is over 1 MiB.
@@ -77,7 +82,11 @@ def read_key_file(path: str) -> bytes:
         raise KojutoError(f"{path}: {words(error)}") from None
     if len(pem) > MAX_KEY_FILE_BYTES:
         raise KojutoError(f"{path}: over {MAX_KEY_FILE_BYTES} bytes, which is not a key file")
-    return pem
+    return _without_marks(pem)
+
+
+def _without_marks(text: bytes) -> bytes:
+    return text.removeprefix(BOM).replace(b"\n" + BOM, b"\n")
 
 
 def load_public_keys(
@@ -200,7 +209,7 @@ def load_private_key(pem: bytes, source: str) -> PrivateKey:
     except TypeError:
         raise KojutoError(
             f"{source}: the private key is encrypted",
-            "'openssl pkey -in FILE -out PLAIN' decrypts it; keep PLAIN readable for its user only",
+            DECRYPT_HINT,
         ) from None
     except Exception:
         raise KojutoError(f"{source}: the private key cannot be read", _KINDS) from None
@@ -229,7 +238,7 @@ def _pem_blocks(pem: bytes, source: str, hint: str) -> Iterator[tuple[str, bytes
     label = ""
     lines: list[bytes] = []
     found = False
-    for number, line in enumerate(pem.splitlines(), start=1):
+    for number, line in enumerate(_without_marks(pem).splitlines(), start=1):
         line = line.strip()  # noqa: PLW2901
         if line.startswith(b"-----BEGIN ") and line.endswith(b"-----"):
             if label:

@@ -181,7 +181,7 @@ def _header_file(text: str) -> list[str]:
         if len(data) > MAX_HEADER_FILE_BYTES:
             why = f"{size} bytes, above the limit of {MAX_HEADER_FILE_BYTES}"
             raise KojutoError(f"--headers {text}: {why}")
-        return data.decode().splitlines()
+        return data.decode("utf-8-sig").splitlines()
     except OSError as error:
         raise KojutoError(f"--headers {text}: {words(error)}") from None
     except UnicodeDecodeError:

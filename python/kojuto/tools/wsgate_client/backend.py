@@ -93,7 +93,7 @@ class Opener:
     Args:
         address: of the backend.
         headers: added to each request.
-        token: makes the Bearer token of a request, or None.
+        token: makes the Bearer token of a request within so many seconds, or None.
         trust: how certificates are checked.
         timeout_s: for all of one opening.
     """
@@ -102,7 +102,7 @@ class Opener:
         self,
         address: Address,
         headers: Headers,
-        token: Callable[[], str] | None,
+        token: Callable[[float], str] | None,
         trust: Trust,
         timeout_s: float,
     ) -> None:
@@ -202,15 +202,17 @@ class Opener:
                 timeout_s=_left(deadline),
             )
         except (OSError, ValueError) as error:
-            raise OpenError(f"TLS with {name}: {words(error)}") from None
+            # What TLS itself has to say names the server already.
+            said = isinstance(error, OSError) and error.errno is None
+            raise OpenError(str(error) if said else f"TLS with {name}: {words(error)}") from None
 
     # -- the upgrade --------------------------------------------------------------------------
 
-    def request(self, extensions: Any = None) -> tuple[ClientProtocol, bytes]:
+    def request(self, deadline: float, extensions: Any = None) -> tuple[ClientProtocol, bytes]:
         """A new handshake and the bytes that begin it.
 
         Raises:
-            OpenError: there is no token.
+            OpenError: there is no token, or none in time.
         """
         from websockets.client import ClientProtocol
         from websockets.uri import parse_uri
@@ -230,14 +232,14 @@ class Opener:
             request.headers[name] = value
         if self._token is not None:
             try:
-                request.headers["Authorization"] = f"Bearer {self._token()}"
+                request.headers["Authorization"] = f"Bearer {self._token(_left(deadline))}"
             except KojutoError as error:
                 raise OpenError(str(error)) from None
         protocol.send_request(request)
         return protocol, b"".join(protocol.data_to_send())
 
     def _upgrade(self, stream: Stream, rest: bytes, deadline: float) -> tuple[bytes, bool]:
-        protocol, begin = self.request()
+        protocol, begin = self.request(deadline)
         title = self.address.text
         try:
             if isinstance(stream, socket.socket):
@@ -299,7 +301,7 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
 
 
 def _read_head(stream: Stream, data: bytes, deadline: float, title: str) -> Head:
-    head = Head()
+    head = Head(of_answer=True)
     try:
         while not head.feed(data):
             if isinstance(stream, socket.socket):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
+from contextlib import ExitStack, contextmanager
 
+from kojuto.common import jwt
 from kojuto.common.gateway import deflate
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
-from kojuto.errors import words
+from kojuto.errors import KojutoError, words
 from kojuto.tools.wsgate_client.backend import accept, ends_by_close
 from kojuto.tools.wsgate_client.errors import OpenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from websockets.client import ClientProtocol
 
     from kojuto.common.gateway.deflate import Streams
@@ -39,7 +44,7 @@ def open_compressed(loop: deflate.Loop, opener: Opener, timeout_s: float) -> soc
     from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
     deadline = time.monotonic() + timeout_s
-    protocol, begin = opener.request([ClientPerMessageDeflateFactory()])
+    protocol, begin = opener.request(deadline, [ClientPerMessageDeflateFactory()])
     sock, rest = opener.connect(deadline)
     upgrading = loop.start(_upgrade(opener, sock, rest, protocol, begin))
     try:
@@ -87,7 +92,7 @@ async def _upgrade(
     try:
         writer.write(begin)
         await writer.drain()
-        head = Head()
+        head = Head(of_answer=True)
         while not head.feed(rest):
             rest = await reader.read(1 << 16)
             if not rest:
@@ -107,6 +112,7 @@ def context(trust: Trust) -> ssl.SSLContext:
 
     Raises:
         OSError: the certificate, its key or an authority cannot be used.
+        KojutoError: the key is encrypted.
     """
     data = trust.ca_pem.decode() if trust.ca_pem is not None else None
     context = ssl.create_default_context(cadata=data)
@@ -116,6 +122,29 @@ def context(trust: Trust) -> ssl.SSLContext:
     if trust.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if trust.identity_files is not None:
-        context.load_cert_chain(*trust.identity_files)
+    if trust.identity is not None and trust.identity_files is not None:
+        path = trust.identity_files[1]
+
+        def refuse() -> str:
+            raise KojutoError(f"{path}: the private key is encrypted", jwt.DECRYPT_HINT)
+
+        with ExitStack() as stack:
+            pairs = zip(trust.identity_files, trust.identity, strict=True)
+            found = [stack.enter_context(_as_read(path, data)) for path, data in pairs]
+            context.load_cert_chain(found[0], found[1], password=refuse)
     return context
+
+
+@contextmanager
+def _as_read(path: str, data: bytes) -> Iterator[str]:
+    """The path of a file that holds `data`, for what cannot be given anything else.
+
+    The file that it was read from may begin with a mark of UTF-8 that `data` does not have.
+    """
+    fd = os.memfd_create("pem")
+    try:
+        os.write(fd, data)
+        memory = f"/proc/self/fd/{fd}"
+        yield memory if os.path.exists(memory) else path
+    finally:
+        os.close(fd)

@@ -128,7 +128,7 @@ class Gateways:
         inherited: list[socket.socket],
         *,
         headers: Headers,
-        token: Callable[[], str] | None,
+        token: Callable[[float], str] | None,
         trust: Trust,
     ) -> None:
         from threading import Lock

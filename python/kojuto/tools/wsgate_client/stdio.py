@@ -30,7 +30,7 @@ def through(
     log: Logger,
     *,
     headers: Headers,
-    token: Callable[[], str] | None,
+    token: Callable[[float], str] | None,
     trust: Trust,
 ) -> int:
     """Open a tunnel and be its client until both directions have ended.

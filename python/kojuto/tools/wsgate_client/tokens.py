@@ -38,11 +38,12 @@ class Renewed:
     """
 
     def __init__(self, fetch: Callable[[], tuple[str, float, float]], log: Logger) -> None:
-        from threading import Lock
+        from threading import Condition
 
         self._fetch = fetch
         self._log = log
-        self._lock = Lock()
+        self._changed = Condition()
+        self._fetching = False
         self._token = ""
         self._expires = self._renews = 0.0
         self._problem: tuple[float, KojutoError] | None = None
@@ -53,44 +54,81 @@ class Renewed:
 
         Thread(target=self._run, name="token", daemon=True).start()
 
-    def get(self) -> str:
+    def get(self, within_s: float | None = None) -> str:
         """A token that has not expired; fetched on the spot when there is none.
 
+        Args:
+            within_s: how long that may take; None for as long as it does.
+
         Raises:
-            KojutoError: there is no valid token and a new one cannot be fetched.
+            KojutoError: there is no valid token and a new one cannot be fetched, or not in time.
         """
-        token, expires = self._token, self._expires
-        if token and time.time() < expires:
+        if token := self._valid():
             return token
-        with self._lock:
-            if not self._token or time.time() >= self._expires:
-                # Those who waited here while another one failed do not each try again.
+        from threading import Thread
+
+        with self._changed:
+            if not self._fetching:
+                if token := self._valid():  # fetched meanwhile
+                    return token
+                # Those who come while none can be had do not each try again.
                 if self._problem is not None and time.monotonic() - self._problem[0] < 1:
                     raise self._problem[1]
-                self._renew()
-            return self._token
+                try:
+                    Thread(target=self._renew_aside, name="token", daemon=True).start()
+                except RuntimeError:
+                    raise KojutoError("no token: no thread can be started") from None
+                self._fetching = True
+            if not self._changed.wait_for(lambda: not self._fetching, within_s):
+                raise KojutoError("no token within --connect-timeout")
+            if token := self._valid():
+                return token
+            raise self._problem[1] if self._problem else KojutoError("the token had expired")
+
+    def _valid(self) -> str:
+        token, expires = self._token, self._expires
+        return token if time.time() < expires else ""
 
     def _renew(self) -> None:
+        """Fetch, and let those know who wait for it; `_fetching` is set already."""
+        found, problem = None, None
         try:
-            self._token, self._expires, self._renews = self._fetch()
+            found = self._fetch()
         except KojutoError as error:
-            self._problem = (time.monotonic(), error)
+            problem = error
             raise
-        self._problem = None
+        finally:
+            with self._changed:
+                if found is not None:
+                    self._token, self._expires, self._renews = found
+                self._problem = (time.monotonic(), problem) if problem else None
+                self._fetching = False
+                self._changed.notify_all()
+
+    def _renew_aside(self) -> None:
+        from contextlib import suppress
+
+        with suppress(KojutoError):  # who waits for it is told
+            self._renew()
+
+    def _renew_when_due(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._fetching)
+            due = time.time() >= self._renews  # who asked first may have just fetched it
+            self._fetching = due
+        if due:
+            self._renew()
 
     def _run(self) -> None:
         failing = False
         while True:
             try:
-                with self._lock:
-                    if time.time() >= self._renews:  # who asked first may have just fetched it
-                        self._renew()
+                self._renew_when_due()
                 if failing:
                     self._log.info("The token can be renewed again")
                 failing = False
             except KojutoError as error:
-                kept = self._token and time.time() < self._expires
-                text = "the old one is kept" if kept else "there is none"
+                text = "the old one is kept" if self._valid() else "there is none"
                 self._log.warn(f"The token cannot be renewed, {text}", error=str(error))
                 failing = True
             pause = RETRY_S if failing else self._renews - time.time()
@@ -195,15 +233,18 @@ def _service_account(path: str) -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     """Why, in words that hold nothing secret."""
     from google.auth.exceptions import RefreshError, TransportError
+    from requests.exceptions import Timeout
 
     if isinstance(error, TransportError):
         cause = error.args[0] if error.args else error
         while isinstance(cause, Exception):
+            if isinstance(cause, (Timeout, TimeoutError)):
+                return "it did not answer in time"
             inner = cause.__cause__ or cause.__context__ or getattr(cause, "reason", None)
             if isinstance(cause, OSError) and cause.strerror:
                 return str(cause.strerror)
             if not isinstance(inner, Exception) or inner is cause:
-                return type(cause).__name__
+                break
             cause = inner
         return "it cannot be reached"
     if isinstance(error, RefreshError):
@@ -212,4 +253,4 @@ def _reason(error: Exception) -> str:
         if isinstance(code, str) and len(code) <= 100 and code.isprintable():
             return f"it answered {code}"
         return "its answer holds no id_token"
-    return type(error).__name__
+    return "its answer cannot be read"
