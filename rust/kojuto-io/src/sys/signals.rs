@@ -3,7 +3,8 @@
 //! While a [`Signals`] lives, the signals it was given no longer end the process: each is counted,
 //! and an eventfd becomes readable, so that a loop that waits in `ppoll` wakes at once. A blocked
 //! system call ends with EINTR, since the handlers do not ask for restarts. Dropping it puts the
-//! former handlers back (the interpreter's, for one).
+//! former handlers back (the interpreter's, for one). A signal that was blocked, so that it could
+//! come before its handler, comes when the handler is there, and is blocked again in the end.
 //!
 //! A signal that comes in the moment before a call blocks would not end that call. So the signals
 //! that ask for the end start a timer, which interrupts the thread again and again from then on:
@@ -106,6 +107,20 @@ fn delete_timer() {
     }
 }
 
+/// Whether the signal was blocked in this thread before.
+fn set_blocked(signal: i32, blocked: bool) -> bool {
+    let how = if blocked { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the sets are locals, and each is filled before it is read.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(how, set.as_ptr(), before.as_mut_ptr()) == 0
+            && libc::sigismember(before.as_ptr(), signal) == 1
+    }
+}
+
 /// See the module's description. There is one at a time in a process, and the thread that made it
 /// is the one whose system calls the signals interrupt.
 #[derive(Debug)]
@@ -114,7 +129,8 @@ pub struct Signals {
     former: Vec<(i32, Former)>,
 }
 
-struct Former(libc::sigaction);
+/// What was done with a signal, and whether it was blocked.
+struct Former(libc::sigaction, bool);
 
 impl std::fmt::Debug for Former {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -175,11 +191,9 @@ impl Signals {
             if libc::sigaction(signal, &action, ptr::null_mut()) != 0 {
                 return Err(io::Error::last_os_error());
             }
-            let mut set = action.sa_mask;
-            libc::sigaddset(&mut set, signal);
-            libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, ptr::null_mut());
         }
-        self.former.push((signal, Former(former)));
+        let blocked = set_blocked(signal, false);
+        self.former.push((signal, Former(former, blocked)));
         Ok(())
     }
 
@@ -209,9 +223,12 @@ impl AsRawFd for Signals {
 impl Drop for Signals {
     fn drop(&mut self) {
         delete_timer();
-        for (signal, former) in &self.former {
+        for (signal, Former(action, blocked)) in &self.former {
+            if *blocked {
+                set_blocked(*signal, true);
+            }
             // SAFETY: puts back what sigaction returned for this signal.
-            unsafe { libc::sigaction(*signal, &former.0, ptr::null_mut()) };
+            unsafe { libc::sigaction(*signal, action, ptr::null_mut()) };
         }
         WAKE.store(-1, Ordering::Relaxed);
         INSTALLED.store(false, Ordering::Release);
@@ -285,6 +302,23 @@ mod tests {
                 wait(None, [(signals.as_raw_fd(), libc::POLLIN)], Some(Duration::ZERO)).unwrap();
             assert!(signals.any() || !readable);
         }
+    }
+
+    #[test]
+    fn a_signal_that_was_held_comes_when_its_handler_is_there_and_is_held_again() {
+        let _one = ONE.lock();
+        // SAFETY: sends a signal to this thread, which blocks it.
+        let raise = || unsafe { libc::raise(libc::SIGUSR1) };
+        set_blocked(libc::SIGUSR1, true);
+        raise();
+        let signals = Signals::install(&[libc::SIGUSR1]).unwrap();
+        assert!(signals.any());
+        assert_eq!(signals.take(libc::SIGUSR1), 1);
+        drop(signals);
+        raise();
+        drop(Signals::install(&[libc::SIGUSR1]).unwrap());
+        assert!(set_blocked(libc::SIGUSR1, false));
+        assert!(!set_blocked(libc::SIGUSR1, false));
     }
 
     #[test]
