@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -221,6 +222,34 @@ def test_shares_follow_within_a_second_and_a_half(tmp_path: Path, waits: Waits) 
     stop(three, three_meter)
     stop(one, one_meter)
     assert not complaints
+
+
+def test_a_stop_gives_no_second_more_than_its_most(tmp_path: Path, waits: Waits) -> None:
+    """By SIGSTOP and SIGCONT, eight at once: each stands at another place of its work."""
+    rate = 5_000_000
+    running = []
+    for number in range(8):
+        (tmp_path / str(number)).mkdir()
+        running.append(endless(tmp_path / str(number), rate, waits))
+    wait_until(lambda: all(meter.total_at(time.monotonic()) for _, meter in running))
+    for process, _ in running:
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(2)
+    gone_on = []
+    for process, _ in running:
+        gone_on.append(time.monotonic())
+        process.send_signal(signal.SIGCONT)
+    time.sleep(3)
+    over = []
+    for (process, meter), first in zip(running, gone_on, strict=True):
+        stop(process, meter)
+        for begin in (first + n / 100 for n in range(-20, 200)):
+            passed = meter.rate(begin, begin + 1)
+            # What the meter or the pipe was late for came into the window from before.
+            waited_s = waits.between(begin - 0.1, begin + 1)
+            if passed > 1.05 * rate + CHUNK + rate * waited_s:
+                over.append(f"{passed:.0f} from {begin - first:.2f}, {waited_s:.3f} s waited")
+    assert not over, over
 
 
 def test_idle_time_is_not_saved_up_and_burst_allows_it(tmp_path: Path) -> None:

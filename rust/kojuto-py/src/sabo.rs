@@ -111,7 +111,7 @@ impl Budget {
                     warnings.extend(throttle.refresh(now));
                     match throttle.allow(now, want) {
                         Grant::Bytes(bytes) => {
-                            throttle.take(bytes);
+                            throttle.take(now, bytes);
                             return Ok(bytes);
                         }
                         Grant::Wait(pause) => pause,

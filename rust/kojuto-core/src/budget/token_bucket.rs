@@ -9,6 +9,7 @@
 //! rate at most, and passes as soon as it runs again, a tenth of a second at once and the rest
 //! bit by bit, so that no second has more than [`MOST_PER_MILLE`] of the rate.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 const NANOS: u128 = 1_000_000_000;
@@ -33,9 +34,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// No second has more of the rate than this while something is made up.
 pub const MOST_PER_MILLE: u128 = 1049;
 
-/// The last second, in slots of ten milliseconds.
-const SLOT_NS: u128 = 10_000_000;
-const SLOTS: usize = 100;
+/// What passes within so short a time is remembered as one.
+const TOGETHER: Duration = Duration::from_micros(100);
 
 /// The answer to "may these bytes pass now?".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,32 +62,52 @@ pub struct TokenBucket {
     passed: Passed,
 }
 
-/// How much passed in the last second.
-#[derive(Debug, Clone)]
+/// How much passed in the last second, and when: to the instant, for who passes something once in
+/// so and so many milliseconds must not have to wait a little longer each second.
+#[derive(Debug, Clone, Default)]
 struct Passed {
-    slots: [u64; SLOTS],
-    newest: u128,
+    recent: VecDeque<Together>,
     sum: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Together {
+    first: Duration,
+    last: Duration,
+    bytes: u64,
 }
 
 impl Passed {
     fn advance(&mut self, now: Duration) {
-        let slot = now.as_nanos() / SLOT_NS;
-        if slot >= self.newest + SLOTS as u128 {
-            (self.slots, self.sum) = ([0; SLOTS], 0);
-        } else {
-            for each in self.newest + 1..=slot {
-                let old = std::mem::take(&mut self.slots[(each % SLOTS as u128) as usize]);
-                self.sum = self.sum.saturating_sub(old);
-            }
+        while let Some(oldest) = self.recent.front()
+            && oldest.last + SECOND <= now
+        {
+            self.sum = self.sum.saturating_sub(oldest.bytes);
+            self.recent.pop_front();
         }
-        self.newest = self.newest.max(slot);
     }
 
-    fn add(&mut self, bytes: u64) {
-        let slot = &mut self.slots[(self.newest % SLOTS as u128) as usize];
-        *slot = slot.saturating_add(bytes);
+    fn add(&mut self, now: Duration, bytes: u64) {
         self.sum = self.sum.saturating_add(bytes);
+        match self.recent.back_mut() {
+            Some(newest) if now < newest.first + TOGETHER => {
+                newest.last = newest.last.max(now);
+                newest.bytes = newest.bytes.saturating_add(bytes);
+            }
+            _ => self.recent.push_back(Together { first: now, last: now, bytes }),
+        }
+    }
+
+    /// When no more than `most` bytes are left of those that count now.
+    fn falls_to(&self, most: u64) -> Duration {
+        let mut sum = self.sum;
+        for each in &self.recent {
+            sum = sum.saturating_sub(each.bytes);
+            if sum <= most {
+                return each.last + SECOND;
+            }
+        }
+        Duration::ZERO
     }
 }
 
@@ -105,7 +125,7 @@ impl TokenBucket {
             owed: 0,
             ready: 0,
             bounded_until: Duration::ZERO,
-            passed: Passed { slots: [0; SLOTS], newest: now.as_nanos() / SLOT_NS, sum: 0 },
+            passed: Passed::default(),
         }
     }
 
@@ -132,7 +152,9 @@ impl TokenBucket {
         if self.at < self.bounded_until {
             most = most.min(self.room());
             if most < needed && self.credit >= needed {
-                return Grant::Wait(Duration::from_nanos(SLOT_NS as u64));
+                let below = self.most_a_second().saturating_sub(needed) / NANOS;
+                let room_at = self.passed.falls_to(below as u64);
+                return Grant::Wait(room_at.saturating_sub(now).max(Duration::from_nanos(1)));
             }
         }
         if most >= needed {
@@ -142,14 +164,16 @@ impl TokenBucket {
         Grant::Wait(Duration::from_nanos(missing.min(u128::from(u64::MAX)) as u64))
     }
 
-    /// Takes `bytes` that have passed; more than was granted leaves the bucket empty.
-    pub fn take(&mut self, bytes: u64) {
+    /// Takes `bytes` that had passed at `now`, which is not when they were granted: the process may
+    /// have been stopped in between. More than was granted leaves the bucket empty.
+    pub fn take(&mut self, now: Duration, bytes: u64) {
         let taken = u128::from(bytes) * NANOS;
         let late = taken.saturating_sub(self.credit);
         self.credit = self.credit.saturating_sub(taken);
         self.owed = self.owed.saturating_sub(late);
         self.ready = self.ready.saturating_sub(late).min(self.owed);
-        self.passed.add(bytes);
+        self.passed.advance(now);
+        self.passed.add(now, bytes);
     }
 
     /// As much time as has gone by since it was asked last went by because the process slept too
@@ -166,10 +190,14 @@ impl TokenBucket {
         self.refill(now);
     }
 
+    /// Billionths of a byte that a second may have.
+    fn most_a_second(&self) -> u128 {
+        (u128::from(self.rate) * MOST_PER_MILLE / 1000).max(1) * NANOS
+    }
+
     /// How much may pass before this second has all that it may have.
     fn room(&self) -> u128 {
-        let most = u128::from(self.rate) * MOST_PER_MILLE / 1000;
-        most.saturating_sub(u128::from(self.passed.sum)) * NANOS
+        self.most_a_second().saturating_sub(u128::from(self.passed.sum) * NANOS)
     }
 
     /// Gives back bytes that were taken and then did not pass, up to what may be saved.
@@ -214,7 +242,7 @@ mod tests {
     fn spend(bucket: &mut TokenBucket, now: Duration, want: u64) -> u64 {
         match bucket.allow(now, want) {
             Grant::Bytes(bytes) => {
-                bucket.take(bytes);
+                bucket.take(now, bytes);
                 bytes
             }
             Grant::Wait(_) => 0,
@@ -268,67 +296,127 @@ mod tests {
         assert_eq!(spend(&mut bucket, S + Duration::from_millis(20), u64::MAX), 20_000);
     }
 
-    /// Ten seconds of a process that runs for 20 ms of each 100: bytes of each slot of 10 ms.
-    fn under_quota(rate: u64, period_ms: u64, runs_ms: u64) -> Vec<u64> {
+    /// What passed, and when.
+    type Events = Vec<(Duration, u64)>;
+
+    fn between(events: &Events, since: Duration, until: Duration) -> u64 {
+        let inside = |&&(at, _): &&(Duration, u64)| since <= at && at < until;
+        events.iter().filter(inside).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The most that passed in any second, wherever it begins.
+    fn most_in_a_second(events: &Events) -> u64 {
+        let (mut first, mut sum, mut most) = (0, 0, 0);
+        for &(at, bytes) in events {
+            sum += bytes;
+            while events[first].0 + S <= at {
+                sum -= events[first].1;
+                first += 1;
+            }
+            most = most.max(sum);
+        }
+        most
+    }
+
+    /// Twelve seconds of a process that runs for `runs_us` of each `period_us`.
+    fn under_quota(rate: u64, period_us: u64, runs_us: u64) -> Events {
         let mut bucket = TokenBucket::new(rate, 0, Duration::ZERO);
-        let mut slots = vec![0; 1_200];
-        let (mut now, end) = (Duration::ZERO, Duration::from_secs(12));
+        let (mut now, end, mut events) = (Duration::ZERO, Duration::from_secs(12), Vec::new());
         while now < end {
-            let in_period = now.as_millis() as u64 % period_ms;
-            if in_period >= runs_ms {
-                now = Duration::from_millis(now.as_millis() as u64 - in_period + period_ms);
+            let in_period = now.as_micros() as u64 % period_us;
+            if in_period >= runs_us {
+                now = Duration::from_micros(now.as_micros() as u64 - in_period + period_us);
                 continue;
             }
             bucket.make_up(now);
             match bucket.allow(now, 1 << 20) {
                 Grant::Bytes(bytes) => {
-                    bucket.take(bytes);
-                    slots[now.as_millis() as usize / 10] += bytes;
+                    bucket.take(now, bytes);
+                    events.push((now, bytes));
                     now += Duration::from_micros(100);
                 }
                 Grant::Wait(wait) => now += wait.max(Duration::from_micros(100)),
             }
         }
-        slots
+        events
     }
 
     #[test]
     fn what_a_quota_of_the_processor_takes_is_made_up() {
-        for (period_ms, runs_ms) in [(100, 20), (100, 5), (60, 10), (150, 30)] {
-            let rate = 3_000_000;
-            let slots = under_quota(rate, period_ms, runs_ms);
-            let ten_seconds: u64 = slots[100..1_100].iter().sum();
+        let rate = 3_000_000;
+        let periods = [(100, 20), (100, 5), (60, 10), (150, 30)].map(|(p, r)| (p * 1000, r * 1000));
+        // The last two: what falls into eleven, and into just less than ten, periods of a second.
+        for (period_us, runs_us) in periods.into_iter().chain([(99_950, 20_000), (100_050, 20_000)])
+        {
+            let events = under_quota(rate, period_us, runs_us);
+            let ten_seconds = between(&events, S, S * 11);
             let off = (ten_seconds as f64 / (rate * 10) as f64 - 1.0).abs();
-            assert!(off < 0.01, "{period_ms} {runs_ms}: {ten_seconds}");
-            for second in slots.windows(100) {
-                let bytes: u64 = second.iter().sum();
-                assert!(bytes as f64 <= rate as f64 * 1.05, "{period_ms} {runs_ms}: {bytes}");
+            assert!(off < 0.01, "{period_us} {runs_us}: {ten_seconds}");
+            let most = most_in_a_second(&events);
+            assert!(most as f64 <= rate as f64 * 1.05, "{period_us} {runs_us}: {most}");
+        }
+    }
+
+    /// A process that does not run from `stopped_at` for two seconds; whatever it does takes
+    /// `step` before it has passed.
+    fn stopped(rate: u64, stopped_at: Duration, step: Duration) -> Events {
+        let run_on = |at: Duration| {
+            let stands = stopped_at <= at && at < stopped_at + S * 2;
+            if stands { stopped_at + S * 2 } else { at }
+        };
+        let mut bucket = TokenBucket::new(rate, 0, Duration::ZERO);
+        let (mut now, mut events) = (Duration::ZERO, Vec::new());
+        while now < S * 40 {
+            bucket.make_up(now);
+            match bucket.allow(now, 1 << 20) {
+                Grant::Bytes(bytes) => {
+                    now = run_on(now + step);
+                    events.push((now, bytes));
+                    bucket.take(now, bytes);
+                }
+                Grant::Wait(wait) => now = run_on(now + wait),
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn a_stop_gives_no_second_more_than_its_most_wherever_it_begins() {
+        let rate = 5_000_000;
+        for micros in (0..20_000).step_by(700) {
+            for step in [Duration::ZERO, Duration::from_micros(150)] {
+                let stopped_at = S * 2 + Duration::from_micros(micros);
+                let events = stopped(rate, stopped_at, step);
+                let most = most_in_a_second(&events);
+                assert!(most <= rate * 105 / 100, "{micros} {step:?}: {most}");
+                // A second of the two is made up, and that is not for ever.
+                let passed = between(&events, Duration::ZERO, S * 39) as f64;
+                let short = (38.0 * rate as f64 - passed).abs();
+                assert!(short < 0.05 * rate as f64, "{micros} {step:?}: {passed}");
             }
         }
     }
 
     #[test]
-    fn a_second_that_was_overslept_is_made_up_without_a_burst() {
+    fn bytes_that_were_granted_before_a_stop_count_when_they_pass() {
         let rate = 1_000_000;
         let mut bucket = TokenBucket::new(rate, 0, Duration::ZERO);
-        let mut now = Duration::from_secs(3);
-        bucket.make_up(now);
-        let mut slots = vec![0u64; 4_000];
-        while now < Duration::from_secs(40) {
+        let Grant::Bytes(granted) = bucket.allow(S, u64::MAX) else { panic!("nothing was saved") };
+        let mut now = S * 4;
+        let mut events = vec![(now, granted)];
+        bucket.take(now, granted);
+        while now < S * 7 {
             bucket.make_up(now);
             match bucket.allow(now, 1 << 20) {
                 Grant::Bytes(bytes) => {
-                    bucket.take(bytes);
-                    slots[now.as_millis() as usize / 10] += bytes;
+                    bucket.take(now, bytes);
+                    events.push((now, bytes));
                 }
                 Grant::Wait(wait) => now += wait,
             }
         }
-        let most = slots.windows(100).map(|second| second.iter().sum::<u64>()).max().unwrap();
+        let most = most_in_a_second(&events);
         assert!(most <= rate * 105 / 100, "{most}");
-        let passed: u64 = slots.iter().sum();
-        let second_more = (passed as f64 - 38.0 * rate as f64).abs();
-        assert!(second_more < 0.05 * rate as f64, "{passed}: a second of the three is made up");
     }
 
     proptest! {
@@ -364,7 +452,7 @@ mod tests {
             while now < end {
                 match bucket.allow(now, u64::MAX) {
                     Grant::Bytes(bytes) => {
-                        bucket.take(bytes);
+                        bucket.take(now, bytes);
                         total += bytes;
                     }
                     Grant::Wait(wait) => now += wait + Duration::from_millis(late),

@@ -100,9 +100,9 @@ impl Throttle {
         self.bucket.make_up(now - self.start);
     }
 
-    /// Takes bytes that have passed.
-    pub fn take(&mut self, bytes: u64) {
-        self.bucket.take(bytes);
+    /// Takes bytes that had passed at `now`; see [`TokenBucket::take`].
+    pub fn take(&mut self, now: Instant, bytes: u64) {
+        self.bucket.take(now - self.start, bytes);
     }
 
     /// Nothing has come for the length of a count, or nobody took it: the others may have the share.

@@ -182,7 +182,7 @@ impl<'a> Pump<'a> {
             match moved {
                 Moved::Bytes(bytes) => {
                     self.bytes += bytes as u64;
-                    self.throttle.take(bytes as u64);
+                    self.throttle.take(Instant::now(), bytes as u64);
                     if bytes > 0 && self.idle_since.take().is_some() {
                         let told = self.throttle.reclaim(now);
                         told.into_iter().for_each(|text| (self.on_event)(Event::Warning(text)));
