@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import resource
 import select
+import selectors
 import socket
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import need_program, wait_until
-from tests.peers.relay import ends, idle_descriptors, settled
+from tests.peers.relay import ends, idle_descriptors, open_connections, settled
 from tests.peers.servers import (
+    Most,
     allow_descriptors,
     echo,
+    free_port,
     read_exactly,
 )
 
@@ -175,6 +180,84 @@ def test_max_connections_lets_the_rest_wait(stage: Stage) -> None:
     second.close()
     third.close()
     assert len(ppdp.wait_for_lines(1, msg="accepting is paused")) >= 1
+
+
+def answers(ppdp: Ppdp, count: int) -> list[float]:
+    """Opens so many connections at once, each of which says a word and ends with the answer; when
+    each of them was answered.
+    """
+    with selectors.DefaultSelector() as waiting:
+        for _ in range(count):
+            conn = ppdp.connect(60)
+            conn.sendall(b"x")
+            waiting.register(conn, selectors.EVENT_READ)
+        at: list[float] = []
+        while waiting.get_map():
+            ready = waiting.select(60)
+            assert ready, f"{len(at)} of {count} were answered"
+            for key, _ in ready:
+                answered = key.fileobj
+                assert isinstance(answered, socket.socket)
+                assert answered.recv(1) == b"x"
+                at.append(time.monotonic())
+                waiting.unregister(answered)
+                answered.close()
+    return at
+
+
+def test_at_the_limit_a_place_that_is_free_is_filled_at_once(stage: Stage) -> None:
+    """Not after the next nap of 20 ms, by one thread for one processor; the log is told when the
+    limit is reached and when there is room again, not for each connection.
+    """
+    metrics = free_port()
+    options = ["--max-connections", "1", "--metrics-listen", f"127.0.0.1:{metrics}"]
+    processors = {min(os.sched_getaffinity(0))}
+    ppdp = stage.ppdp(
+        stage.peer(echo).port, *options, preexec=lambda: os.sched_setaffinity(0, processors)
+    )
+
+    def told(text: str) -> int:
+        return len(ppdp.lines(msg=text))
+
+    for round_ in (1, 2):
+        with Most(lambda: open_connections(metrics)) as most:
+            at = answers(ppdp, 300)
+        assert most.seen <= 1
+        gaps = sorted(later - earlier for earlier, later in itertools.pairwise(at))
+        assert gaps[9] < 0.015, gaps
+        wait_until(lambda: ends(ppdp) == 300 * round_)  # noqa: B023
+        ppdp.wait_for_lines(round_, msg="accepting again")
+        assert (told("accepting is paused"), told("accepting again")) == (round_, round_)
+    assert {line["error"] for line in ppdp.lines(msg="accepting is paused")} == {
+        "the limit of 1 connections is reached"
+    }
+
+
+def test_at_the_limit_no_listener_is_forgotten(stage: Stage) -> None:
+    """Two listeners share one place, and each of them has clients that wait all the time."""
+    other = free_port()
+    options = ["--max-connections", "1", "-l", f"127.0.0.1:{other}"]
+    ppdp = stage.ppdp(stage.peer(echo).port, *options)
+    wait_until(lambda: len(ppdp.lines(msg="Start listen")) == 2)
+    answered = threading.Event()
+
+    def ask_on() -> None:
+        while not answered.is_set():
+            with ppdp.connect(60) as conn:
+                conn.sendall(b"x")
+                assert conn.recv(1) == b"x"
+
+    with ThreadPoolExecutor(4) as pool:
+        crowd = [pool.submit(ask_on) for _ in range(4)]
+        try:
+            for _ in range(20):
+                with socket.create_connection(("127.0.0.1", other), timeout=60) as conn:
+                    conn.sendall(b"y")
+                    assert conn.recv(1) == b"y"
+        finally:
+            answered.set()
+        for one in crowd:
+            one.result()
 
 
 def test_thousand_short_connections_leave_nothing_behind(stage: Stage) -> None:

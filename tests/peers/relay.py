@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import urllib.request
 from typing import TYPE_CHECKING
 
 from tests.conftest import wait_until
@@ -33,3 +34,12 @@ def idle_descriptors(ppdp: Ppdp) -> int:
 
 def ends(ppdp: Ppdp) -> int:
     return len(ppdp.lines(status="Suceeded")) + len(ppdp.lines(status="Failed"))
+
+
+def open_connections(metrics: int) -> int:
+    """How many connections the relay whose metrics port this is has open."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=20) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("kojuto_relay_connections_open "):
+                return int(line.split()[1])
+    raise AssertionError("no such metric")

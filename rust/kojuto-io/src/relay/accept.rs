@@ -1,5 +1,7 @@
 //! Accepting: as many as there is room for, and at the end what waits already.
 
+pub(super) mod limit;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,22 +18,42 @@ use super::worker::{LISTENER_TOKEN, Worker};
 use crate::error::words;
 use crate::log::Log;
 use crate::sys::socket::{self as sys, QUEUE};
+use limit::Room;
 
-/// How long accepting rests when there are no descriptors, or too many connections.
+/// How long accepting rests when there are no descriptors.
 const PAUSE_MS: u64 = 20;
+/// For so long there must have been room for all before the log is told of it: short connections at
+/// the limit change that many times a second.
+const ROOM_MS: u64 = 1000;
 /// Accepts in a row before the connections get their turn.
 const BATCH: usize = 32;
 
 impl Context {
     /// Accepts on a socket from now on.
     pub(super) fn listen(&mut self, listener: Arc<Listener>) {
-        if self.paused_until.is_none() {
-            self.watch(self.listeners.len(), &listener);
+        if self.watching {
+            self.watch_one(self.listeners.len(), &listener);
         }
         self.listeners.push(listener);
     }
 
-    fn watch(&self, at: usize, listener: &Listener) {
+    fn watch(&mut self) {
+        if !std::mem::replace(&mut self.watching, true) {
+            for (at, listener) in self.listeners.iter().enumerate() {
+                self.watch_one(at, listener);
+            }
+        }
+    }
+
+    fn unwatch(&mut self) {
+        if std::mem::replace(&mut self.watching, false) {
+            for listener in &self.listeners {
+                self.epoll.remove(listener.fd());
+            }
+        }
+    }
+
+    fn watch_one(&self, at: usize, listener: &Listener) {
         if let Err(error) = self.epoll.add_listener(listener.fd(), LISTENER_TOKEN | at as u64) {
             let line = Log::line("error", "cannot watch a listening socket");
             let line = line.text("listener", &listener.route.name).text("error", &words(&error));
@@ -50,17 +72,46 @@ impl Context {
 
     /// Looks away from the listeners for a moment.
     fn look_away(&mut self) {
-        if self.paused_until.replace(self.now_ms + PAUSE_MS).is_none() {
-            for listener in &self.listeners {
-                self.epoll.remove(listener.fd());
-            }
-        }
+        self.paused_until = Some(self.now_ms + PAUSE_MS);
+        self.unwatch();
     }
 
     pub(super) fn resume(&mut self) {
         self.paused_until = None;
-        for (at, listener) in self.listeners.iter().enumerate() {
-            self.watch(at, listener);
+        if !self.full {
+            self.watch_again();
+        }
+    }
+
+    /// Watches the listeners after a while without, and notes since when there is room.
+    fn watch_again(&mut self) {
+        self.watch();
+        let limit = &self.shared.limit;
+        let (at_ms, failures) = (self.now_ms + ROOM_MS, limit.failures());
+        self.room = limit.is_told().then_some(Room { at_ms, failures });
+    }
+
+    fn is_accepting(&self) -> bool {
+        self.paused_until.is_none() && !self.full
+    }
+
+    /// Accepts nothing more until a connection has ended; the log is told once.
+    fn await_room(&mut self) {
+        self.full = true;
+        self.room = None;
+        self.unwatch();
+        let limit = &self.shared.limit;
+        if limit.tell_full() {
+            self.shared.tell_pause(&Shortage::Connections { limit: limit.most });
+        }
+    }
+
+    /// Tells the log that there is room again, once nobody has lacked it for a while.
+    pub(super) fn tell_of_room(&mut self) {
+        let Some(room) = self.room.take_if(|room| room.at_ms <= self.now_ms) else { return };
+        let limit = &self.shared.limit;
+        if room.failures == limit.failures() && limit.tell_room() {
+            self.shared.tell_resumption();
         }
     }
 }
@@ -68,13 +119,29 @@ impl Context {
 impl Worker {
     /// Takes what the kernel has already accepted for us, then lets go of the sockets.
     pub(super) fn unlisten(&mut self) {
+        self.context.full = false; // it looks again
         for at in 0..self.context.listeners.len() {
-            if self.context.paused_until.is_none() {
-                self.accept(at, QUEUE);
-            }
+            self.accept(at, QUEUE);
             self.context.epoll.remove(self.context.listeners[at].fd());
         }
         self.context.listeners.clear();
+        self.context.full = false;
+    }
+
+    /// A connection has ended and somebody waited for its place: accepts what waits already, from the
+    /// listeners in turn, before they are watched again.
+    pub(super) fn refill(&mut self) {
+        if !std::mem::take(&mut self.context.full) || self.context.paused_until.is_some() {
+            return;
+        }
+        let count = self.context.listeners.len();
+        for step in 0..count {
+            self.accept_some((self.context.next_listener + step) % count);
+        }
+        self.context.next_listener = (self.context.next_listener + 1) % count.max(1);
+        if self.context.is_accepting() {
+            self.context.watch_again();
+        }
     }
 
     /// Accepts what waits, a batch at most. Those who were accepted and still lack a descriptor for
@@ -100,20 +167,21 @@ impl Worker {
     pub(super) fn accept(&mut self, at: usize, most: usize) {
         let Some(listener) = self.context.listeners.get(at).cloned() else { return };
         for _ in 0..most {
-            if self.context.paused_until.is_some() {
+            if !self.context.is_accepting() {
                 return;
             }
-            if !self.context.shared.reserve() {
-                let limit = self.context.shared.options.max_connections;
-                self.context.pause(&Shortage::Connections { limit });
-                return;
+            if !self.context.shared.limit.take() {
+                return self.context.await_room();
             }
             // One that was accepted before another thread paused does not end the pause.
             let paused = self.context.shared.paused.load(Relaxed);
             let accepted = sys::accept(listener.fd());
-            self.context.shared.settle_place(accepted.is_ok());
+            if accepted.is_err() {
+                self.context.shared.give_place_back();
+            }
             match accepted {
                 Ok((socket, address)) => {
+                    self.context.shared.stats.open.fetch_add(1, Relaxed);
                     let remote = address.map_or_else(|| Remote::Unix("".into()), Remote::Socket);
                     if paused {
                         self.context.shared.accepting_again();

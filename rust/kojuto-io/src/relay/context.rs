@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accept::limit::Room;
 use super::listener::Listener;
 use super::pump::Tools;
 use super::shared::Shared;
@@ -23,7 +24,16 @@ pub(super) struct Context {
     /// Connections whose bytes no event may tell of.
     pub(super) waiting_for_much: Vec<Place>,
     pub(super) listeners: Vec<Arc<Listener>>,
+    /// The listeners are watched.
+    pub(super) watching: bool,
+    /// Nothing is accepted until then.
     pub(super) paused_until: Option<u64>,
+    /// Nothing is accepted until a connection has ended: there are as many as may be.
+    pub(super) full: bool,
+    /// There is room again, of which the log is told in a while.
+    pub(super) room: Option<Room>,
+    /// The listener whose turn it is when there is room for one connection.
+    pub(super) next_listener: usize,
     pub(super) now_ms: u64,
     /// Nothing more is accepted.
     pub(super) stopping: bool,
@@ -41,7 +51,11 @@ impl Context {
             run_queue: VecDeque::new(),
             waiting_for_much: Vec::new(),
             listeners: Vec::new(),
+            watching: true,
             paused_until: None,
+            full: false,
+            room: None,
+            next_listener: 0,
             now_ms: 0,
             stopping: false,
             random: 0x9e37_79b9_7f4a_7c15 ^ (index as u64) << 32 ^ u64::from(std::process::id()),

@@ -31,6 +31,7 @@ mod unbelieved;
 mod upstream;
 mod worker;
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -52,6 +53,7 @@ pub use upstream::{Pool, Upstream};
 use crate::log::Log;
 use crate::sys::epoll::Wake;
 use crate::{Cancel, Error, Result};
+use accept::limit::Limit;
 use busy_poll::Polling;
 use listener::Listener;
 use shared::{Command, Shared};
@@ -60,7 +62,6 @@ use worker::Worker;
 /// A running relay.
 pub struct Relay {
     shared: Arc<Shared>,
-    wakes: Vec<Arc<Wake>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -75,37 +76,39 @@ impl Relay {
             count => count,
         };
         let polling = Polling::new(options.busy_poll);
+        let wakes: io::Result<Vec<_>> = (0..threads).map(|_| Wake::new().map(Arc::new)).collect();
+        let limit = Limit::new(options.max_connections);
         let shared = Arc::new(Shared {
             options,
             stats: Stats::default(),
             log,
             tap,
             next_id: AtomicU64::new(1),
+            wakes: wakes.map_err(Error::starting("the relay"))?,
             commands: Mutex::new((0..threads).map(|_| Vec::new()).collect()),
             stopped: AtomicBool::new(false),
             adoptions: AtomicUsize::new(0),
             running: Arc::default(),
+            limit,
             paused: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
             polling,
             pipes: Arc::default(),
         });
-        let mut relay = Relay { shared, wakes: Vec::new(), threads: Vec::new() };
+        let mut relay = Relay { shared, threads: Vec::new() };
         for index in 0..threads {
             relay.add_worker(index).map_err(Error::starting("the relay"))?;
         }
         Ok(relay)
     }
 
-    fn add_worker(&mut self, index: usize) -> std::io::Result<()> {
-        let wake = Arc::new(Wake::new()?);
-        let worker = Worker::new(Arc::clone(&self.shared), Arc::clone(&wake), index)?;
+    fn add_worker(&mut self, index: usize) -> io::Result<()> {
+        let worker = Worker::new(Arc::clone(&self.shared), index)?;
         let runs = self.shared.running.begin();
         let thread = crate::running::start(&format!("relay-{index}"), move || {
             let _runs = runs;
             worker.run();
         })?;
-        self.wakes.push(wake);
         self.threads.push(thread);
         Ok(())
     }
@@ -118,9 +121,7 @@ impl Relay {
             }
             queue.push(command);
         }
-        for wake in &self.wakes {
-            wake.wake();
-        }
+        self.shared.wake_all();
     }
 
     /// Accepts on a listening socket from now on; `fd` stays the caller's, and `header_in` says
@@ -153,11 +154,12 @@ impl Relay {
             return Err(Error::Io { what: "adopting a connection".to_owned(), source });
         }
         self.shared.stats.accepted.fetch_add(1, Relaxed);
+        self.shared.limit.take_anyhow();
         self.shared.stats.open.fetch_add(1, Relaxed); // now: whoever counts must not miss it
         let at = self.shared.adoptions.fetch_add(1, Relaxed) % queues.len();
         queues[at].push(Command::Adopt(Box::new(adopted)));
         drop(queues);
-        self.wakes[at].wake();
+        self.shared.wakes[at].wake();
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use super::accept::limit::Limit;
 use super::busy_poll::Polling;
 use super::failure::Shortage;
 use super::listener::Listener;
@@ -15,6 +16,7 @@ use super::tunnel::Adopted;
 use super::upstream::Pool;
 use crate::log::Log;
 use crate::running::Running;
+use crate::sys::epoll::Wake;
 
 pub(super) enum Command {
     Listen(Arc<Listener>),
@@ -34,6 +36,8 @@ pub(super) struct Shared {
     pub(super) log: Arc<Log>,
     pub(super) tap: Option<Arc<dyn Tap>>,
     pub(super) next_id: AtomicU64,
+    /// One for each worker, as in `commands`.
+    pub(super) wakes: Vec<Arc<Wake>>,
     pub(super) commands: Mutex<Vec<Vec<Command>>>,
     /// Nothing more is taken in; changed with `commands` locked.
     pub(super) stopped: AtomicBool,
@@ -41,6 +45,8 @@ pub(super) struct Shared {
     pub(super) adoptions: AtomicUsize,
     /// Workers that still run.
     pub(super) running: Arc<Running>,
+    pub(super) limit: Limit,
+    /// Accepting rests for want of descriptors or memory.
     pub(super) paused: AtomicBool,
     /// Connections that wait for a descriptor to reach their upstream with.
     pub(super) starving: AtomicUsize,
@@ -65,35 +71,40 @@ impl Drop for Starving {
 }
 
 impl Shared {
-    /// Takes a place for a connection that is about to be accepted; false when all are taken.
-    pub(super) fn reserve(&self) -> bool {
-        let limit = self.options.max_connections;
-        let more = |open| (open < limit).then_some(open + 1);
-        limit == 0 || self.stats.open.fetch_update(Relaxed, Relaxed, more).is_ok()
+    pub(super) fn wake_all(&self) {
+        for wake in &self.wakes {
+            wake.wake();
+        }
     }
 
-    /// Counts the connection for which a place was taken, or gives the place back.
-    pub(super) fn settle_place(&self, accepted: bool) {
-        match (self.options.max_connections, accepted) {
-            (0, true) => self.stats.open.fetch_add(1, Relaxed),
-            (1.., false) => self.stats.open.fetch_sub(1, Relaxed),
-            _ => 0,
-        };
+    /// Gives the place of a connection back, and wakes the workers when one of them waits for it.
+    pub(super) fn give_place_back(&self) {
+        if self.limit.give_back() {
+            self.wake_all();
+        }
     }
 
     /// Notes that accepting pauses; says so in the log if it did not before.
     pub(super) fn pausing(&self, why: &Shortage) {
         if !self.paused.swap(true, Relaxed) {
-            self.stats.pauses.fetch_add(1, Relaxed);
-            let line = Log::line("warn", "accepting is paused").text("error", &why.to_string());
-            self.log.write(&line.end());
+            self.tell_pause(why);
         }
+    }
+
+    pub(super) fn tell_pause(&self, why: &Shortage) {
+        self.stats.pauses.fetch_add(1, Relaxed);
+        let line = Log::line("warn", "accepting is paused").text("error", &why.to_string());
+        self.log.write(&line.end());
     }
 
     /// Notes that the pause is over; says so in the log if nobody has yet.
     pub(super) fn accepting_again(&self) {
         if self.paused.swap(false, Relaxed) {
-            self.log.write(&Log::line("info", "accepting again").end());
+            self.tell_resumption();
         }
+    }
+
+    pub(super) fn tell_resumption(&self) {
+        self.log.write(&Log::line("info", "accepting again").end());
     }
 }

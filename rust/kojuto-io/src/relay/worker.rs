@@ -14,7 +14,6 @@ use super::remote::Remote;
 use super::shared::{Command, Shared};
 use super::slab::{Place, Slab};
 use super::stage::{self, Event};
-use crate::sys::epoll::Wake;
 
 const EVENTS: usize = 256;
 /// How long a worker sleeps before it looks for bytes that no event tells of.
@@ -26,7 +25,6 @@ pub(super) const LISTENER_TOKEN: u64 = 1 << 63;
 pub(super) struct Worker {
     pub(super) context: Context,
     connections: Slab<Connection>,
-    wake: Arc<Wake>,
     index: usize,
     epoch: Instant,
     waiter: Waiter,
@@ -35,15 +33,13 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
-        wake: Arc<Wake>,
         index: usize,
     ) -> std::io::Result<Worker> {
         let context = Context::new(shared, index)?;
-        context.epoll.add_wake(wake.fd(), WAKE_TOKEN)?;
+        context.epoll.add_wake(context.shared.wakes[index].fd(), WAKE_TOKEN)?;
         Ok(Worker {
             context,
             connections: Slab::new(),
-            wake,
             index,
             epoch: Instant::now(),
             waiter: Waiter::default(),
@@ -62,6 +58,7 @@ impl Worker {
                 let (mask, token) = (event.events, event.u64);
                 if token == WAKE_TOKEN {
                     self.handle_commands();
+                    self.refill();
                 } else if token & LISTENER_TOKEN != 0 {
                     self.accept_some((token & !LISTENER_TOKEN) as usize);
                 } else {
@@ -90,7 +87,10 @@ impl Worker {
         context.keep_alives.forget(|place| !self.connections.is_current(place));
         let now_ms = context.now_ms;
         let pause = context.paused_until.map(|until| until.saturating_sub(now_ms));
-        let next = [pause, context.timers.next_ms(now_ms), context.keep_alives.next_ms(now_ms)];
+        let room = context.room.map(|room| room.at_ms.saturating_sub(now_ms));
+        let (timers, keep_alives) =
+            (context.timers.next_ms(now_ms), context.keep_alives.next_ms(now_ms));
+        let next = [pause, room, timers, keep_alives];
         let next = next.into_iter().flatten().min();
         next.map_or(-1, |ms| ms.min(60_000) as i32 + 1)
     }
@@ -127,6 +127,7 @@ impl Worker {
         if self.context.paused_until.is_some_and(|until| until <= now_ms) {
             self.context.resume();
         }
+        self.context.tell_of_room();
     }
 
     /// Looks at the streams that wait for much and have moved nothing for a moment; `idle`: the
@@ -148,7 +149,7 @@ impl Worker {
     // -- commands ---------------------------------------------------------------------------
 
     fn handle_commands(&mut self) {
-        self.wake.clear();
+        self.context.shared.wakes[self.index].clear();
         let commands = {
             let queues = &self.context.shared.commands;
             let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,5 +204,6 @@ impl Worker {
         let Some(connection) = self.connections.release(place.slot) else { return };
         self.waiter.expect_nothing();
         connection.close(&mut self.context);
+        self.context.shared.give_place_back();
     }
 }
