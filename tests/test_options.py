@@ -76,7 +76,7 @@ def test_a_list_of_percentiles_is_refused_in_the_same_words(name: str, part: str
 
 def test_every_command_is_here() -> None:
     names = {"kojuto", "kojuto demo", "deteco jwtgen", "deteco keygen", "deteco check", "myps grep"}
-    names |= {"motarei status", "motarei explain", "motarei wait"}
+    names |= {"motarei status", "motarei explain", "motarei wait", "ppdp connections"}
     assert names | {"myps kill", "myps top", "no-excl-open doctor"} < EVERY.keys()
     assert len(OPTIONS) > 250
 

@@ -1061,6 +1061,17 @@ class Relay:
     def wait(self, timeout_s: float) -> bool:
         """Wait for the end of a relay that was stopped; whether it has ended."""
 
+    def connections(self) -> bytes:
+        """The open connections as a JSON document, the oldest first.
+
+        ``connections``: each with ``state`` (``header``, ``connecting``, ``settling``, ``open``,
+        ``half-closed`` or ``closing``), ``id``, ``listener``, ``client``, ``upstream`` (once one is
+        chosen), ``since`` (seconds since 1970), ``age_s``, ``idle_s``, ``read_bytes`` (from the
+        client), ``write_bytes``, and where MySQL is dumped ``user`` and ``db``. The threads of the
+        relay tell of some hundreds at a time between their other work; one that does not answer
+        within 3 s is left out.
+        """
+
     def stats(self) -> dict[str, Any]:
         """The counters.
 

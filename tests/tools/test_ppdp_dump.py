@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import json
 import re
 import socket
 import subprocess
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import need_program, run, wait_until
+from tests.conftest import need_program, run, script, wait_until
 from tests.peers.certificates import self_signed
 from tests.peers.servers import Ppdp, Program, accepts, echo, free_port, read_all, read_exactly
 
@@ -362,6 +364,32 @@ def test_a_schema_chosen_by_sql_is_shown(stage: Stage, mariadb: MariaDb, trackin
         ("/* why */ use `mysql`;", "mysql"),
         ("DO 2", "mysql"),
     ]
+
+
+def test_user_and_schema_of_an_open_connection_are_listed(stage: Stage, mariadb: MariaDb) -> None:
+    """Also after they were changed; the statements are not."""
+    metrics = free_port()
+    options = ["--dump-mysql", "--metrics-listen", f"127.0.0.1:{metrics}"]
+    ppdp = stage.ppdp(mariadb.port, *options)
+
+    def logins() -> list[tuple[str | None, str | None]]:
+        url = f"http://127.0.0.1:{metrics}/connections"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            text = answer.read()
+        assert b"hidden" not in text
+        rows = json.loads(text)["connections"]
+        return [(row.get("user"), row.get("db")) for row in rows]
+
+    client = Client(ppdp.port)
+    assert client.query(b"DO 'hidden'") == 0
+    wait_until(lambda: logins() == [("app", "shop")])
+    assert client.query(b"USE mysql") == 0
+    wait_until(lambda: logins() == [("app", "mysql")])
+    command = [script("ppdp"), "connections", "--metrics-listen", f"127.0.0.1:{metrics}"]
+    shown = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout.decode()
+    assert shown.splitlines()[1].split()[-2:] == ["app", "mysql"]
+    client.close()
+    wait_until(lambda: logins() == [])
 
 
 def test_a_query_of_several_packets(stage: Stage, mariadb: MariaDb) -> None:

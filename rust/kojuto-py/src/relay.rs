@@ -16,7 +16,7 @@ use kojuto_io::relay::{
     Limits, Options, Party, Pool, Remote, Stream, Tap,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::errors::{refused, to_py};
 use crate::job;
@@ -65,6 +65,9 @@ impl LogWriter {
 
 /// How long the end of a process waits for somebody who should read its log or its capture.
 const READER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a list of the connections waits for the relay's threads.
+const LISTING_LIMIT: Duration = Duration::from_secs(3);
 
 /// Waits for a thread that writes its last; one that stands still ends with the process.
 fn join_soon(thread: &JoinHandle<()>) {
@@ -324,6 +327,11 @@ impl Relay {
     fn wait(&self, py: Python<'_>, timeout_s: f64) -> PyResult<bool> {
         let limit = seconds(timeout_s)?;
         job::run(py, |cancel| self.engine.wait(limit, cancel))
+    }
+
+    fn connections<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let found = py.detach(|| self.engine.connections(LISTING_LIMIT));
+        PyBytes::new(py, &found)
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

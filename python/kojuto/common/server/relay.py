@@ -116,6 +116,8 @@ def run(
         label: more labels of an upstream, from its entry in the engine's ``stats()``.
     """
     service.raise_descriptor_limit()
+    if metrics is not None:
+        metrics.pages["/connections"] = engine.connections
     return service.run(
         server or engine,
         log,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kojuto.common import cli, streams, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.server import listen
-from kojuto.errors import KojutoError, words
+from kojuto.common.server import ask, listen
+from kojuto.errors import KojutoError
 from kojuto.tools.motarei import options, refusals
 
 TYPE_CHECKING = False
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-ASK_TIMEOUT_S = 5.0
 POLL_S = 0.2
 SERVER = Option(
     "--metrics-listen",
@@ -21,14 +20,13 @@ SERVER = Option(
     read=listen.address,
     help="ask the motarei that was started with this; without it Docker alone is asked",
 )
-JSON = Option("--json", help="print what is known as a JSON object")
 OPTIONS = [*options.CONTAINERS, SERVER]
 
 STATUS = Command(
     "motarei status",
     "Lists which container takes the connections of which port: exit status 0 when one does, 1 "
     "when none does.",
-    [*OPTIONS, JSON],
+    [*OPTIONS, ask.JSON],
     positional="[PORT …]",
 )
 EXPLAIN = Command(
@@ -78,7 +76,7 @@ def run(name: str, argv: Sequence[str]) -> int:
 def _asker(values: Values) -> Callable[[], dict[str, Any]]:
     """What asks the running server, or else Docker."""
     if values.metrics_listen:
-        return lambda: _of_server(values.metrics_listen)
+        return lambda: ask.ask(values.metrics_listen, "/status", "ports", "motarei")
     options.check(values)
     refusals.check_host()
     from kojuto.tools.motarei.finder import Finder
@@ -87,7 +85,7 @@ def _asker(values: Values) -> Callable[[], dict[str, Any]]:
 
     finder, ports = Finder(values.label, values.proxy_connect_ip), Ports(options.only(values))
 
-    def ask() -> dict[str, Any]:
+    def look() -> dict[str, Any]:
         view = ports.look(finder.running(), finder.expected)
         found = described(view, dict(values.publish), set(view.ports))
         return {"by": "docker", "labels": values.label, "docker": "", **found}
@@ -96,34 +94,7 @@ def _asker(values: Values) -> Callable[[], dict[str, Any]]:
         "motarei: judged by Docker alone: whether a motarei runs and listens is not known "
         "(--metrics-listen asks it)\n"
     )
-    return ask
-
-
-def _of_server(address: tuple[str, int]) -> dict[str, Any]:
-    import json
-    from http.client import HTTPConnection, HTTPException
-
-    host, port = address
-    where = listen.address_text(host, port)
-    if host in listen.ANY:
-        host = "127.0.0.1"
-    conn = HTTPConnection(host, port, timeout=ASK_TIMEOUT_S)
-    hint = "is this the --metrics-listen of a running motarei?"
-    try:
-        conn.request("GET", "/status")
-        answer = conn.getresponse()
-        body = answer.read()
-    except (OSError, HTTPException) as error:
-        raise KojutoError(f"{where} does not answer: {words(error)}", hint) from None
-    finally:
-        conn.close()
-    try:
-        found = json.loads(body) if answer.status == 200 else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or "ports" not in found:
-        raise KojutoError(f"{where}/status: {answer.status}, not the state of a motarei", hint)
-    return found
+    return look
 
 
 def _wanted(found: dict[str, Any], ports: Sequence[int]) -> list[dict[str, Any]]:
@@ -183,10 +154,7 @@ def _table(ports: Sequence[dict[str, Any]]) -> list[str]:
         ]
         if not port["containers"]:
             rows.append([private, at, "-", "-", "unserved", "no container offers it"])
-    widths = [max(len(row[at]) for row in rows) for at in range(5)]
-    padded = [[*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]
-              for row in rows]  # fmt: skip
-    return ["  ".join(row) for row in padded]
+    return ask.table(rows)
 
 
 def _explain(values: Values, arguments: list[str]) -> int:
@@ -239,11 +207,11 @@ def _wait(values: Values, arguments: list[str]) -> int:
     import time
 
     wanted = _ports(arguments)
-    ask = _asker(values)
+    asks = _asker(values)
     deadline = time.monotonic() + values.timeout
     while True:
         try:
-            found = ask()
+            found = asks()
             why = _missing(found, wanted, healthy=values.healthy)
         except KojutoError as error:
             found, why = None, str(error)

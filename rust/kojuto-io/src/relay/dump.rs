@@ -9,11 +9,11 @@ mod worker;
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::remote::Remote;
-use super::tap::{Direction, Tap};
+use super::tap::{Direction, Session, Tap};
 use crate::log::{Log, unix_time_s};
 use crate::queue::{Queue, Waiting};
 use crate::running;
@@ -76,6 +76,8 @@ impl Waiting for Entries {
 pub struct Dump {
     queue: Queue<Entries>,
     options: DumpOptions,
+    /// Who has logged in on which connection.
+    sessions: Mutex<HashMap<u64, Session>>,
 }
 
 impl Dump {
@@ -90,12 +92,20 @@ impl Dump {
             let line = Log::line("info", "Start capture").text("file", &path.display().to_string());
             log.write(&line.end());
         }
-        let dump = Arc::new(Dump { queue: Queue::default(), options });
+        let dump = Arc::new(Dump::new(options));
         let worker =
             Worker { dump: Arc::clone(&dump), log, redact, capture, connections: HashMap::new() };
         let thread = running::start("dump", move || worker.run());
         let thread = thread.map_err(Error::starting("the dump"))?;
         Ok((dump, thread))
+    }
+
+    fn new(options: DumpOptions) -> Dump {
+        Dump { queue: Queue::default(), options, sessions: Mutex::default() }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes what is queued and ends the thread.
@@ -148,6 +158,10 @@ impl Tap for Dump {
     fn closed(&self, id: u64) {
         self.push(id, Entry::Closed);
     }
+
+    fn session(&self, id: u64) -> Option<Session> {
+        self.sessions().get(&id).cloned()
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +172,7 @@ mod tests {
 
     #[test]
     fn so_much_waits_to_be_dumped_and_the_rest_is_counted() {
-        let dump = Dump { queue: Queue::default(), options: DumpOptions::default() };
+        let dump = Dump::new(DumpOptions::default());
         let push = |count: usize| dump.bytes(7, Direction::ToUpstream, &vec![0; count]);
         push((32 << 20) - 2 * ENTRY_BYTES - 1);
         push(1);
@@ -179,10 +193,7 @@ mod tests {
     fn a_line_is_written_once_it_has_64_kib() {
         let (read, write) = crate::sys::socket::pipe(65536).unwrap();
         let (log, thread) = Log::start(write.as_raw_fd(), crate::log::Detail::Usual).unwrap();
-        let dump = Arc::new(Dump {
-            queue: Queue::default(),
-            options: DumpOptions { tcp: 1, ..DumpOptions::default() },
-        });
+        let dump = Arc::new(Dump::new(DumpOptions { tcp: 1, ..DumpOptions::default() }));
         let (redact, capture, connections) = (None, None, HashMap::new());
         let mut worker = Worker { dump, log: Arc::clone(&log), redact, capture, connections };
         let upstream = SocketAddr::from(([192, 0, 2, 1], 80));

@@ -35,9 +35,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use dump::{CaptureOptions, Dump, DumpOptions};
 pub use endpoint::{Cut, Endpoint, Party, Tcp};
@@ -46,7 +46,7 @@ pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
 pub use stage::HEADER_BYTES;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
-pub use tap::{Direction, Tap};
+pub use tap::{Direction, Session, Tap};
 pub use tunnel::{Adoption, Field, Stream};
 pub use upstream::{Pool, Upstream};
 
@@ -55,6 +55,7 @@ use crate::sys::epoll::Wake;
 use crate::{Cancel, Error, Result};
 use accept::limit::Limit;
 use busy_poll::Polling;
+use connection::listing::document;
 use listener::Listener;
 use shared::{Command, Shared};
 use worker::Worker;
@@ -166,6 +167,25 @@ impl Relay {
     /// Ends the connections to one upstream of a pool, with resets.
     pub fn cut(&self, pool: &Arc<Pool>, address: SocketAddr) {
         self.tell_all(|| Command::Cut(Arc::clone(pool), address));
+    }
+
+    /// The open connections as a JSON document, the oldest first: `connections`, each with `state`
+    /// (`header`, `connecting`, `settling`, `open`, `half-closed`, `closing`), `id`, `listener`,
+    /// `client`, `upstream`, `since` (seconds since 1970), `age_s`, `idle_s`, `read_bytes` (from the
+    /// client), `write_bytes`, and `user` and `db` where the tap knows them. A thread that does not
+    /// answer within `limit` is left out.
+    pub fn connections(&self, limit: Duration) -> Vec<u8> {
+        let (to, answers) = mpsc::channel();
+        self.tell_all(|| Command::List(to.clone()));
+        drop(to);
+        let deadline = Instant::now() + limit;
+        let mut rows = Vec::new();
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while let Ok(mut some) = answers.recv_timeout(left()) {
+            rows.append(&mut some);
+        }
+        let tap = self.shared.tap.as_ref();
+        document(rows, |id| tap.and_then(|tap| tap.session(id)))
     }
 
     /// Stops accepting; the threads end with their last connection.

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
 use super::accept::limit::Limit;
 use super::busy_poll::Polling;
+use super::connection::listing::Row;
 use super::failure::Shortage;
 use super::listener::Listener;
 use super::options::Options;
@@ -22,6 +24,8 @@ pub(super) enum Command {
     Listen(Arc<Listener>),
     /// Take over a connection.
     Adopt(Box<Adopted>),
+    /// Tell somebody of all connections.
+    List(Sender<Vec<Row>>),
     /// End the connections to an upstream.
     Cut(Arc<Pool>, SocketAddr),
     /// Accept nothing more and end with the last connection.

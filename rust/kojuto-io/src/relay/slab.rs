@@ -95,6 +95,16 @@ impl<T> Slab<T> {
         value
     }
 
+    /// How many slots there are, filled or not.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What is in some slots from one on.
+    pub(super) fn some(&self, from: usize, most: usize) -> impl Iterator<Item = &T> {
+        self.entries.iter().skip(from).take(most).filter_map(|entry| entry.1.as_deref())
+    }
+
     /// All that are filled.
     pub(super) fn places(&self) -> Vec<Place> {
         let filled = self.entries.iter().enumerate().filter(|(_, entry)| entry.1.is_some());

@@ -13,6 +13,15 @@ pub enum Direction {
     ToClient,
 }
 
+/// Who has logged in on a connection, as far as its bytes tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Session {
+    /// The user's name.
+    pub user: Vec<u8>,
+    /// The default schema; empty: none.
+    pub database: Vec<u8>,
+}
+
 /// Is told of every connection and of the bytes it asks for. It must never wait.
 pub trait Tap: Send + Sync {
     /// Whether it wants the bytes of a direction.
@@ -21,6 +30,9 @@ pub trait Tap: Send + Sync {
     fn opened(&self, id: u64, listener: &str, client: &Remote, upstream: SocketAddr);
     /// Bytes have come, in order within one direction of one connection.
     fn bytes(&self, id: u64, direction: Direction, bytes: &[u8]);
-    /// The source of a direction has ended.
+    /// A connection has ended.
     fn closed(&self, id: u64);
+
+    /// Who has logged in on an open connection, where that is known.
+    fn session(&self, id: u64) -> Option<Session>;
 }

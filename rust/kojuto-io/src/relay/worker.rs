@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::busy_poll::Waiter;
 use super::client::Client;
 use super::connection::Connection;
+use super::connection::listing::{AT_ONCE, Listing};
 use super::context::Context;
 use super::endpoint::Side;
 use super::listener::Route;
@@ -25,6 +26,8 @@ pub(super) const LISTENER_TOKEN: u64 = 1 << 63;
 pub(super) struct Worker {
     pub(super) context: Context,
     connections: Slab<Connection>,
+    /// Those who wait for a list of the connections.
+    listings: Vec<Listing>,
     index: usize,
     epoch: Instant,
     waiter: Waiter,
@@ -40,6 +43,7 @@ impl Worker {
         Ok(Worker {
             context,
             connections: Slab::new(),
+            listings: Vec::new(),
             index,
             epoch: Instant::now(),
             waiter: Waiter::default(),
@@ -71,6 +75,7 @@ impl Worker {
                 let Some(place) = self.context.run_queue.pop_front() else { break };
                 self.tell(place, Event::Turn);
             }
+            self.list_some();
             self.look_for_quiet_ones(count == 0 && timeout_ms != 0);
             self.keep_time();
             if self.context.stopping && self.connections.is_empty() {
@@ -81,7 +86,7 @@ impl Worker {
 
     fn timeout_ms(&mut self) -> i32 {
         let context = &mut self.context;
-        if !context.run_queue.is_empty() {
+        if !context.run_queue.is_empty() || !self.listings.is_empty() {
             return 0;
         }
         context.keep_alives.forget(|place| !self.connections.is_current(place));
@@ -174,8 +179,21 @@ impl Worker {
                 self.context.stopping = true;
                 self.tell_all(Event::Stop);
             }
+            Command::List(to) => self.listings.push(Listing { to, next: 0 }),
             Command::Cut(pool, address) => self.tell_all(Event::Cut(&pool, address)),
             Command::Abort => self.tell_all(Event::Abort),
+        }
+    }
+
+    /// Tells somebody who asks of a few connections more.
+    fn list_some(&mut self) {
+        let Some(mut listing) = self.listings.pop() else { return };
+        let now_ms = self.context.now_ms;
+        let some = self.connections.some(listing.next, AT_ONCE);
+        let taken = listing.to.send(some.map(|one| one.row(now_ms)).collect()).is_ok();
+        listing.next += AT_ONCE;
+        if taken && listing.next < self.connections.len() {
+            self.listings.push(listing);
         }
     }
 

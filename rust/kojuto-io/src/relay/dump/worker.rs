@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kojuto_core::mysql::{Event as MysqlEvent, Session};
+use kojuto_core::mysql::{self, Event as MysqlEvent};
 use kojuto_core::net::hexdump::{Collector, ascii, hex};
 use kojuto_core::net::pcap::Flow;
 use kojuto_core::scan::json_line::JsonLine;
@@ -15,7 +15,7 @@ use super::capture::Capture;
 use super::{Dump, Entries, Entry};
 use crate::log::{Log, unix_time_s};
 use crate::relay::remote::Remote;
-use crate::relay::tap::Direction;
+use crate::relay::tap::{Direction, Session};
 use crate::{Error, Refused, Result};
 
 /// How long bytes are gathered for one line.
@@ -48,7 +48,9 @@ pub(super) struct Connection {
     /// To the upstream, to the client.
     pub(super) collectors: [Collector; 2],
     since: [Option<Instant>; 2],
-    mysql: Option<Session>,
+    mysql: Option<mysql::Session>,
+    /// Who has logged in, as it was told.
+    session: Session,
     flow: Option<Flow>,
 }
 
@@ -119,7 +121,8 @@ impl Worker {
                     upstream,
                     collectors: [collector(), collector()],
                     since: [None, None],
-                    mysql: options.mysql.then(Session::default),
+                    mysql: options.mysql.then(mysql::Session::default),
+                    session: Session::default(),
                     flow,
                 };
                 self.connections.insert(id, connection);
@@ -147,6 +150,7 @@ impl Worker {
                     session.end(&mut events);
                 }
                 self.tell(id, events);
+                self.dump.sessions().remove(&id);
                 let flow = self.connections.remove(&id).and_then(|connection| connection.flow);
                 if let Some(flow) = flow {
                     self.packets(|out| flow.close(time_us, out));
@@ -163,6 +167,12 @@ impl Worker {
             match direction {
                 Direction::ToUpstream => session.from_client(&bytes, time_s, &mut events),
                 Direction::ToClient => session.from_server(&bytes, time_s, &mut events),
+            }
+            let known = &mut connection.session;
+            if (&known.user, &known.database) != (&session.user, &session.database) {
+                known.user.clone_from(&session.user);
+                known.database.clone_from(&session.database);
+                self.dump.sessions().insert(id, known.clone());
             }
         }
         let wanted = self.dump.options.tcp > at as u8;

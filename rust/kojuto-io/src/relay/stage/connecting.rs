@@ -13,6 +13,7 @@ use crate::relay::endpoint::Party;
 use crate::relay::failure::{AttemptFailure, Failure, Shortage};
 use crate::relay::options::HeaderOut;
 use crate::relay::shared::Starving;
+use crate::relay::upstream::Lease;
 use crate::sys::epoll;
 use crate::sys::socket as sys;
 
@@ -204,6 +205,15 @@ impl Connecting {
             Wait::Upstream { .. } => false,
             Wait::Descriptor { attempt, .. } => attempt.target.address == address,
             Wait::Answer(race) => race.goes_to(address),
+        }
+    }
+
+    /// Where it is taken to, or the first of several.
+    pub(super) fn target(&self) -> Option<&Lease> {
+        match &self.wait {
+            Wait::Upstream { .. } => None,
+            Wait::Descriptor { attempt, .. } => Some(&attempt.target),
+            Wait::Answer(race) => race.first(),
         }
     }
 

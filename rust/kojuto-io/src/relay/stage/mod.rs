@@ -17,11 +17,12 @@ use std::sync::Arc;
 use kojuto_core::net::proxy_protocol;
 
 use super::client::Client;
+use super::connection::listing::{Progress, State};
 use super::context::Context;
 use super::endpoint::Party;
 use super::failure::Failure;
 use super::options::HeaderIn;
-use super::upstream::Pool;
+use super::upstream::{Lease, Pool};
 use closing::Closing;
 use connecting::Connecting;
 pub use header::HEADER_BYTES;
@@ -177,6 +178,23 @@ impl Stage {
             Stage::Pumping(stage) => stage.target(),
         };
         target.is_some_and(|target| target.address == address)
+    }
+
+    /// How far it has come, for a list of the connections.
+    pub(super) fn progress(&self) -> Progress {
+        let early = |state, target: Option<&Lease>| Progress {
+            state,
+            upstream: target.map(|target| target.name.clone()),
+            moved: (0, 0),
+            active_ms: None,
+        };
+        match self {
+            Stage::Header(_) => early(State::Header, None),
+            Stage::Connecting(stage) => early(State::Connecting, stage.target()),
+            Stage::Settling(stage) => early(State::Settling, Some(stage.target())),
+            Stage::Pumping(stage) => stage.progress(),
+            Stage::Closing(_) => early(State::Closing, None),
+        }
     }
 
     /// Ends it where it is: why, or as both sides wanted.

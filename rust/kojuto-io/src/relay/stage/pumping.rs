@@ -15,6 +15,7 @@ use super::opening::Opening;
 use super::{Closing, Event, Stage, is_broken};
 use crate::log::Log;
 use crate::relay::client::Client;
+use crate::relay::connection::listing::{self, State};
 use crate::relay::context::{Context, ms};
 use crate::relay::duplex::{Duplex, Progress};
 use crate::relay::endpoint::{Party, Side};
@@ -248,6 +249,18 @@ impl Pumping {
 
     pub(super) fn target(&self) -> Option<&Lease> {
         self.target.as_ref()
+    }
+
+    /// How far it has come, for a list of the connections.
+    pub(super) fn progress(&self) -> listing::Progress {
+        let tunnel = || self.tunnel.as_ref().map(|tunnel| tunnel.upstream().to_owned());
+        let half_closed = self.bytes.is_half_closed();
+        listing::Progress {
+            state: if half_closed { State::HalfClosed } else { State::Open },
+            upstream: self.target.as_ref().map(|target| target.name.clone()).or_else(tunnel),
+            moved: (self.bytes.up.moved(), self.bytes.down.moved()),
+            active_ms: Some(self.active_ms),
+        }
     }
 
     pub(super) fn close(mut self, why: Option<Failure>, context: &mut Context) -> Stage {

@@ -182,6 +182,11 @@ impl Race {
         self.runners.iter().any(|runner| runner.attempt.target.address == address)
     }
 
+    /// Where the first one goes.
+    pub(super) fn first(&self) -> Option<&Lease> {
+        self.runners.first().map(|runner| &runner.attempt.target)
+    }
+
     /// Takes the only one that is on its way.
     pub(super) fn take_only(&mut self) -> Option<Runner> {
         self.only().is_some().then(|| self.runners.remove(0))

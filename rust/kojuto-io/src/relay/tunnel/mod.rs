@@ -157,6 +157,11 @@ impl Tunnel {
         })
     }
 
+    /// Where it leads to, as logs name it.
+    pub(super) fn upstream(&self) -> &str {
+        &self.upstream
+    }
+
     /// When the WebSocket peer is to be looked at next: it is due for a ping, or has answered none.
     pub(super) fn due_ms(&self) -> Option<u64> {
         self.life.due_ms()

@@ -7,13 +7,13 @@ import sys
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import exporter, listen, options, relay, service
-from kojuto.errors import KojutoError, UsageError, words
+from kojuto.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kojuto._native import Dump, Relay
+    from kojuto._native import Dump
     from kojuto.common.server.logs import Logger
 
 MODES = ("optional", "require", "off")
@@ -39,7 +39,6 @@ COMMAND = Command(
             "--upstream",
             metavar="HOST:PORT",
             read=listen.upstream,
-            required=True,
             repeat=True,
             help="where to relay to: all A and AAAA records of the name; IPv6 in brackets; several "
             "make one list, and where a rule goes by the name it is the first's",
@@ -150,7 +149,14 @@ COMMAND = Command(
             group="Dump",
         ),
     ],
+    usage="--upstream HOST:PORT [options] [connections …]",
+    positional="COMMAND …",
+    stop_at_positional=True,
+    commands={"connections": "kojuto.tools.ppdp.connections:COMMAND"},
     epilog="""
+Without a command it relays. 'ppdp connections' lists what a running ppdp has open;
+'ppdp connections --help' shows its options.
+
 Examples:
   ppdp -l 127.0.0.1:3306 --upstream db.example.com:3306
   start_server --port 3306 -- ppdp --upstream db.example.com:3306 --proxy-protocol=require
@@ -160,91 +166,9 @@ Examples:
 )
 
 
-class Refresher:
-    """Keeps the engine's list of upstreams as the names resolve.
-
-    Raises:
-        KojutoError: a name cannot be resolved at the start.
-    """
-
-    def __init__(self, engine: Relay, log: Logger, values: Values) -> None:
-        from threading import Event
-
-        self._engine = engine
-        self._log = log
-        self._interval_s = values.refresh_interval
-        self._wanted = Event()
-        self._failing: set[tuple[str, int]] = set()
-        self._known: dict[tuple[str, int], list[tuple[str, int]]] = {}
-        self.pool = engine.add_pool(
-            values.balancing,
-            max_fails=values.max_fails,
-            fail_timeout_s=values.fail_timeout,
-            host=values.upstream[0][0],
-        )
-        for host, port in values.upstream:
-            try:
-                self._known[host, port] = relay.resolve(host, port)
-            except OSError as error:  # noqa: PERF203
-                raise KojutoError(
-                    f"--upstream {host}: {words(error)}",
-                    "the name must resolve at the start; later failures keep the last addresses",
-                ) from None
-        engine.set_upstreams(self.pool, self.addresses)
-        for upstream in self._known:
-            self._tell(upstream)
-
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Those of all names, each once."""
-        return list(dict.fromkeys(one for found in self._known.values() for one in found))
-
-    def start(self) -> None:
-        """Resolve again and again, in a thread that ends with the process."""
-        from threading import Thread
-
-        Thread(target=self._run, name="refresh", daemon=True).start()
-
-    def _tell(self, upstream: tuple[str, int]) -> None:
-        names = [listen.address_text(*address) for address in self._known[upstream]]
-        self._log.info("Upstreams", host=upstream[0], addresses=names)
-
-    def now(self) -> None:
-        """Resolve at once rather than at the next interval."""
-        self._wanted.set()
-
-    def _run(self) -> None:
-        while True:
-            self._wanted.wait(self._interval_s or None)
-            self._wanted.clear()
-            changed = [upstream for upstream in self._known if self._look_up(upstream)]
-            self._engine.set_upstreams(self.pool, self.addresses)
-            for upstream in changed:
-                self._tell(upstream)
-
-    def _look_up(self, upstream: tuple[str, int]) -> bool:
-        """Resolve a name again; whether it has other addresses now."""
-        host, port = upstream
-        try:
-            found = relay.resolve(host, port)
-        except OSError as error:
-            if upstream not in self._failing:
-                self._log.warn(
-                    "Failed to refresh upstreams, the last ones are kept",
-                    host=host,
-                    error=words(error),
-                )
-            self._failing.add(upstream)
-            return False
-        if upstream in self._failing:
-            self._failing.remove(upstream)
-            self._log.info("Refreshing upstreams works again", host=host)
-        changed = set(found) != set(self._known[upstream])
-        self._known[upstream] = found
-        return changed
-
-
 def _check(values: Values) -> None:
+    if not values.upstream:
+        raise UsageError("--upstream is required", "see ppdp --help")
     if values.trusted_proxies and all(mode == "off" for mode, _ in values.proxy_protocol):
         raise UsageError(
             "--trusted-proxies has no meaning without --proxy-protocol",
@@ -303,10 +227,11 @@ def _dump(values: Values, log: Logger) -> Dump | None:
         raise UsageError(f"--dump-redact: {error}") from None
 
 
-def _work(values: Values, _: list[str]) -> int:
+def _work(values: Values) -> int:
     _check(values)
     from kojuto._native import Relay
     from kojuto.common.server.logs import Logger
+    from kojuto.tools.ppdp.upstreams import Refresher
 
     metrics = exporter.open_port(values)
     sockets = listen.inherited() or listen.bind_each(values.listen)
@@ -352,7 +277,21 @@ def _work(values: Values, _: list[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``ppdp`` and return its exit status."""
-    return cli.run(COMMAND, _work, argv)
+    line = sys.argv[1:] if argv is None else list(argv)
+
+    def work(values: Values, arguments: list[str]) -> int:
+        if not arguments:
+            return _work(values)
+        name, *rest = arguments
+        if name not in COMMAND.commands:
+            raise UsageError(f"{name}: no such command", "ppdp connections")
+        from kojuto.tools.ppdp import connections
+
+        # What stands before the name is for that command too.
+        before = line[: len(line) - len(arguments)]
+        return connections.run([*before, *rest])
+
+    return cli.run(COMMAND, work, line)
 
 
 if __name__ == "__main__":
