@@ -926,6 +926,9 @@ class Relay:
         half_close_timeout_s: the same once one direction has ended.
         header_timeout_s: how long a PROXY header may take.
         trusted: address ranges whose headers are believed; empty for all.
+        allow: ranges of the addresses that may connect, a PROXY header's where there is one; empty
+            for all.
+        deny: ranges of those that may not, whatever is allowed.
         probe_upstream: connect a client whose header says LOCAL although it says nothing more.
         header_out: ``off``, ``v1`` or ``v2``: the PROXY header that upstreams are sent.
         max_connections: the most at a time; 0 for no limit.
@@ -953,6 +956,8 @@ class Relay:
         half_close_timeout_s: float = 3600.0,
         header_timeout_s: float = 5.0,
         trusted: Sequence[str] = ...,
+        allow: Sequence[str] = ...,
+        deny: Sequence[str] = ...,
         probe_upstream: bool = False,
         header_out: str = "off",
         max_connections: int = 0,
@@ -1075,8 +1080,8 @@ class Relay:
     def stats(self) -> dict[str, Any]:
         """The counters.
 
-        ``open``, ``accepted``, ``succeeded``, ``failed``, ``read_bytes``,
-        ``write_bytes``, ``connect_failures``, ``header_failures``, ``probes``, ``pauses``,
+        ``open``, ``accepted``, ``succeeded``, ``failed``, ``read_bytes``, ``write_bytes``,
+        ``connect_failures``, ``header_failures``, ``refused``, ``probes``, ``pauses``,
         ``connect_us`` with ``connect_times`` and ``connect_bounds_us`` (a histogram), and
         ``upstreams``: each with ``pool``, ``name``, ``open``, ``connected``, ``failed``, ``up``.
         """

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kojuto_core::net::balance::Balance;
+use kojuto_core::net::cidr::Cidr;
 use kojuto_io::Error;
 use kojuto_io::log::{Detail, Log};
 use kojuto_io::relay::{
@@ -155,6 +156,11 @@ fn seconds(value: f64) -> PyResult<Duration> {
         .map_err(|_| refused(format!("{value} is not a number of seconds")))
 }
 
+fn ranges(texts: &[String]) -> PyResult<Vec<Cidr>> {
+    let found: Result<_, kojuto_core::Error> = texts.iter().map(|range| range.parse()).collect();
+    found.map_err(Error::from).map_err(to_py)
+}
+
 /// An address, that of one link with the link's number (`fe80::1%2`).
 fn address((ip, port): (String, u16)) -> PyResult<SocketAddr> {
     let wrong = || refused(format!("{ip} is not an IP address"));
@@ -172,8 +178,8 @@ impl Relay {
     #[new]
     #[pyo3(signature = (
         log, *, connect_timeout_s = 60.0, idle_timeout_s = 0.0, half_close_timeout_s = 3600.0,
-        header_timeout_s = 5.0, trusted = Vec::new(), probe_upstream = false, header_out = "off",
-        max_connections = 0, max_attempts = 3, threads = 0, busy_poll_s = 0.00008,
+        header_timeout_s = 5.0, trusted = Vec::new(), allow = Vec::new(), deny = Vec::new(),
+        probe_upstream = false, header_out = "off", max_connections = 0, max_attempts = 3, threads = 0, busy_poll_s = 0.00008,
         leaving_timeout_s = 60.0, dump = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
@@ -184,6 +190,8 @@ impl Relay {
         half_close_timeout_s: f64,
         header_timeout_s: f64,
         trusted: Vec<String>,
+        allow: Vec<String>,
+        deny: Vec<String>,
         probe_upstream: bool,
         header_out: &str,
         max_connections: usize,
@@ -193,15 +201,15 @@ impl Relay {
         leaving_timeout_s: f64,
         dump: Option<&Dump>,
     ) -> PyResult<Self> {
-        let trusted: Result<_, kojuto_core::Error> =
-            trusted.iter().map(|range| range.parse()).collect();
         let options = Options {
             connect_timeout: seconds(connect_timeout_s)?,
             idle_timeout: seconds(idle_timeout_s)?,
             half_close_timeout: seconds(half_close_timeout_s)?,
             leaving_timeout: seconds(leaving_timeout_s)?,
             header_timeout: seconds(header_timeout_s)?,
-            trusted: trusted.map_err(Error::from).map_err(to_py)?,
+            trusted: ranges(&trusted)?,
+            allow: ranges(&allow)?,
+            deny: ranges(&deny)?,
             probe_upstream,
             header_out: match header_out {
                 "off" => HeaderOut::Off,
@@ -346,6 +354,7 @@ impl Relay {
             ("write_bytes", &stats.write_bytes),
             ("connect_failures", &stats.connect_failures),
             ("header_failures", &stats.header_failures),
+            ("refused", &stats.refused),
             ("probes", &stats.probes),
             ("pauses", &stats.pauses),
             ("connect_us", &stats.connect_us),

@@ -152,6 +152,11 @@ def families(
         Family(
             "kojuto_relay_header_failures_total", "counter", "Connections refused for their header."
         ).add(stats["header_failures"]),
+        Family(
+            "kojuto_relay_clients_refused_total",
+            "counter",
+            "Connections refused for their address.",
+        ).add(stats["refused"]),
         Family("kojuto_relay_probes_total", "counter", "PROXY headers that said LOCAL.").add(
             stats["probes"]
         ),

@@ -98,6 +98,21 @@ COMMAND = Command(
             help="believe only the headers of peers in these ranges and refuse the others'",
         ),
         Option(
+            "--allow",
+            metavar="CIDR,…",
+            read=relay.check_ranges,
+            repeat=True,
+            help="accept clients of these addresses and refuse all others; the address is that of "
+            "the PROXY header where one is believed",
+        ),
+        Option(
+            "--deny",
+            metavar="CIDR,…",
+            read=relay.check_ranges,
+            repeat=True,
+            help="refuse clients of these addresses; looked at first: --allow does not let them in",
+        ),
+        Option(
             "--probe-upstream",
             help="connect the health checks of a proxy too (PROXY headers that say LOCAL); without "
             "it one that says nothing more is answered here, by having been accepted",
@@ -243,6 +258,8 @@ def _work(values: Values) -> int:
         engine = Relay(
             log.writer,
             trusted=values.trusted_proxies or (),
+            allow=[one for some in values.allow for one in some],
+            deny=[one for some in values.deny for one in some],
             probe_upstream=values.probe_upstream,
             max_attempts=values.max_connect_retry,
             dump=dump,

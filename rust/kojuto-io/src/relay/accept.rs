@@ -1,5 +1,6 @@
 //! Accepting: as many as there is room for, and at the end what waits already.
 
+pub(super) mod access;
 pub(super) mod limit;
 
 use std::io;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::accept::access::Refusal;
 use super::endpoint::{Cut, Party};
 use super::unbelieved::Disbelief;
 use crate::error::words;
@@ -20,6 +21,8 @@ pub(super) enum Failure {
     GoneEarly,
     /// The client's PROXY header is not to be had or not to be believed.
     Header(HeaderFailure),
+    /// A client of this address may not connect.
+    Refused(Refusal),
     /// The pool is empty.
     NoUpstream,
     /// None of those that may be tried takes the connection.
@@ -74,6 +77,7 @@ impl fmt::Display for Failure {
             Failure::Lost(party) => write!(f, "{party}: connection lost"),
             Failure::GoneEarly => f.write_str("client: gone before an upstream answered"),
             Failure::Header(why) => write!(f, "PROXY header: {why}"),
+            Failure::Refused(why) => why.fmt(f),
             Failure::NoUpstream => f.write_str("there is no upstream"),
             Failure::NoneReached => f.write_str("no upstream could be reached"),
             Failure::Idle { limit, half_closed } => {

@@ -53,6 +53,7 @@ pub use upstream::{Pool, Upstream};
 use crate::log::Log;
 use crate::sys::epoll::Wake;
 use crate::{Cancel, Error, Result};
+use accept::access;
 use accept::limit::Limit;
 use busy_poll::Polling;
 use connection::listing::document;
@@ -91,6 +92,7 @@ impl Relay {
             adoptions: AtomicUsize::new(0),
             running: Arc::default(),
             limit,
+            refusal_lines: access::Lines::default(),
             paused: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
             polling,

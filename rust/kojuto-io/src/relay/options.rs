@@ -44,6 +44,10 @@ pub struct Options {
     pub header_timeout: Duration,
     /// Whose headers are believed; empty: everybody's.
     pub trusted: Vec<Cidr>,
+    /// Whose addresses may connect; empty: everybody's.
+    pub allow: Vec<Cidr>,
+    /// Whose may not, whatever is allowed.
+    pub deny: Vec<Cidr>,
     /// A client whose header says LOCAL is a health check of a proxy; it is connected to an upstream
     /// although it says nothing more.
     pub probe_upstream: bool,
@@ -68,6 +72,8 @@ impl Default for Options {
             leaving_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(5),
             trusted: Vec::new(),
+            allow: Vec::new(),
+            deny: Vec::new(),
             probe_upstream: false,
             header_out: HeaderOut::Off,
             max_connections: 0,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
+use super::accept::access;
 use super::accept::limit::Limit;
 use super::busy_poll::Polling;
 use super::connection::listing::Row;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     /// Workers that still run.
     pub(super) running: Arc<Running>,
     pub(super) limit: Limit,
+    /// Of clients that were refused.
+    pub(super) refusal_lines: access::Lines,
     /// Accepting rests for want of descriptors or memory.
     pub(super) paused: AtomicBool,
     /// Connections that wait for a descriptor to reach their upstream with.

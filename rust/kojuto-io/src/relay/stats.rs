@@ -26,6 +26,8 @@ pub struct Stats {
     pub connect_failures: AtomicU64,
     /// Connections closed for their PROXY header, or for want of it.
     pub header_failures: AtomicU64,
+    /// Connections closed for their client's address.
+    pub refused: AtomicU64,
     /// Connections whose PROXY header said LOCAL.
     pub probes: AtomicU64,
     /// How often accepting was paused for want of descriptors or by the connection limit.

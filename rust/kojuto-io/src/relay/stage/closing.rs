@@ -1,6 +1,7 @@
 //! The end of a connection: what the peers, the counters and the log are told of it.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use crate::relay::client::Client;
 use crate::relay::context::Context;
@@ -52,14 +53,22 @@ impl Closing {
         if matches!(self.why, Some(Failure::Header(_))) {
             stats.header_failures.fetch_add(1, Relaxed);
         }
-        if self.why.is_some() || client.is_logged(context) {
-            let line = self.line(&client);
+        let mut left_out = 0;
+        let mut is_told = self.why.is_some() || client.is_logged(context);
+        if matches!(self.why, Some(Failure::Refused(_))) {
+            stats.refused.fetch_add(1, Relaxed);
+            let line = context.shared.refusal_lines.take(Instant::now());
+            (is_told, left_out) = (line.is_some(), line.unwrap_or(0));
+        }
+        if is_told {
+            let line = self.line(&client, left_out);
             self.target = None; // who reads the line finds it counted as closed
             context.shared.log.write(&line);
         }
     }
 
-    fn line(&self, client: &Client) -> Vec<u8> {
+    /// Its line; `left_out`: so many had none for the same reason.
+    fn line(&self, client: &Client, left_out: u64) -> Vec<u8> {
         let (level, status) =
             if self.why.is_none() { ("info", "Suceeded") } else { ("warn", "Failed") };
         let mut line = client.line(level, "log");
@@ -86,6 +95,9 @@ impl Closing {
         }
         if let Some(why) = &self.why {
             line = line.text("error", &why.to_string());
+        }
+        if left_out > 0 {
+            line = line.number("unlogged", left_out);
         }
         line.end()
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use kojuto_core::net::proxy_protocol;
 
+use super::accept::access::refusal;
 use super::client::Client;
 use super::connection::listing::{Progress, State};
 use super::context::Context;
@@ -75,6 +76,9 @@ pub(super) fn begin(client: &mut Client, context: &mut Context) -> Stage {
         HeaderIn::Optional => is_trusted(&client.remote, context),
         HeaderIn::Require => true,
     };
+    if !expects && let Some(why) = refusal(&client.remote, &context.shared.options) {
+        return failed(Failure::Refused(why));
+    }
     // What has come with the connection is read before the socket is watched: no event then.
     let first = if expects { Ok(Vec::new()) } else { first_bytes(client, context) };
     let (fd, token) = (client.side.end.fd(), client.place.token(Party::Client));
@@ -106,13 +110,16 @@ fn first_bytes(client: &mut Client, context: &mut Context) -> io::Result<Vec<u8>
     }
 }
 
-/// Tells the log of the client, and takes it to an upstream.
+/// Tells the log of the client, and takes it to an upstream, if it may connect.
 fn announce_and_connect(
     payload: Vec<u8>,
     header: Option<proxy_protocol::Header>,
     client: &mut Client,
     context: &mut Context,
 ) -> Stage {
+    if let Some(why) = refusal(&client.remote, &context.shared.options) {
+        return failed(Failure::Refused(why));
+    }
     client.announce(context);
     connect(Opening::new(payload, header), client, context)
 }
