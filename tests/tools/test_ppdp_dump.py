@@ -259,6 +259,10 @@ class Client:
             self.lib.mysql_stmt_free_result(statement)
         self.lib.mysql_stmt_close(statement)
 
+    def change_user(self, user: bytes, password: bytes, schema: bytes | None) -> None:
+        done = self.lib.mysql_change_user(self.handle, user, password, schema)
+        assert done == 0, self.lib.mysql_error(self.handle)
+
     def ping(self) -> None:
         assert self.lib.mysql_ping(self.handle) == 0
 
@@ -385,11 +389,39 @@ def test_user_and_schema_of_an_open_connection_are_listed(stage: Stage, mariadb:
     wait_until(lambda: logins() == [("app", "shop")])
     assert client.query(b"USE mysql") == 0
     wait_until(lambda: logins() == [("app", "mysql")])
+    client.change_user(b"root", b"", b"shop")
+    wait_until(lambda: logins() == [("root", "shop")])
+    client.change_user(b"app", b"pw", b"mysql")
+    wait_until(lambda: logins() == [("app", "mysql")])
     command = [script("ppdp"), "connections", "--metrics-listen", f"127.0.0.1:{metrics}"]
     shown = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout.decode()
     assert shown.splitlines()[1].split()[-2:] == ["app", "mysql"]
     client.close()
     wait_until(lambda: logins() == [])
+
+
+def test_another_user_comes_with_another_schema(stage: Stage, mariadb: MariaDb) -> None:
+    ppdp = stage.ppdp(mariadb.port, "--dump-mysql")
+    client = Client(ppdp.port)
+    assert client.query(b"DO 1") == 0
+    client.change_user(b"root", b"", b"mysql")
+    assert client.query(b"DO 2") == 0
+    client.change_user(b"app", b"pw", None)
+    assert client.query(b"DO 3") == 0
+    assert client.query(b"USE shop") == 0
+    assert client.query(b"DO 4") == 0
+    client.close()
+    wait_until(lambda: commands(ppdp, command="COM_QUIT"))
+    rows = [
+        (line["user"], line.get("db"), line["sql"]) for line in commands(ppdp, command="COM_QUERY")
+    ]
+    assert [row for row in rows if row[2].startswith("DO")] == [
+        ("app", "shop", "DO 1"),
+        ("root", "mysql", "DO 2"),
+        ("app", None, "DO 3"),
+        ("app", "shop", "DO 4"),
+    ]
+    assert all(line.get("db") == "mysql" for line in commands(ppdp, user="root"))
 
 
 def test_a_query_of_several_packets(stage: Stage, mariadb: MariaDb) -> None:

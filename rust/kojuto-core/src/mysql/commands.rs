@@ -1,6 +1,6 @@
 //! The commands of a session, as the client sends them.
 
-use super::wire::{name_of, skip_attributes, u32_at};
+use super::wire::{LENENC_AUTH, name_of, skip_attributes, skip_auth, u32_at, until_nul};
 use super::{Command, Event, Phase, Session};
 
 pub(super) const MAX_PENDING: usize = 1024;
@@ -58,7 +58,7 @@ impl Session {
                 self.opaque("a replication stream follows", out);
             }
             0x11 => {
-                self.user = text.to_vec();
+                self.change_user(body);
                 out.push(Event::Command(command));
                 self.phase = Phase::Authentication;
             }
@@ -68,5 +68,11 @@ impl Session {
                 self.pending.push_back((code, command));
             }
         }
+    }
+    /// COM_CHANGE_USER: another one, with another schema or none.
+    fn change_user(&mut self, mut body: &[u8]) {
+        self.user = until_nul(&mut body);
+        skip_auth(&mut body, self.capabilities & !LENENC_AUTH);
+        self.database = until_nul(&mut body);
     }
 }

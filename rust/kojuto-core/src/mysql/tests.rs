@@ -380,6 +380,42 @@ fn a_schema_that_is_chosen_by_sql_is_the_default_one_once_it_is_accepted() {
     assert_eq!(after("USE shop; DO 1", &[more, ok]), "shop");
 }
 
+/// "COM_CHANGE_USER": the name, a byte of length and the proof (a text where there is no such), the
+/// schema, the character set, the name of the method.
+#[test]
+fn another_user_has_the_schema_that_comes_with_it() {
+    const LENENC_AUTH: u32 = 1 << 21;
+    const SECURE: u32 = 1 << 15;
+    let short = &b"\x03a\0c"[..]; // a proof may hold any byte
+    let long = [&[0xfc][..], &[7; 0xfc]].concat();
+    for (capabilities, proof) in [
+        (SECURE, short),
+        (SECURE | LENENC_AUTH, short),
+        (SECURE | LENENC_AUTH, &long[..]),
+        (SECURE, &b"\0"[..]),
+        (0, &b"scrambled\0"[..]),
+    ] {
+        for (schema, expected) in [("shop", "shop"), ("", "")] {
+            let mut session = Session::logged_in(capabilities);
+            (session.user, session.database) = (b"app".to_vec(), b"old".to_vec());
+            let parts =
+                [&b"\x11bob\0"[..], proof, schema.as_bytes(), b"\0\x21\0mysql_native_password\0"];
+            let body = parts.concat();
+            let packet = [&(body.len() as u32).to_le_bytes()[..3], &[0], &body].concat();
+            let mut out = Vec::new();
+            session.from_client(&packet, 1.0, &mut out);
+            session.from_server(b"\x07\0\0\x01\0\0\0\x02\0\0\0", 2.0, &mut out);
+            assert_eq!((text(&session.user), text(&session.database)), ("bob", expected));
+            assert_eq!(out.len(), 2, "the command and its result: {out:?}");
+            for cut in 4..packet.len() {
+                let mut session = Session::logged_in(capabilities);
+                let header = [&((cut - 4) as u32).to_le_bytes()[..3], &[0]].concat();
+                session.from_client(&[&header[..], &packet[4..cut]].concat(), 1.0, &mut Vec::new());
+            }
+        }
+    }
+}
+
 #[test]
 fn an_answer_is_kept_up_to_1024_bytes() {
     for (length, kept) in

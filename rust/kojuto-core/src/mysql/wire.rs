@@ -1,7 +1,9 @@
 //! The parts that packets are made of: lengths, texts, capabilities.
 
+/// The length of what proves the user is a length-encoded integer in the login; never in
+/// COM_CHANGE_USER, where it is one byte.
+pub(super) const LENENC_AUTH: u32 = 1 << 21;
 const SECURE_CONNECTION: u32 = 1 << 15;
-const LENENC_AUTH: u32 = 1 << 21;
 
 /// Cuts one direction into packets; of each, the head is kept.
 #[derive(Debug, Default)]
