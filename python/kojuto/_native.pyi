@@ -823,6 +823,9 @@ class LogWriter:
     def write(self, line: bytes) -> None:
         """Queue a line, its line feed included."""
 
+    def write_accesses(self, lines: bytes) -> None:
+        """Queue whole lines that tell of accesses; they take half of the room at most."""
+
     def close(self) -> None:
         """Write what is queued and end the thread."""
 

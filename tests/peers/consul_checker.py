@@ -13,7 +13,7 @@ from tests.peers.consul import Consul
 from tests.peers.servers import LOOPBACK, Program, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.peers.servers import Stage
@@ -59,9 +59,16 @@ def get(
 class Checker(Program):
     """``consul-service-has-ip`` on a free port of 127.0.0.1, beside a `Consul`."""
 
-    def __init__(self, folder: Path, consul: Consul, *options: str | Path, **keywords: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        consul: Consul,
+        *options: str | Path,
+        prefix: Sequence[str] = (),
+        **keywords: Any,
+    ) -> None:
         self.port = free_port()
-        command: list[str | Path] = [script("consul-service-has-ip"), "-l", LOOPBACK]
+        command: list[str | Path] = [*prefix, script("consul-service-has-ip"), "-l", LOOPBACK]
         command += ["-p", str(self.port), "--consul-api-endpoint", consul.url, *options]
         super().__init__(command, folder, **keywords)
         self.wait_for("Start listen")
@@ -80,7 +87,7 @@ def consul() -> Iterator[Consul]:
     server.stop()
 
 
-def checker(stage: Stage, consul: Consul, *options: str | Path, **keywords: object) -> Checker:
+def checker(stage: Stage, consul: Consul, *options: str | Path, **keywords: Any) -> Checker:
     program = Checker(stage.folder, consul, *options, **keywords)
     stage.later(program.close)
     return program

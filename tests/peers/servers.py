@@ -174,6 +174,22 @@ class Ppdp(Program):
         return socket.create_connection((LOOPBACK, self.port), timeout=timeout_s)
 
 
+READ_BY_CAT = ("bash", "-c", 'exec "$@" 2> >(exec cat)', "-")
+"""Put before a command, its standard error is read by a process that `unread` can stop."""
+
+
+@contextlib.contextmanager
+def unread(program: Program) -> Iterator[None]:
+    """Nobody reads the standard error of a program that was started with `READ_BY_CAT`."""
+    with open(f"/proc/{program.pid}/task/{program.pid}/children", encoding="ascii") as file:
+        (reader,) = map(int, file.read().split())
+    os.kill(reader, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(reader, signal.SIGCONT)
+
+
 class Peer:
     """A TCP server whose every connection is handled by a function in a thread."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -12,7 +13,7 @@ import pytest
 from tests.conftest import wait_until
 from tests.peers.consul import Consul, instance
 from tests.peers.consul_checker import checker, consul
-from tests.peers.servers import LOOPBACK
+from tests.peers.servers import LOOPBACK, READ_BY_CAT, accepts, unread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +109,24 @@ def test_the_access_log_is_json_as_the_original_has_it(
     assert 0 <= yes["ptime"] < 30
     assert (no["method"], no["status"]) == ("POST", 404)
     assert "secret" not in server.text()
+
+
+def test_a_flood_of_accesses_leaves_room_in_the_log(stage: Stage, consul: Consul) -> None:
+    """While nobody reads the log; that the server was told to end is said all the same."""
+    server = checker(stage, consul, prefix=READ_BY_CAT)
+    conn = http.client.HTTPConnection(LOOPBACK, server.port, timeout=30)
+    long = "x" * 2000
+    with unread(server):
+        for _ in range(2000):  # 12 MB, of which 8 MiB may wait
+            conn.request("GET", f"/{long}", headers={"User-Agent": long, "Host": long})
+            conn.getresponse().read()
+        conn.close()
+        server.kill()
+        wait_until(lambda: not accepts(server.port))
+    assert server.process.wait(20) == 0
+    server.wait_for("log lines dropped")
+    assert server.lines(msg="Signal received")
+    assert server.lines(ua=long)
 
 
 def test_none_is_no_access_log_and_no_directory(stage: Stage, consul: Consul) -> None:

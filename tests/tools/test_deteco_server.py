@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.conftest import run, script, wait_until
 from tests.peers.deteco import ED, Pair, ask_on, service, start
-from tests.peers.servers import LOOPBACK, Program, read_all
+from tests.peers.servers import LOOPBACK, READ_BY_CAT, Program, read_all, unread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +90,20 @@ def test_sigterm_finishes_requests_and_ends_with_0(stage: Stage) -> None:
         assert b"connection: close" in said
     assert deteco.process.wait(20) == 0
     assert deteco.wait_for_lines(1, msg="Complete shutdown")
+
+
+def test_a_flood_of_accesses_leaves_room_in_the_log(stage: Stage) -> None:
+    """While nobody reads the log; what is refused is told all the same."""
+    deteco = start(stage, service("echo", [ED]), prefix=READ_BY_CAT)
+    conn, token = deteco.connect(), ED.token()
+    with unread(deteco):
+        for _ in range(3000):  # 12 MB, of which 8 MiB may wait
+            assert ask_on(conn, token, "/api/echo/" + "a" * 4000).status == 200
+        assert ask_on(conn, token, "/elsewhere").status == 403
+    conn.close()
+    deteco.wait_for("log lines dropped")
+    assert len(deteco.wait_for_lines(1, msg="Not allowed access")) == 1
+    assert deteco.lines(msg="Authorized")
 
 
 def test_a_client_that_says_nothing_does_not_hold_a_server_that_ends(stage: Stage) -> None:

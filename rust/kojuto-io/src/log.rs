@@ -79,6 +79,15 @@ impl Log {
         self.queue.put(|lines| lines.push_within(line, LIMIT_BYTES / 2));
     }
 
+    /// Queues whole lines of which there may be a flood.
+    pub fn write_floods(&self, lines: &[u8]) {
+        self.queue.put(|queue| {
+            for line in lines.split_inclusive(|&byte| byte == b'\n') {
+                queue.push_within(line, LIMIT_BYTES / 2);
+            }
+        });
+    }
+
     /// Queues a line of level `error`.
     pub fn failure(&self, message: &str, error: &str) {
         self.write(&Log::line("error", message).text("error", error).end());
@@ -167,6 +176,21 @@ mod tests {
         let sorted = kept.clone();
         kept.sort_unstable();
         assert_eq!(kept, sorted, "in their order");
+    }
+
+    #[test]
+    fn a_flood_takes_half_of_the_room_and_each_of_its_lines_counts() {
+        let log = Log { queue: Queue::default(), detail: Detail::Usual };
+        let lines = format!("{:01022}\n", 0).repeat(1024);
+        for _ in 0..9 {
+            log.write_floods(lines.as_bytes());
+            log.write_flood(&lines.as_bytes()[..1023]);
+        }
+        log.write(b"an error\n");
+        let (Lines { bytes, dropped }, _) = log.queue.take(None);
+        assert!(bytes.len() <= LIMIT_BYTES / 2 + 9 && bytes.ends_with(b"\nan error\n"));
+        let kept = bytes.iter().filter(|&&byte| byte == b'\n').count() as u64 - 1;
+        assert_eq!(kept + dropped, 9 * 1025);
     }
 
     /// The read end as a file that waits.

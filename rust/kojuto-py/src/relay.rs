@@ -55,6 +55,10 @@ impl LogWriter {
         self.log.write(line);
     }
 
+    fn write_accesses(&self, lines: &[u8]) {
+        self.log.write_floods(lines);
+    }
+
     fn close(&self, py: Python<'_>) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {

@@ -66,7 +66,7 @@ class AccessLog:
     def take(self, lines: bytes) -> None:
         """Write whole lines; waits when they come faster than they can be written."""
         if self._to_log:
-            self._log.writer.write(lines)
+            self._log.writer.write_accesses(lines)
             return
         with contextlib.suppress(OSError):  # nobody reads standard output any more
             while lines:

@@ -196,7 +196,7 @@ impl Gate {
                 self.stats.allowed.fetch_add(1, Relaxed);
                 if self.log_allowed {
                     let line = Log::line("info", "Authorized").text("service", &service.id);
-                    self.log.write(&line.bytes("path", path_of(headers)).end());
+                    self.log.write_flood(&line.bytes("path", path_of(headers)).end());
                 }
                 let with = |reply: Reply, (name, value): &(HeaderName, HeaderValue)| {
                     reply.with(name.clone(), value.clone())
