@@ -1012,7 +1012,8 @@ class Relay:
             fd: stays the caller's.
             name: how logs call it.
             pool: where its connections go.
-            header_in: ``off``, ``optional`` or ``require``: whether clients send a PROXY header.
+            header_in: ``off``, ``optional``, ``lazy`` or ``require``: whether clients send a PROXY
+                header; lazy connects to the upstream meanwhile.
         """
 
     def adopt(

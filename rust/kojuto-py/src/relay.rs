@@ -270,6 +270,7 @@ impl Relay {
         let header_in = match header_in {
             "off" => HeaderIn::Off,
             "optional" => HeaderIn::Optional,
+            "lazy" => HeaderIn::Lazy,
             "require" => HeaderIn::Require,
             other => return Err(refused(format!("header_in={other}"))),
         };

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kojuto._native import Dump
     from kojuto.common.server.logs import Logger
 
-MODES = ("optional", "require", "off")
+MODES = ("optional", "lazy", "require", "off")
 
 
 def _proxy_mode(text: str) -> tuple[str, str]:
@@ -88,8 +88,9 @@ COMMAND = Command(
             bare="optional",
             repeat=True,
             help="clients begin with a PROXY header (v1 or v2): optional relays those without "
-            "one as they are, require refuses them; MODE@LISTENER (require@3306, "
-            "off@10.0.0.1:3306) for one of several listeners",
+            "one as they are, require refuses them, lazy connects to the upstream at once and "
+            "takes the header if and when it comes (for servers that speak first); MODE@LISTENER "
+            "(require@3306, off@10.0.0.1:3306) for one of several listeners",
         ),
         Option(
             "--trusted-proxies",
@@ -189,6 +190,29 @@ def _check(values: Values) -> None:
             "--trusted-proxies has no meaning without --proxy-protocol",
             "add --proxy-protocol=require or --proxy-protocol",
         )
+    _check_lazy(values)
+
+
+def _check_lazy(values: Values) -> None:
+    """Refuse what needs the client's address at a time when a lazy listener has not got it.
+
+    Raises:
+        UsageError: it was asked for.
+    """
+    if all(mode != "lazy" for mode, _ in values.proxy_protocol):
+        return
+    for option, asked in (
+        ("--send-proxy", values.send_proxy),
+        ("--allow", values.allow),
+        ("--deny", values.deny),
+        (f"--balancing {values.balancing}", values.balancing in ("iphash", "remotehash")),
+    ):
+        if asked:
+            raise UsageError(
+                f"--proxy-protocol=lazy cannot go with {option}",
+                "that needs the client's address before the upstream is connected to: use "
+                "--proxy-protocol=require, or optional",
+            )
 
 
 def _proxy_modes(modes: Sequence[tuple[str, str]], names: Sequence[str]) -> dict[str, str]:

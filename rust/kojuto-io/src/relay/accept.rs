@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::Context;
+use super::endpoint::lazy::Lazy;
 use super::endpoint::{Endpoint, Side, Tcp};
 use super::failure::Shortage;
 use super::listener::{Listener, Route};
@@ -156,12 +157,14 @@ impl Worker {
         }
     }
 
-    /// The client's socket, watched where its PROXY header would not be believed.
+    /// The client's socket, watched where a PROXY header is not waited for.
     fn endpoint(&self, socket: Tcp, route: &Route, remote: &Remote) -> Box<dyn Endpoint> {
-        if route.header_in == HeaderIn::Optional && !is_trusted(remote, &self.context) {
-            return Box::new(Unbelieved::new(socket));
+        match route.header_in {
+            HeaderIn::Off | HeaderIn::Require => Box::new(socket),
+            _ if !is_trusted(remote, &self.context) => Box::new(Unbelieved::new(socket)),
+            HeaderIn::Optional => Box::new(socket),
+            HeaderIn::Lazy => Box::new(Lazy::new(socket)),
         }
-        Box::new(socket)
     }
 
     /// Accepts at most `most` connections, none when there is no place for it.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use kojuto_core::net::proxy_protocol::{Addresses, Header};
 use kojuto_core::scan::json_line::JsonLine;
 
 use super::context::Context;
-use super::endpoint::Side;
+use super::endpoint::{Beginning, Side};
 use super::listener::Route;
 use super::remote::Remote;
 use super::slab::Place;
@@ -40,6 +41,40 @@ impl Client {
 
     pub(super) fn age(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Takes over who it is from its PROXY header.
+    pub(super) fn introduce(&mut self, header: &Header) {
+        if header.local {
+            return;
+        }
+        match &header.addresses {
+            Addresses::Inet { source, .. } => self.remote = Remote::Socket(*source),
+            Addresses::Unix { source, .. } => {
+                self.remote = Remote::Unix(String::from_utf8_lossy(source).into());
+            }
+            Addresses::Unknown => {}
+        }
+    }
+
+    /// Takes over who it is if its PROXY header has come after all, and tells the tap; answers how many
+    /// bytes are held that may be the beginning of one.
+    pub(super) fn look_at_beginning(&mut self, context: &Context) -> usize {
+        match self.side.end.beginning() {
+            Beginning::Nothing => 0,
+            Beginning::Held { seen } => seen,
+            Beginning::Header(header) => {
+                if header.local {
+                    self.probe = true;
+                    context.shared.stats.probes.fetch_add(1, Relaxed);
+                }
+                self.introduce(&header);
+                if let Some(tap) = &context.shared.tap {
+                    tap.introduced(self.id, &self.remote);
+                }
+                0
+            }
+        }
     }
 
     /// Sets the connection's only timer, or clears it.

@@ -44,6 +44,7 @@ pub struct DumpOptions {
 
 enum Entry {
     Opened { listener: String, client: Remote, upstream: SocketAddr },
+    Introduced(Remote),
     Bytes(Direction, Vec<u8>),
     Lost(Direction, u64),
     Closed,
@@ -149,6 +150,10 @@ impl Tap for Dump {
     fn opened(&self, id: u64, listener: &str, client: &Remote, upstream: SocketAddr) {
         let listener = listener.to_owned();
         self.push(id, Entry::Opened { listener, client: client.clone(), upstream });
+    }
+
+    fn introduced(&self, id: u64, client: &Remote) {
+        self.push(id, Entry::Introduced(client.clone()));
     }
 
     fn bytes(&self, id: u64, direction: Direction, bytes: &[u8]) {

@@ -1,11 +1,18 @@
 //! What the pump moves bytes between.
 
+pub(super) mod lazy;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use kojuto_core::net::proxy_protocol::Header;
+
 use crate::sys::epoll;
 use crate::sys::socket as sys;
+
+/// The longest PROXY header that is accepted; nginx's own limit is half of it.
+pub const HEADER_BYTES: usize = 8192;
 
 /// One end of a relayed connection: a read side and a write side, neither of which ever waits.
 ///
@@ -94,6 +101,16 @@ pub trait Endpoint: Send {
         false
     }
 
+    /// What has become of a PROXY header that the stream may begin with; a header is told of once.
+    fn beginning(&mut self) -> Beginning {
+        Beginning::Nothing
+    }
+
+    /// Lets go of what is held since it may be the beginning of a PROXY header; false when it is one.
+    fn release(&mut self) -> bool {
+        true
+    }
+
     /// Whether the peer will not read what is written any more. `ending`: it has ended its socket
     /// ([`Side::ending`]), though not all that it said is read.
     fn has_left(&mut self, _ending: bool) -> bool {
@@ -113,6 +130,19 @@ pub trait Endpoint: Send {
     fn must_answer(&self) -> bool {
         false
     }
+}
+
+/// What has become of a PROXY header that a stream may begin with.
+pub enum Beginning {
+    /// Nothing has come that is not passed on.
+    Nothing,
+    /// So many bytes may be the beginning of one, and are held.
+    Held {
+        /// Their number.
+        seen: usize,
+    },
+    /// It has come.
+    Header(Box<Header>),
 }
 
 /// A peer's signs of life.

@@ -47,7 +47,10 @@ impl Failure {
         if source.get_ref().is_some_and(|why| why.is::<Disbelief>()) {
             return Failure::Header(HeaderFailure::Untrusted);
         }
-        Failure::Peer { party, source }
+        match source.downcast() {
+            Ok(why) => Failure::Header(why),
+            Err(source) => Failure::Peer { party, source },
+        }
     }
 
     /// Whether the client has gone without a word of its own, as one that only looks whether the port
@@ -128,6 +131,8 @@ impl fmt::Display for HeaderFailure {
         }
     }
 }
+
+impl std::error::Error for HeaderFailure {}
 
 /// Why an attempt to reach an upstream failed; another one may be tried.
 #[derive(Debug)]

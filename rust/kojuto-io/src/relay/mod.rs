@@ -40,11 +40,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use dump::{CaptureOptions, Dump, DumpOptions};
-pub use endpoint::{Cut, Endpoint, Party, Tcp};
+pub use endpoint::{Beginning, Cut, Endpoint, HEADER_BYTES, Party, Tcp};
 pub use health::Limits;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
-pub use stage::HEADER_BYTES;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
 pub use tap::{Direction, Session, Tap};
 pub use tunnel::{Adoption, Field, Stream};

@@ -11,6 +11,8 @@ pub enum HeaderIn {
     Off,
     /// They may; a connection without one is relayed as it is.
     Optional,
+    /// They may; whether one does is not waited for, and the upstream is connected to meanwhile.
+    Lazy,
     /// They must.
     Require,
 }

@@ -28,6 +28,8 @@ pub trait Tap: Send + Sync {
     fn wants(&self, direction: Direction) -> bool;
     /// A connection was made; `id` is new for each.
     fn opened(&self, id: u64, listener: &str, client: &Remote, upstream: SocketAddr);
+    /// The client of an open connection has another name.
+    fn introduced(&self, id: u64, client: &Remote);
     /// Bytes have come, in order within one direction of one connection.
     fn bytes(&self, id: u64, direction: Direction, bytes: &[u8]);
     /// A connection has ended.

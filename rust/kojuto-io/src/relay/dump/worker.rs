@@ -127,6 +127,11 @@ impl Worker {
                 };
                 self.connections.insert(id, connection);
             }
+            Entry::Introduced(client) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.client = client;
+                }
+            }
             Entry::Bytes(direction, bytes) => self.bytes(id, time_s, direction, bytes),
             Entry::Lost(direction, count) => {
                 let Some(connection) = self.connections.get_mut(&id) else { return };

@@ -3,18 +3,15 @@
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
-use kojuto_core::net::proxy_protocol::{self, Addresses, Step};
+use kojuto_core::net::proxy_protocol::{self, Step};
 
 use super::{Closing, Event, Stage, announce_and_connect, failed};
 use crate::relay::client::Client;
 use crate::relay::context::Context;
-use crate::relay::endpoint::Party;
+use crate::relay::endpoint::{HEADER_BYTES, Party};
 use crate::relay::failure::{Failure, HeaderFailure};
 use crate::relay::options::HeaderIn;
 use crate::relay::remote::Remote;
-
-/// The longest PROXY header that is accepted; nginx's own limit is half of it.
-pub const HEADER_BYTES: usize = 8192;
 
 #[derive(Default)]
 pub(in crate::relay) struct Header {
@@ -132,15 +129,7 @@ fn accept(
     client: &mut Client,
     context: &mut Context,
 ) -> Stage {
-    if !header.local {
-        match &header.addresses {
-            Addresses::Inet { source, .. } => client.remote = Remote::Socket(*source),
-            Addresses::Unix { source, .. } => {
-                client.remote = Remote::Unix(String::from_utf8_lossy(source).into());
-            }
-            Addresses::Unknown => {}
-        }
-    }
+    client.introduce(&header);
     announce_and_connect(payload, Some(header), client, context)
 }
 

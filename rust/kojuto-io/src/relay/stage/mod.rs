@@ -20,13 +20,12 @@ use super::accept::access::refusal;
 use super::client::Client;
 use super::connection::listing::{Progress, State};
 use super::context::Context;
-use super::endpoint::Party;
+use super::endpoint::{HEADER_BYTES, Party};
 use super::failure::Failure;
 use super::options::HeaderIn;
 use super::upstream::{Lease, Pool};
 use closing::Closing;
 use connecting::Connecting;
-pub use header::HEADER_BYTES;
 use header::Header;
 pub(super) use header::is_trusted;
 use opening::Opening;
@@ -72,7 +71,7 @@ pub(super) enum Stage {
 /// The first stage of a connection that was just accepted, or the one that it has got to at once.
 pub(super) fn begin(client: &mut Client, context: &mut Context) -> Stage {
     let expects = match client.route.header_in {
-        HeaderIn::Off => false,
+        HeaderIn::Off | HeaderIn::Lazy => false,
         HeaderIn::Optional => is_trusted(&client.remote, context),
         HeaderIn::Require => true,
     };
@@ -88,6 +87,7 @@ pub(super) fn begin(client: &mut Client, context: &mut Context) -> Stage {
     if expects {
         return Header::begin(client, context);
     }
+    client.look_at_beginning(context);
     client.announce(context);
     match first {
         Ok(payload) => connect(Opening::new(payload, None), client, context),

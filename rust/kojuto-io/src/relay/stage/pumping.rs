@@ -19,7 +19,8 @@ use crate::relay::connection::listing::{self, State};
 use crate::relay::context::{Context, ms};
 use crate::relay::duplex::{Duplex, Progress};
 use crate::relay::endpoint::{Party, Side};
-use crate::relay::failure::Failure;
+use crate::relay::failure::{Failure, HeaderFailure};
+use crate::relay::options::HeaderIn;
 use crate::relay::tap::Direction;
 use crate::relay::tunnel::Tunnel;
 use crate::relay::upstream::Lease;
@@ -41,6 +42,8 @@ pub(in crate::relay) struct Pumping {
     bytes: Duplex,
     /// When a byte was last moved.
     active_ms: u64,
+    /// What is held of the client's first bytes may be the beginning of a PROXY header until then.
+    held_until_ms: Option<u64>,
     /// The tap was told that it has opened.
     tapped: bool,
     /// It is in the worker's list of those that wait for much.
@@ -64,6 +67,7 @@ impl Pumping {
             target,
             bytes: Duplex::default(),
             active_ms: now_ms,
+            held_until_ms: None,
             tapped: false,
             listed: false,
             tunnel,
@@ -216,6 +220,9 @@ impl Pumping {
             self.tunnel.as_deref_mut(),
             tap.map(|tap| (tap, client.id)),
         );
+        if client.route.header_in == HeaderIn::Lazy {
+            self.look_at_beginning(client, context);
+        }
         if let Some(tunnel) = &mut self.tunnel {
             tunnel.listen(context.now_ms, (&mut client.side, &mut self.upstream));
         }
@@ -243,6 +250,30 @@ impl Pumping {
             Progress::Broken(why) => return Flow::Break(Some(why)),
         }
         Flow::Continue(())
+    }
+
+    /// Notes who the client is once its PROXY header has come, and since when what may be the beginning
+    /// of one is held.
+    fn look_at_beginning(&mut self, client: &mut Client, context: &mut Context) {
+        let held = client.look_at_beginning(context) > 0;
+        if held != self.held_until_ms.is_some() {
+            let limit = context.shared.options.header_timeout;
+            self.held_until_ms = if held { context.after(limit) } else { None };
+            self.watch_silence(client, context);
+        }
+    }
+
+    /// Passes on what was held for long enough, unless it is the beginning of a PROXY header.
+    fn release(&mut self, client: &mut Client, context: &mut Context) -> Flow {
+        self.held_until_ms = None;
+        let seen = client.look_at_beginning(context);
+        if !client.side.end.release() {
+            let limit = context.shared.options.header_timeout;
+            let why = HeaderFailure::Late { seen, limit };
+            return Flow::Break(Some(Failure::Header(why)));
+        }
+        client.side.readable = true;
+        self.turn(client, context)
     }
 
     // -- ends -------------------------------------------------------------------------------
@@ -305,9 +336,10 @@ impl Pumping {
         client.set_timer(at, context);
     }
 
-    /// When the WebSocket peer is to be looked at.
+    /// When the WebSocket peer is to be looked at, or what is held of the client's bytes.
     fn due_ms(&self) -> Option<u64> {
-        self.tunnel.as_ref()?.due_ms()
+        let tunnel = self.tunnel.as_ref().and_then(|tunnel| tunnel.due_ms());
+        [tunnel, self.held_until_ms].into_iter().flatten().min()
     }
 
     fn timed_out(&mut self, client: &mut Client, context: &mut Context) -> Flow {
@@ -319,6 +351,9 @@ impl Pumping {
             let (limit, half_closed) =
                 (Duration::from_millis(limit_ms), self.bytes.is_half_closed());
             return Flow::Break(Some(Failure::Idle { limit, half_closed }));
+        }
+        if self.held_until_ms.is_some_and(|at| at <= context.now_ms) {
+            self.release(client, context)?;
         }
         if self.due_ms().is_some_and(|at| at <= context.now_ms)
             && let Some(tunnel) = &mut self.tunnel
