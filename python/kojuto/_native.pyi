@@ -987,7 +987,8 @@ class Relay:
     def set_upstreams(self, pool: int, addresses: Sequence[tuple[str, int]]) -> None:
         """Replace the list of (IP address, port); open connections go on.
 
-        An address of one link has the link's number: ``fe80::1%2``.
+        An address of one link has the link's number: ``fe80::1%2``. ``unix:/PATH`` and any port
+        is a UNIX socket.
         """
 
     def set_settling(self, pool: int, *, settle_s: float, wait_for_upstream: bool) -> None:

@@ -187,9 +187,10 @@ class MariaDb:
         )  # fmt: skip
         cert, key = self_signed(folder, "db", "db.test")
         self.port = free_port()
+        self.socket = f"{folder}/db.sock"
         self.server = Program(
             [need_program("mariadbd"), "--no-defaults", f"--datadir={data}", "--user=root",
-             f"--socket={folder}/db.sock", f"--port={self.port}", "--bind-address=127.0.0.1",
+             f"--socket={self.socket}", f"--port={self.port}", "--bind-address=127.0.0.1",
              "--skip-name-resolve", "--max-allowed-packet=64M", f"--ssl-cert={cert}",
              f"--ssl-key={key}", "--innodb-buffer-pool-size=16M", f"--pid-file={folder}/pid"],
             folder,

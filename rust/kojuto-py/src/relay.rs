@@ -1,6 +1,7 @@
 //! Wrappers of `kojuto_io::relay`.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+mod arguments;
+
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kojuto_core::net::balance::Balance;
-use kojuto_core::net::cidr::Cidr;
 use kojuto_io::Error;
 use kojuto_io::log::{Detail, Log};
 use kojuto_io::relay::{
@@ -22,6 +22,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::errors::{refused, to_py};
 use crate::job;
 use crate::tls::TlsStream;
+use arguments::{address, ranges, seconds, upstream};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LogWriter>()?;
@@ -155,28 +156,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn seconds(value: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value)
-        .map_err(|_| refused(format!("{value} is not a number of seconds")))
-}
-
-fn ranges(texts: &[String]) -> PyResult<Vec<Cidr>> {
-    let found: Result<_, kojuto_core::Error> = texts.iter().map(|range| range.parse()).collect();
-    found.map_err(Error::from).map_err(to_py)
-}
-
-/// An address, that of one link with the link's number (`fe80::1%2`).
-fn address((ip, port): (String, u16)) -> PyResult<SocketAddr> {
-    let wrong = || refused(format!("{ip} is not an IP address"));
-    if let Some((plain, link)) = ip.split_once('%') {
-        let plain: Ipv6Addr = plain.parse().map_err(|_| wrong())?;
-        let link: u32 = link.parse().map_err(|_| wrong())?;
-        return Ok(SocketAddrV6::new(plain, port, 0, link).into());
-    }
-    let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
-    Ok(SocketAddr::new(ip, port))
-}
-
 #[pymethods]
 impl Relay {
     #[new]
@@ -248,7 +227,7 @@ impl Relay {
     }
 
     fn set_upstreams(&self, pool: usize, addresses: Vec<(String, u16)>) -> PyResult<()> {
-        let addresses: PyResult<Vec<SocketAddr>> = addresses.into_iter().map(address).collect();
+        let addresses: PyResult<Vec<_>> = addresses.into_iter().map(upstream).collect();
         self.pool(pool)?.replace(&addresses?);
         Ok(())
     }

@@ -205,11 +205,13 @@ def reached_by(upstream: tuple[str, int], sockets: Iterable[socket.socket]) -> s
     """The one of our listening sockets that a connection to an address would come to, if any.
 
     Args:
-        upstream: an address as `resolve` has it, and a port.
+        upstream: an address as `resolve` has it, and a port; or ``unix:PATH``.
         sockets: listening, of any family.
     """
     ip = _plain(upstream[0])
     for sock in sockets:
+        if listen.name_of(sock) == upstream[0]:  # a UNIX socket
+            return upstream[0]
         name = sock.getsockname()
         if not isinstance(name, tuple) or name[1] != upstream[1]:
             continue

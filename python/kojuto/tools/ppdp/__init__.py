@@ -8,6 +8,7 @@ from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import exporter, listen, options, relay, service
 from kojuto.errors import UsageError
+from kojuto.tools.ppdp import upstreams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ COMMAND = Command(
         Option(
             "--upstream",
             metavar="HOST:PORT",
-            read=listen.upstream,
+            read=upstreams.upstream,
             repeat=True,
-            help="where to relay to: all A and AAAA records of the name; IPv6 in brackets; several "
-            "make one list, and where a rule goes by the name it is the first's",
+            help="where to relay to: all A and AAAA records of the name; IPv6 in brackets; a UNIX "
+            "socket as unix:/PATH; several make one list, and where a rule goes by the name it is "
+            "the first's",
         ),
         Option(
             "--balancing",
@@ -176,6 +178,7 @@ Without a command it relays. 'ppdp connections' lists what a running ppdp has op
 Examples:
   ppdp -l 127.0.0.1:3306 --upstream db.example.com:3306
   start_server --port 3306 -- ppdp --upstream db.example.com:3306 --proxy-protocol=require
+  ppdp -l :3306 --upstream unix:/run/mysqld/mysqld.sock --upstream db.example.com:3306
   ppdp -l 10.0.0.5:3306 -l 127.0.0.1:3306 --upstream db.example.com:3306 \\
       --proxy-protocol=require@10.0.0.5:3306
 """,
@@ -270,7 +273,6 @@ def _work(values: Values) -> int:
     _check(values)
     from kojuto._native import Relay
     from kojuto.common.server.logs import Logger
-    from kojuto.tools.ppdp.upstreams import Refresher
 
     metrics = exporter.open_port(values)
     sockets = listen.inherited() or listen.bind_each(values.listen)
@@ -289,10 +291,10 @@ def _work(values: Values) -> int:
             dump=dump,
             **relay.engine_options(values),
         )
-        refresher = Refresher(engine, log, values)
+        refresher = upstreams.Refresher(engine, log, values)
         for upstream in refresher.addresses:
             if (own := relay.reached_by(upstream, sockets)) is not None:
-                name = listen.address_text(*upstream)
+                name = upstreams.text_of(*upstream)
                 raise UsageError(
                     f"--upstream {name} is this ppdp's own listener {own}",
                     "each connection would make another one, until no descriptor is left",
@@ -307,7 +309,7 @@ def _work(values: Values) -> int:
                 "Start listen",
                 listen=name,
                 listener=name,
-                upstream=",".join(listen.address_text(*one) for one in values.upstream),
+                upstream=",".join(upstreams.text_of(*one) for one in values.upstream),
             )
         return relay.run(engine, log, values, metrics, refresher.now)
     finally:

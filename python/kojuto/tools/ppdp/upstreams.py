@@ -1,4 +1,4 @@
-"""The upstreams of ppdp: addresses of names that are resolved again and again."""
+"""The upstreams of ppdp: UNIX sockets, and addresses of names that are resolved again and again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,43 @@ if TYPE_CHECKING:
     from kojuto._native import Relay
     from kojuto.common.cli import Values
     from kojuto.common.server.logs import Logger
+
+UNIX = "unix:"
+"""What the path of a UNIX socket has before it; its port counts for nothing."""
+MOST_PATH_BYTES = 107
+"""The longest path of a UNIX socket (unix(7))."""
+
+
+def upstream(text: str) -> tuple[str, int]:
+    """A reader for options: ``HOST:PORT`` with a host, or ``unix:/PATH``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not text.startswith(UNIX):
+        return listen.upstream(text)
+    path = text.removeprefix(UNIX)
+    if not path.startswith("/"):
+        raise ValueError("not an absolute path (write unix:/run/mysqld/mysqld.sock)")
+    try:
+        count = len(path.encode())
+    except UnicodeEncodeError:
+        raise ValueError("the path is no UTF-8") from None
+    if count > MOST_PATH_BYTES:
+        raise ValueError(
+            f"the path has {count} bytes, and that of a UNIX socket {MOST_PATH_BYTES} at most: "
+            "use a shorter one, by a symbolic link to its directory"
+        )
+    return text, 0
+
+
+def text_of(host: str, port: int) -> str:
+    """The opposite of `upstream`."""
+    return host if host.startswith(UNIX) else listen.address_text(host, port)
+
+
+def _resolve(host: str, port: int) -> list[tuple[str, int]]:
+    return [(host, port)] if host.startswith(UNIX) else relay.resolve(host, port)
 
 
 class Refresher:
@@ -36,7 +73,7 @@ class Refresher:
         )
         for host, port in values.upstream:
             try:
-                self._known[host, port] = relay.resolve(host, port)
+                self._known[host, port] = _resolve(host, port)
             except OSError as error:  # noqa: PERF203
                 raise KojutoError(
                     f"--upstream {host}: {words(error)}",
@@ -58,7 +95,7 @@ class Refresher:
         Thread(target=self._run, name="refresh", daemon=True).start()
 
     def _tell(self, upstream: tuple[str, int]) -> None:
-        names = [listen.address_text(*address) for address in self._known[upstream]]
+        names = [text_of(*address) for address in self._known[upstream]]
         self._log.info("Upstreams", host=upstream[0], addresses=names)
 
     def now(self) -> None:
@@ -78,7 +115,7 @@ class Refresher:
         """Resolve a name again; whether it has other addresses now."""
         host, port = upstream
         try:
-            found = relay.resolve(host, port)
+            found = _resolve(host, port)
         except OSError as error:
             if upstream not in self._failing:
                 self._log.warn(

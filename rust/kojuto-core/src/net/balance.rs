@@ -69,8 +69,13 @@ pub struct Ring {
 impl Ring {
     /// The ring of `members`, whose positions [`Ring::order`] answers with.
     pub fn new(members: &[SocketAddr]) -> Ring {
-        let mut named: Vec<(String, usize)> =
-            members.iter().enumerate().map(|(at, member)| (name(member), at)).collect();
+        Ring::of_names(members.iter().map(name))
+    }
+
+    /// The same of members by their names, those of addresses as [`name`] has them.
+    pub fn of_names(names: impl Iterator<Item = String>) -> Ring {
+        let mut named: Vec<(String, usize)> = names.zip(0..).collect();
+        let members = named.len();
         named.sort_by(|one, other| other.cmp(one));
         let mut points = BTreeMap::new();
         for (name, at) in named {
@@ -78,7 +83,7 @@ impl Ring {
                 points.insert(crc32fast::hash(format!("{point}{name}").as_bytes()), at);
             }
         }
-        Ring { points: points.into_iter().collect(), members: members.len() }
+        Ring { points: points.into_iter().collect(), members }
     }
 
     /// The members for a key, at most `most` of them (0: all), in the order in which they are to be
@@ -100,8 +105,8 @@ impl Ring {
     }
 }
 
-/// A member as its points are made of: an IPv6 address without brackets.
-fn name(member: &SocketAddr) -> String {
+/// An address as its points on a [`Ring`] are made of: IPv6 without brackets.
+pub fn name(member: &SocketAddr) -> String {
     let address = match member.ip() {
         IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4),
         ip => ip,

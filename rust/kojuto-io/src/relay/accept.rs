@@ -224,7 +224,7 @@ mod tests {
     fn relay(threads: usize) -> (Relay, TcpListener) {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let pool = Arc::new(Pool::new(Balance::LeastConn, Limits::default(), String::new()));
-        pool.replace(&[server.local_addr().unwrap()]);
+        pool.replace(&[server.local_addr().unwrap().into()]);
         thread::spawn(move || {
             for stream in server.incoming() {
                 stream.unwrap().write_all(b"x").unwrap();

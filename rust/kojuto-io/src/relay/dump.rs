@@ -8,12 +8,12 @@ mod worker;
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::remote::Remote;
 use super::tap::{Direction, Session, Tap};
+use super::upstream::Address;
 use crate::log::{Log, unix_time_s};
 use crate::queue::{Queue, Waiting};
 use crate::running;
@@ -43,7 +43,7 @@ pub struct DumpOptions {
 }
 
 enum Entry {
-    Opened { listener: String, client: Remote, upstream: SocketAddr },
+    Opened { listener: String, client: Remote, upstream: Address },
     Introduced(Remote),
     Bytes(Direction, Vec<u8>),
     Lost(Direction, u64),
@@ -147,8 +147,8 @@ impl Tap for Dump {
         hex || options.mysql || options.pcap.is_some()
     }
 
-    fn opened(&self, id: u64, listener: &str, client: &Remote, upstream: SocketAddr) {
-        let listener = listener.to_owned();
+    fn opened(&self, id: u64, listener: &str, client: &Remote, upstream: &Address) {
+        let (listener, upstream) = (listener.to_owned(), upstream.clone());
         self.push(id, Entry::Opened { listener, client: client.clone(), upstream });
     }
 
@@ -201,8 +201,8 @@ mod tests {
         let dump = Arc::new(Dump::new(DumpOptions { tcp: 1, ..DumpOptions::default() }));
         let (redact, capture, connections) = (None, None, HashMap::new());
         let mut worker = Worker { dump, log: Arc::clone(&log), redact, capture, connections };
-        let upstream = SocketAddr::from(([192, 0, 2, 1], 80));
-        let client = Remote::Socket(upstream);
+        let address = std::net::SocketAddr::from(([192, 0, 2, 1], 80));
+        let (client, upstream) = (Remote::Socket(address), address.into());
         worker.handle(7, 0.0, Entry::Opened { listener: String::new(), client, upstream });
         let mut waiting = |count: usize| {
             worker.handle(7, 0.0, Entry::Bytes(Direction::ToUpstream, vec![0; count]));

@@ -143,6 +143,8 @@ pub(super) enum AttemptFailure {
     TimedOut,
     /// It has not answered for so long, and another one has.
     Overtaken(Duration),
+    /// It accepts no connections for so long that no more of them may wait.
+    BacklogFull,
     /// It took the connection and ended it without a word.
     ClosedEarly,
     /// It has left the pool meanwhile.
@@ -161,6 +163,7 @@ impl fmt::Display for AttemptFailure {
                     after.as_secs_f64()
                 )
             }
+            AttemptFailure::BacklogFull => f.write_str("the backlog of its socket is full"),
             AttemptFailure::ClosedEarly => f.write_str("closed before its first byte"),
             AttemptFailure::Withdrawn => f.write_str("no upstream any more"),
         }

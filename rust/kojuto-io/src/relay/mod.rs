@@ -47,7 +47,7 @@ pub use remote::Remote;
 pub use stats::{CONNECT_BOUNDS_US, Stats};
 pub use tap::{Direction, Session, Tap};
 pub use tunnel::{Adoption, Field, Stream};
-pub use upstream::{Pool, Upstream};
+pub use upstream::{Address, Pool, Upstream};
 
 use crate::log::Log;
 use crate::sys::epoll::Wake;

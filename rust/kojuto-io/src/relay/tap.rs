@@ -1,8 +1,7 @@
 //! Who looks at the bytes of the connections as they pass.
 
-use std::net::SocketAddr;
-
 use super::remote::Remote;
+use super::upstream::Address;
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub trait Tap: Send + Sync {
     /// Whether it wants the bytes of a direction.
     fn wants(&self, direction: Direction) -> bool;
     /// A connection was made; `id` is new for each.
-    fn opened(&self, id: u64, listener: &str, client: &Remote, upstream: SocketAddr);
+    fn opened(&self, id: u64, listener: &str, client: &Remote, upstream: &Address);
     /// The client of an open connection has another name.
     fn introduced(&self, id: u64, client: &Remote);
     /// Bytes have come, in order within one direction of one connection.

@@ -1,6 +1,7 @@
 //! Where connections can go: lists of addresses that change while connections are open.
 
-use std::net::SocketAddr;
+mod address;
+
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,6 +11,7 @@ use kojuto_core::net::balance::{Balance, Ring, choose};
 
 use super::health::{Health, Limits, Standing};
 use super::remote::Remote;
+pub use address::Address;
 
 /// For so long a connect may be unanswered before the next upstream is tried beside it...
 const HEAD_START: Duration = Duration::from_secs(1);
@@ -26,7 +28,7 @@ const MAX_FORMER: usize = 1000;
 #[derive(Debug)]
 pub struct Upstream {
     /// Where it is.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The address as logs and hashes name it.
     pub name: String,
     /// Connections open now, or being made.
@@ -39,10 +41,10 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    fn new(address: SocketAddr) -> Upstream {
+    fn new(address: Address) -> Upstream {
         Upstream {
-            address,
             name: address.to_string(),
+            address,
             open: AtomicUsize::new(0),
             connected: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -156,7 +158,7 @@ impl Pool {
 
     /// Replaces the list. Of an address that stays, and for a while of one that comes back, counts and
     /// failures are kept.
-    pub fn replace(&self, addresses: &[SocketAddr]) {
+    pub fn replace(&self, addresses: &[Address]) {
         let now = Instant::now();
         let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.current();
@@ -167,7 +169,7 @@ impl Pool {
                 continue;
             }
             let found = known().find(|member| member.address == *address);
-            list.push(found.map_or_else(|| Arc::new(Upstream::new(*address)), Arc::clone));
+            list.push(found.map_or_else(|| Arc::new(Upstream::new(address.clone())), Arc::clone));
         }
         let left = known().filter(|one| {
             one.health.is_worth_keeping(now) && !list.iter().any(|new| Arc::ptr_eq(new, one))
@@ -175,7 +177,7 @@ impl Pool {
         *former = left.take(MAX_FORMER).map(Arc::clone).collect();
         let ring = match self.balance {
             Balance::LeastConn | Balance::First => Ring::default(),
-            _ => Ring::new(&list.iter().map(|member| member.address).collect::<Vec<_>>()),
+            _ => Ring::of_names(list.iter().map(|member| member.address.ring_name())),
         };
         let members = Arc::new(Members { list: list.into(), ring });
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
@@ -224,7 +226,7 @@ impl Pool {
     pub(super) fn pick(
         &self,
         client: &Remote,
-        tried: &[SocketAddr],
+        tried: &[Address],
         most: usize,
         random: u64,
     ) -> Option<Lease> {
@@ -254,11 +256,21 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::SocketAddr;
+    use std::path::Path;
 
     use super::*;
 
     fn addresses(count: u8) -> Vec<SocketAddr> {
         (1..=count).map(|i| SocketAddr::from(([127, 0, 0, i], 80))).collect()
+    }
+
+    fn places(addresses: &[SocketAddr]) -> Vec<Address> {
+        addresses.iter().copied().map(Address::from).collect()
+    }
+
+    fn set(pool: &Pool, addresses: &[SocketAddr]) {
+        pool.replace(&places(addresses));
     }
 
     fn pool(balance: Balance, max_fails: u32) -> Pool {
@@ -267,12 +279,12 @@ mod tests {
     }
 
     fn pick(pool: &Pool, tried: &[SocketAddr], random: u64) -> Option<Lease> {
-        pool.pick(&Remote::Socket(addresses(1)[0]), tried, 0, random)
+        pool.pick(&Remote::Socket(addresses(1)[0]), &places(tried), 0, random)
     }
 
     /// Every address that a pick may be answered with.
     fn picked(pool: &Pool) -> BTreeSet<SocketAddr> {
-        (0..50).map(|random| pick(pool, &[], random).unwrap().address).collect()
+        (0..50).map(|random| pick(pool, &[], random).unwrap().address.inet().unwrap()).collect()
     }
 
     /// Counts a failure of an address.
@@ -285,7 +297,7 @@ mod tests {
     fn a_failed_address_is_left_out_unless_all_have_failed_whatever_its_name_resolves_to() {
         for max_fails in [1, 2, 3] {
             let pool = pool(Balance::LeastConn, max_fails);
-            pool.replace(&addresses(2));
+            set(&pool, &addresses(2));
             let all: BTreeSet<_> = addresses(2).into_iter().collect();
             let [first, second] = addresses(2)[..] else { panic!() };
             for _ in 1..max_fails {
@@ -294,7 +306,7 @@ mod tests {
             }
             assert_eq!(fail(&pool, first), Some(Duration::from_secs(10)));
             for list in [&addresses(2)[..], &[second], &[second, first], &addresses(2)] {
-                pool.replace(list);
+                set(&pool, list);
                 assert_eq!(picked(&pool), [second].into(), "at max_fails {max_fails}, {list:?}");
             }
             assert!(pool.is_left_out(&pool.members()[0]));
@@ -314,7 +326,7 @@ mod tests {
     #[test]
     fn without_max_fails_no_failure_leaves_an_address_out() {
         let pool = pool(Balance::LeastConn, 0);
-        pool.replace(&addresses(2));
+        set(&pool, &addresses(2));
         for _ in 0..1000 {
             assert_eq!(fail(&pool, addresses(1)[0]), None);
         }
@@ -326,20 +338,28 @@ mod tests {
     fn after_its_rest_an_address_is_given_one_connection() {
         let limits = Limits { max_fails: 1, rest: Duration::ZERO };
         let pool = Pool::new(Balance::First, limits, String::new());
-        pool.replace(&addresses(2));
+        set(&pool, &addresses(2));
         let [first, second] = addresses(2)[..] else { panic!() };
         pool.failed(pick(&pool, &[], 0).unwrap());
         let trial = pick(&pool, &[], 0).unwrap();
-        assert_eq!(trial.address, first);
+        assert_eq!(trial.address.inet().unwrap(), first);
         let other = pick(&pool, &[], 0).unwrap();
-        assert_eq!(other.address, second, "the trial is taken");
+        assert_eq!(other.address.inet().unwrap(), second, "the trial is taken");
         drop(other);
-        assert_eq!(pick(&pool, &[], 0).unwrap().address, second, "and it was not the other's");
+        assert_eq!(
+            pick(&pool, &[], 0).unwrap().address.inet().unwrap(),
+            second,
+            "and it was not the other's"
+        );
         drop(trial);
-        assert_eq!(pick(&pool, &[], 0).unwrap().address, first, "which came to nothing");
+        assert_eq!(
+            pick(&pool, &[], 0).unwrap().address.inet().unwrap(),
+            first,
+            "which came to nothing"
+        );
         let mut trial = pick(&pool, &[], 0).unwrap();
         assert!(pool.connected(&mut trial));
-        assert_eq!(pick(&pool, &[], 0).unwrap().address, first);
+        assert_eq!(pick(&pool, &[], 0).unwrap().address.inet().unwrap(), first);
     }
 
     #[test]
@@ -351,7 +371,7 @@ mod tests {
             (Balance::RemoteHash, HASHED_HEAD_START),
         ] {
             let pool = pool(rule, 3);
-            pool.replace(&addresses(1));
+            set(&pool, &addresses(1));
             assert_eq!(pool.head_start(&pick(&pool, &[], 0).unwrap()), head_start);
             fail(&pool, addresses(1)[0]);
             let mut lease = pick(&pool, &[], 0).unwrap();
@@ -364,12 +384,12 @@ mod tests {
     #[test]
     fn a_client_that_is_hashed_has_a_few_upstreams_and_keeps_to_their_order() {
         let pool = pool(Balance::IpHash, 1);
-        pool.replace(&addresses(9));
+        set(&pool, &addresses(9));
         let client = Remote::Socket(addresses(1)[0]);
         let all = |most| {
             let mut tried = Vec::new();
-            while let Some(lease) = pool.pick(&client, &tried, most, 7) {
-                tried.push(lease.address);
+            while let Some(lease) = pool.pick(&client, &places(&tried), most, 7) {
+                tried.push(lease.address.inet().unwrap());
             }
             tried
         };
@@ -386,26 +406,45 @@ mod tests {
     #[test]
     fn an_upstream_is_open_as_long_as_somebody_has_it() {
         let pool = pool(Balance::First, 0);
-        pool.replace(&addresses(1));
+        set(&pool, &addresses(1));
         let open = || pool.members()[0].open.load(Relaxed);
         let (one, two) = (pick(&pool, &[], 0).unwrap(), pick(&pool, &[], 0).unwrap());
         assert_eq!(open(), 2);
         drop(one);
         assert_eq!(open(), 1);
-        pool.replace(&addresses(2));
+        set(&pool, &addresses(2));
         assert!(pool.has(&two));
-        pool.replace(&[]);
+        set(&pool, &[]);
         assert!(!pool.has(&two));
     }
 
     #[test]
     fn what_was_tried_is_not_tried_again() {
         let pool = pool(Balance::First, 0);
-        pool.replace(&addresses(3));
+        set(&pool, &addresses(3));
         let mut tried = Vec::new();
         while let Some(picked) = pick(&pool, &tried, 0) {
-            tried.push(picked.address);
+            tried.push(picked.address.inet().unwrap());
         }
         assert_eq!(tried, addresses(3));
+    }
+
+    #[test]
+    fn a_unix_socket_is_an_upstream_as_an_address_is() {
+        let address = |path: &str| Address::Unix(Path::new(path).into());
+        for rule in [Balance::LeastConn, Balance::Fixed, Balance::IpHash] {
+            let pool = pool(rule, 1);
+            let inet = Address::from(addresses(1)[0]);
+            pool.replace(&[address("/run/a"), inet.clone(), address("/run/b"), address("/run/a")]);
+            let names: Vec<_> = pool.members().iter().map(|one| one.name.clone()).collect();
+            assert_eq!(names, ["unix:/run/a", "127.0.0.1:80", "unix:/run/b"]);
+            let others = [address("/run/b"), inet];
+            let client = Remote::Socket(addresses(1)[0]);
+            let lease = pool.pick(&client, &others, 0, 1).unwrap();
+            assert_eq!(lease.address, address("/run/a"));
+            assert!(pool.failed(lease).is_some());
+            pool.replace(&[address("/run/a")]);
+            assert!(pool.is_left_out(&pool.members()[0]), "what is known of it stays");
+        }
     }
 }

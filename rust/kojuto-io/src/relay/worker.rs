@@ -34,10 +34,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        index: usize,
-    ) -> std::io::Result<Worker> {
+    pub(super) fn new(shared: Arc<Shared>, index: usize) -> std::io::Result<Worker> {
         let context = Context::new(shared, index)?;
         context.epoll.add_wake(context.shared.wakes[index].fd(), WAKE_TOKEN)?;
         Ok(Worker {

@@ -4,14 +4,15 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::time::Duration;
 
 use libc::{c_int, socklen_t};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags,
-    SocketType, sockopt,
+    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType, sockopt,
 };
 
 use super::address;
@@ -45,6 +46,20 @@ pub(crate) fn connect(address: &SocketAddr, prepare: impl FnOnce(RawFd)) -> io::
         Err(error) if error != Errno::INPROGRESS => Err(error.into()),
         _ => Ok(socket),
     }
+}
+
+/// Connects to the UNIX socket of a path, non-blocking; `WouldBlock`: its backlog is full (connect(2)
+/// on a socket of this kind is never in progress).
+pub(crate) fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// Whether a socket has a peer.
+pub(crate) fn is_connected(fd: RawFd) -> bool {
+    borrowed(fd).and_then(net::getpeername).is_ok_and(|peer| peer.is_some())
 }
 
 /// Sets a socket option that is an int. A refusal leaves the default.

@@ -16,6 +16,7 @@ use super::{Dump, Entries, Entry};
 use crate::log::{Log, unix_time_s};
 use crate::relay::remote::Remote;
 use crate::relay::tap::{Direction, Session};
+use crate::relay::upstream::Address;
 use crate::{Error, Refused, Result};
 
 /// How long bytes are gathered for one line.
@@ -44,7 +45,7 @@ fn redacted(redact: Option<&Regex>, bytes: Vec<u8>) -> Vec<u8> {
 pub(super) struct Connection {
     listener: String,
     client: Remote,
-    upstream: SocketAddr,
+    upstream: Address,
     /// To the upstream, to the client.
     pub(super) collectors: [Collector; 2],
     since: [Option<Instant>; 2],
@@ -106,26 +107,7 @@ impl Worker {
         let time_us = (time_s * 1e6) as u64;
         match entry {
             Entry::Opened { listener, client, upstream } => {
-                let mut flow = None;
-                let shown = match &client {
-                    Remote::Socket(address) => *address,
-                    Remote::Unix(_) | Remote::Named(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
-                };
-                let snaplen = self.capture.as_ref().map_or(0, Capture::snaplen);
-                self.packets(|out| flow = Some(Flow::open(shown, upstream, snaplen, time_us, out)));
-                let options = &self.dump.options;
-                let collector = || Collector::new(!options.pings);
-                let connection = Connection {
-                    listener,
-                    client,
-                    upstream,
-                    collectors: [collector(), collector()],
-                    since: [None, None],
-                    mysql: options.mysql.then(mysql::Session::default),
-                    session: Session::default(),
-                    flow,
-                };
-                self.connections.insert(id, connection);
+                self.opened(id, time_us, (listener, client, upstream));
             }
             Entry::Introduced(client) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
@@ -162,6 +144,37 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn opened(
+        &mut self,
+        id: u64,
+        time_us: u64,
+        (listener, client, upstream): (String, Remote, Address),
+    ) {
+        let mut flow = None;
+        // A capture has addresses of the internet only.
+        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        let shown = match &client {
+            Remote::Socket(address) => *address,
+            Remote::Unix(_) | Remote::Named(_) => here,
+        };
+        let server = upstream.inet().unwrap_or(here);
+        let snaplen = self.capture.as_ref().map_or(0, Capture::snaplen);
+        self.packets(|out| flow = Some(Flow::open(shown, server, snaplen, time_us, out)));
+        let options = &self.dump.options;
+        let collector = || Collector::new(!options.pings);
+        let connection = Connection {
+            listener,
+            client,
+            upstream,
+            collectors: [collector(), collector()],
+            since: [None, None],
+            mysql: options.mysql.then(mysql::Session::default),
+            session: Session::default(),
+            flow,
+        };
+        self.connections.insert(id, connection);
     }
 
     fn bytes(&mut self, id: u64, time_s: f64, direction: Direction, bytes: Vec<u8>) {

@@ -1,5 +1,6 @@
 //! The way of a connection to its upstream.
 
+use std::io;
 use std::net::SocketAddr;
 
 use super::opening::Opening;
@@ -8,7 +9,7 @@ use super::race::{Attempt, Race, Runner, open};
 use super::settling::Settling;
 use super::{Closing, Event, Stage, failed, is_broken};
 use crate::relay::client::Client;
-use crate::relay::context::Context;
+use crate::relay::context::{Context, ms};
 use crate::relay::endpoint::Party;
 use crate::relay::failure::{AttemptFailure, Failure, Shortage};
 use crate::relay::options::HeaderOut;
@@ -33,6 +34,8 @@ enum Wait {
     Upstream { until_ms: u64 },
     /// A descriptor for a socket to the one that was chosen.
     Descriptor { attempt: Attempt, starving: Starving },
+    /// Room in the backlog of the UNIX socket that was chosen, of which nobody tells.
+    Backlog(Attempt),
     /// The answer of the one that was chosen, or of several.
     Answer(Race),
 }
@@ -71,25 +74,35 @@ fn wait_or_give_up(mut opening: Opening, client: &mut Client, context: &mut Cont
 /// Connects to the upstream that was chosen; gives the opening back when that failed.
 fn dial(
     opening: Opening,
-    attempt: Attempt,
+    mut attempt: Attempt,
     starving: Option<Starving>,
     client: &mut Client,
     context: &mut Context,
 ) -> Result<Stage, Opening> {
-    let address = attempt.target.address;
-    let wait = match open(&address, client.place.token(Party::Upstream), context) {
+    let is_here = attempt.target.address.is_here();
+    let is_unix = attempt.target.address.inet().is_none();
+    let wait = match open(&attempt.target.address, client.place.token(Party::Upstream), context) {
         Ok(upstream) => {
             drop(starving);
             let runner = Runner { attempt, upstream };
             // Within one machine a handshake ends before connect(2) returns: no event need be
             // awaited.
-            if address.ip().is_loopback()
+            if is_here
                 && talks_first(&opening, client, context)
-                && sys::peer_address(runner.upstream.end.fd()).is_some()
+                && sys::is_connected(runner.upstream.end.fd())
             {
                 return Ok(established(opening, runner, client, context));
             }
             Wait::Answer(Race::begin(runner, client, context))
+        }
+        Err(error) if is_unix && error.kind() == io::ErrorKind::WouldBlock => {
+            if !opening.is_last(client, context) {
+                let head_start_ms = ms(client.route.pool.head_start(&attempt.target));
+                attempt.deadline_ms = attempt.deadline_ms.min(context.now_ms + head_start_ms);
+            }
+            let retry_ms = attempt.deadline_ms.min(context.now_ms + RETRY_MS);
+            client.set_timer(Some(retry_ms), context);
+            Wait::Backlog(attempt)
         }
         Err(error) => match Shortage::of(error) {
             // Our own shortage is not the upstream's fault: wait for a descriptor.
@@ -189,6 +202,14 @@ impl Connecting {
                 dial(opening, attempt, Some(starving), client, context)
                     .unwrap_or_else(|opening| connect(opening, client, context))
             }
+            Wait::Backlog(attempt) if context.now_ms < attempt.deadline_ms => {
+                dial(opening, attempt, None, client, context)
+                    .unwrap_or_else(|opening| connect(opening, client, context))
+            }
+            Wait::Backlog(attempt) => {
+                opening.note_failure(attempt.target, &AttemptFailure::BacklogFull, client, context);
+                connect(opening, client, context)
+            }
             Wait::Descriptor { attempt, .. } => {
                 opening.note_failure(attempt.target, &AttemptFailure::TimedOut, client, context);
                 connect(opening, client, context)
@@ -203,7 +224,9 @@ impl Connecting {
     pub(super) fn goes_to(&self, address: SocketAddr) -> bool {
         match &self.wait {
             Wait::Upstream { .. } => false,
-            Wait::Descriptor { attempt, .. } => attempt.target.address == address,
+            Wait::Descriptor { attempt, .. } | Wait::Backlog(attempt) => {
+                attempt.target.address.inet() == Some(address)
+            }
             Wait::Answer(race) => race.goes_to(address),
         }
     }
@@ -212,7 +235,7 @@ impl Connecting {
     pub(super) fn target(&self) -> Option<&Lease> {
         match &self.wait {
             Wait::Upstream { .. } => None,
-            Wait::Descriptor { attempt, .. } => Some(&attempt.target),
+            Wait::Descriptor { attempt, .. } | Wait::Backlog(attempt) => Some(&attempt.target),
             Wait::Answer(race) => race.first(),
         }
     }
@@ -220,7 +243,9 @@ impl Connecting {
     pub(super) fn close(self, why: Option<Failure>) -> Stage {
         let (target, upstream) = match self.wait {
             Wait::Upstream { .. } => (None, None),
-            Wait::Descriptor { attempt, .. } => (Some(attempt.target), None),
+            Wait::Descriptor { attempt, .. } | Wait::Backlog(attempt) => {
+                (Some(attempt.target), None)
+            }
             Wait::Answer(race) => match race.into_first() {
                 Some(Runner { attempt, upstream }) => (Some(attempt.target), Some(upstream)),
                 None => (None, None),

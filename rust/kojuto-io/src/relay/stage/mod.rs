@@ -184,7 +184,7 @@ impl Stage {
             Stage::Settling(stage) => Some(stage.target()),
             Stage::Pumping(stage) => stage.target(),
         };
-        target.is_some_and(|target| target.address == address)
+        target.is_some_and(|target| target.address.inet() == Some(address))
     }
 
     /// How far it has come, for a list of the connections.

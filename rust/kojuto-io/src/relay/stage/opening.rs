@@ -13,7 +13,7 @@ use crate::relay::context::Context;
 use crate::relay::failure::AttemptFailure;
 use crate::relay::options::HeaderOut;
 use crate::relay::remote::Remote;
-use crate::relay::upstream::Lease;
+use crate::relay::upstream::{Address, Lease};
 use crate::sys::socket as sys;
 
 pub(super) struct Opening {
@@ -22,7 +22,7 @@ pub(super) struct Opening {
     /// What the client's PROXY header said, for the one that is sent on.
     header: Option<Box<Header>>,
     /// Whom this round over the upstreams has met.
-    pub(super) tried: Vec<SocketAddr>,
+    pub(super) tried: Vec<Address>,
     /// Until when to try all upstreams again and again; set once there was none left.
     pub(super) waits_until_ms: Option<u64>,
 }
@@ -41,8 +41,15 @@ impl Opening {
             return None;
         }
         let found = client.route.pool.pick(&client.remote, &self.tried, most, random)?;
-        self.tried.push(found.address);
+        self.tried.push(found.address.clone());
         Some(found)
+    }
+
+    /// Whether no other upstream is left to try in this round.
+    pub(super) fn is_last(&self, client: &Client, context: &Context) -> bool {
+        let (most, count) =
+            (context.shared.options.max_attempts, client.route.pool.members().len());
+        self.tried.len() >= if most == 0 { count } else { most.min(count) }
     }
 
     /// Counts a failure against the upstream.

@@ -23,7 +23,7 @@ use crate::relay::failure::{Failure, HeaderFailure};
 use crate::relay::options::HeaderIn;
 use crate::relay::tap::Direction;
 use crate::relay::tunnel::Tunnel;
-use crate::relay::upstream::Lease;
+use crate::relay::upstream::{Address, Lease};
 use crate::sys::socket as sys;
 
 /// How long a worker that has enough else to do leaves bytes that no event tells of, in
@@ -89,9 +89,9 @@ impl Pumping {
             context.shared.log.write(&line.end());
         }
         upstream.writable = true;
-        let address = target.address;
+        let address = target.address.clone();
         let mut pumping = Pumping::new(upstream, Some(target), None, context.now_ms);
-        pumping.open_tap(address, [&payload, &[]], client, context);
+        pumping.open_tap(&address, [&payload, &[]], client, context);
         if !header.is_empty() || !payload.is_empty() {
             pumping.bytes.up.preload(&header, &payload);
         }
@@ -114,7 +114,7 @@ impl Pumping {
             tunnel.begin(context.now_ms);
         }
         if let Some(peer) = peer {
-            pumping.open_tap(peer, said, client, context);
+            pumping.open_tap(&peer.into(), said, client, context);
         }
         for (data, pump) in said.into_iter().zip([&mut pumping.bytes.up, &mut pumping.bytes.down]) {
             if !data.is_empty() {
@@ -134,7 +134,7 @@ impl Pumping {
     /// Tells the tap of a connection that begins, and of what its peers have said already.
     fn open_tap(
         &mut self,
-        address: SocketAddr,
+        address: &Address,
         said: [&[u8]; 2],
         client: &Client,
         context: &Context,

@@ -11,7 +11,7 @@ use crate::relay::context::{Context, ms};
 use crate::relay::endpoint::{Party, Side, Tcp};
 use crate::relay::failure::{AttemptFailure, Shortage};
 use crate::relay::near;
-use crate::relay::upstream::Lease;
+use crate::relay::upstream::{Address, Lease};
 use crate::sys::socket as sys;
 
 /// One upstream that was chosen, and when to give it up.
@@ -77,7 +77,7 @@ impl Race {
             if let Some(error) = sys::pending_error(fd) {
                 self.put_out(at, &AttemptFailure::Refused(error), opening, client, context);
                 self.next_ms = self.next_ms.map(|_| context.now_ms); // its place is free
-            } else if sys::peer_address(fd).is_some() {
+            } else if sys::is_connected(fd) {
                 return Some(self.finish(at, opening, client, context));
             } else {
                 at += 1;
@@ -179,7 +179,7 @@ impl Race {
     }
 
     pub(super) fn goes_to(&self, address: SocketAddr) -> bool {
-        self.runners.iter().any(|runner| runner.attempt.target.address == address)
+        self.runners.iter().any(|runner| runner.attempt.target.address.inet() == Some(address))
     }
 
     /// Where the first one goes.
@@ -203,13 +203,15 @@ fn head_start_ms(runner: &Runner, client: &Client) -> u64 {
 }
 
 /// A socket on its way to the upstream.
-pub(super) fn open(address: &SocketAddr, token: u64, context: &Context) -> std::io::Result<Side> {
-    let prepare = |fd| {
-        if address.ip().is_loopback() {
-            near::never_pace(fd);
-        }
+pub(super) fn open(address: &Address, token: u64, context: &Context) -> std::io::Result<Side> {
+    let socket = match address {
+        Address::Inet(address) => sys::connect(address, |fd| {
+            if address.ip().is_loopback() {
+                near::never_pace(fd);
+            }
+        })?,
+        Address::Unix(path) => sys::connect_unix(path)?,
     };
-    let socket = sys::connect(address, prepare)?;
     context.epoll.add_stream(socket.as_raw_fd(), token)?;
     let mut upstream = Side::new(Box::new(Tcp::new(socket)));
     upstream.writable = false;
