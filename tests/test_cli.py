@@ -291,7 +291,7 @@ def test_a_word_too_much_is_a_warning_for_a_plugin_and_an_error_for_a_program() 
     assert plugin.returncode == 0
     assert b"warning: left: unexpected argument, passed over" in plugin.stderr
     assert b"process-status.fds_x.count" in plugin.stdout
-    program = run("ppdp", "--upstream", "127.0.0.1:1", "left")
+    program = run("consul-service-has-ip", "left")
     assert program.returncode == 2
     assert b"error: left: unexpected argument" in program.stderr
 

@@ -180,15 +180,19 @@ class Parser:
                 f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} required",
                 self._see_help(),
             )
-        if positional and self._command.positional is None:
-            text = f"{_shown(positional[0])}: unexpected argument"
-            if not self._command.passes_over:
-                option, argument = self._not_taken
-                if argument == positional[0]:
-                    hint = f"write {option}={_shown(argument)} if that is its value"
-                    raise UsageError(text, hint)
-                raise UsageError(text, self._see_help())
-            complain(self._command.prog, f"warning: {text}, passed over", self._see_help())
+        command = self._command
+        takes_any = command.positional is not None and not command.commands
+        if not positional or takes_any or positional[0] in command.commands:
+            return
+        text = f"{_shown(positional[0])}: unexpected argument"
+        if command.passes_over:
+            complain(command.prog, f"warning: {text}, passed over", self._see_help())
+            return
+        option, argument = self._not_taken
+        if argument == positional[0]:
+            raise UsageError(text, f"write {option}={_shown(argument)} if that is its value")
+        if command.positional is None:  # else the command says which commands it has
+            raise UsageError(text, self._see_help())
 
     def _look_for_dashes(self, token: str, *, certain: bool = False) -> None:
         """Refuse an option whose hyphens a word processor or wiki has made dashes of.
