@@ -20,7 +20,10 @@ ANSWER_TIMEOUT_S = 3.0
 MariaDB itself takes two seconds for a kill of a thread that is just waking up from another one: it
 tries so long for that thread's mutex.
 """
+LOOK_S = 1.0
+"""How often a look is taken while a server is waited for."""
 AGAIN_S = 0.2
+"""The same once SIGTERM has come."""
 
 
 class NoAnswer(Exception):  # noqa: N818
@@ -63,7 +66,7 @@ class Stop:
         self._waits, self._since = True, monotonic()
         # Again and again: an exception in a finalizer is not passed on, and a signal that comes
         # just before a system call blocks is not seen in it.
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
+        self._look_every(AGAIN_S if self.asked else LOOK_S)
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {STOP})
             if monotonic() >= self._late_at:
@@ -73,13 +76,17 @@ class Stop:
             return answer
         finally:
             self._waits = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
+            self._look_every(0)  # last: the interpreter's end would leave it to the system
 
     def _come(self, _number: int, _frame: object) -> None:
         if not self.asked:
             self.asked = True
             self._late_at = monotonic() + ANSWER_TIMEOUT_S
+            self._look_every(AGAIN_S)
+
+    def _look_every(self, seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
 
     def _look(self, _number: int, _frame: object) -> None:
         now = monotonic()
