@@ -5,7 +5,7 @@ use super::{Access, Counter, Options, REASONS, read};
 use crate::Error;
 use crate::scan::beginning::behind_nuls;
 use crate::scan::envelope::Envelope;
-use crate::scan::fields::{Keys, MAX_KEYS, Values};
+use crate::scan::fields::{Keys, MAX_KEYS, RowFn};
 use crate::scan::number::{parse_f64, parse_i64};
 use crate::scan::{combined, duration, json};
 
@@ -123,7 +123,7 @@ impl Access {
     /// Where the values of keys stand in a line.
     fn spans(&self, block: &[u8], keys: &Keys, format: &Format) -> Vec<Option<Span>> {
         let mut spans = vec![None; MAX_KEYS];
-        let mut row = |_: &[u8], values: &Values<'_>| {
+        let mut row: RowFn<'_> = &mut |_, values| {
             for (span, value) in spans.iter_mut().zip(values) {
                 *span = span_of(block, value);
             }

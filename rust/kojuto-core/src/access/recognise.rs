@@ -2,7 +2,7 @@
 //! of docs/formats.md is this one, with a sample for each row.
 
 use crate::scan::envelope::Envelope;
-use crate::scan::fields::{Keys, Values};
+use crate::scan::fields::{Keys, RowFn};
 use crate::scan::json::{self, Prefix};
 use crate::scan::{combined, ltsv};
 
@@ -160,7 +160,7 @@ impl Profile {
         let count = if self.beside.is_empty() { 2 } else { 3 };
         let Ok(keys) = Keys::new(&names[..count]) else { return 0 };
         let mut votes = 0;
-        let mut row = |_: &[u8], values: &Values<'_>| {
+        let mut row: RowFn<'_> = &mut |_, values| {
             votes += usize::from(values[..count].iter().all(|value| !value.is_empty()));
         };
         match (&self.kind, format) {

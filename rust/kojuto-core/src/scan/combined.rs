@@ -135,7 +135,7 @@ pub(super) fn each_line<'a, R: Rows<'a>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::fields::Values;
+    use crate::scan::fields::RowFn;
 
     fn read(line: &str, names: &[&str]) -> Vec<String> {
         read_with(&TimeField::Telling, line, names)
@@ -146,12 +146,13 @@ mod tests {
         let keys = Keys::new(&names).unwrap();
         let block = format!("{line}\n");
         let mut found = Vec::new();
-        scan(block.as_bytes(), &keys, time, &mut |_: &[u8], values: &Values<'_>| {
+        let mut row: RowFn<'_> = &mut |_, values| {
             found = values[..keys.count()]
                 .iter()
                 .map(|v| String::from_utf8_lossy(v).into_owned())
                 .collect();
-        });
+        };
+        scan(block.as_bytes(), &keys, time, &mut row);
         found
     }
 

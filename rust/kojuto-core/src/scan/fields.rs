@@ -191,6 +191,10 @@ impl<'a, F: FnMut(&'a [u8], &Values<'a>)> Rows<'a> for F {
     }
 }
 
+/// Takes lines through a pointer. A scanner is compiled once more for each type of rows and at each
+/// level of the processor: all who read a few lines share the copy for this one.
+pub(crate) type RowFn<'r> = &'r mut dyn FnMut(&[u8], &Values<'_>);
+
 /// The state of one line while it is scanned.
 pub(crate) struct Line<'a> {
     pub(crate) start: usize,

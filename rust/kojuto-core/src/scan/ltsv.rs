@@ -95,6 +95,7 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scan::fields::RowFn;
     use proptest::prelude::*;
 
     type Row = (Vec<u8>, Vec<Vec<u8>>);
@@ -103,15 +104,11 @@ mod tests {
     fn rows(block: &[u8], keys: &Keys) -> Vec<Row> {
         let at = |level: Level| {
             let mut rows = Vec::new();
-            scan_at(
-                level,
-                block,
-                keys,
-                &mut |line: &[u8], values: &crate::scan::fields::Values<'_>| {
-                    let values = values[..keys.count()].iter().map(|v| v.to_vec()).collect();
-                    rows.push((line.to_vec(), values));
-                },
-            );
+            let mut row: RowFn<'_> = &mut |line, values| {
+                let values = values[..keys.count()].iter().map(|v| v.to_vec()).collect();
+                rows.push((line.to_vec(), values));
+            };
+            scan_at(level, block, keys, &mut row);
             rows
         };
         let best = at(Level::best());
@@ -158,13 +155,9 @@ mod tests {
         let keys = needed(&[b"{a", b"status"]);
         let mut rows = Vec::new();
         let block = b"status:1\t{a:2\tstatus:3\r\nstatus:4\r\n";
-        scan_behind_brace(
-            block,
-            &keys,
-            &mut |_: &[u8], values: &crate::scan::fields::Values<'_>| {
-                rows.push([values[0].to_vec(), values[1].to_vec()]);
-            },
-        );
+        let mut row: RowFn<'_> =
+            &mut |_, values| rows.push([values[0].to_vec(), values[1].to_vec()]);
+        scan_behind_brace(block, &keys, &mut row);
         assert_eq!(rows, [[b"2".to_vec(), b"3".to_vec()], [b"".to_vec(), b"4".to_vec()]]);
     }
 

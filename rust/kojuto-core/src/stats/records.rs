@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::scan::combined::{self, TimeField};
 use crate::scan::duration;
-use crate::scan::fields::{Keys, Values};
+use crate::scan::fields::{Keys, RowFn};
 use crate::scan::json::{self, Prefix, unescape};
 use crate::scan::ltsv;
 use crate::scan::number::parse_f64;
@@ -178,21 +178,21 @@ impl Records {
         };
         all.into_iter().find(|format| {
             let mut has_it = false;
-            self.scan(*format, line, |_, number, _| has_it = !number.is_empty());
+            self.scan(*format, line, &mut |_, number, _| has_it = !number.is_empty());
             has_it
         })
     }
 
     /// Calls `row` for each line with the field and what it is grouped by.
-    fn scan(&self, format: Format, block: &[u8], mut row: impl FnMut(&[u8], &[u8], &[u8])) {
-        let mut plain = |line: &[u8], values: &Values<'_>| {
+    fn scan(&self, format: Format, block: &[u8], row: &mut dyn FnMut(&[u8], &[u8], &[u8])) {
+        let mut plain: RowFn<'_> = &mut |line, values| {
             row(line, values[0], self.by.map_or(&b""[..], |by| values[by]));
         };
         match format {
             Format::Ltsv => ltsv::scan(block, &self.keys, &mut plain),
             Format::Json => json::scan(block, &self.keys, Prefix::Skip, &mut plain),
             Format::Combined => {
-                let mut behind = |line: &[u8], values: &Values<'_>| {
+                let mut behind: RowFn<'_> = &mut |line, values| {
                     let number = values[usize::from(!self.is_behind)];
                     let by = match self.by {
                         Some(0) => number,
@@ -208,7 +208,7 @@ impl Records {
     fn block(&mut self, format: Format, block: &[u8], groups: &mut Groups) {
         let (mut lines, mut bad) = (self.lines, std::mem::take(&mut self.bad));
         let (is_grouped, is_time) = (self.by.is_some(), self.behind == TimeField::Telling);
-        self.scan(format, block, |line, text, by| {
+        self.scan(format, block, &mut |line, text, by| {
             lines += 1;
             let text = text.trim_ascii();
             let number = parse_f64(text).filter(|_| line.len() <= MAX_LINE_BYTES);

@@ -172,7 +172,7 @@ fn is_size(line: &[u8], end: usize, length: usize) -> bool {
 mod tests {
     use super::*;
     use crate::scan::combined::each_line;
-    use crate::scan::fields::{Keys, Values};
+    use crate::scan::fields::{Keys, RowFn};
     use crate::scan::simd::Level;
     use proptest::prelude::*;
 
@@ -183,9 +183,9 @@ mod tests {
 
     type Row = (Vec<u8>, Vec<Vec<u8>>);
 
-    fn rows(read: impl FnOnce(&mut dyn FnMut(&[u8], &Values<'_>))) -> Vec<Row> {
+    fn rows(read: impl FnOnce(RowFn<'_>)) -> Vec<Row> {
         let mut rows = Vec::new();
-        read(&mut |line: &[u8], values: &Values<'_>| {
+        read(&mut |line, values| {
             let values = values[..NAMES.len()].iter().map(|value| value.to_vec()).collect();
             rows.push((line.to_vec(), values));
         });

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::{Opener, Output};
 use crate::scan::beginning::behind_nuls;
-use crate::scan::fields::{Keys, Values};
+use crate::scan::fields::{Keys, RowFn};
 use crate::scan::json::{self, Prefix, find_escaped, unescape};
 use crate::scan::simd::{Blanks, Masks, dispatch_squeezing};
 
@@ -197,11 +197,12 @@ fn entry(line: &[u8]) -> Option<(Cow<'_, [u8]>, usize)> {
     let keys = Keys::new(&[(b"log", true), (b"stream", true)]).ok()?;
     let mut found = None;
     let line = [line, b"\n"].concat();
-    json::scan(&line, &keys, Prefix::Refuse, &mut |_: &[u8], values: &Values<'_>| {
+    let mut row: RowFn<'_> = &mut |_, values| {
         if found.is_none() && !values[0].is_empty() {
             found = Some((values[0].to_vec().into(), usize::from(values[1] == b"stderr")));
         }
-    });
+    };
+    json::scan(&line, &keys, Prefix::Refuse, &mut row);
     found
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::*;
-use crate::scan::fields::Values;
+use crate::scan::fields::RowFn;
 use proptest::prelude::*;
 
 type Row = (Vec<u8>, Vec<Vec<u8>>);
@@ -12,10 +12,11 @@ type Row = (Vec<u8>, Vec<Vec<u8>>);
 macro_rules! collect {
     ($keys:ident, |$rows:ident| $scan:expr) => {{
         let mut found: Vec<Row> = Vec::new();
-        let $rows = &mut |line: &[u8], values: &Values<'_>| {
+        let mut rows: RowFn<'_> = &mut |line, values| {
             let values = values[..$keys.count()].iter().map(|v| v.to_vec());
             found.push((line.to_vec(), values.collect()));
         };
+        let $rows = &mut rows;
         let answer = $scan;
         (answer, found)
     }};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::scan::fields::Values;
+use crate::scan::fields::RowFn;
 use proptest::prelude::*;
 
 fn read(format: &str, time: &str, line: &str, names: &[&str]) -> Vec<String> {
@@ -10,10 +10,11 @@ fn read(format: &str, time: &str, line: &str, names: &[&str]) -> Vec<String> {
     let wanted = Wanted::new(&keys, &format, &time);
     let read = |level: Level, block: String| {
         let mut found = Vec::new();
-        reading::scan_at(level, block.as_bytes(), &wanted, &mut |_: &[u8], values: &Values<'_>| {
+        let mut row: RowFn<'_> = &mut |_, values| {
             let values = values[..keys.count()].iter();
             found.push(values.map(|v| String::from_utf8_lossy(v).into_owned()).collect::<Vec<_>>());
-        });
+        };
+        reading::scan_at(level, block.as_bytes(), &wanted, &mut row);
         found.swap_remove(0)
     };
     let found = read(Level::best(), format!("{line}\n"));
