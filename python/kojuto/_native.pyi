@@ -984,11 +984,17 @@ class Relay:
             host: what ``fixed`` hashes.
         """
 
-    def set_upstreams(self, pool: int, addresses: Sequence[tuple[str, int]]) -> None:
+    def set_upstreams(
+        self, pool: int, addresses: Sequence[tuple[str, int]], containers: Sequence[str] = ...
+    ) -> None:
         """Replace the list of (IP address, port); open connections go on.
 
-        An address of one link has the link's number: ``fe80::1%2``. ``unix:/PATH`` and any port
-        is a UNIX socket.
+        Args:
+            pool: its number.
+            addresses: one of one link has the link's number: ``fe80::1%2``; ``unix:/PATH`` and any
+                port is a UNIX socket.
+            containers: what logs call the container at the address of the same position, if any;
+                counts and failures of an address are those of one container.
         """
 
     def set_settling(self, pool: int, *, settle_s: float, wait_for_upstream: bool) -> None:
@@ -1015,6 +1021,12 @@ class Relay:
             pool: where its connections go.
             header_in: ``off``, ``optional``, ``lazy`` or ``require``: whether clients send a PROXY
                 header; lazy connects to the upstream meanwhile.
+        """
+
+    def unlisten(self, pool: int) -> None:
+        """Close the listening sockets of a pool; its open connections go on.
+
+        Whoever has a copy of one of them keeps it open.
         """
 
     def adopt(
@@ -1088,7 +1100,8 @@ class Relay:
         ``open``, ``accepted``, ``succeeded``, ``failed``, ``read_bytes``, ``write_bytes``,
         ``connect_failures``, ``header_failures``, ``refused``, ``probes``, ``pauses``,
         ``connect_us`` with ``connect_times`` and ``connect_bounds_us`` (a histogram), and
-        ``upstreams``: each with ``pool``, ``name``, ``open``, ``connected``, ``failed``, ``up``.
+        ``upstreams``: each with ``pool``, ``name``, ``container``, ``open``, ``connected``,
+        ``failed``, ``up``.
         """
 
 # -- HTTP ---------------------------------------------------------------------------------------

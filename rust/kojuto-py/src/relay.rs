@@ -226,9 +226,16 @@ impl Relay {
         Ok(pools.len() - 1)
     }
 
-    fn set_upstreams(&self, pool: usize, addresses: Vec<(String, u16)>) -> PyResult<()> {
+    #[pyo3(signature = (pool, addresses, containers = Vec::new()))]
+    fn set_upstreams(
+        &self,
+        pool: usize,
+        addresses: Vec<(String, u16)>,
+        containers: Vec<String>,
+    ) -> PyResult<()> {
         let addresses: PyResult<Vec<_>> = addresses.into_iter().map(upstream).collect();
-        self.pool(pool)?.replace(&addresses?);
+        let names = containers.iter().map(String::as_str).chain(std::iter::repeat(""));
+        self.pool(pool)?.replace_containers(addresses?.into_iter().zip(names));
         Ok(())
     }
 
@@ -255,6 +262,10 @@ impl Relay {
         };
         let pool = self.pool(pool)?;
         self.engine.listen(fd, name, &pool, header_in).map_err(to_py)
+    }
+
+    fn unlisten(&self, pool: usize) -> PyResult<()> {
+        self.pool(pool).map(|pool| self.engine.unlisten(&pool))
     }
 
     #[pyo3(signature = (
@@ -354,6 +365,7 @@ impl Relay {
                 let row = PyDict::new(py);
                 row.set_item("pool", at)?;
                 row.set_item("name", &member.name)?;
+                row.set_item("container", &member.container)?;
                 row.set_item("open", member.open.load(Relaxed))?;
                 row.set_item("connected", member.connected.load(Relaxed))?;
                 row.set_item("failed", member.failed.load(Relaxed))?;

@@ -144,6 +144,12 @@ impl Relay {
         Ok(())
     }
 
+    /// Accepts no more connections for a pool; those that are open go on. The sockets are closed as
+    /// soon as all threads have let go of them, and what waits in them is refused.
+    pub fn unlisten(&self, pool: &Arc<Pool>) {
+        self.tell_all(|| Command::Unlisten(Arc::clone(pool)));
+    }
+
     /// Takes over a connection that was made elsewhere; the threads take turns.
     ///
     /// # Errors

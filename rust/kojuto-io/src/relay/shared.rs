@@ -23,6 +23,8 @@ use crate::sys::epoll::Wake;
 
 pub(super) enum Command {
     Listen(Arc<Listener>),
+    /// Accept no more for a pool.
+    Unlisten(Arc<Pool>),
     /// Take over a connection.
     Adopt(Box<Adopted>),
     /// Tell somebody of all connections.

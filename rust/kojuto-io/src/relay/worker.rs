@@ -165,6 +165,7 @@ impl Worker {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Listen(listener) => self.context.listen(listener),
+            Command::Unlisten(pool) => self.context.unlisten(&pool),
             Command::Adopt(adopted) => {
                 let place = self.connections.reserve();
                 let (client, stage) = adopted.begin(place, &mut self.context);

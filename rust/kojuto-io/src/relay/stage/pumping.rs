@@ -85,7 +85,7 @@ impl Pumping {
         let header = opening.header_for_upstream(client, context);
         let payload = opening.payload;
         if client.route.pool.connected(&mut target) {
-            let line = Log::line("info", "Upstream answers again").text("upstream", &target.name);
+            let line = target.describe(Log::line("info", "Upstream answers again"));
             context.shared.log.write(&line.end());
         }
         upstream.writable = true;
