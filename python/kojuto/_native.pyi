@@ -1099,7 +1099,8 @@ class Relay:
 
         ``open``, ``accepted``, ``succeeded``, ``failed``, ``read_bytes``, ``write_bytes``,
         ``connect_failures``, ``header_failures``, ``refused``, ``probes``, ``pauses``,
-        ``connect_us`` with ``connect_times`` and ``connect_bounds_us`` (a histogram), and
+        ``connect_us`` with ``connect_times`` and ``connect_bounds_us`` (a histogram),
+        ``round_trip_us`` with ``round_trips`` and ``round_trip_bounds_us`` (pings of tunnels), and
         ``upstreams``: each with ``pool``, ``name``, ``container``, ``open``, ``connected``,
         ``failed``, ``up``.
         """

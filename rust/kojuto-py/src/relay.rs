@@ -14,7 +14,7 @@ use kojuto_io::Error;
 use kojuto_io::log::{Detail, Log};
 use kojuto_io::relay::{
     self, Adoption, CONNECT_BOUNDS_US, CaptureOptions, DumpOptions, Field, HeaderIn, HeaderOut,
-    Limits, Options, Party, Pool, Remote, Stream, Tap,
+    Limits, Options, Party, Pool, ROUND_TRIP_BOUNDS_US, Remote, Stream, Tap,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -353,12 +353,18 @@ impl Relay {
             ("probes", &stats.probes),
             ("pauses", &stats.pauses),
             ("connect_us", &stats.connect_us),
+            ("round_trip_us", &stats.round_trip_us),
         ] {
             found.set_item(name, counter.load(Relaxed))?;
         }
-        let times: Vec<u64> = stats.connect_times.iter().map(|c| c.load(Relaxed)).collect();
-        found.set_item("connect_times", times)?;
+        for (name, counts) in
+            [("connect_times", &stats.connect_times[..]), ("round_trips", &stats.round_trips)]
+        {
+            let counts: Vec<u64> = counts.iter().map(|count| count.load(Relaxed)).collect();
+            found.set_item(name, counts)?;
+        }
         found.set_item("connect_bounds_us", CONNECT_BOUNDS_US.to_vec())?;
+        found.set_item("round_trip_bounds_us", ROUND_TRIP_BOUNDS_US.to_vec())?;
         let mut upstreams = Vec::new();
         for (at, pool) in lock(&self.pools).iter().enumerate() {
             for member in pool.members().iter() {

@@ -9,7 +9,7 @@ import socket
 from contextlib import suppress
 from http import HTTPStatus
 
-from kojuto.common.gateway import deflate, httphead
+from kojuto.common.gateway import deflate, httphead, metrics
 from kojuto.common.gateway.acceptor import Acceptor
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import NoKeyError, TokenError
@@ -116,7 +116,7 @@ class Gate:
         for status, count in sorted(self._answers.items()):
             answers.add(count, status=str(status))
         pending = Family("kojuto_wsgate_handshakes_open", "gauge", "Requests being answered.")
-        return [answers, pending.add(self._open)]
+        return [answers, pending.add(self._open), metrics.round_trips(self._engine)]
 
     def _has_room(self) -> bool:
         most = self._values.max_connections

@@ -44,7 +44,7 @@ pub use endpoint::{Beginning, Cut, Endpoint, HEADER_BYTES, Party, Tcp};
 pub use health::Limits;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
-pub use stats::{CONNECT_BOUNDS_US, Stats};
+pub use stats::{CONNECT_BOUNDS_US, ROUND_TRIP_BOUNDS_US, Stats};
 pub use tap::{Direction, Session, Tap};
 pub use tunnel::{Adoption, Field, Stream};
 pub use upstream::{Address, Pool, Upstream};

@@ -223,8 +223,11 @@ impl Pumping {
         if client.route.header_in == HeaderIn::Lazy {
             self.look_at_beginning(client, context);
         }
-        if let Some(tunnel) = &mut self.tunnel {
-            tunnel.listen(context.now_ms, (&mut client.side, &mut self.upstream));
+        if let Some(tunnel) = &mut self.tunnel
+            && let Some(took) =
+                tunnel.listen(context.now_ms, (&mut client.side, &mut self.upstream))
+        {
+            context.shared.stats.answered_after(took);
         }
         if read > 0 {
             context.shared.stats.read_bytes.fetch_add(read, Relaxed);

@@ -6,7 +6,7 @@ mod websocket;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kojuto_core::scan::json_line::JsonLine;
 
@@ -169,14 +169,19 @@ impl Tunnel {
 
     /// Begins to wait for signs of life.
     pub(super) fn begin(&mut self, now_ms: u64) {
-        self.life.heard(now_ms, false);
+        self.life.begin(now_ms);
     }
 
-    /// Notes what has come from the peer.
-    pub(super) fn listen(&mut self, now_ms: u64, sides: (&mut Side, &mut Side)) {
+    /// Notes what has come from the peer; answers the round trip that a pong has ended.
+    pub(super) fn listen(
+        &mut self,
+        now_ms: u64,
+        sides: (&mut Side, &mut Side),
+    ) -> Option<Duration> {
         match self.framed(sides).end.heard() {
-            Heard::Nothing => {}
-            heard => self.life.heard(now_ms, heard == Heard::Pong),
+            Heard::Nothing => None,
+            Heard::Bytes => self.life.heard(now_ms, None),
+            Heard::Pong => self.life.heard(now_ms, Some(Instant::now())),
         }
     }
 
@@ -191,7 +196,7 @@ impl Tunnel {
         if self.life.is_doubtful() && self.life.is_gone(now_ms, side) {
             return Err(Failure::Vanished { silent: self.life.silence(now_ms) });
         }
-        self.life.pinged(now_ms);
+        self.life.pinged(now_ms, Instant::now());
         if !side.ending {
             side.end.ping();
         }
