@@ -1044,6 +1044,7 @@ class Relay:
         fields: Sequence[tuple[str, str | int]] = ...,
         ping_interval_s: float = 30.0,
         lenient: bool = False,
+        grant: str | None = None,
     ) -> None:
         """Take over a connected pair, one side of which speaks WebSocket and has shaken hands.
 
@@ -1068,11 +1069,18 @@ class Relay:
                 has answered neither of two, the tunnel ends; 0 for never.
             lenient: a WebSocket peer that ends its stream between two frames without a Close frame
                 has ended it, not lost it.
+            grant: by what right it is open, if that may be taken away: see `grants`.
 
         Raises:
             OSError: no open descriptor, none left, or the relay was stopped.
             ValueError: an argument is none of its values.
         """
+
+    def grants(self) -> list[tuple[int, str]]:
+        """The rights of the open tunnels that were handed over with one, each with a number."""
+
+    def revoke(self, numbers: Sequence[int]) -> None:
+        """End the tunnels with these of the `grants`; their WebSocket is closed with 1008."""
 
     def stop(self) -> None:
         """Stop accepting everywhere; the relay ends with its last connection."""

@@ -22,7 +22,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::errors::{refused, to_py};
 use crate::job;
 use crate::tls::TlsStream;
-use arguments::{address, ranges, seconds, upstream};
+use arguments::{address, party, ranges, seconds, upstream};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LogWriter>()?;
@@ -271,7 +271,7 @@ impl Relay {
     #[pyo3(signature = (
         client, upstream, *, websocket, masked, remote, listener, upstream_name,
         client_data = Vec::new(), upstream_data = Vec::new(), fields = Vec::new(),
-        ping_interval_s = 30.0, lenient = false
+        ping_interval_s = 30.0, lenient = false, grant = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each field of a connection")]
     fn adopt(
@@ -288,12 +288,9 @@ impl Relay {
         fields: Vec<(String, FieldArgument)>,
         ping_interval_s: f64,
         lenient: bool,
+        grant: Option<String>,
     ) -> PyResult<()> {
-        let websocket = match websocket {
-            "client" => Party::Client,
-            "upstream" => Party::Upstream,
-            other => return Err(refused(format!("websocket={other}"))),
-        };
+        let websocket = party(websocket)?;
         let ping_interval = seconds(ping_interval_s)?;
         let upstream = match upstream.cast::<TlsStream>() {
             Ok(_) if websocket == Party::Client => {
@@ -315,8 +312,18 @@ impl Relay {
             upstream_data,
             fields: fields.into_iter().map(|(key, value)| (key, value.into())).collect(),
             ping_interval,
+            grant,
         };
         self.engine.adopt(adoption).map_err(to_py)
+    }
+
+    fn grants(&self) -> Vec<(u64, String)> {
+        let all = self.engine.grants();
+        all.into_iter().map(|(number, text)| (number, text.as_ref().to_owned())).collect()
+    }
+
+    fn revoke(&self, numbers: Vec<u64>) {
+        self.engine.revoke(numbers);
     }
 
     fn stop(&self) {

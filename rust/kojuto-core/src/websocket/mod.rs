@@ -79,6 +79,8 @@ pub mod close {
     pub const NO_CODE: u16 = 1005;
     /// A text that is not UTF-8.
     pub const BAD_TEXT: u16 = 1007;
+    /// The peer may not, or not any more.
+    pub const POLICY: u16 = 1008;
     /// The endpoint failed, so that what was sent is not all.
     pub const FAILED: u16 = 1011;
 }

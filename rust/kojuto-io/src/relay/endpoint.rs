@@ -181,6 +181,8 @@ pub enum Cut {
     Broken,
     /// The relay is stopped.
     Leaving,
+    /// It may not be open any more.
+    Refused,
 }
 
 /// A connected, non-blocking stream socket.

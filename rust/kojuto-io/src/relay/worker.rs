@@ -179,6 +179,7 @@ impl Worker {
             }
             Command::List(to) => self.listings.push(Listing { to, next: 0 }),
             Command::Cut(pool, address) => self.tell_all(Event::Cut(&pool, address)),
+            Command::Revoke(grants) => self.tell_all(Event::Revoke(&grants)),
             Command::Abort => self.tell_all(Event::Abort),
         }
     }

@@ -6,6 +6,7 @@
 //! is and waits for any byte again. The last bytes of a stream are late by that moment at most, and
 //! only those of a stream that went one way for long ([`crate::relay::pump`]).
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::Relaxed;
@@ -190,7 +191,7 @@ impl Pumping {
                 self.watch_silence(client, context);
             }
             // What is left of a race that is over.
-            Event::Rival | Event::Stop | Event::Cut(..) | Event::Abort => {}
+            Event::Rival | Event::Stop | Event::Cut(..) | Event::Revoke(_) | Event::Abort => {}
         }
         Flow::Continue(())
     }
@@ -280,6 +281,11 @@ impl Pumping {
     }
 
     // -- ends -------------------------------------------------------------------------------
+
+    /// Whether it is a tunnel with one of these rights.
+    pub(super) fn is_by(&self, grants: &HashSet<u64>) -> bool {
+        self.tunnel.as_ref().is_some_and(|tunnel| tunnel.is_by(grants))
+    }
 
     pub(super) fn target(&self) -> Option<&Lease> {
         self.target.as_ref()

@@ -258,6 +258,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
                 (Some(End::Violation(violation)), _) => violation.code,
                 (_, Cut::Broken) => close::FAILED,
                 (_, Cut::Leaving) => close::GOING_AWAY,
+                (_, Cut::Refused) => close::POLICY,
             };
             let key = self.key();
             write_close(code, key, &mut self.head);
@@ -531,7 +532,7 @@ mod tests {
         end.ping();
         end.flush().unwrap();
         assert_eq!(*sent.lock().unwrap(), [0x88, 2, 3, 232]);
-        for (cut, code) in [(Cut::Broken, 1011u16), (Cut::Leaving, 1001)] {
+        for (cut, code) in [(Cut::Broken, 1011u16), (Cut::Leaving, 1001), (Cut::Refused, 1008)] {
             let mut end = WebSocket::new(Wired::default(), false, false, Vec::new());
             let sent = Arc::clone(&end.wire.sent);
             end.reset(cut);
