@@ -144,6 +144,22 @@ def test_the_log_has_the_round_trip(stage: Stage) -> None:
     assert all(0 <= rtt < 0.5 for rtt in found)
 
 
+def test_a_late_pong_does_not_count_for_the_last_ping(stage: Stage) -> None:
+    def serve(conn: socket.socket) -> None:
+        answer_upgrade(conn)
+        pings = [read_frame(conn) for _ in range(2)]
+        assert pings[0] != pings[1]
+        assert {first for first, _ in pings} == {0x89}
+        conn.sendall(frame(Opcode.PONG, pings[0][1], mask=False))
+        conn.sendall(frame(Opcode.CLOSE, b"\x03\xe8", mask=False))
+        read_all(conn)
+
+    end = tunnel(stage, "client", stage.peer(serve).port, ping_s=1)
+    with end.connect() as conn:
+        assert read_all(conn) == b""
+    assert "ping_rtt" not in end.end_of("Suceeded")
+
+
 def test_a_tunnel_that_never_rests_has_a_round_trip_too(stage: Stage) -> None:
     """In its log line and in the metrics, of both gateways."""
     ports = [free_port(), free_port()]

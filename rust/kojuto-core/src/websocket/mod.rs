@@ -115,6 +115,11 @@ pub fn write_control(opcode: Opcode, payload: &[u8], key: Option<Key>, out: &mut
     }
 }
 
+/// Appends a ping with a number, by which its pong is known ([`Decoder::take_pong`]).
+pub fn write_ping(number: u32, key: Option<Key>, out: &mut Vec<u8>) {
+    write_control(Opcode::Ping, &number.to_be_bytes(), key, out);
+}
+
 /// Appends a Close frame with a code and no reason.
 pub fn write_close(code: u16, key: Option<Key>, out: &mut Vec<u8>) {
     write_control(Opcode::Close, &code.to_be_bytes(), key, out);

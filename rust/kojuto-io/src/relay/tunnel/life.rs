@@ -25,7 +25,9 @@ pub(super) struct Life {
     /// When the pings since then were sent: the first and the last.
     pinged_ms: (u64, u64),
     unanswered: u32,
-    /// When the last ping was sent whose pong has not come, whatever else has.
+    /// The number of the last ping.
+    number: u32,
+    /// When it was sent, as long as its pong has not come, whatever else has.
     awaited: Option<Instant>,
     round_trip: Option<Duration>,
 }
@@ -39,6 +41,7 @@ impl Life {
             heard_ms: 0,
             pinged_ms: (0, 0),
             unanswered: 0,
+            number: 0,
             awaited: None,
             round_trip: None,
         }
@@ -58,16 +61,19 @@ impl Life {
         (self.interval_ms > 0).then_some(at)
     }
 
-    /// Something has come; a pong where it is told when. Answers the round trip that it ends.
-    pub(super) fn heard(&mut self, now_ms: u64, pong: Option<Instant>) -> Option<Duration> {
+    /// Something has come; of a pong, which ping it answers and when. Answers the round trip that it
+    /// ends: a late pong to an earlier ping than the last ends none.
+    pub(super) fn heard(&mut self, now_ms: u64, pong: Option<(u32, Instant)>) -> Option<Duration> {
         self.heard_ms = now_ms;
         self.unanswered = 0;
-        let took = pong?.saturating_duration_since(self.awaited.take()?);
+        let (_, at) = pong.filter(|(number, _)| *number == self.number)?;
+        let took = at.saturating_duration_since(self.awaited.take()?);
         self.round_trip = Some(took);
         Some(took)
     }
 
-    pub(super) fn pinged(&mut self, now_ms: u64, now: Instant) {
+    /// A ping is sent; answers its number.
+    pub(super) fn pinged(&mut self, now_ms: u64, now: Instant) -> u32 {
         self.began_ms = None;
         if self.unanswered == 0 {
             self.pinged_ms.0 = now_ms;
@@ -75,6 +81,8 @@ impl Life {
         self.pinged_ms.1 = now_ms;
         self.awaited = Some(now);
         self.unanswered = PINGS.min(self.unanswered + 1);
+        self.number = self.number.wrapping_add(1);
+        self.number
     }
 
     pub(super) fn is_doubtful(&self) -> bool {
@@ -140,16 +148,26 @@ mod tests {
         let mut life = Life::new(Duration::from_secs(1));
         let began = Instant::now();
         let after = |us| began + Duration::from_micros(us);
-        assert_eq!(life.heard(0, Some(began)), None, "nobody had asked");
-        life.pinged(1000, began);
+        assert_eq!(life.heard(0, Some((0, began))), None, "nobody had asked");
+        let first = life.pinged(1000, began);
         assert_eq!(life.heard(1003, None), None);
         let took = Some(Duration::from_micros(7250));
-        assert_eq!(life.heard(1007, Some(after(7250))), took);
-        assert_eq!(life.heard(1500, Some(after(500_000))), None);
+        assert_eq!(life.heard(1007, Some((first, after(7250)))), took);
+        assert_eq!(life.heard(1500, Some((first, after(500_000)))), None);
         assert_eq!(life.round_trip(), took);
-        life.pinged(2000, after(1_000_000));
-        life.pinged(3000, after(2_000_000));
-        let took = life.heard(3001, Some(after(2_000_900)));
-        assert_eq!(took, Some(Duration::from_micros(900)));
+    }
+
+    #[test]
+    fn a_late_pong_does_not_count_for_the_last_ping() {
+        let mut life = Life::new(Duration::from_secs(1));
+        let began = Instant::now();
+        let after = |ms| began + Duration::from_millis(ms);
+        let pings = [life.pinged(1000, began), life.pinged(2000, after(1000))];
+        assert!(life.is_doubtful());
+        assert_eq!(life.heard(2001, Some((pings[0], after(1001)))), None);
+        assert!(!life.is_doubtful(), "it is a sign of life");
+        assert_eq!(life.round_trip(), None);
+        let took = Some(Duration::from_millis(1500));
+        assert_eq!(life.heard(3500, Some((pings[1], after(2500)))), took);
     }
 }

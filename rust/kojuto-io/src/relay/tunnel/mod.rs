@@ -204,7 +204,7 @@ impl Tunnel {
         match self.framed(sides).end.heard() {
             Heard::Nothing => None,
             Heard::Bytes => self.life.heard(now_ms, None),
-            Heard::Pong => self.life.heard(now_ms, Some(Instant::now())),
+            Heard::Pong(number) => self.life.heard(now_ms, Some((number, Instant::now()))),
         }
     }
 
@@ -219,9 +219,9 @@ impl Tunnel {
         if self.life.is_doubtful() && self.life.is_gone(now_ms, side) {
             return Err(Failure::Vanished { silent: self.life.silence(now_ms) });
         }
-        self.life.pinged(now_ms, Instant::now());
+        let number = self.life.pinged(now_ms, Instant::now());
         if !side.ending {
-            side.end.ping();
+            side.end.ping(number);
         }
         side.flush().map_err(Failure::Ping)
     }
