@@ -984,11 +984,17 @@ class Relay:
             host: what ``fixed`` hashes.
         """
 
-    def set_upstreams(self, pool: int, addresses: Sequence[tuple[str, int]]) -> None:
+    def set_upstreams(
+        self, pool: int, addresses: Sequence[tuple[str, int]], containers: Sequence[str] = ...
+    ) -> None:
         """Replace the list of (IP address, port); open connections go on.
 
-        An address of one link has the link's number: ``fe80::1%2``. ``unix:/PATH`` and any port
-        is a UNIX socket.
+        Args:
+            pool: its number.
+            addresses: one of one link has the link's number: ``fe80::1%2``; ``unix:/PATH`` and any
+                port is a UNIX socket.
+            containers: what logs call the container at the address of the same position, if any;
+                counts and failures of an address are those of one container.
         """
 
     def set_settling(self, pool: int, *, settle_s: float, wait_for_upstream: bool) -> None:
@@ -1017,6 +1023,12 @@ class Relay:
                 header; lazy connects to the upstream meanwhile.
         """
 
+    def unlisten(self, pool: int) -> None:
+        """Close the listening sockets of a pool; its open connections go on.
+
+        Whoever has a copy of one of them keeps it open.
+        """
+
     def adopt(
         self,
         client: int,
@@ -1032,6 +1044,7 @@ class Relay:
         fields: Sequence[tuple[str, str | int]] = ...,
         ping_interval_s: float = 30.0,
         lenient: bool = False,
+        grant: str | None = None,
     ) -> None:
         """Take over a connected pair, one side of which speaks WebSocket and has shaken hands.
 
@@ -1056,11 +1069,18 @@ class Relay:
                 has answered neither of two, the tunnel ends; 0 for never.
             lenient: a WebSocket peer that ends its stream between two frames without a Close frame
                 has ended it, not lost it.
+            grant: by what right it is open, if that may be taken away: see `grants`.
 
         Raises:
             OSError: no open descriptor, none left, or the relay was stopped.
             ValueError: an argument is none of its values.
         """
+
+    def grants(self) -> list[tuple[int, str]]:
+        """The rights of the open tunnels that were handed over with one, each with a number."""
+
+    def revoke(self, numbers: Sequence[int]) -> None:
+        """End the tunnels with these of the `grants`; their WebSocket is closed with 1008."""
 
     def stop(self) -> None:
         """Stop accepting everywhere; the relay ends with its last connection."""
@@ -1087,8 +1107,10 @@ class Relay:
 
         ``open``, ``accepted``, ``succeeded``, ``failed``, ``read_bytes``, ``write_bytes``,
         ``connect_failures``, ``header_failures``, ``refused``, ``probes``, ``pauses``,
-        ``connect_us`` with ``connect_times`` and ``connect_bounds_us`` (a histogram), and
-        ``upstreams``: each with ``pool``, ``name``, ``open``, ``connected``, ``failed``, ``up``.
+        ``connect_us`` with ``connect_times`` and ``connect_bounds_us`` (a histogram),
+        ``round_trip_us`` with ``round_trips`` and ``round_trip_bounds_us`` (pings of tunnels), and
+        ``upstreams``: each with ``pool``, ``name``, ``container``, ``open``, ``connected``,
+        ``failed``, ``up``.
         """
 
 # -- HTTP ---------------------------------------------------------------------------------------

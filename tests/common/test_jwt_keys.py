@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,25 @@ def test_openssl_makes_keys_that_load_and_verify(tmp_path: Path) -> None:
         openssl("rsa", "-in", "rsa.pem", "-RSAPublicKey_out"),
     ):
         assert jwt.verify(token, jwt.load_public_keys(pem, "p"), now=NOW, freshness_s=60) == P
+
+
+def test_a_fingerprint_is_that_of_the_pem_block_and_is_made_once() -> None:
+    pem = public_pem(rsa_key()) + public_pem(ec_key())
+    found = [key.fingerprint() for key in jwt.load_public_keys(pem, "p")]
+    blocks = [b"".join(part.splitlines()[1:]) for part in pem.split(b"-----END PUBLIC KEY-----\n")]
+    assert found == [hashlib.sha256(base64.b64decode(one)).hexdigest() for one in blocks if one]
+
+    class Public:
+        asked = 0
+
+        def public_bytes(self, *_: object) -> bytes:
+            self.asked += 1
+            return b"x"
+
+    public = Public()
+    key = jwt.Key(public, ("EdDSA",), "key")
+    assert key.fingerprint() == key.fingerprint() == hashlib.sha256(b"x").hexdigest()
+    assert public.asked == 1
 
 
 CUT = public_pem(rsa_key())[:-30]

@@ -51,6 +51,7 @@ class FakeRelay:
         self.waits: list[bool] = []
         self.upstreams: list[list[tuple[str, int]]] = []
         self.cuts: list[tuple[str, int]] = []
+        self.closed: list[int] = []
 
     def cut(self, _: int, address: tuple[str, int]) -> None:
         self.cuts.append(address)
@@ -61,7 +62,13 @@ class FakeRelay:
     def listen(self, *_: object, **__: object) -> None:
         pass
 
-    def set_upstreams(self, _: int, addresses: list[tuple[str, int]]) -> None:
+    def unlisten(self, pool: int) -> None:
+        self.closed.append(pool)
+
+    def set_upstreams(
+        self, _: int, addresses: list[tuple[str, int]], containers: list[str]
+    ) -> None:
+        assert len(containers) == len(addresses)
         self.upstreams.append(addresses)
 
     def set_settling(self, _: int, *, settle_s: float, wait_for_upstream: bool) -> None:
@@ -134,9 +141,12 @@ def test_new_clients_wait_5_seconds_after_the_last_container_has_gone(
     now += module.NEXT_CONTAINER_TIMEOUT_S - 0.001
     switch.update(view())
     assert relay.waits == [True]
+    assert relay.closed == []
     now += 0.001
-    switch.update(view())
+    for _ in range(2):
+        switch.update(view())
     assert relay.waits == [True, False]
+    assert relay.closed == [1], "once"
     assert now == 1005
 
 
@@ -226,6 +236,17 @@ def test_metrics_are_what_prometheus_takes(stage: Stage, docker: Docker) -> None
     assert {(each["port"], each["container"]) for each in labels} == {
         ("80", "first"), ("80", "second"), ("81", "first"), ("81", "second")
     }  # fmt: skip
+    ended = program.wait_for_line(msg="log", status="Suceeded")
+    assert ended["container"] == "second"
+    docker.docker("rm", "-f", "first")
+
+    def shown() -> bytes:
+        return bytes(inside(docker, scraped, "text/plain")[1])
+
+    wait_until(lambda: b"first" not in shown())
+    assert b'container="second"' in shown()
+    _, document = inside(docker, scraped, "text/plain")
+    families = exposition.checked(document)
     kind, document = inside(docker, scraped, "application/openmetrics-text; version=1.0.0")
     assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     open_ones = exposition.parse(document, openmetrics=True)

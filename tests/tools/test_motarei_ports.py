@@ -148,9 +148,47 @@ def test_a_port_that_no_container_offers_any_more_is_refused_after_5_seconds(
     with pytest.raises(ConnectionError):
         inside(docker, exchange, 81, "127.0.0.1", 30)
     inside(docker, exchange, 80)
-    third = docker.up("two")
+    program.wait_for_lines(1, msg="Stop listen", port=81)
+    wait_until(lambda: inside(docker, is_refused, 81))
+    with inside(docker, bound, 81):  # nothing of it is left open
+        third = docker.up("two")
+        program.wait_for_lines(1, msg="A port cannot be opened, trying again", port=81)
+        inside(docker, exchange, 80)
     wait_until(lambda: newest(program, 81) == third[:12])
+    program.wait_for_lines(2, msg="Start listen", port=81)
     inside(docker, exchange, 81)
+    assert program.lines(msg="Stop listen", port=80) == []
+
+
+def is_refused(port: int) -> bool:
+    try:
+        exchange(port)
+    except ConnectionRefusedError:
+        return True
+    except ConnectionError:
+        pass
+    return False
+
+
+def test_an_inherited_socket_that_nobody_serves_any_more_stays_and_resets(
+    stage: Stage, docker: Docker
+) -> None:
+    first = docker.up("two")
+    starter = under_starter(stage, docker, ["127.0.0.1:80", "127.0.0.1:81"])
+    starter.wait_for_lines(2, msg="Start listen")
+    second = docker.up("plain")
+    wait_until(lambda: newest(starter) == second[:12])
+    docker.docker("rm", "-f", first)
+    wait_until(lambda: starter.lines(msg="Upstreams", port=81)[-1]["containers"] == [])
+    # The first one waits for the 5 s, the second does not.
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError):
+            inside(docker, exchange, 81, "127.0.0.1", 30)
+    third = docker.up("two")
+    wait_until(lambda: newest(starter, 81) == third[:12])
+    inside(docker, exchange, 81)
+    assert starter.lines(msg="Stop listen") == []
+    assert starter.end() == 0
 
 
 def test_an_inherited_socket_without_a_port_keeps_no_client_waiting(

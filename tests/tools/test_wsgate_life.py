@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from websockets.frames import Opcode
 
-from tests.conftest import need_program, script
-from tests.peers.gates import client, server
+from tests.conftest import need_program, script, wait_until
+from tests.peers.gates import client, metrics, round_trip, server
 from tests.peers.network import Namespace, wired
-from tests.peers.servers import LOOPBACK, Program, free_port, read_all, read_exactly
+from tests.peers.servers import LOOPBACK, Program, echo, free_port, read_all, read_exactly
 from tests.peers.tunnels import answer_upgrade, frame, pair, read_frame, tunnel, upgraded
 from tests.streams import pattern
 
@@ -142,6 +142,52 @@ def test_the_log_has_the_round_trip(stage: Stage) -> None:
     found = [rtt for rtt in rtts if rtt is not None]
     assert found
     assert all(0 <= rtt < 0.5 for rtt in found)
+
+
+def test_a_late_pong_does_not_count_for_the_last_ping(stage: Stage) -> None:
+    def serve(conn: socket.socket) -> None:
+        answer_upgrade(conn)
+        pings = [read_frame(conn) for _ in range(2)]
+        assert pings[0] != pings[1]
+        assert {first for first, _ in pings} == {0x89}
+        conn.sendall(frame(Opcode.PONG, pings[0][1], mask=False))
+        conn.sendall(frame(Opcode.CLOSE, b"\x03\xe8", mask=False))
+        read_all(conn)
+
+    end = tunnel(stage, "client", stage.peer(serve).port, ping_s=1)
+    with end.connect() as conn:
+        assert read_all(conn) == b""
+    assert "ping_rtt" not in end.end_of("Suceeded")
+
+
+def test_a_tunnel_that_never_rests_has_a_round_trip_too(stage: Stage) -> None:
+    """In its log line and in the metrics, of both gateways."""
+    ports = [free_port(), free_port()]
+    options = [["--metrics-listen", f"{LOOPBACK}:{port}", "--ping-interval", "300ms"]
+               for port in ports]  # fmt: skip
+    gate = server(stage, {"a": stage.peer(echo).port}, *options[0])
+    local = client(stage, gate.url("a"), *options[1])
+    name = "kojuto_wsgate_round_trip_seconds"
+
+    def counted(port: int) -> int:
+        return int(metrics(port)[f"{name}_count"])
+
+    assert [counted(port) for port in ports] == [0, 0]
+    with local.connect() as conn:
+        conn.settimeout(20)
+
+        def talk() -> bool:
+            round_trip(conn, b"x")
+            return min(counted(port) for port in ports) > 0
+
+        wait_until(talk)
+    for program in (gate, local):
+        assert 0 < program.wait_for_line(status="Suceeded")["ping_rtt"] < 20
+    for port in ports:
+        found = metrics(port)
+        assert float(found[f"{name}_sum"]) > 0
+        assert found[f'{name}_bucket{{le="+Inf"}}'] == found[f"{name}_count"]
+        assert f'{name}_bucket{{le="0.0005"}}' in found
 
 
 # -- behind a proxy that cuts what is idle -------------------------------------------------------

@@ -14,7 +14,7 @@ use kojuto_io::Error;
 use kojuto_io::log::{Detail, Log};
 use kojuto_io::relay::{
     self, Adoption, CONNECT_BOUNDS_US, CaptureOptions, DumpOptions, Field, HeaderIn, HeaderOut,
-    Limits, Options, Party, Pool, Remote, Stream, Tap,
+    Limits, Options, Party, Pool, ROUND_TRIP_BOUNDS_US, Remote, Stream, Tap,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -22,7 +22,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::errors::{refused, to_py};
 use crate::job;
 use crate::tls::TlsStream;
-use arguments::{address, ranges, seconds, upstream};
+use arguments::{address, party, ranges, seconds, upstream};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LogWriter>()?;
@@ -226,9 +226,16 @@ impl Relay {
         Ok(pools.len() - 1)
     }
 
-    fn set_upstreams(&self, pool: usize, addresses: Vec<(String, u16)>) -> PyResult<()> {
+    #[pyo3(signature = (pool, addresses, containers = Vec::new()))]
+    fn set_upstreams(
+        &self,
+        pool: usize,
+        addresses: Vec<(String, u16)>,
+        containers: Vec<String>,
+    ) -> PyResult<()> {
         let addresses: PyResult<Vec<_>> = addresses.into_iter().map(upstream).collect();
-        self.pool(pool)?.replace(&addresses?);
+        let names = containers.iter().map(String::as_str).chain(std::iter::repeat(""));
+        self.pool(pool)?.replace_containers(addresses?.into_iter().zip(names));
         Ok(())
     }
 
@@ -257,10 +264,14 @@ impl Relay {
         self.engine.listen(fd, name, &pool, header_in).map_err(to_py)
     }
 
+    fn unlisten(&self, pool: usize) -> PyResult<()> {
+        self.pool(pool).map(|pool| self.engine.unlisten(&pool))
+    }
+
     #[pyo3(signature = (
         client, upstream, *, websocket, masked, remote, listener, upstream_name,
         client_data = Vec::new(), upstream_data = Vec::new(), fields = Vec::new(),
-        ping_interval_s = 30.0, lenient = false
+        ping_interval_s = 30.0, lenient = false, grant = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each field of a connection")]
     fn adopt(
@@ -277,12 +288,9 @@ impl Relay {
         fields: Vec<(String, FieldArgument)>,
         ping_interval_s: f64,
         lenient: bool,
+        grant: Option<String>,
     ) -> PyResult<()> {
-        let websocket = match websocket {
-            "client" => Party::Client,
-            "upstream" => Party::Upstream,
-            other => return Err(refused(format!("websocket={other}"))),
-        };
+        let websocket = party(websocket)?;
         let ping_interval = seconds(ping_interval_s)?;
         let upstream = match upstream.cast::<TlsStream>() {
             Ok(_) if websocket == Party::Client => {
@@ -304,8 +312,18 @@ impl Relay {
             upstream_data,
             fields: fields.into_iter().map(|(key, value)| (key, value.into())).collect(),
             ping_interval,
+            grant,
         };
         self.engine.adopt(adoption).map_err(to_py)
+    }
+
+    fn grants(&self) -> Vec<(u64, String)> {
+        let all = self.engine.grants();
+        all.into_iter().map(|(number, text)| (number, text.as_ref().to_owned())).collect()
+    }
+
+    fn revoke(&self, numbers: Vec<u64>) {
+        self.engine.revoke(numbers);
     }
 
     fn stop(&self) {
@@ -342,18 +360,25 @@ impl Relay {
             ("probes", &stats.probes),
             ("pauses", &stats.pauses),
             ("connect_us", &stats.connect_us),
+            ("round_trip_us", &stats.round_trip_us),
         ] {
             found.set_item(name, counter.load(Relaxed))?;
         }
-        let times: Vec<u64> = stats.connect_times.iter().map(|c| c.load(Relaxed)).collect();
-        found.set_item("connect_times", times)?;
+        for (name, counts) in
+            [("connect_times", &stats.connect_times[..]), ("round_trips", &stats.round_trips)]
+        {
+            let counts: Vec<u64> = counts.iter().map(|count| count.load(Relaxed)).collect();
+            found.set_item(name, counts)?;
+        }
         found.set_item("connect_bounds_us", CONNECT_BOUNDS_US.to_vec())?;
+        found.set_item("round_trip_bounds_us", ROUND_TRIP_BOUNDS_US.to_vec())?;
         let mut upstreams = Vec::new();
         for (at, pool) in lock(&self.pools).iter().enumerate() {
             for member in pool.members().iter() {
                 let row = PyDict::new(py);
                 row.set_item("pool", at)?;
                 row.set_item("name", &member.name)?;
+                row.set_item("container", &member.container)?;
                 row.set_item("open", member.open.load(Relaxed))?;
                 row.set_item("connected", member.connected.load(Relaxed))?;
                 row.set_item("failed", member.failed.load(Relaxed))?;

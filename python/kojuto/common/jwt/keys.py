@@ -45,7 +45,7 @@ class Key:
         title: how messages call it: ``key 2 of keys.pem (RSA, 2048 bits)``.
     """
 
-    __slots__ = ("algorithms", "kid", "public", "title")
+    __slots__ = ("_fingerprint", "algorithms", "kid", "public", "title")
 
     def __init__(
         self, public: Any, algorithms: tuple[str, ...], title: str, kid: str | None = None
@@ -54,6 +54,19 @@ class Key:
         self.algorithms = algorithms
         self.title = title
         self.kid = kid
+        self._fingerprint = ""
+
+    def fingerprint(self) -> str:
+        """What tells it from other keys: SHA-256 of its SubjectPublicKeyInfo, in hexadecimal."""
+        if not self._fingerprint:
+            from hashlib import sha256
+
+            from cryptography.hazmat.primitives import serialization
+
+            info = serialization.PublicFormat.SubjectPublicKeyInfo
+            data: bytes = self.public.public_bytes(serialization.Encoding.DER, info)
+            self._fingerprint = sha256(data).hexdigest()
+        return self._fingerprint
 
 
 class PrivateKey:

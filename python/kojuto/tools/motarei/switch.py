@@ -62,7 +62,10 @@ class Switch:
         self._view: View | None = None
         self._docker_error = ""
         self._listeners: dict[int, list[str]] = {}
-        self._names: dict[tuple[int, str], tuple[int, str]] = {}
+        self._closed: set[int] = set()
+        """The private ports whose own sockets are closed, for nobody has served them for long."""
+        self._kept: set[int] = set()
+        """Those on inherited sockets: whoever handed them down listens on."""
         self._bind: str = values.bind
         self._publish = dict(values.publish)
         self._look = look
@@ -72,7 +75,7 @@ class Switch:
         self.failed: dict[int, listen.BindError] = {}
         """The private ports that are served and cannot be opened, and why."""
         self._pools: dict[int, int] = {}
-        self._shown: dict[int, list[tuple[str, str]]] = {}
+        self._shown: dict[int, list[tuple[str, str, str]]] = {}
         self._settling: dict[int, tuple[float, bool]] = {}
         self._served_at: dict[int, float] = {}
         self._awaited: set[tuple[int, str, str]] = set()
@@ -129,33 +132,46 @@ class Switch:
         pool = self._pools.get(private)
         if pool is None:
             pool = self._unserved.pop(self._publish.get(private, private), None)
+            if pool is not None:
+                self._kept.add(private)
         opened: list[socket.socket] = []
-        if pool is None:
+        if pool is None or (private in self._closed and port.ready):
             opened = self._sockets(private)
             if not opened:
                 return
-            pool = self._engine.add_pool("first", max_fails=0)
+            self._closed.discard(private)
+            if pool is None:
+                pool = self._engine.add_pool("first", max_fails=0)
         self._pools[private] = pool
-        self._settle(pool, port)
+        waits = self._settle(pool, port)
         where = [(one, one.ports[private]) for one in port.ready]
         if where:
             self._note_newest(pool, where[0][1])
-        shown = [(one.short_id, listen.address_text(*address)) for one, address in where]
+        shown = [(one.short_id, one.name, listen.address_text(*address)) for one, address in where]
         if shown != self._shown.get(private):
-            self._engine.set_upstreams(pool, [address for _, address in where])
+            names = [name for _, name, _ in shown]
+            self._engine.set_upstreams(pool, [address for _, address in where], names)
             self._shown[private] = shown
-            names = {(pool, text): (private, one.name)
-                     for (_, text), (one, _) in zip(shown, where, strict=True)}  # fmt: skip
-            self._names = {k: v for k, v in self._names.items() if k[0] != pool} | names
             self._log.info(
                 "Upstreams",
                 port=private,
-                containers=[one.short_id for one, _ in where],
-                names=[one.name for one, _ in where],
-                addresses=[text for _, text in shown],
+                containers=[short_id for short_id, _, _ in shown],
+                names=names,
+                addresses=[text for _, _, text in shown],
             )
         for sock in opened:
             self._listen(sock, private, pool)
+        if not where and not waits and pool in self._served_at:
+            self._close(private, pool)
+
+    def _close(self, private: int, pool: int) -> None:
+        """Have clients of a port that nobody serves any more refused, until somebody does."""
+        if private in self._closed or private in self._kept:
+            return
+        self._engine.unlisten(pool)
+        self._closed.add(private)
+        for name in self._listeners.pop(private, ()):
+            self._log.info("Stop listen", listener=name, port=private)
 
     def _tell_awaited(self, view: View) -> None:
         """Log once which container a port waits for, and why."""
@@ -173,8 +189,12 @@ class Switch:
                     )
         self._awaited = awaited
 
-    def _settle(self, pool: int, port: Port) -> None:
-        """Hold connections back while a deploy is under way that could break them."""
+    def _settle(self, pool: int, port: Port) -> bool:
+        """Hold connections back while a deploy is under way that could break them.
+
+        Returns:
+            Whether clients wait for a container.
+        """
         settle_s, wait = (SETTLE_S if port.pending else 0.0), port.pending
         if port.ready:
             self._served_at[pool] = monotonic()
@@ -185,6 +205,7 @@ class Switch:
         if self._settling.get(pool, (0.0, False)) != (settle_s, wait):
             self._settling[pool] = (settle_s, wait)
             self._engine.set_settling(pool, settle_s=settle_s, wait_for_upstream=wait)
+        return wait
 
     def _note_newest(self, pool: int, address: tuple[str, int]) -> None:
         """Start the clock for the connections of the one that was the newest until now."""
@@ -207,6 +228,8 @@ class Switch:
         """What a private port is to be accepted on; empty when nothing can be had now."""
         port = self._publish.get(private, private)
         found = [sock for sock in self._inherited if _port_of(sock) == port]
+        if found:
+            self._kept.add(private)
         self._inherited = [sock for sock in self._inherited if sock not in found]
         try:
             found = found or [listen.bind(self._bind, port)]
@@ -242,8 +265,9 @@ class Switch:
 
     def upstream_labels(self, member: dict[str, Any]) -> dict[str, str]:
         """The private port and the container of an entry of the engine's ``stats()``."""
-        private, name = self._names.get((member["pool"], member["name"]), (0, ""))
-        return {"port": str(private or ""), "container": name}
+        pools = list(self._pools.items())  # as they are now: others change them meanwhile
+        privates = [private for private, pool in pools if pool == member["pool"]]
+        return {"port": str(privates[0] if privates else ""), "container": member["container"]}
 
     def follow(self) -> None:
         """Look at events and lists for ever."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 
-from kojuto.common.gateway import deflate, mapfile
+from kojuto.common.gateway import deflate, mapfile, metrics
 from kojuto.common.gateway.acceptor import Acceptor
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
@@ -214,7 +214,8 @@ class Gateways:
         """The metrics beside the engine's."""
         pending = Family("kojuto_wsgate_handshakes_open", "gauge", "Tunnels being opened.")
         failed = Family("kojuto_wsgate_open_failures_total", "counter", "Tunnels not opened.")
-        return [pending.add(len(self._pending)), failed.add(self._failures)]
+        trips = metrics.round_trips(self._engine)
+        return [pending.add(len(self._pending)), failed.add(self._failures), trips]
 
     def _has_room(self) -> bool:
         most = self._values.max_connections

@@ -100,14 +100,17 @@ LATER = (
 
 
 def _reload(gate: Gate, identity: Identity, values: Values, log: Logger) -> None:
-    """What SIGHUP does: the map, the keys and the users again, or all the old ones."""
+    """What SIGHUP does: the map, the keys and the users again, or all the old ones.
+
+    Open tunnels that they do not allow any more end.
+    """
     try:
         rules = Rules(values)
         identity.reload()
     except KojutoError as error:
         log.error("Failed to reload the map and keys, the last ones are kept", error=str(error))
         return
-    gate.rules = rules
+    gate.update(rules)
     log.info("Reloaded", map_=values.map, names=len(rules.targets))
 
 

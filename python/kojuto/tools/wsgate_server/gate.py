@@ -9,24 +9,25 @@ import socket
 from contextlib import suppress
 from http import HTTPStatus
 
-from kojuto.common.gateway import deflate, httphead
+from kojuto.common.gateway import deflate, httphead, metrics
 from kojuto.common.gateway.acceptor import Acceptor
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import NoKeyError, TokenError
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
 from kojuto.errors import words
+from kojuto.tools.wsgate_server import grants
 from kojuto.tools.wsgate_server import request as requests
 from kojuto.tools.wsgate_server.dial import Dialer
 from kojuto.tools.wsgate_server.identity import UnavailableError
-from kojuto.tools.wsgate_server.request import Refused
+from kojuto.tools.wsgate_server.request import Opened, Refused
 from kojuto.tools.wsgate_server.users import NotAllowedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from websockets.http11 import Request, Response
+    from websockets.http11 import Request
     from websockets.server import ServerProtocol
 
     from kojuto._native import Relay
@@ -64,7 +65,7 @@ class Gate:
         from collections import Counter
         from threading import Lock, Thread
 
-        self.rules = rules
+        self._rules = rules
         self._engine = engine
         self._log = log
         self._identity = identity
@@ -72,6 +73,7 @@ class Gate:
         self._seq = itertools.count(1)
         self._open = 0
         self._counting = Lock()
+        self._sweeping = Lock()
         self._answers: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: dict[asyncio.Task[None], None] = {}
@@ -88,6 +90,11 @@ class Gate:
         name = listen.name_of(sock)
         self._log.info("Start listen", listener=name)
         self._acceptor.add(sock, lambda conn, remote: self._begin(conn, name, remote))
+
+    def update(self, rules: Rules) -> None:
+        """Judge by these, and by the keys as they are now; open tunnels, too."""
+        self._rules = rules
+        self._sweep()
 
     def stop(self) -> None:
         """Stop accepting; end with the last tunnel."""
@@ -116,7 +123,11 @@ class Gate:
         for status, count in sorted(self._answers.items()):
             answers.add(count, status=str(status))
         pending = Family("kojuto_wsgate_handshakes_open", "gauge", "Requests being answered.")
-        return [answers, pending.add(self._open)]
+        return [answers, pending.add(self._open), metrics.round_trips(self._engine)]
+
+    def _sweep(self) -> None:
+        with self._sweeping:  # who has lost his right is told of once
+            grants.sweep(self._engine, self._rules, self._identity, self._log)
 
     def _has_room(self) -> bool:
         most = self._values.max_connections
@@ -184,23 +195,16 @@ class Gate:
         except Refused as refused:
             await self._refuse(conn, protocol, refused, head=requests.is_head(head))
             return
-        upstream, name, fields, response = tunnel
         try:
-            await self._send(conn, response.serialize())
+            await self._send(conn, tunnel.response.serialize())
             self._answers[101] += 1
             self._hand_over(
-                conn,
-                upstream,
-                protocol,
-                head.rest,
-                lenient=not requests.ends_by_close(request),
-                listener=listener,
-                remote=remote,
-                upstream_name=name,
-                fields=fields,
+                conn, tunnel, protocol, head.rest, lenient=not requests.ends_by_close(request)
             )
         finally:
-            upstream.close()
+            tunnel.upstream.close()
+        if self._rules is not tunnel.rules:  # read again while it was opened
+            self._sweep()
 
     async def _read(self, conn: socket.socket, head: Head) -> None:
         while not head.complete:
@@ -214,7 +218,7 @@ class Gate:
 
     async def _tunnel(
         self, protocol: ServerProtocol, request: Request, path: str, listener: str, remote: str
-    ) -> tuple[socket.socket, str, list[tuple[str, str | int]], Response]:
+    ) -> Opened:
         """Decide on a request for a tunnel and connect to its upstream."""
         from urllib.parse import unquote
 
@@ -222,13 +226,14 @@ class Gate:
         if prefix or not raw or "/" in raw:
             raise Refused(404, "not found: the paths are /, /live and /proxy/NAME")
         name = unquote(raw)
+        seq = next(self._seq)
         fields: list[tuple[str, str | int]] = [
-            ("seq", next(self._seq)),
+            ("seq", seq),
             ("x-forwarded-for", ", ".join(request.headers.get_all("X-Forwarded-For"))),
             ("destination", name),
         ]
         about: dict[str, Any] = {"listener": listener, "remote_addr": remote, **dict(fields)}
-        rules = self.rules
+        rules = self._rules
         who = await self._authorize(rules, request, name, about)
         fields.append(("user-email", who.name))
         self._check_origin(request, about)
@@ -251,7 +256,16 @@ class Gate:
             about["upstream"] = upstream_name
             self._log.warn("Failed to connect upstream", **about, error=text)
             raise Refused(502, f"Could not connect upstream: {text}") from None
-        return upstream, upstream_name, fields, response
+        return Opened(
+            upstream,
+            response,
+            rules,
+            grants.written(seq, name, who),
+            listener=listener,
+            remote=remote,
+            upstream_name=upstream_name,
+            fields=fields,
+        )
 
     async def _authorize(
         self, rules: Rules, request: Request, name: str, about: dict[str, Any]
@@ -338,12 +352,11 @@ class Gate:
     def _hand_over(
         self,
         conn: socket.socket,
-        upstream: socket.socket,
+        tunnel: Opened,
         protocol: ServerProtocol,
         rest: bytes,
         *,
         lenient: bool,
-        **names: Any,
     ) -> None:
         """Give both sides to the engine, which has its own copies.
 
@@ -359,15 +372,16 @@ class Gate:
         try:
             self._engine.adopt(
                 client.fileno(),
-                upstream.fileno(),
+                tunnel.upstream.fileno(),
                 websocket="client",
                 masked=False,
                 client_data=rest,
                 lenient=lenient and not protocol.extensions,  # those are told by a Close frame
                 ping_interval_s=self._values.ping_interval,
-                **names,
+                grant=tunnel.grant,
+                **tunnel.names,
             )
         except OSError as error:
-            self._log.error("A tunnel was not taken over", **names, error=str(error))
+            self._log.error("A tunnel was not taken over", **tunnel.names, error=str(error))
         finally:
             client.close()

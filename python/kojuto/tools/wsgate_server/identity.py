@@ -40,16 +40,22 @@ class Who:
         name: as the log shows it; empty for somebody unknown.
         claims: of the verified token that names it; none when nobody is checked.
         key: that has signed it.
+        iap_key: that has signed the IAP assertion, if one is asked for; the same where that names.
     """
 
-    __slots__ = ("claims", "email", "groups", "key", "name", "sub")
+    __slots__ = ("claims", "email", "groups", "iap_key", "key", "name", "sub")
 
     def __init__(
-        self, name: str, claims: dict[str, Any] | None = None, key: Key | None = None
+        self,
+        name: str,
+        claims: dict[str, Any] | None = None,
+        key: Key | None = None,
+        iap_key: Key | None = None,
     ) -> None:
         self.name = name
         self.claims = claims or {}
         self.key = key
+        self.iap_key = iap_key
         self.sub = str(self.claims.get("sub", ""))
         email = self.claims.get("email")
         proven = self.claims.get("email_verified", True) in (True, "true")
@@ -124,6 +130,21 @@ class Identity:
             self._iap.renew()
         self._keys = keys  # when nothing can fail any more
 
+    def knows(self, bearer: str, assertion: str) -> bool:
+        """Whether the keys that signed the tokens of a request count still.
+
+        Those at an address come and go without anybody's doing: none of them is taken away.
+
+        Args:
+            bearer: the fingerprint of the key of the Bearer token; empty where none was asked for.
+            assertion: the same for the IAP assertion.
+        """
+        if bearer and all(key.fingerprint() != bearer for key in self._keys):
+            return False
+        if assertion and self._iap is not None and not self._iap.is_address:
+            return any(key.fingerprint() == assertion for key in self._iap.keys)
+        return True
+
     def _read(self) -> list[Key]:
         if self._path is None:
             return []
@@ -145,7 +166,9 @@ class Identity:
                 raise jwt.FormError(f"{len(values)} X-Goog-IAP-JWT-Assertion headers")
             found = self._of_assertion(values[0], self._iap)
         if self._path is not None:
-            return self._of_bearer(jwt.bearer(headers.get_all("Authorization")))
+            who = self._of_bearer(jwt.bearer(headers.get_all("Authorization")))
+            who.iap_key = found.iap_key if found is not None else None
+            return who
         if found is None:
             return Who(next(iter(headers.get_all("X-Goog-Authenticated-User-Email")), ""))
         return found
@@ -180,7 +203,7 @@ class Identity:
         email = claims.get("email", claims.get("sub", ""))
         if not isinstance(email, str) or not email.isprintable():
             raise jwt.ClaimError("email", "the claim email is not a printable string")
-        return Who(email, claims, key)
+        return Who(email, claims, key, key)
 
     def renew(self) -> bool:
         """Fetch keys again when the last time is long enough ago; may wait.

@@ -7,13 +7,16 @@ from kojuto.common.jwt import NoTokenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
+    from typing import Any
 
-    from websockets.http11 import Request
+    from websockets.http11 import Request, Response
     from websockets.server import ServerProtocol
 
     from kojuto.common.gateway.httphead import Head
     from kojuto.common.jwt import TokenError
+    from kojuto.tools.wsgate_server.rules import Rules
 
 MAX_LINE_BYTES = 8190
 MAX_HEADERS = 128
@@ -32,6 +35,32 @@ class Refused(Exception):  # noqa: N818
         self.status = status
         self.text = text
         self.headers = headers
+
+
+class Opened:
+    """A tunnel whose upstream is reached.
+
+    Args:
+        upstream: connected.
+        response: the answer to the client.
+        rules: by which it was judged.
+        grant: of `grants.written`.
+        names: what the engine is told of it.
+    """
+
+    def __init__(
+        self,
+        upstream: socket.socket,
+        response: Response,
+        rules: Rules,
+        grant: str | None,
+        **names: Any,
+    ) -> None:
+        self.upstream = upstream
+        self.response = response
+        self.rules = rules
+        self.grant = grant
+        self.names = names
 
 
 def read(protocol: ServerProtocol, head: Head) -> Request:

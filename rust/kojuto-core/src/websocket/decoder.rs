@@ -73,7 +73,7 @@ pub struct Decoder {
     control: [u8; CONTROL_BYTES],
     held: u8,
     ping: Option<Ping>,
-    pong: bool,
+    pong: Option<u32>,
     end: Option<End>,
 }
 
@@ -92,7 +92,7 @@ impl Decoder {
             control: [0; CONTROL_BYTES],
             held: 0,
             ping: None,
-            pong: false,
+            pong: None,
             end: None,
         }
     }
@@ -148,9 +148,10 @@ impl Decoder {
         self.ping.take()
     }
 
-    /// Whether a pong has come since this was last asked.
-    pub fn take_pong(&mut self) -> bool {
-        std::mem::take(&mut self.pong)
+    /// The number of the last pong that has come since this was last asked, of those that answer a
+    /// ping of [`super::write_ping`].
+    pub fn take_pong(&mut self) -> Option<u32> {
+        self.pong.take()
     }
 
     /// Whether the last byte was the last of a frame.
@@ -281,7 +282,10 @@ impl Decoder {
         mask(payload, self.key, 0);
         match opcode {
             Opcode::Ping => self.ping = Some(Ping { bytes: self.control, length: self.held }),
-            Opcode::Pong => self.pong = true,
+            Opcode::Pong => {
+                let number = <[u8; 4]>::try_from(&*payload).ok().map(u32::from_be_bytes);
+                self.pong = number.or(self.pong);
+            }
             Opcode::Close => self.end = Some(closed(payload)),
             _ => {}
         }

@@ -79,6 +79,8 @@ pub mod close {
     pub const NO_CODE: u16 = 1005;
     /// A text that is not UTF-8.
     pub const BAD_TEXT: u16 = 1007;
+    /// The peer may not, or not any more.
+    pub const POLICY: u16 = 1008;
     /// The endpoint failed, so that what was sent is not all.
     pub const FAILED: u16 = 1011;
 }
@@ -111,6 +113,11 @@ pub fn write_control(opcode: Opcode, payload: &[u8], key: Option<Key>, out: &mut
     if let Some(key) = key {
         mask(&mut out[start..], key, 0);
     }
+}
+
+/// Appends a ping with a number, by which its pong is known ([`Decoder::take_pong`]).
+pub fn write_ping(number: u32, key: Option<Key>, out: &mut Vec<u8>) {
+    write_control(Opcode::Ping, &number.to_be_bytes(), key, out);
 }
 
 /// Appends a Close frame with a code and no reason.

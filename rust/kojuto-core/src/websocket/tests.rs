@@ -309,6 +309,25 @@ fn what_is_written_is_what_the_rfc_shows() {
 }
 
 #[test]
+fn a_pong_tells_which_ping_it_answers() {
+    let mut decoder = Decoder::new(Sender::Server);
+    let mut receive = |pongs: &[&[u8]]| {
+        let mut bytes = Vec::new();
+        for payload in pongs {
+            write_control(Opcode::Pong, payload, None, &mut bytes);
+        }
+        assert_eq!(decoder.decode(&mut bytes), 0);
+        [decoder.take_pong(), decoder.take_pong()]
+    };
+    let mut ping = Vec::new();
+    write_ping(0x0102_0304, None, &mut ping);
+    assert_eq!(ping, [0x89, 4, 1, 2, 3, 4]);
+    assert_eq!(receive(&[&ping[2..]]), [Some(0x0102_0304), None]);
+    assert_eq!(receive(&[b"", b"unasked"]), [None, None]);
+    assert_eq!(receive(&[&[0, 0, 0, 1], &[0, 0, 0, 2], b"unasked"]), [Some(2), None]);
+}
+
+#[test]
 fn every_length_around_the_vector_sizes_is_masked_alike() {
     let key = [1, 20, 130, 255];
     let bytes: Vec<u8> = (0..1100u32).map(|i| (i * 31) as u8).collect();

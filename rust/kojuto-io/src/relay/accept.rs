@@ -16,6 +16,7 @@ use super::options::HeaderIn;
 use super::remote::Remote;
 use super::stage::is_trusted;
 use super::unbelieved::Unbelieved;
+use super::upstream::Pool;
 use super::worker::{LISTENER_TOKEN, Worker};
 use crate::error::words;
 use crate::log::Log;
@@ -33,23 +34,39 @@ const BATCH: usize = 32;
 impl Context {
     /// Accepts on a socket from now on.
     pub(super) fn listen(&mut self, listener: Arc<Listener>) {
+        let free = self.listeners.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.listeners.len());
         if self.watching {
-            self.watch_one(self.listeners.len(), &listener);
+            self.watch_one(at, &listener);
         }
-        self.listeners.push(listener);
+        match self.listeners.get_mut(at) {
+            Some(place) => *place = Some(listener),
+            None => self.listeners.push(Some(listener)),
+        }
+    }
+
+    /// Accepts no more for a pool.
+    pub(super) fn unlisten(&mut self, pool: &Arc<Pool>) {
+        for place in &mut self.listeners {
+            if let Some(listener) = place.take_if(|one| Arc::ptr_eq(&one.route.pool, pool)) {
+                self.epoll.remove(listener.fd());
+            }
+        }
     }
 
     fn watch(&mut self) {
         if !std::mem::replace(&mut self.watching, true) {
-            for (at, listener) in self.listeners.iter().enumerate() {
-                self.watch_one(at, listener);
+            for (at, place) in self.listeners.iter().enumerate() {
+                if let Some(listener) = place {
+                    self.watch_one(at, listener);
+                }
             }
         }
     }
 
     fn unwatch(&mut self) {
         if std::mem::replace(&mut self.watching, false) {
-            for listener in &self.listeners {
+            for listener in self.listeners.iter().flatten() {
                 self.epoll.remove(listener.fd());
             }
         }
@@ -124,7 +141,9 @@ impl Worker {
         self.context.full = false; // it looks again
         for at in 0..self.context.listeners.len() {
             self.accept(at, QUEUE);
-            self.context.epoll.remove(self.context.listeners[at].fd());
+            if let Some(listener) = &self.context.listeners[at] {
+                self.context.epoll.remove(listener.fd());
+            }
         }
         self.context.listeners.clear();
         self.context.full = false;
@@ -169,7 +188,7 @@ impl Worker {
 
     /// Accepts at most `most` connections, none when there is no place for it.
     pub(super) fn accept(&mut self, at: usize, most: usize) {
-        let Some(listener) = self.context.listeners.get(at).cloned() else { return };
+        let Some(listener) = self.context.listeners.get(at).cloned().flatten() else { return };
         for _ in 0..most {
             if !self.context.is_accepting() {
                 return;

@@ -23,7 +23,8 @@ pub(super) struct Context {
     pub(super) run_queue: VecDeque<Place>,
     /// Connections whose bytes no event may tell of.
     pub(super) waiting_for_much: Vec<Place>,
-    pub(super) listeners: Vec<Arc<Listener>>,
+    /// Those that are accepted on, each at the place that its events name.
+    pub(super) listeners: Vec<Option<Arc<Listener>>>,
     /// The listeners are watched.
     pub(super) watching: bool,
     /// Nothing is accepted until then.

@@ -117,8 +117,9 @@ pub trait Endpoint: Send {
         false
     }
 
-    /// Shows the peer, and whoever counts idle seconds between here and there, a sign of life.
-    fn ping(&mut self) {}
+    /// Shows the peer, and whoever counts idle seconds between here and there, a sign of life; its
+    /// answer is known by the number.
+    fn ping(&mut self, _number: u32) {}
 
     /// What was heard from a peer that is pinged since this was last asked.
     fn heard(&mut self) -> Heard {
@@ -152,8 +153,8 @@ pub enum Heard {
     Nothing,
     /// Bytes.
     Bytes,
-    /// The answer to a ping was among them.
-    Pong,
+    /// The answer to the ping of this number was among them.
+    Pong(u32),
 }
 
 /// One of the two peers of a connection.
@@ -181,6 +182,8 @@ pub enum Cut {
     Broken,
     /// The relay is stopped.
     Leaving,
+    /// It may not be open any more.
+    Refused,
 }
 
 /// A connected, non-blocking stream socket.

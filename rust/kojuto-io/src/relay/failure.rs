@@ -37,6 +37,8 @@ pub(super) enum Failure {
     Watch(io::Error),
     /// Its upstream has been replaced, and the time that was given to it is over.
     Replaced,
+    /// The right by which it was open was taken away.
+    Revoked,
     /// The relay was told to end all connections.
     Stopped,
 }
@@ -68,6 +70,7 @@ impl Failure {
     pub(super) fn cut(&self) -> Cut {
         match self {
             Failure::Stopped => Cut::Leaving,
+            Failure::Revoked => Cut::Refused,
             _ => Cut::Broken,
         }
     }
@@ -95,6 +98,7 @@ impl fmt::Display for Failure {
             Failure::Replaced => {
                 f.write_str("the upstream was replaced and the time to end is over")
             }
+            Failure::Revoked => f.write_str("it is no longer allowed"),
             Failure::Stopped => f.write_str("stopped before it ended"),
         }
     }
@@ -263,6 +267,7 @@ mod tests {
     #[test]
     fn only_a_connection_that_we_end_ourselves_is_closed_in_its_own_protocol() {
         assert_eq!(Failure::Stopped.cut(), Cut::Leaving);
+        assert_eq!(Failure::Revoked.cut(), Cut::Refused);
         assert_eq!(Failure::Replaced.cut(), Cut::Broken);
         assert_eq!(Failure::Lost(Party::Client).cut(), Cut::Broken);
     }

@@ -31,6 +31,7 @@ mod unbelieved;
 mod upstream;
 mod worker;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -44,7 +45,7 @@ pub use endpoint::{Beginning, Cut, Endpoint, HEADER_BYTES, Party, Tcp};
 pub use health::Limits;
 pub use options::{BUSY_POLL, HeaderIn, HeaderOut, Options};
 pub use remote::Remote;
-pub use stats::{CONNECT_BOUNDS_US, Stats};
+pub use stats::{CONNECT_BOUNDS_US, ROUND_TRIP_BOUNDS_US, Stats};
 pub use tap::{Direction, Session, Tap};
 pub use tunnel::{Adoption, Field, Stream};
 pub use upstream::{Address, Pool, Upstream};
@@ -88,6 +89,7 @@ impl Relay {
             wakes: wakes.map_err(Error::starting("the relay"))?,
             commands: Mutex::new((0..threads).map(|_| Vec::new()).collect()),
             stopped: AtomicBool::new(false),
+            grants: Arc::default(),
             adoptions: AtomicUsize::new(0),
             running: Arc::default(),
             limit,
@@ -144,12 +146,18 @@ impl Relay {
         Ok(())
     }
 
+    /// Accepts no more connections for a pool; those that are open go on. The sockets are closed as
+    /// soon as all threads have let go of them, and what waits in them is refused.
+    pub fn unlisten(&self, pool: &Arc<Pool>) {
+        self.tell_all(|| Command::Unlisten(Arc::clone(pool)));
+    }
+
     /// Takes over a connection that was made elsewhere; the threads take turns.
     ///
     /// # Errors
     /// [`Error::Io`]: a descriptor is not open, there is none left, or the relay was stopped.
     pub fn adopt(&self, adoption: Adoption) -> Result<()> {
-        let adopted = adoption.prepare().map_err(Error::on("adopting a connection"))?;
+        let mut adopted = adoption.prepare().map_err(Error::on("adopting a connection"))?;
         let mut queues = lock(&self.shared.commands);
         if self.shared.stopped.load(Relaxed) {
             let source = std::io::Error::other("the relay was stopped");
@@ -158,6 +166,7 @@ impl Relay {
         self.shared.stats.accepted.fetch_add(1, Relaxed);
         self.shared.limit.take_anyhow();
         self.shared.stats.open.fetch_add(1, Relaxed); // now: whoever counts must not miss it
+        adopted.register(&self.shared.grants);
         let at = self.shared.adoptions.fetch_add(1, Relaxed) % queues.len();
         queues[at].push(Command::Adopt(Box::new(adopted)));
         drop(queues);
@@ -187,6 +196,22 @@ impl Relay {
         }
         let tap = self.shared.tap.as_ref();
         document(rows, |id| tap.and_then(|tap| tap.session(id)))
+    }
+
+    /// The rights of the tunnels that are open and were handed over with one, under the numbers that
+    /// [`Relay::revoke`] takes.
+    pub fn grants(&self) -> Vec<(u64, Arc<str>)> {
+        self.shared.grants.all()
+    }
+
+    /// Ends the tunnels with these rights. The WebSocket peer is told by a Close frame with 1008, or
+    /// by a reset in the middle of a frame. [`Relay::grants`] has them no more.
+    pub fn revoke(&self, numbers: impl IntoIterator<Item = u64>) {
+        let numbers: Arc<HashSet<u64>> = Arc::new(numbers.into_iter().collect());
+        if !numbers.is_empty() {
+            self.shared.grants.forget(&numbers);
+            self.tell_all(|| Command::Revoke(Arc::clone(&numbers)));
+        }
     }
 
     /// Stops accepting; the threads end with their last connection.

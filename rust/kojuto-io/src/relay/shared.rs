@@ -1,5 +1,6 @@
 //! What the worker threads of one relay and its handle share.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
@@ -15,7 +16,7 @@ use super::options::Options;
 use super::pump::Pipes;
 use super::stats::Stats;
 use super::tap::Tap;
-use super::tunnel::Adopted;
+use super::tunnel::{Adopted, Grants};
 use super::upstream::Pool;
 use crate::log::Log;
 use crate::running::Running;
@@ -23,12 +24,16 @@ use crate::sys::epoll::Wake;
 
 pub(super) enum Command {
     Listen(Arc<Listener>),
+    /// Accept no more for a pool.
+    Unlisten(Arc<Pool>),
     /// Take over a connection.
     Adopt(Box<Adopted>),
     /// Tell somebody of all connections.
     List(Sender<Vec<Row>>),
     /// End the connections to an upstream.
     Cut(Arc<Pool>, SocketAddr),
+    /// End the tunnels with these rights.
+    Revoke(Arc<HashSet<u64>>),
     /// Accept nothing more and end with the last connection.
     Stop,
     /// End all connections now.
@@ -46,6 +51,8 @@ pub(super) struct Shared {
     pub(super) commands: Mutex<Vec<Vec<Command>>>,
     /// Nothing more is taken in; changed with `commands` locked.
     pub(super) stopped: AtomicBool,
+    /// The rights that may be taken away; added to with `commands` locked.
+    pub(super) grants: Arc<Grants>,
     /// Counts adoptions, so that the workers take turns.
     pub(super) adoptions: AtomicUsize,
     /// Workers that still run.

@@ -7,6 +7,12 @@ use std::time::Duration;
 pub const CONNECT_BOUNDS_US: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000];
 
+/// Upper bounds of the histogram of tunnels' round trips, in microseconds.
+pub const ROUND_TRIP_BOUNDS_US: [u64; 12] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    10_000_000,
+];
+
 /// Counters of one relay, all since its start except `open`.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -36,13 +42,24 @@ pub struct Stats {
     pub connect_times: [AtomicU64; CONNECT_BOUNDS_US.len() + 1],
     /// The sum of the connect times.
     pub connect_us: AtomicU64,
+    /// Pings of tunnels whose pong came within the bound of the same position; the last one: later.
+    pub round_trips: [AtomicU64; ROUND_TRIP_BOUNDS_US.len() + 1],
+    /// The sum of the round trips.
+    pub round_trip_us: AtomicU64,
 }
 
 impl Stats {
     pub(super) fn connected_after(&self, took: Duration) {
-        let us = took.as_micros() as u64;
-        let at = CONNECT_BOUNDS_US.partition_point(|&bound| bound < us);
-        self.connect_times[at].fetch_add(1, Relaxed);
-        self.connect_us.fetch_add(us, Relaxed);
+        count(took, &CONNECT_BOUNDS_US, &self.connect_times, &self.connect_us);
     }
+
+    pub(super) fn answered_after(&self, took: Duration) {
+        count(took, &ROUND_TRIP_BOUNDS_US, &self.round_trips, &self.round_trip_us);
+    }
+}
+
+fn count(took: Duration, bounds_us: &[u64], counts: &[AtomicU64], sum_us: &AtomicU64) {
+    let us = took.as_micros() as u64;
+    counts[bounds_us.partition_point(|&bound| bound < us)].fetch_add(1, Relaxed);
+    sum_us.fetch_add(us, Relaxed);
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use kojuto_core::net::balance::{Balance, Ring, choose};
+use kojuto_core::scan::json_line::JsonLine;
 
 use super::health::{Health, Limits, Standing};
 use super::remote::Remote;
@@ -31,6 +32,8 @@ pub struct Upstream {
     pub address: Address,
     /// The address as logs and hashes name it.
     pub name: String,
+    /// What is at that address, if anybody knows: the name of a container.
+    pub container: String,
     /// Connections open now, or being made.
     pub open: AtomicUsize,
     /// Connections made since the start.
@@ -41,15 +44,22 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    fn new(address: Address) -> Upstream {
+    fn new(address: Address, container: &str) -> Upstream {
         Upstream {
             name: address.to_string(),
             address,
+            container: container.to_owned(),
             open: AtomicUsize::new(0),
             connected: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             health: Health::default(),
         }
+    }
+
+    /// Adds where it is, and what is there, to a log line.
+    pub(super) fn describe(&self, line: JsonLine) -> JsonLine {
+        let line = line.text("upstream", &self.name);
+        if self.container.is_empty() { line } else { line.text("container", &self.container) }
     }
 }
 
@@ -64,6 +74,10 @@ impl Lease {
     fn new(upstream: &Arc<Upstream>, trial: bool) -> Lease {
         upstream.open.fetch_add(1, Relaxed);
         Lease { upstream: Arc::clone(upstream), trial }
+    }
+
+    pub(super) fn upstream(&self) -> Arc<Upstream> {
+        Arc::clone(&self.upstream)
     }
 }
 
@@ -159,17 +173,23 @@ impl Pool {
     /// Replaces the list. Of an address that stays, and for a while of one that comes back, counts and
     /// failures are kept.
     pub fn replace(&self, addresses: &[Address]) {
+        self.replace_containers(addresses.iter().map(|address| (address.clone(), "")));
+    }
+
+    /// The same where it is known what is at an address; something else there begins anew.
+    pub fn replace_containers<'a>(&self, addresses: impl IntoIterator<Item = (Address, &'a str)>) {
         let now = Instant::now();
         let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.current();
         let known = || old.list.iter().chain(&*former);
-        let mut list: Vec<Arc<Upstream>> = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            if list.iter().any(|member| member.address == *address) {
+        let mut list: Vec<Arc<Upstream>> = Vec::new();
+        for (address, container) in addresses {
+            if list.iter().any(|member| member.address == address) {
                 continue;
             }
-            let found = known().find(|member| member.address == *address);
-            list.push(found.map_or_else(|| Arc::new(Upstream::new(address.clone())), Arc::clone));
+            let is_it = |one: &&Arc<Upstream>| one.address == address && one.container == container;
+            let found = known().find(is_it).map(Arc::clone);
+            list.push(found.unwrap_or_else(|| Arc::new(Upstream::new(address, container))));
         }
         let left = known().filter(|one| {
             one.health.is_worth_keeping(now) && !list.iter().any(|new| Arc::ptr_eq(new, one))
@@ -321,6 +341,22 @@ mod tests {
             let failed = pool.members()[0].failed.load(Relaxed);
             assert_eq!(failed, u64::from(max_fails), "the count itself stays");
         }
+    }
+
+    #[test]
+    fn another_container_at_the_same_address_begins_anew() {
+        let pool = pool(Balance::First, 1);
+        let [first, second] = addresses(2)[..] else { panic!() };
+        let at = |one: SocketAddr| Address::from(one);
+        pool.replace_containers([(at(first), "old"), (at(second), "other")]);
+        fail(&pool, first);
+        pool.replace_containers([(at(first), "old"), (at(second), "other")]);
+        assert_eq!(picked(&pool), [second].into());
+        pool.replace_containers([(at(first), "new"), (at(second), "other")]);
+        assert_eq!(picked(&pool), [first].into());
+        let line = pool.members()[0].describe(crate::log::Log::line("info", "x")).end();
+        let line = String::from_utf8(line).unwrap();
+        assert!(line.ends_with("\"upstream\":\"127.0.0.1:80\",\"container\":\"new\"}\n"));
     }
 
     #[test]

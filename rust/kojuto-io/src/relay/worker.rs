@@ -165,6 +165,7 @@ impl Worker {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Listen(listener) => self.context.listen(listener),
+            Command::Unlisten(pool) => self.context.unlisten(&pool),
             Command::Adopt(adopted) => {
                 let place = self.connections.reserve();
                 let (client, stage) = adopted.begin(place, &mut self.context);
@@ -178,6 +179,7 @@ impl Worker {
             }
             Command::List(to) => self.listings.push(Listing { to, next: 0 }),
             Command::Cut(pool, address) => self.tell_all(Event::Cut(&pool, address)),
+            Command::Revoke(grants) => self.tell_all(Event::Revoke(&grants)),
             Command::Abort => self.tell_all(Event::Abort),
         }
     }

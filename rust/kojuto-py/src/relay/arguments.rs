@@ -1,4 +1,4 @@
-//! What Python calls times, addresses and their ranges.
+//! What Python calls times, addresses and their ranges, and the sides of a tunnel.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kojuto_core::net::cidr::Cidr;
 use kojuto_io::Error;
-use kojuto_io::relay::Address;
+use kojuto_io::relay::{Address, Party};
 use pyo3::prelude::*;
 
 use crate::errors::{refused, to_py};
@@ -19,6 +19,15 @@ pub(super) fn seconds(value: f64) -> PyResult<Duration> {
 pub(super) fn ranges(texts: &[String]) -> PyResult<Vec<Cidr>> {
     let found: Result<_, kojuto_core::Error> = texts.iter().map(|range| range.parse()).collect();
     found.map_err(Error::from).map_err(to_py)
+}
+
+/// The side of a tunnel that speaks WebSocket.
+pub(super) fn party(name: &str) -> PyResult<Party> {
+    match name {
+        "client" => Ok(Party::Client),
+        "upstream" => Ok(Party::Upstream),
+        other => Err(refused(format!("websocket={other}"))),
+    }
 }
 
 /// An address, that of one link with the link's number (`fe80::1%2`).

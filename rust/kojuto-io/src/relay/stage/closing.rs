@@ -74,7 +74,7 @@ impl Closing {
         let mut line = client.line(level, "log");
         line = match (&self.tunnel, &self.target) {
             (Some(tunnel), _) => tunnel.describe(line),
-            (None, Some(target)) => line.text("upstream", &target.name),
+            (None, Some(target)) => target.describe(line),
             (None, None) => line,
         };
         line = line

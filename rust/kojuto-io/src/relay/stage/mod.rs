@@ -9,6 +9,7 @@ mod pumping;
 mod race;
 mod settling;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -51,6 +52,8 @@ pub(super) enum Event<'a> {
     Stop,
     /// This upstream of the pool was replaced, and the time that it was given is over.
     Cut(&'a Arc<Pool>, SocketAddr),
+    /// The rights of these tunnels are taken away.
+    Revoke(&'a HashSet<u64>),
     /// The relay ends now.
     Abort,
 }
@@ -157,6 +160,12 @@ impl Stage {
             Event::Cut(pool, address) => {
                 if Arc::ptr_eq(pool, &client.route.pool) && self.goes_to(address) {
                     self.close(Some(Failure::Replaced), context);
+                }
+                return;
+            }
+            Event::Revoke(grants) => {
+                if matches!(self, Stage::Pumping(stage) if stage.is_by(grants)) {
+                    self.close(Some(Failure::Revoked), context);
                 }
                 return;
             }

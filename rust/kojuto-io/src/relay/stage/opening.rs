@@ -63,12 +63,12 @@ impl Opening {
         context.shared.stats.connect_failures.fetch_add(1, Relaxed);
         if self.waits_until_ms.is_none() {
             let line = client.line("warn", "Failed to connect backend");
-            let line = line.text("upstream", &target.name).text("error", &why.to_string());
+            let line = target.describe(line).text("error", &why.to_string());
             context.shared.log.write(&line.end());
         }
-        let name = target.name.clone();
+        let upstream = target.upstream();
         if let Some(rest) = client.route.pool.failed(target) {
-            let line = Log::line("warn", "Upstream left out").text("upstream", &name);
+            let line = upstream.describe(Log::line("warn", "Upstream left out"));
             context.shared.log.write(&line.seconds("seconds", rest.as_secs_f64()).end());
         }
     }

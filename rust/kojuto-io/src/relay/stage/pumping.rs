@@ -6,6 +6,7 @@
 //! is and waits for any byte again. The last bytes of a stream are late by that moment at most, and
 //! only those of a stream that went one way for long ([`crate::relay::pump`]).
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::Relaxed;
@@ -85,7 +86,7 @@ impl Pumping {
         let header = opening.header_for_upstream(client, context);
         let payload = opening.payload;
         if client.route.pool.connected(&mut target) {
-            let line = Log::line("info", "Upstream answers again").text("upstream", &target.name);
+            let line = target.describe(Log::line("info", "Upstream answers again"));
             context.shared.log.write(&line.end());
         }
         upstream.writable = true;
@@ -190,7 +191,7 @@ impl Pumping {
                 self.watch_silence(client, context);
             }
             // What is left of a race that is over.
-            Event::Rival | Event::Stop | Event::Cut(..) | Event::Abort => {}
+            Event::Rival | Event::Stop | Event::Cut(..) | Event::Revoke(_) | Event::Abort => {}
         }
         Flow::Continue(())
     }
@@ -223,8 +224,11 @@ impl Pumping {
         if client.route.header_in == HeaderIn::Lazy {
             self.look_at_beginning(client, context);
         }
-        if let Some(tunnel) = &mut self.tunnel {
-            tunnel.listen(context.now_ms, (&mut client.side, &mut self.upstream));
+        if let Some(tunnel) = &mut self.tunnel
+            && let Some(took) =
+                tunnel.listen(context.now_ms, (&mut client.side, &mut self.upstream))
+        {
+            context.shared.stats.answered_after(took);
         }
         if read > 0 {
             context.shared.stats.read_bytes.fetch_add(read, Relaxed);
@@ -277,6 +281,11 @@ impl Pumping {
     }
 
     // -- ends -------------------------------------------------------------------------------
+
+    /// Whether it is a tunnel with one of these rights.
+    pub(super) fn is_by(&self, grants: &HashSet<u64>) -> bool {
+        self.tunnel.as_ref().is_some_and(|tunnel| tunnel.is_by(grants))
+    }
 
     pub(super) fn target(&self) -> Option<&Lease> {
         self.target.as_ref()

@@ -1,12 +1,15 @@
 //! Connections that somebody else has made: a WebSocket after its handshake and what it leads to.
 
 mod adopt;
+mod grants;
 mod life;
 mod websocket;
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kojuto_core::scan::json_line::JsonLine;
 
@@ -16,6 +19,8 @@ use super::pump::Turn;
 use super::remote::Remote;
 use crate::sys::socket as sys;
 use crate::tls::{Plain, TlsStream};
+use grants::Grant;
+pub(super) use grants::Grants;
 use life::Life;
 use websocket::WebSocket;
 
@@ -62,6 +67,8 @@ pub struct Adoption {
     pub fields: Vec<(String, Field)>,
     /// Silence before the WebSocket peer is sent a ping; zero for never.
     pub ping_interval: Duration,
+    /// By what right it is open, if that may be taken away: see [`super::Relay::revoke`].
+    pub grant: Option<String>,
 }
 
 /// An [`Adoption`] on its way to a worker.
@@ -75,6 +82,7 @@ pub(super) struct Adopted {
     client_data: Vec<u8>,
     upstream_data: Vec<u8>,
     tunnel: Tunnel,
+    grant: Option<String>,
 }
 
 /// What a connection that was adopted has beside the others.
@@ -85,6 +93,7 @@ pub(super) struct Tunnel {
     life: Life,
     /// Where it began to end.
     pub(super) ended_at: Option<&'static str>,
+    grant: Option<Grant>,
 }
 
 fn own(fd: RawFd) -> io::Result<OwnedFd> {
@@ -142,8 +151,17 @@ impl Adoption {
                 websocket: self.websocket,
                 life: Life::new(self.ping_interval),
                 ended_at: None,
+                grant: None,
             },
+            grant: self.grant,
         })
+    }
+}
+
+impl Adopted {
+    /// Has its right known from now on, so that it may be taken away.
+    pub(super) fn register(&mut self, known: &Arc<Grants>) {
+        self.tunnel.grant = self.grant.take().map(|text| Grant::new(known, text));
     }
 }
 
@@ -162,6 +180,11 @@ impl Tunnel {
         &self.upstream
     }
 
+    /// Whether its right is one of these.
+    pub(super) fn is_by(&self, grants: &HashSet<u64>) -> bool {
+        self.grant.as_ref().is_some_and(|grant| grants.contains(&grant.number))
+    }
+
     /// When the WebSocket peer is to be looked at next: it is due for a ping, or has answered none.
     pub(super) fn due_ms(&self) -> Option<u64> {
         self.life.due_ms()
@@ -169,14 +192,19 @@ impl Tunnel {
 
     /// Begins to wait for signs of life.
     pub(super) fn begin(&mut self, now_ms: u64) {
-        self.life.heard(now_ms, false);
+        self.life.begin(now_ms);
     }
 
-    /// Notes what has come from the peer.
-    pub(super) fn listen(&mut self, now_ms: u64, sides: (&mut Side, &mut Side)) {
+    /// Notes what has come from the peer; answers the round trip that a pong has ended.
+    pub(super) fn listen(
+        &mut self,
+        now_ms: u64,
+        sides: (&mut Side, &mut Side),
+    ) -> Option<Duration> {
         match self.framed(sides).end.heard() {
-            Heard::Nothing => {}
-            heard => self.life.heard(now_ms, heard == Heard::Pong),
+            Heard::Nothing => None,
+            Heard::Bytes => self.life.heard(now_ms, None),
+            Heard::Pong(number) => self.life.heard(now_ms, Some((number, Instant::now()))),
         }
     }
 
@@ -191,9 +219,9 @@ impl Tunnel {
         if self.life.is_doubtful() && self.life.is_gone(now_ms, side) {
             return Err(Failure::Vanished { silent: self.life.silence(now_ms) });
         }
-        self.life.pinged(now_ms);
+        let number = self.life.pinged(now_ms, Instant::now());
         if !side.ending {
-            side.end.ping();
+            side.end.ping(number);
         }
         side.flush().map_err(Failure::Ping)
     }

@@ -15,7 +15,7 @@ use std::os::fd::RawFd;
 
 use kojuto_core::websocket::{
     Decoder, End, HEADER_BYTES, Key, Opcode, Ping, Sender, close, mask, write_close, write_control,
-    write_header,
+    write_header, write_ping,
 };
 
 use crate::relay::endpoint::{Cut, Endpoint, Heard};
@@ -69,8 +69,8 @@ pub(super) struct WebSocket<W: Wire> {
     /// Bytes of the present frame's payload that the wire has not taken; they are masked already.
     frame_left: usize,
     pong: Option<Ping>,
-    /// A ping of ours waits to be sent.
-    ping: bool,
+    /// The number of a ping of ours that waits to be sent.
+    ping: Option<u32>,
     /// Bytes have come since somebody asked.
     heard: bool,
     /// Payload was given to the peer after its last bytes had come: it may be busy with that.
@@ -101,7 +101,7 @@ impl<W: Wire> WebSocket<W> {
             sent: 0,
             frame_left: 0,
             pong: None,
-            ping: false,
+            ping: None,
             heard: false,
             given: false,
             closed: false,
@@ -125,9 +125,9 @@ impl<W: Wire> WebSocket<W> {
             let key = self.key();
             write_control(Opcode::Pong, ping.payload(), key, &mut self.head);
         }
-        if std::mem::take(&mut self.ping) {
+        if let Some(number) = self.ping.take() {
             let key = self.key();
-            write_control(Opcode::Ping, b"", key, &mut self.head);
+            write_ping(number, key, &mut self.head);
         }
     }
 
@@ -258,6 +258,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
                 (Some(End::Violation(violation)), _) => violation.code,
                 (_, Cut::Broken) => close::FAILED,
                 (_, Cut::Leaving) => close::GOING_AWAY,
+                (_, Cut::Refused) => close::POLICY,
             };
             let key = self.key();
             write_close(code, key, &mut self.head);
@@ -344,13 +345,13 @@ impl<W: Wire> Endpoint for WebSocket<W> {
         self.left
     }
 
-    fn ping(&mut self) {
-        self.ping = !self.closed && !self.left;
+    fn ping(&mut self, number: u32) {
+        self.ping = (!self.closed && !self.left).then_some(number);
     }
 
     fn heard(&mut self) -> Heard {
         match (std::mem::take(&mut self.heard), self.decoder.take_pong()) {
-            (_, true) => Heard::Pong,
+            (_, Some(number)) => Heard::Pong(number),
             (true, _) => Heard::Bytes,
             _ => Heard::Nothing,
         }
@@ -358,7 +359,7 @@ impl<W: Wire> Endpoint for WebSocket<W> {
 
     fn must_answer(&self) -> bool {
         let speaks = self.decoder.end().is_none() && !self.closed && !self.left;
-        speaks && !self.given && !self.ping && self.head.is_empty() && self.frame_left == 0
+        speaks && !self.given && self.ping.is_none() && self.head.is_empty() && self.frame_left == 0
     }
 }
 
@@ -528,10 +529,10 @@ mod tests {
         assert!(end.write(&mut [1]).is_err());
         end.wire.incoming.push_back(ping(b"x", true));
         assert!(end.read(&mut [0; 200]).is_err());
-        end.ping();
+        end.ping(1);
         end.flush().unwrap();
         assert_eq!(*sent.lock().unwrap(), [0x88, 2, 3, 232]);
-        for (cut, code) in [(Cut::Broken, 1011u16), (Cut::Leaving, 1001)] {
+        for (cut, code) in [(Cut::Broken, 1011u16), (Cut::Leaving, 1001), (Cut::Refused, 1008)] {
             let mut end = WebSocket::new(Wired::default(), false, false, Vec::new());
             let sent = Arc::clone(&end.wire.sent);
             end.reset(cut);
