@@ -79,6 +79,8 @@ pub enum Argument {
         /// The most that there can be.
         most: f64,
     },
+    /// Of lines that should have templates of paths none has one.
+    NoRoutes,
     /// A sketch would count more numbers than it can.
     TooManyNumbers,
 }
@@ -176,6 +178,9 @@ impl fmt::Display for Argument {
             Argument::EmptyKey => f.write_str("a key must not be empty"),
             Argument::SketchAccuracy { value, least, most } => {
                 write!(f, "accuracy {value} is outside {least} to {most}")
+            }
+            Argument::NoRoutes => {
+                f.write_str("no routes (write a path on a line, as GET /users/:id)")
             }
             Argument::TooManyNumbers => f.write_str("more numbers than 2^64"),
         }

@@ -3,11 +3,12 @@
 //!
 //! A key is `METHOD /path?query` with the path in its one form, in which ids that are certain stand as
 //! `\0n}`, `\0hex24}` and so on: NUL, the kind, for decimal and hexadecimal digits how many there are,
-//! and a brace. What an expression has named is `METHOD \0=NAME`. A NUL of the log itself is
+//! and a brace. What an expression or a route has named is `METHOD \0=NAME`. A NUL of the log itself is
 //! an escape by then. Keys of several machines and runs are the same bytes for the same request and
 //! the same [`NamingOptions`].
 
 mod matches;
+mod routes;
 
 use std::borrow::Cow;
 
@@ -15,6 +16,7 @@ pub use super::fold::Counted;
 pub use super::path::query::QueryRule;
 
 use self::matches::Matches;
+use self::routes::Routes;
 use super::fold::{Folding, NAMED};
 use super::path::request::{self, Request};
 use super::path::{one_form, query, without_host};
@@ -38,6 +40,8 @@ pub struct NamingOptions {
     /// Regular expressions, several in one with commas between them, each with its name behind `=>` if
     /// it has another one than itself.
     pub matches: Vec<String>,
+    /// Lines with templates of paths, as frameworks print them.
+    pub routes: Vec<String>,
 }
 
 impl Default for NamingOptions {
@@ -48,6 +52,7 @@ impl Default for NamingOptions {
             query: QueryRule::Drop,
             query_values: Vec::new(),
             matches: Vec::new(),
+            routes: Vec::new(),
         }
     }
 }
@@ -60,13 +65,14 @@ pub struct Naming {
     query: QueryRule,
     query_values: Vec<Box<[u8]>>,
     matches: Matches,
+    routes: Routes,
 }
 
 /// A path with more segments ends in `/**`.
 const MAX_SEGMENTS: usize = 8;
 
 impl Naming {
-    /// Names endpoints in that way; an error if an expression cannot be read.
+    /// Names endpoints in that way; an error if an expression or the routes cannot be read.
     pub fn new(options: &NamingOptions) -> Result<Naming, Error> {
         Ok(Naming {
             fold: options.fold,
@@ -74,6 +80,7 @@ impl Naming {
             query: options.query,
             query_values: options.query_values.clone(),
             matches: Matches::new(&options.matches)?,
+            routes: Routes::new(&options.routes)?,
         })
     }
 
@@ -118,7 +125,10 @@ impl Naming {
         if !self.matches.is_empty() && self.push_match(&path, query, out) {
             return;
         }
-        if self.fold {
+        if let Some(route) = self.routes.find(method, &path) {
+            out.extend_from_slice(NAMED);
+            out.extend_from_slice(route);
+        } else if self.fold {
             push_path(&path, out);
         } else {
             out.extend_from_slice(&path);

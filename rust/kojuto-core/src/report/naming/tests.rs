@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 fn naming(change: impl FnOnce(&mut NamingOptions)) -> Naming {
     let mut options = NamingOptions::default();
@@ -83,4 +84,89 @@ fn an_expression_comes_before_all_else() {
     assert_eq!(name(&naming, "GET //users/12 HTTP/1.1"), "GET ^/users/[0-9]+$");
     assert_eq!(name(&naming, "GET /find?q=b HTTP/1.1"), "GET search");
     assert_eq!(name(&naming, "GET /find?q=c HTTP/1.1"), "GET /find?q=c");
+}
+
+#[test]
+fn a_route_names_what_is_of_it_and_keeps_what_is_kept_of_a_query() {
+    let naming = naming(|options| {
+        options.query = QueryRule::Keys;
+        options.routes = vec!["GET /users/:id".to_owned()];
+    });
+    assert_eq!(name(&naming, "GET /users/12/?b=1 HTTP/1.1"), "GET /users/:id?b");
+    assert_eq!(name(&naming, "PUT /users/12 HTTP/1.1"), "PUT /users/{n}");
+}
+
+/// Bytes as they are met in targets, and others.
+fn targets() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        "[a-z]{1,4}",
+        "[0-9]{1,9}",
+        "[0-9a-f]{6,12}",
+        "/|//|/\\.\\./|%2[eEfF]|[?&=;:@~$.#*{}-]",
+    ];
+    let text = prop::collection::vec(piece, 0..12).prop_map(|all| ["/", &all.concat()].concat());
+    prop_oneof![text.prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..40)]
+}
+
+fn key_of(naming: &Naming, method: &[u8], target: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    naming.key(method, target, &mut out);
+    out
+}
+
+proptest! {
+    #[test]
+    fn a_path_in_its_one_form_has_the_same_key(target in targets()) {
+        let plain = naming(|options| options.fold = false);
+        let form = key_of(&plain, b"GET", &target);
+        if let Some(path) = form.strip_prefix(b"GET ") {
+            prop_assert_eq!(&key_of(&plain, b"GET", path), &form);
+            let folding = naming(|_| {});
+            prop_assert_eq!(key_of(&folding, b"GET", path), key_of(&folding, b"GET", &target));
+        }
+    }
+
+    /// What each key is called hangs neither on the order nor on how its lines are split.
+    #[test]
+    fn names_are_the_same_in_any_order_and_split(
+        targets in prop::collection::vec((targets(), 1u64..9, 0u64..9, 0.0f64..2.0), 0..40),
+        turn in 0usize..40,
+        above in 0u64..6,
+    ) {
+        let naming = naming(|options| options.fold_above = above);
+        let keys: Vec<_> = targets.iter().map(|(target, ..)| key_of(&naming, b"GET", target)).collect();
+        let mut counted: Vec<_> = keys
+            .iter()
+            .zip(&targets)
+            .map(|(key, &(_, lines, refused, time_s))| Counted {
+                key,
+                lines,
+                refused: refused.min(lines),
+                time_s,
+            })
+            .collect();
+        let names = naming.fold(&counted);
+        prop_assert_eq!(names.len(), counted.len());
+        prop_assert!(names.iter().all(|name| !name.contains(&0)));
+        let turn = turn.min(counted.len());
+        counted.rotate_left(turn);
+        let mut turned = naming.fold(&counted);
+        turned.rotate_right(turn);
+        prop_assert_eq!(&turned, &names);
+        // A key that comes from two parts is the same as their sum.
+        counted.rotate_right(turn);
+        let mut halves = counted.clone();
+        for (at, one) in counted.iter().enumerate() {
+            let part = Counted { lines: one.lines / 2, refused: one.refused / 2, ..*one };
+            halves[at] = Counted { time_s: 0.0, ..part };
+            halves.push(Counted {
+                lines: one.lines - part.lines,
+                refused: one.refused - part.refused,
+                ..*one
+            });
+        }
+        let both = naming.fold(&halves);
+        prop_assert_eq!(&both[..names.len()], &names[..]);
+        prop_assert_eq!(&both[names.len()..], &names[..]);
+    }
 }
