@@ -4,7 +4,7 @@ mod malformed;
 
 use std::fmt;
 
-pub use malformed::{HeaderFault, Malformed, SketchFault};
+pub use malformed::{HeaderFault, Malformed, ReportFault, SketchFault};
 
 /// What a pure part can refuse.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +83,13 @@ pub enum Argument {
     NoRoutes,
     /// A sketch would count more numbers than it can.
     TooManyNumbers,
+    /// A condition on lines cannot be read.
+    Condition {
+        /// The whole of it.
+        text: String,
+        /// What could stand where it breaks off.
+        expected: &'static str,
+    },
 }
 
 /// Why a log format cannot be read.
@@ -181,6 +188,9 @@ impl fmt::Display for Argument {
             }
             Argument::NoRoutes => {
                 f.write_str("no routes (write a path on a line, as GET /users/:id)")
+            }
+            Argument::Condition { text, expected } => {
+                write!(f, "not a condition: {text:?}: expected {expected}")
             }
             Argument::TooManyNumbers => f.write_str("more numbers than 2^64"),
         }
