@@ -1,81 +1,95 @@
 //! Where the figures of a target are, so that its key is made once and not for each line.
+//!
+//! A target is known by 128 bits of a hash whose seeds nobody who writes targets can know: one look
+//! into memory a line, and none at the text of what came before. That two of the targets that are
+//! remembered at a time share all bits is less likely than that the memory fails.
 
-use crate::stats::name_index::NameIndex;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
 use crate::stats::space_saving::Place;
 
-/// So many targets are remembered, and so many bytes of them, before all are forgotten.
+/// So many targets are remembered before all are forgotten.
 const MOST: usize = 1 << 17;
-const MOST_BYTES: usize = 12 << 20;
-/// A longer one is not.
-const MOST_TARGET_BYTES: usize = 2048;
+const LEAST_ENTRIES: usize = 1 << 10;
 
-/// The places of the targets that came.
+/// The hash of a method and a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hash([u64; 2]);
+
+/// The places of the targets that came: open addressing with linear probing, at most half full.
 #[derive(Debug, Clone)]
 pub(super) struct Targets {
-    index: NameIndex,
-    all: Vec<Target>,
-    /// The methods and targets, one behind the other.
-    text: Vec<u8>,
-}
-
-#[derive(Debug, Clone)]
-struct Target {
-    start: u32,
-    method: u16,
-    length: u16,
-    place: Place,
+    entries: Vec<Option<(Hash, Place)>>,
+    used: usize,
+    seeds: [u64; 2],
 }
 
 impl Targets {
     pub(super) fn new() -> Targets {
-        Targets { index: NameIndex::new(), all: Vec::new(), text: Vec::new() }
+        let seeds = [RandomState::new().hash_one(0), RandomState::new().hash_one(1)];
+        Targets { entries: vec![None; LEAST_ENTRIES], used: 0, seeds }
     }
 
-    /// The hash of a method and a target.
     #[inline]
-    pub(super) fn hash(&self, method: &[u8], target: &[u8]) -> u32 {
-        let hash = self.index.hash(target);
-        if method.is_empty() { hash } else { hash ^ self.index.hash(method).rotate_left(1) }
+    pub(super) fn hash(&self, method: &[u8], target: &[u8]) -> Hash {
+        let mut lanes = self.seeds;
+        for text in [method, target] {
+            let (words, rest) = text.as_chunks::<8>();
+            for word in words {
+                mix(&mut lanes, u64::from_le_bytes(*word));
+            }
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            mix(&mut lanes, u64::from_le_bytes(last));
+            mix(&mut lanes, text.len() as u64);
+        }
+        Hash(lanes)
     }
 
     /// Where its figures were when it came last.
     #[inline]
-    pub(super) fn find(&self, hash: u32, method: &[u8], target: &[u8]) -> Option<Place> {
-        let at = self.at(hash, method, target)?;
-        Some(self.all[at].place)
-    }
-
-    #[inline]
-    fn at(&self, hash: u32, method: &[u8], target: &[u8]) -> Option<usize> {
-        self.index.find(hash, |at| {
-            let Target { start, method: length, length: all, .. } = self.all[at];
-            let text = &self.text[start as usize..start as usize + usize::from(all)];
-            text.split_at_checked(usize::from(length)) == Some((method, target))
-        })
+    pub(super) fn find(&self, hash: Hash) -> Option<Place> {
+        self.entries[self.at(hash)].map(|(_, place)| place)
     }
 
     /// Remembers where its figures are.
-    pub(super) fn put(&mut self, hash: u32, method: &[u8], target: &[u8], place: Place) {
-        if let Some(at) = self.at(hash, method, target) {
-            self.all[at].place = place;
-            return;
+    pub(super) fn put(&mut self, hash: Hash, place: Place) {
+        let at = self.at(hash);
+        let is_new = self.entries[at].is_none();
+        self.entries[at] = Some((hash, place));
+        self.used += usize::from(is_new);
+        if self.used > MOST {
+            self.entries.fill(None);
+            self.used = 0;
+        } else if self.used * 2 > self.entries.len() {
+            let room = vec![None; self.entries.len() * 2];
+            for (hash, place) in std::mem::replace(&mut self.entries, room).into_iter().flatten() {
+                let at = self.at(hash);
+                self.entries[at] = Some((hash, place));
+            }
         }
-        let length = method.len() + target.len();
-        if length > MOST_TARGET_BYTES {
-            return;
+    }
+
+    /// Where a hash is, or would be.
+    #[inline]
+    fn at(&self, hash: Hash) -> usize {
+        let mask = self.entries.len() - 1;
+        let mut at = hash.0[0] as usize & mask;
+        while self.entries[at].is_some_and(|(other, _)| other != hash) {
+            at = (at + 1) & mask;
         }
-        if self.all.len() >= MOST || self.text.len() + length > MOST_BYTES {
-            // The seed stays, and so do the hashes that are on their way.
-            self.index.clear();
-            self.all.clear();
-            self.text.clear();
-        }
-        let start = self.text.len() as u32;
-        self.text.extend_from_slice(method);
-        self.text.extend_from_slice(target);
-        self.index.insert(hash, self.all.len());
-        let (method, length) = (method.len() as u16, length as u16);
-        self.all.push(Target { start, method, length, place });
+        at
+    }
+}
+
+/// Takes a word into both halves of a hash.
+#[inline(always)]
+fn mix(lanes: &mut [u64; 2], word: u64) {
+    const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93];
+    for (lane, odd) in lanes.iter_mut().zip(ODD) {
+        let product = u128::from(*lane ^ word) * u128::from(odd);
+        *lane = product as u64 ^ (product >> 64) as u64;
     }
 }
 
@@ -85,32 +99,32 @@ mod tests {
     use crate::stats::space_saving::SpaceSaving;
 
     #[test]
-    fn a_target_is_found_by_its_method_too_and_all_are_forgotten_at_a_bound() {
+    fn a_target_is_found_by_its_method_too() {
         let mut targets = Targets::new();
         let mut figures = SpaceSaving::<u64>::new(10);
-        for (count, (method, target)) in
-            [("GET", "/a"), ("POST", "/a"), ("", "GET/a")].iter().enumerate()
-        {
-            let (method, target) = (method.as_bytes(), target.as_bytes());
-            let hash = targets.hash(method, target);
-            assert!(targets.find(hash, method, target).is_none());
-            let name = [method, b" ", target].concat();
-            targets.put(hash, method, target, figures.place(&name, count as u64, |_| ()).0);
-            let place = targets.find(hash, method, target).unwrap();
-            *figures.again(place, 0).unwrap() += 1 + count as u64;
+        let made = [("GET", "/a"), ("POST", "/a"), ("", "GET/a"), ("GET/a", ""), ("GET", "/a\0")];
+        for (method, target) in made {
+            let hash = targets.hash(method.as_bytes(), target.as_bytes());
+            assert!(targets.find(hash).is_none(), "{method} {target}");
+            let name = format!("{method} {target}");
+            targets.put(hash, figures.place(name.as_bytes(), 1, |_| ()).0);
+            *figures.again(targets.find(hash).unwrap(), 0).unwrap() += 1;
         }
-        let mut counts: Vec<u64> = figures.groups().map(|(_, count)| *count).collect();
-        counts.sort_unstable();
-        assert_eq!(counts, [1, 2, 3]);
-        let long = vec![b'x'; MOST_TARGET_BYTES + 1];
-        let place = figures.place(b"x", 1, |_| ()).0;
-        targets.put(targets.hash(b"", &long), b"", &long, place);
-        assert_eq!(targets.all.len(), 3);
+        assert!(figures.groups().all(|(_, count)| *count == 1));
+        assert_eq!(figures.len(), made.len());
+    }
+
+    #[test]
+    fn all_are_found_again_until_there_are_too_many() {
+        let mut targets = Targets::new();
+        let place = SpaceSaving::<u64>::new(1).place(b"x", 1, |_| ()).0;
+        let name = |at: usize| at.to_string().into_bytes();
         for at in 0..MOST {
-            let name = at.to_string();
-            targets.put(targets.hash(b"", name.as_bytes()), b"", name.as_bytes(), place);
-            assert!(targets.all.len() <= MOST);
+            targets.put(targets.hash(b"", &name(at)), place);
         }
-        assert!(targets.find(targets.hash(b"GET", b"/a"), b"GET", b"/a").is_none());
+        assert!((0..MOST).all(|at| targets.find(targets.hash(b"", &name(at))).is_some()));
+        assert!(targets.find(targets.hash(b"", &name(MOST))).is_none());
+        targets.put(targets.hash(b"", &name(MOST)), place);
+        assert!(targets.find(targets.hash(b"", &name(0))).is_none());
     }
 }

@@ -9,6 +9,7 @@ use super::super::options::Options;
 use super::super::path::request;
 use super::super::roles::Reading;
 use super::super::slowest::Slow;
+use super::super::targets::Hash;
 use super::super::totals::{Span, drop_into};
 use super::{By, Counter, Extra, GROUP_SEPARATOR};
 use crate::scan::beginning::behind_nuls;
@@ -258,20 +259,20 @@ impl Reader<'_> {
     fn place(&mut self, method: &[u8], target: &[u8]) -> Place {
         let Counter { targets, totals, .. } = &mut *self.counter;
         let hash = targets.hash(method, target);
-        match targets.find(hash, method, target) {
+        match targets.find(hash) {
             Some(place) if totals.keys.again(place, 0).is_some() => place,
             _ => self.take_in(hash, method, target),
         }
     }
 
     #[inline(never)]
-    fn take_in(&mut self, hash: u32, method: &[u8], target: &[u8]) -> Place {
+    fn take_in(&mut self, hash: Hash, method: &[u8], target: &[u8]) -> Place {
         self.make_key(method, target);
         let Counter { targets, totals, key, .. } = &mut *self.counter;
         let pool = &mut totals.other;
         let drop = |figures: &mut Figures| drop_into(pool, figures);
         let (place, _) = totals.keys.place(key, 0, drop);
-        targets.put(hash, method, target, place);
+        targets.put(hash, place);
         place
     }
 
