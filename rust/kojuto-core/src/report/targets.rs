@@ -37,12 +37,12 @@ impl Targets {
         for text in [method, target] {
             let (words, rest) = text.as_chunks::<8>();
             for word in words {
-                mix(&mut lanes, u64::from_le_bytes(*word));
+                lanes = mix(lanes, u64::from_le_bytes(*word));
             }
             let mut last = [0; 8];
             last[..rest.len()].copy_from_slice(rest);
-            mix(&mut lanes, u64::from_le_bytes(last));
-            mix(&mut lanes, text.len() as u64);
+            lanes = mix(lanes, u64::from_le_bytes(last));
+            lanes = mix(lanes, text.len() as u64);
         }
         Hash(lanes)
     }
@@ -85,12 +85,12 @@ impl Targets {
 
 /// Takes a word into both halves of a hash.
 #[inline(always)]
-fn mix(lanes: &mut [u64; 2], word: u64) {
-    const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93];
-    for (lane, odd) in lanes.iter_mut().zip(ODD) {
-        let product = u128::from(*lane ^ word) * u128::from(odd);
-        *lane = product as u64 ^ (product >> 64) as u64;
-    }
+fn mix([a, b]: [u64; 2], word: u64) -> [u64; 2] {
+    let fold = |product: u128| product as u64 ^ (product >> 64) as u64;
+    [
+        fold(u128::from(a ^ word) * 0x9e37_79b9_7f4a_7c15),
+        fold(u128::from(b ^ word) * 0xd6e8_feb8_6659_fd93),
+    ]
 }
 
 #[cfg(test)]
