@@ -4,7 +4,7 @@ pub mod buckets;
 pub mod exact_sum;
 pub mod group_name;
 pub mod latencies;
-mod name_index;
+pub(crate) mod name_index;
 mod number_lines;
 pub(crate) mod packed;
 pub mod pieces;

@@ -1,9 +1,9 @@
 //! Segments of keys, and what is shown of them.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use crate::report::shape::{Kind, LEAST_HEX, extension_of_name};
+use crate::stats::name_index::NameIndex;
 
 /// Adds a variable as it stands in a key; `digits` as in [`Id`](crate::report::shape::Id).
 pub(in crate::report) fn push_variable(kind: Kind, digits: usize, out: &mut Vec<u8>) {
@@ -42,39 +42,37 @@ struct Label<'a> {
 }
 
 /// The different texts of segments, by numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Labels<'a> {
     all: Vec<Label<'a>>,
-    by_text: HashMap<Cow<'a, [u8]>, u32>,
+    index: NameIndex,
 }
 
 impl<'a> Labels<'a> {
+    pub(super) fn new() -> Labels<'a> {
+        Labels { all: Vec::new(), index: NameIndex::new() }
+    }
+
     /// The number of a text.
     pub(super) fn add(&mut self, text: &'a [u8]) -> u32 {
-        match self.by_text.get(text) {
-            Some(&label) => label,
-            None => self.insert(Cow::Borrowed(text)),
-        }
+        self.find_or_insert(Cow::Borrowed(text))
     }
 
-    fn add_owned(&mut self, text: Vec<u8>) -> u32 {
-        match self.by_text.get(&*text) {
-            Some(&label) => label,
-            None => self.insert(Cow::Owned(text)),
+    fn find_or_insert(&mut self, text: Cow<'a, [u8]>) -> u32 {
+        let hash = self.index.hash(&text);
+        if let Some(found) = self.index.find(hash, |at| self.all[at].text == text) {
+            return found as u32;
         }
-    }
-
-    fn insert(&mut self, text: Cow<'a, [u8]>) -> u32 {
-        let number = self.all.len() as u32;
+        let number = self.all.len();
         let sign = sign(&text);
         let what = what(&text[sign..]);
         let shown = shown(&text);
-        self.by_text.insert(text.clone(), number);
-        self.all.push(Label { text, what, shown: number, sign });
+        self.index.insert(hash, number);
+        self.all.push(Label { text, what, shown: number as u32, sign });
         if let Some(shown) = shown {
-            self.all[number as usize].shown = self.add_owned(shown);
+            self.all[number].shown = self.find_or_insert(Cow::Owned(shown));
         }
-        number
+        number as u32
     }
 
     pub(super) fn text(&self, label: u32) -> &[u8] {
@@ -99,7 +97,7 @@ impl<'a> Labels<'a> {
             What::Id(..) | What::Folded => behind_variable(body),
         };
         let star = [sign, b"*", extension].concat();
-        self.add_owned(star)
+        self.find_or_insert(Cow::Owned(star))
     }
 
     /// `*`
@@ -112,7 +110,7 @@ impl<'a> Labels<'a> {
         let Label { text, sign, .. } = &self.all[label as usize];
         let (sign, body) = text.split_at(*sign);
         let hex = [sign, b"{", Kind::Hex.name().as_bytes(), b"}", behind_variable(body)].concat();
-        self.add_owned(hex)
+        self.find_or_insert(Cow::Owned(hex))
     }
 }
 

@@ -55,7 +55,7 @@ impl Folding {
 
     /// The name of each key.
     pub(super) fn names(&self, keys: &[Counted<'_>]) -> Vec<Box<[u8]>> {
-        let mut labels = Labels::default();
+        let mut labels = Labels::new();
         let mut path: Vec<u32> = Vec::with_capacity(keys.len() * 4);
         let rows: Vec<_> =
             keys.iter().map(|counted| row(counted.key, &mut labels, &mut path)).collect();

@@ -20,7 +20,7 @@ use self::routes::Routes;
 use super::fold::{Folding, NAMED};
 use super::path::request::{self, Request};
 use super::path::{one_form, query, without_host};
-use super::shape;
+use super::shape::{self, Segment};
 use crate::Error;
 
 /// The name of what is no request.
@@ -180,12 +180,19 @@ fn push_path(path: &[u8], out: &mut Vec<u8>) {
 }
 
 fn push_segment(segment: &[u8], out: &mut Vec<u8>) {
-    if let Some(id) = shape::id(segment) {
-        out.extend_from_slice(&segment[..id.sign]);
-        super::fold::push_variable(id.kind, id.digits, out);
-        out.extend_from_slice(&segment[segment.len() - id.extension..]);
-        return;
+    match shape::of(segment) {
+        Segment::Id(id) => {
+            out.extend_from_slice(&segment[..id.sign]);
+            super::fold::push_variable(id.kind, id.digits, out);
+            out.extend_from_slice(&segment[segment.len() - id.extension..]);
+        }
+        Segment::Mixed => push_hashed(segment, out),
+        Segment::Name => out.extend_from_slice(segment),
     }
+}
+
+/// Adds a name with the hashes in its middle as variables.
+fn push_hashed(segment: &[u8], out: &mut Vec<u8>) {
     let mut done = 0;
     for part in shape::hashed_parts(segment) {
         out.extend_from_slice(&segment[done..part.start]);

@@ -7,6 +7,9 @@ use std::borrow::Cow;
 
 /// The path of an absolute target (`https://host/path`), or the target itself.
 pub(super) fn without_host(target: &[u8]) -> &[u8] {
+    if let [b'/' | b'*', ..] | [] = target {
+        return target;
+    }
     let Some(at) = memchr::memmem::find(target, b"://") else { return target };
     let scheme = &target[..at];
     let is_scheme = |&byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -25,24 +28,14 @@ pub(super) fn one_form(path: &[u8]) -> Cow<'_, [u8]> {
     if is_in_one_form(path) { Cow::Borrowed(path) } else { Cow::Owned(rewritten(path)) }
 }
 
+/// Without a branch for each byte, since nearly all paths are.
 fn is_in_one_form(path: &[u8]) -> bool {
-    let mut before = 0;
-    for (at, &byte) in path.iter().enumerate() {
-        match byte {
-            b'/' if before == b'/' => return false,
-            b'/' => {}
-            b'%' | b';' | 0 => return false,
-            b'.' if before == b'/' => return false,
-            _ if at == 0 => return false,
-            _ => {}
-        }
-        before = byte;
-    }
-    match path {
-        [] => false,
-        [_] => true,
-        [.., last] => *last != b'/',
-    }
+    let special = path.iter().fold(false, |found, &byte| found | matches!(byte, b'%' | b';' | 0));
+    let pairs = path.windows(2).fold(false, |found, pair| {
+        found | ((pair[0] == b'/') & ((pair[1] == b'/') | (pair[1] == b'.')))
+    });
+    let ends = path.first() == Some(&b'/') && (path.len() == 1 || path.last() != Some(&b'/'));
+    ends && !special && !pairs
 }
 
 fn rewritten(path: &[u8]) -> Vec<u8> {

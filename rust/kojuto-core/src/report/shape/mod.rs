@@ -146,9 +146,28 @@ const MOST_UNESCAPED: usize = 256;
 /// What an id is written as with a server that escapes more than it need: `@ , : / + = $` and blank.
 const ESCAPED_IN_IDS: &[u8] = b"@,:/+=$ ";
 
-/// The id that a segment of a path in its one form is, if it certainly is one.
-pub(super) fn id(segment: &[u8]) -> Option<Id> {
+/// What a segment of a path in its one form is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Segment {
+    /// An id.
+    Id(Id),
+    /// A name that may have [hashes](hashed_parts) in its middle.
+    Mixed,
+    /// Any other name.
+    Name,
+}
+
+/// What a segment of a path in its one form certainly is.
+pub(super) fn of(segment: &[u8]) -> Segment {
     let classes = Classes::of(segment);
+    match id(segment, classes) {
+        Some(id) => Segment::Id(id),
+        None if classes.has(DIGIT) && classes.has(DASH | UNDERSCORE | DOT) => Segment::Mixed,
+        None => Segment::Name,
+    }
+}
+
+fn id(segment: &[u8], classes: Classes) -> Option<Id> {
     if !classes.has(DIGIT | AT | COLON | PERCENT | BASE64) {
         return None;
     }
@@ -223,7 +242,7 @@ fn whole(text: &[u8], classes: Classes) -> Option<(Kind, usize)> {
         Kind::Ulid
     } else if number::is_date(text) {
         Kind::Date
-    } else if classes.has(DOT | COLON) && address::is_ip(text) {
+    } else if (!classes.has(LETTER) || classes.has(COLON)) && address::is_ip(text) {
         Kind::Ip
     } else if classes.has(AT) && address::is_email(text) {
         Kind::Email

@@ -1,7 +1,7 @@
 use super::*;
 
 fn shown(segment: &str) -> String {
-    let Some(found) = id(segment.as_bytes()) else { return segment.to_owned() };
+    let Segment::Id(found) = of(segment.as_bytes()) else { return segment.to_owned() };
     let (sign, extension) = (&segment[..found.sign], &segment[segment.len() - found.extension..]);
     format!("{sign}{{{}}}{extension}", found.kind.name())
 }
