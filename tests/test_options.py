@@ -60,6 +60,7 @@ PERCENTILES = {
     "percentile": "--percentile-set",
     "mackerel-plugin-axslog": "--percentiles",
     "mackerel-plugin-pinging": "--percentile",
+    "kojuto report": "--percentiles",
 }
 
 
@@ -75,7 +76,15 @@ def test_a_list_of_percentiles_is_refused_in_the_same_words(name: str, part: str
 
 
 def test_every_command_is_here() -> None:
-    names = {"kojuto", "kojuto demo", "deteco jwtgen", "deteco keygen", "deteco check", "myps grep"}
+    names = {
+        "kojuto",
+        "kojuto demo",
+        "kojuto report",
+        "deteco jwtgen",
+        "deteco keygen",
+        "deteco check",
+        "myps grep",
+    }
     names |= {"motarei status", "motarei explain", "motarei wait", "ppdp connections"}
     assert names | {"myps kill", "myps top", "no-excl-open doctor"} < EVERY.keys()
     assert len(OPTIONS) > 250
@@ -96,10 +105,10 @@ def test_no_help_is_written_twice() -> None:
 
 SAME_NAME = {
     "--by", "--ca-file", "--dry-run", "--format", "--host", "--idle-timeout", "--interval", "--key",
-    "--key-prefix", "--listen", "--logfile", "--max-age", "--metrics-listen", "--output",
-    "--pattern", "--private-key", "--private-key-user", "--ptime-key", "--size", "--status-key",
-    "--threads",
-    "--timeout", "--trusted-proxies", "--verbose", "--wait", "--write-timeout",
+    "--key-prefix", "--limit", "--listen", "--logfile", "--max-age", "--merge", "--metrics-listen",
+    "--output", "--pattern", "--percentiles", "--plot", "--private-key", "--private-key-user",
+    "--ptime-key", "--regex", "--size", "--status-key", "--threads", "--time-unit", "--timeout",
+    "--trusted-proxies", "--verbose", "--wait", "--write-timeout",
 }  # fmt: skip
 """Options of one name that are different things: another meaning, default or range."""
 
