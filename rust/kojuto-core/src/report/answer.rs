@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::classes::REFUSED;
 use super::figures::Figures;
-use super::naming::{Counted, Naming};
+use super::naming::Naming;
 use super::slowest::Slow;
-use super::totals::Totals;
+use super::totals::{Totals, counted};
 use crate::Error;
 
 /// An endpoint, or a row of what lines are grouped by.
@@ -62,21 +61,10 @@ impl Totals {
 
     /// The name of each key.
     pub(super) fn names(&self, keys: &[(&[u8], &Figures)]) -> Result<Vec<Box<[u8]>>, Error> {
-        let is_path = |name: &String| name == "method" || name == "path";
-        if !self.settings.group_by.iter().all(is_path) {
+        if !self.settings.names_endpoints() {
             return Ok(keys.iter().map(|(key, _)| (*key).into()).collect());
         }
-        let naming = Naming::new(&self.settings.naming)?;
-        let counted: Vec<Counted<'_>> = keys
-            .iter()
-            .map(|(key, figures)| Counted {
-                key,
-                lines: figures.count(),
-                refused: figures.classes[REFUSED],
-                time_s: figures.sum_s(),
-            })
-            .collect();
-        Ok(naming.fold(&counted))
+        Ok(Naming::new(&self.settings.naming)?.fold(&counted(keys)))
     }
 }
 

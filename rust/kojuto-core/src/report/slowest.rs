@@ -51,6 +51,15 @@ impl Slowest {
         Slowest { most, lines: BTreeSet::new(), least }
     }
 
+    /// Has lines be counted under other keys.
+    pub(super) fn rename(&mut self, name: impl Fn(&[u8]) -> Option<Box<[u8]>>) {
+        let renamed = std::mem::take(&mut self.lines).into_iter().map(|line| {
+            let key = name(&line.key).unwrap_or_else(|| line.key.clone());
+            Slow { key, ..line }
+        });
+        self.lines = renamed.collect();
+    }
+
     /// Whether a line is one of the slowest so far, as far as its status does not decide that.
     pub(super) fn is_one(&self, line: &Slow) -> bool {
         let last = self.lines.last().filter(|_| self.lines.len() >= self.most);

@@ -60,8 +60,7 @@ impl Targets {
         self.entries[at] = Some((hash, place));
         self.used += usize::from(is_new);
         if self.used > MOST {
-            self.entries.fill(None);
-            self.used = 0;
+            self.forget();
         } else if self.used * 2 > self.entries.len() {
             let room = vec![None; self.entries.len() * 2];
             for (hash, place) in std::mem::replace(&mut self.entries, room).into_iter().flatten() {
@@ -69,6 +68,12 @@ impl Targets {
                 self.entries[at] = Some((hash, place));
             }
         }
+    }
+
+    /// Forgets all places.
+    pub(super) fn forget(&mut self) {
+        self.entries.fill(None);
+        self.used = 0;
     }
 
     /// Where a hash is, or would be.

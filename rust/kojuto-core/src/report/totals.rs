@@ -1,10 +1,11 @@
 //! What a report has counted: the figures of each key, and of all lines. Parts of a log are put together
 //! in any order; which keys are one endpoint is decided when it is asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::classes::REFUSED;
 use super::figures::Figures;
-use super::naming::NamingOptions;
+use super::naming::{Counted, Naming, NamingOptions};
 use super::options::Options;
 use super::roles::Taken;
 use super::slowest::Slowest;
@@ -68,6 +69,8 @@ pub struct Totals {
     pub(super) all: Figures,
     /// Lines and nanoseconds of keys that lost their place.
     pub(super) other: (u64, u128),
+    /// How often room is not looked for any more, for last time there was little.
+    patience: usize,
     pub(super) bad: BadLines<{ REASONS.len() }>,
     pub(super) lines: u64,
     pub(super) left_out: u64,
@@ -95,6 +98,7 @@ impl Totals {
             keys: SpaceSaving::new(capacity),
             all: Figures::with_slices(SLICES_OF_ALL),
             other: (0, 0),
+            patience: 0,
             bad: BadLines::default(),
             lines: 0,
             left_out: 0,
@@ -110,9 +114,14 @@ impl Totals {
     ///
     /// # Errors
     /// [`Error::Malformed`] when the keys of the other are made in another way; nothing is added then.
-    pub fn merge(&mut self, other: Totals) -> Result<(), Error> {
+    pub fn merge(&mut self, mut other: Totals) -> Result<(), Error> {
         if self.settings != other.settings {
             return Err(Error::Malformed(Malformed::Report(ReportFault::Settings)));
+        }
+        if !self.keys.has_room_for(other.keys.len()) {
+            let naming = Naming::new(&self.settings.naming)?;
+            self.make_room(&naming);
+            other.make_room(&naming);
         }
         let pool = &mut self.other;
         self.keys.merge(other.keys, Figures::merge, |figures| drop_into(pool, figures));
@@ -133,6 +142,27 @@ impl Totals {
             self.add_found(found, lines);
         }
         Ok(())
+    }
+
+    /// Puts keys together whose names fold already, so that there is room for others. Whoever knows
+    /// places of keys must forget them when this is true.
+    pub(super) fn make_room(&mut self, naming: &Naming) -> bool {
+        if !self.settings.names_endpoints() || self.patience > 0 {
+            self.patience = self.patience.saturating_sub(1);
+            return false;
+        }
+        let keys: Vec<(&[u8], &Figures)> = self.keys.groups().collect();
+        let shorter = naming.shorter(&counted(&keys));
+        let renamed = keys.iter().zip(&shorter);
+        let renamed = renamed.filter_map(|((key, _), name)| Some((*key, name.as_ref()?)));
+        let renamed: HashMap<&[u8], &Box<[u8]>> = renamed.collect();
+        self.slowest.rename(|key| renamed.get(key).map(|name| (*name).clone()));
+        let before = self.keys.len();
+        self.keys.rename(shorter, Figures::merge);
+        if self.keys.len() > before - before / 8 {
+            self.patience = before;
+        }
+        true
     }
 
     pub(super) fn stretch(&mut self, other: Span) {
@@ -226,6 +256,24 @@ impl Totals {
     pub fn other(&self) -> (u64, f64, u64) {
         (self.other.0, self.other.1 as f64 / 1e9, self.keys.off_by())
     }
+}
+
+impl Settings {
+    /// Whether keys are of endpoints, and not values of fields.
+    pub(super) fn names_endpoints(&self) -> bool {
+        self.group_by.iter().all(|name| name == "method" || name == "path")
+    }
+}
+
+/// What keys stand for when they are folded.
+pub(super) fn counted<'a>(keys: &[(&'a [u8], &Figures)]) -> Vec<Counted<'a>> {
+    let counted = keys.iter().map(|(key, figures)| Counted {
+        key,
+        lines: figures.count(),
+        refused: figures.classes[REFUSED],
+        time_s: figures.sum_s(),
+    });
+    counted.collect()
 }
 
 /// Puts figures that lose their place into the pool.

@@ -120,6 +120,11 @@ impl<T> SpaceSaving<T> {
         Some(&mut slot.figures)
     }
 
+    /// Whether so many new values come in without taking the place of others.
+    pub(crate) fn has_room_for(&self, more: usize) -> bool {
+        more <= self.capacity - self.slots.len()
+    }
+
     /// How many groups there are.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -174,6 +179,16 @@ impl<T: Default> SpaceSaving<T> {
                 at
             }
             None => self.take_in(name, hash, times, evicted),
+        }
+    }
+
+    /// Gives groups other values, in the order of [`SpaceSaving::groups`]; `add` puts the figures of
+    /// those together that have one value then. No place is where it was.
+    pub(crate) fn rename(&mut self, names: Vec<Option<Box<[u8]>>>, mut add: impl FnMut(&mut T, T)) {
+        let renamed = SpaceSaving { lost: self.lost, ..SpaceSaving::new(self.capacity) };
+        for (slot, name) in std::mem::replace(self, renamed).slots.into_iter().zip(names) {
+            let name = name.as_deref().unwrap_or(&slot.name);
+            add(self.group_of(name, slot.count, |_| {}), slot.figures);
         }
     }
 

@@ -275,3 +275,50 @@ fn more_keys_than_there_is_room_for_are_told() {
     assert!(off_by > 0 && dropped > 0 && seconds > 0.0);
     assert_eq!((totals.all().count(), totals.all().sum_s()), (9, 0.009));
 }
+
+/// A word for each number, that has no shape of an id.
+fn word(mut number: usize) -> String {
+    let mut word = String::from("q");
+    while number > 0 {
+        word.push((b'a' + (number % 13) as u8) as char);
+        number /= 13;
+    }
+    word
+}
+
+#[test]
+fn names_that_fold_make_room_for_others() {
+    let options = Options { capacity: 500, ..Options::default() };
+    let line = |n: usize| {
+        let word = word(n % 9_000);
+        format!(
+            "status:200\tmethod:GET\turi:/posts/{word}/likes\treqtime:0.{:03}\n\
+             status:404\tmethod:GET\turi:/{word}.php\treqtime:0.001\n\
+             status:200\tmethod:GET\turi:/login\treqtime:0.001\n",
+            n % 997
+        )
+    };
+    let log: Vec<String> = (0..18_000).map(line).collect();
+    let expected = [("GET /*", 18_000), ("GET /login", 18_000), ("GET /posts/*/likes", 18_000)];
+    let (first, second) = log.split_at(7_000);
+    let whole = counted(&options, &[&log.concat()]);
+    let mut merged = counted(&options, &[&first.concat()]);
+    merged.merge(counted(&options, &[&second.concat()])).unwrap();
+    let read = Totals::from_bytes(&merged.to_bytes().unwrap()).unwrap();
+    for totals in [whole, merged, read] {
+        let mut found = rows(&totals);
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        let found: Vec<_> = found.iter().map(|(name, lines, _)| (&**name, *lines)).collect();
+        assert_eq!((&found[..], totals.other()), (&expected[..], (0, 0.0, 0)));
+        let slowest = totals.answer().unwrap().slowest;
+        assert!(slowest.iter().all(|(_, endpoint)| &**endpoint == b"GET /posts/*/likes"));
+    }
+}
+
+#[test]
+fn a_star_of_the_log_makes_no_place_fold() {
+    let line = |path: &str| format!("status:200\tmethod:GET\turi:{path}\treqtime:0.001\n");
+    let totals = read(&["/a/*", "/a/b", "/a/c"].map(line).concat());
+    let names: Vec<String> = rows(&totals).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names, ["GET /a/*", "GET /a/b", "GET /a/c"]);
+}

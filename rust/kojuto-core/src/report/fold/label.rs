@@ -27,9 +27,19 @@ pub(super) enum What {
     Name,
     /// An id of a kind, with its digits as far as they were counted.
     Id(Kind, u8),
-    /// Folded already.
+    /// A `*` of the log.
+    Star,
+    /// Names that were folded before, so that their place has too many.
     Folded,
+    /// Names that were only refused, and were folded before.
+    Refused,
 }
+
+/// What stands for folded names in a key, behind their sign and before their extension: a star of the
+/// log is none of these.
+const FOLDED: &[u8] = b"\0*";
+/// What stands there for refused ones.
+const REFUSED: &[u8] = b"\0!";
 
 #[derive(Debug)]
 struct Label<'a> {
@@ -83,26 +93,36 @@ impl<'a> Labels<'a> {
         self.all[label as usize].what
     }
 
+    /// Whether it stands for folded names.
+    pub(super) fn is_folded(&self, label: u32) -> bool {
+        matches!(self.what(label), What::Folded | What::Refused)
+    }
+
     /// What is shown of a label that stays by itself.
     pub(super) fn shown(&self, label: u32) -> u32 {
         self.all[label as usize].shown
     }
 
-    /// `*` for a label, with its sign and its extensions.
+    /// The label of folded names for one of them, with its sign and its extensions.
     pub(super) fn star(&mut self, label: u32) -> u32 {
         let Label { text, sign, what, .. } = &self.all[label as usize];
         let (sign, body) = text.split_at(*sign);
         let extension = match what {
             What::Name => &body[body.len() - extension_of_name(body)..],
-            What::Id(..) | What::Folded => behind_variable(body),
+            _ => behind_variable(body),
         };
-        let star = [sign, b"*", extension].concat();
+        let star = [sign, FOLDED, extension].concat();
         self.find_or_insert(Cow::Owned(star))
     }
 
-    /// `*`
+    /// The same without a sign or extensions.
     pub(super) fn bare_star(&mut self) -> u32 {
-        self.add(b"*")
+        self.add(FOLDED)
+    }
+
+    /// The label of refused names.
+    pub(super) fn refused(&mut self) -> u32 {
+        self.add(REFUSED)
     }
 
     /// What is shown of an id when the ids of its place are hexadecimal.
@@ -124,8 +144,10 @@ fn sign(text: &[u8]) -> usize {
 
 /// What is behind the variable at the beginning of a text.
 fn behind_variable(body: &[u8]) -> &[u8] {
-    if let Some(behind) = body.strip_prefix(b"*") {
-        return behind;
+    for star in [&b"*"[..], FOLDED, REFUSED] {
+        if let Some(behind) = body.strip_prefix(star) {
+            return behind;
+        }
     }
     memchr::memchr(b'}', body).map_or(b"", |end| &body[end + 1..])
 }
@@ -133,7 +155,9 @@ fn behind_variable(body: &[u8]) -> &[u8] {
 /// What a text without its sign is. A name that is shown reads as what it is shown of.
 fn what(body: &[u8]) -> What {
     match body {
-        [b'*', ..] => What::Folded,
+        [b'*', ..] => What::Star,
+        [0, b'*', ..] => What::Folded,
+        [0, b'!', ..] => What::Refused,
         [0 | b'{', rest @ ..] => {
             let Some((kind, digits, _)) = variable(rest) else { return What::Name };
             What::Id(kind, digits)
@@ -164,13 +188,17 @@ fn shown(text: &[u8]) -> Option<Vec<u8>> {
     loop {
         shown.extend_from_slice(&rest[..at]);
         rest = &rest[at + 1..];
-        match variable(rest) {
-            Some((kind, _, behind)) => {
+        match (variable(rest), rest) {
+            (Some((kind, _, behind)), _) => {
                 shown.extend_from_slice(format!("{{{}}}", kind.name()).as_bytes());
                 rest = behind;
             }
+            (None, [b'*' | b'!', behind @ ..]) => {
+                shown.push(b'*');
+                rest = behind;
+            }
             // No key that was made here.
-            None => shown.extend_from_slice(b"%00"),
+            (None, _) => shown.extend_from_slice(b"%00"),
         }
         match memchr::memchr(0, rest) {
             Some(next) => at = next,

@@ -67,7 +67,7 @@ impl Folding {
             name.extend_from_slice(row.head);
             for &label in &path[row.start..row.start + row.depth] {
                 name.push(b'/');
-                name.extend_from_slice(labels.text(label));
+                name.extend_from_slice(labels.text(labels.shown(label)));
             }
             if row.depth == 0 {
                 name.push(b'/');
@@ -76,6 +76,33 @@ impl Folding {
             name.as_slice().into()
         });
         named.collect()
+    }
+
+    /// The key that stands for a key and others from now on, for each whose names fold: one that has
+    /// `*` for them, which no later key unfolds. All else of it stays as it is.
+    pub(super) fn shorter(&self, keys: &[Counted<'_>]) -> Vec<Option<Box<[u8]>>> {
+        let mut labels = Labels::new();
+        let mut path: Vec<u32> = Vec::with_capacity(keys.len() * 4);
+        let rows: Vec<_> =
+            keys.iter().map(|counted| row(counted.key, &mut labels, &mut path)).collect();
+        let came = path.clone();
+        self.decide(keys, &rows, &mut labels, &mut path);
+        let mut key = Vec::new();
+        let shortened = rows.iter().map(|row| {
+            let row = row.as_ref()?;
+            let mut is_shorter = false;
+            key.clear();
+            key.extend_from_slice(row.head);
+            for at in row.start..row.start + row.depth {
+                let folds = labels.is_folded(path[at]);
+                is_shorter |= folds && path[at] != came[at];
+                key.push(b'/');
+                key.extend_from_slice(labels.text(if folds { path[at] } else { came[at] }));
+            }
+            key.extend_from_slice(row.tail);
+            is_shorter.then(|| key.as_slice().into())
+        });
+        shortened.collect()
     }
 
     /// Puts the labels that are shown into the places of those that came.

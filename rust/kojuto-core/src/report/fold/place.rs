@@ -93,11 +93,16 @@ impl Place {
         for member in self.members.iter().filter(|member| is_name(member)) {
             *(if member.is_refused() { &mut refused } else { &mut names }) += 1;
         }
-        let folds = names > limits.above;
+        let has = |what| self.members.iter().any(|member| labels.what(member.label) == what);
+        let folds = names > limits.above || has(What::Folded);
+        let folds_refused = refused > limits.refused_above || has(What::Refused);
         let busy = folds.then(|| self.busy(limits, totals, labels));
         let mut stars = Vec::new();
         if let Some(busy) = &busy {
             for member in self.members.iter_mut() {
+                if labels.what(member.label) == What::Folded {
+                    stars.push(member.label);
+                }
                 if labels.what(member.label) == What::Name && !member.is_refused() {
                     let stays = busy.has(member);
                     let shown =
@@ -119,9 +124,9 @@ impl Place {
                     let star = labels.star(member.label);
                     if stars.binary_search(&star).is_ok() { star } else { labels.bare_star() }
                 }
-                What::Name if member.is_refused() && refused > limits.refused_above => {
-                    labels.bare_star()
-                }
+                What::Name if member.is_refused() && folds_refused => labels.refused(),
+                What::Refused if folds => labels.bare_star(),
+                What::Folded | What::Refused => member.label,
                 What::Id(Kind::Token, _) if folds => labels.star(member.label),
                 What::Id(Kind::Number, digits) if hex & 1 << digits != 0 => {
                     labels.hex(member.label)

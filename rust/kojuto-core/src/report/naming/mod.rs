@@ -104,6 +104,12 @@ impl Naming {
         keys.iter().map(|counted| super::fold::as_it_is(counted.key).into()).collect()
     }
 
+    /// The keys under which keys are counted from now on, as far as their names fold already: fewer
+    /// than they were. Nothing is lost by it but a name that would have become busy later.
+    pub(super) fn shorter(&self, keys: &[Counted<'_>]) -> Vec<Option<Box<[u8]>>> {
+        if self.fold { self.folding.shorter(keys) } else { vec![None; keys.len()] }
+    }
+
     fn push(&self, request: Option<Request<'_>>, out: &mut Vec<u8>) {
         let Some(Request { method, target }) = request else {
             out.extend_from_slice(NO_REQUEST);

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -148,6 +150,22 @@ proptest! {
         let names = naming.fold(&counted);
         prop_assert_eq!(names.len(), counted.len());
         prop_assert!(names.iter().all(|name| !name.contains(&0)));
+        // Nor on whether keys that fold were put together before.
+        let shorter = naming.shorter(&counted);
+        let mut fewer: BTreeMap<&[u8], (u64, u64, f64)> = BTreeMap::new();
+        for (one, shorter) in counted.iter().zip(&shorter) {
+            let sums = fewer.entry(shorter.as_deref().unwrap_or(one.key)).or_default();
+            *sums = (sums.0 + one.lines, sums.1 + one.refused, sums.2 + one.time_s);
+        }
+        let together: Vec<_> = fewer
+            .iter()
+            .map(|(key, &(lines, refused, time_s))| Counted { key, lines, refused, time_s })
+            .collect();
+        let of: BTreeMap<&[u8], Box<[u8]>> =
+            fewer.keys().copied().zip(naming.fold(&together)).collect();
+        for (at, one) in counted.iter().enumerate() {
+            prop_assert_eq!(&of[shorter[at].as_deref().unwrap_or(one.key)], &names[at]);
+        }
         let turn = turn.min(counted.len());
         counted.rotate_left(turn);
         let mut turned = naming.fold(&counted);

@@ -268,7 +268,10 @@ impl Reader<'_> {
     #[inline(never)]
     fn take_in(&mut self, hash: Hash, method: &[u8], target: &[u8]) -> Place {
         self.make_key(method, target);
-        let Counter { targets, totals, key, .. } = &mut *self.counter;
+        let Counter { naming, targets, totals, key, .. } = &mut *self.counter;
+        if !totals.keys.has_room_for(1) && totals.make_room(naming) {
+            targets.forget();
+        }
         let pool = &mut totals.other;
         let drop = |figures: &mut Figures| drop_into(pool, figures);
         let (place, _) = totals.keys.place(key, 0, drop);
