@@ -1,0 +1,143 @@
+"""The page of a report as bytes: one file, in which a log is nothing but text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from base64 import b64encode
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from kojuto.tools.report import page
+from tests.report.fake import made
+from tests.report.pages import HOSTILE, hostile_requests, page_of
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and what stands in scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: list[tuple[str, str]] = []
+        self.policy = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if dict(attrs).get("http-equiv") == "Content-Security-Policy":
+            self.policy = dict(attrs)["content"] or ""
+
+    def handle_data(self, data: str) -> None:
+        last = self.found[-1][0] if self.found else ""
+        if last in ("script", "style") and data.strip():
+            self.inside.append((last, data))
+
+
+def data_of(content: bytes) -> Any:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', content.decode())
+    assert found
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def hostile() -> bytes:
+    return page_of([*hostile_requests(), *made(lines=500, endpoints=12)])
+
+
+def test_it_refers_to_nothing_outside_itself(hostile: bytes) -> None:
+    elements = Elements(hostile.decode())
+    assert {tag for tag, _ in elements.found} == {
+        "html", "head", "meta", "title", "style", "body", "main", "noscript", "p", "footer",
+        "details", "summary", "pre", "script",
+    }  # fmt: skip
+    named = {name for _, attributes in elements.found for name in attributes}
+    assert named == {"lang", "charset", "http-equiv", "content", "name", "type", "id"}
+    for kind, text in elements.inside:
+        if kind == "style":
+            assert "url(" not in text
+            assert "@import" not in text
+
+
+def test_its_policy_has_the_hash_of_each_script_and_style_and_allows_nothing_else(
+    hostile: bytes,
+) -> None:
+    elements = Elements(hostile.decode())
+    allowed = dict(part.split(" ", 1) for part in elements.policy.split("; "))
+    assert allowed["default-src"] == allowed["base-uri"] == allowed["form-action"] == "'none'"
+    assert allowed["require-trusted-types-for"] == "'script'"
+    assert set(allowed) == {
+        "default-src", "script-src", "style-src", "base-uri", "form-action",
+        "require-trusted-types-for", "trusted-types",
+    }  # fmt: skip
+    data, *scripts = [text for kind, text in elements.inside if kind == "script"]
+    assert json.loads(data)["total"]["count"] > 500
+    for name, texts in (
+        ("script-src", scripts),
+        ("style-src", [text for kind, text in elements.inside if kind == "style"]),
+    ):
+        digests = [b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+        assert len(digests) == 2
+        assert allowed[name] == " ".join(f"'sha256-{digest}'" for digest in digests)
+
+
+def test_what_the_log_holds_cannot_end_its_element(hostile: bytes) -> None:
+    text = hostile.decode()
+    start = text.index('id="data">') + len('id="data">')
+    inside = text[start : text.index("</script>", start)]
+    assert not set("<>&\u2028\u2029\x00\r") & set(inside)
+    assert text.count("<script") == 3
+    names = data_of(hostile)["columns"]["endpoint"]
+    assert "GET /</script><script>window.hacked = 1</script>" in names
+    assert "GET /{data}{policy}${window.hacked=4}\\u003cb\\u003e" in names
+    assert "GET /\\u202efdp.exe\\u2066\\u200b" in names
+    assert "GET /\\x00\\x1b[31m\\r\\n\\x7f" in names
+    assert len(names) == len(HOSTILE) + 12 + 7
+
+
+def test_names_are_cut_at_200_characters(hostile: bytes) -> None:
+    data = data_of(hostile)
+    names = data["columns"]["endpoint"]
+    assert max(map(len, names)) == 200
+    assert f"GET /{'x' * 194}…" in names
+    assert max(map(len, data["columns"]["example"])) <= 200
+    assert max(len(line["request"]) for line in data["slowest"]) <= 200
+
+
+def test_the_title_is_of_the_files_and_is_escaped() -> None:
+    told = {"files": ["/var/log/nginx/<b>.log", "-", "c.log", "d.log"]}
+    assert page._title(told) == "<b>.log, standard input, c.log and 1 more"
+    assert page._title({"files": []}) == page._title({}) == "Access log"
+    content = page_of(made(lines=50, endpoints=3))
+    assert b"<title>access.log</title>" in content
+
+
+def test_uplots_licence_is_in_it(hostile: bytes) -> None:
+    text = hostile.decode()
+    assert "Copyright (c) 2022 Leon Sorokin" in text
+    assert "THE SOFTWARE IS PROVIDED &quot;AS IS&quot;" in text
+
+
+def test_with_5000_endpoints_it_is_under_2_mb() -> None:
+    content = page_of(made(lines=20_000, endpoints=5000))
+    assert len(data_of(content)["columns"]["endpoint"]) == 5000
+    assert 500_000 < len(content) < 2_000_000
+
+
+def test_with_long_names_it_is_under_2_mb_too_and_says_what_is_left_out() -> None:
+    requests = made(lines=6000, endpoints=5990)
+    from dataclasses import replace
+
+    long = [
+        replace(one, endpoint=one.endpoint + b"<" * 300, target=b"/" + b"&" * 300)
+        for one in requests
+    ]
+    content = page_of(long)
+    assert len(content) < 2_000_000
+    data = data_of(content)
+    assert data["left_out"]["endpoints"] > 4000
+    assert "are not on this page" in data["left_out"]["words"]
