@@ -155,7 +155,9 @@ class Chart {
       el('figcaption', null, [el('h3', null, title), this.when, key]), this.plotBox,
     ]);
     this.plotBox.addEventListener('keydown', (event) => this.step(event));
-    this.resized = new ResizeObserver(() => this.draw());
+    this.resized = new ResizeObserver(() => {
+      if (Math.floor(this.plotBox.clientWidth) !== this.width) this.draw();
+    });
     this.resized.observe(this.plotBox);
     charts.add(this);
     this.show(null);
@@ -169,6 +171,7 @@ class Chart {
   draw() {
     const width = Math.floor(this.plotBox.clientWidth);
     if (width < 50) return;
+    this.width = width;
     if (this.plot) this.plot.destroy();
     const { series, data, scales, valueText, valueSize } = this.make(width);
     const options = {
