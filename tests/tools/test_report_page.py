@@ -139,5 +139,5 @@ def test_with_long_names_it_is_under_2_mb_too_and_says_what_is_left_out() -> Non
     content = page_of(long)
     assert len(content) < 2_000_000
     data = data_of(content)
-    assert data["left_out"]["endpoints"] > 4000
-    assert "are not on this page" in data["left_out"]["words"]
+    assert data["left_out"]["rows"] > 4000
+    assert "Not on this page" in data["left_out"]["words"]

@@ -55,6 +55,19 @@ def test_a_name_is_shown_without_anything_that_acts(text: str, seen: str) -> Non
     assert packed.shown(text) == seen
 
 
+def test_rows_of_other_fields_are_named_by_their_values() -> None:
+    rows = [
+        {**endpoint(""), "host": "a.example", "path": "/x"},
+        {**endpoint(""), "host": "", "path": "/"},
+    ]
+    found = data(document(*rows), of=("host", "path"))
+    assert found["columns"]["endpoint"] == ["a.example · /x", "/"]
+    assert (found["of"], found["noun"]) == ("host and path", "row")
+    rows = [{**endpoint(""), "method": "GET", "path": "/x"}]
+    assert data(document(*rows), of=("method", "path"))["columns"]["endpoint"] == ["GET /x"]
+    assert data(document())["of"] == data(document())["noun"] == "endpoint"
+
+
 def test_slices_come_as_lists_of_statuses_and_steps() -> None:
     slices = [
         {"start_s": 64, "width_s": 32, "count": 3, "2xx": 2, "5xx": 1, "steps": {40: 2, -1: 1}},
@@ -80,8 +93,8 @@ def test_endpoints_beyond_the_bounds_are_counted(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(packed, "MOST_ENDPOINTS", 3)
     found = data(document(*rows))
     assert len(found["columns"]["endpoint"]) == 3
-    assert found["left_out"]["endpoints"] == 1
-    assert found["left_out"]["words"].startswith("1 more endpoints with 2 requests (50.00%)")
+    assert found["left_out"]["rows"] == 1
+    assert "1 more endpoint with 2 requests (50.00%)" in found["left_out"]["words"]
     monkeypatch.setattr(packed, "MOST_NAME_BYTES", 20)
     assert len(data(document(*rows))["columns"]["endpoint"]) == 2
     assert data(document(*rows[:1]))["left_out"] is None

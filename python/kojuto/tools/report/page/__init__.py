@@ -61,6 +61,7 @@ def page(
     *,
     title: str = "",
     resolution_s: float | None = None,
+    of: Sequence[str] = ("endpoint",),
 ) -> bytes:
     """The page of a report, in UTF-8.
 
@@ -70,6 +71,7 @@ def page(
         maps: the same for some endpoints, by their place in ``document["endpoints"]``.
         title: what the page is called; the names of the files when left out.
         resolution_s: the smallest difference between two times of the log.
+        of: the columns that name a row.
 
     Raises:
         KojutoError: the library of charts is not installed, or is another one.
@@ -78,7 +80,7 @@ def page(
 
     plot = library.read()
     title = title or _title(document)
-    data = packed.data(document, timeline, maps, title=title, resolution_s=resolution_s)
+    data = packed.data(document, timeline, maps, title=title, resolution_s=resolution_s, of=of)
     style = _read("page.css")
     script = _script()
     parts = {

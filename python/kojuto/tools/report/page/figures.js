@@ -68,7 +68,7 @@ function quantiles(slices, part, resolution) {
 }
 
 /** The part of the lines that the client or the server failed. */
-function failed(row) {
+function errorPart(row) {
   return row.count ? ((row['4xx'] || 0) + (row['499'] || 0) + (row['5xx'] || 0)) / row.count : 0;
 }
 
@@ -78,7 +78,7 @@ function rowsOf(columns) {
   return columns.count.map((_, at) => {
     const row = { at };
     for (const name of names) row[name] = columns[name][at];
-    row.failed = failed(row);
+    row.errors = errorPart(row);
     return row;
   });
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kojuto.common.streams import one_line
+from kojuto.tools.report.columns import percentile_of
 from kojuto.tools.report.telling import ADD_TIMES, ROLES
 
 TYPE_CHECKING = False
@@ -36,33 +37,48 @@ def data(
     *,
     title: str,
     resolution_s: float | None,
+    of: Sequence[str] = ("endpoint",),
 ) -> str:
-    """The JSON of the page, in which nothing can end its element or be taken for markup."""
+    """The JSON of the page, in which nothing can end its element or be taken for markup.
+
+    Args:
+        document: the report as `document()` has it.
+        timeline: slices of time of all lines.
+        maps: the same for some rows, by their place.
+        title: what the page is called.
+        resolution_s: the smallest difference between two times of the log.
+        of: the columns that name a row.
+    """
     from json import dumps
 
-    rows = _within(document["endpoints"])
+    noun = "endpoint" if tuple(of) == ("endpoint",) else "row"
+    rows = _within(document["endpoints"], of)
     total = document["total"]
     value = {
         "title": shown(title),
+        "of": " and ".join(map(shown, of)),
+        "noun": noun,
         "from": document["from"],
         "to": document["to"],
         "resolution": resolution_s,
         "total": {name: _rounded(figure) for name, figure in total.items()},
-        "percentiles": sorted((n for n in total if _is_percentile(n)), key=lambda n: float(n[1:])),
+        "percentiles": _percentiles(total),
         "columns": _columns(rows, total),
         "timeline": _slices(timeline),
         "maps": [_slices(maps.get(at, ())) for at in range(max(maps, default=-1) + 1)],
         "slowest": [_slow(line) for line in document["slowest"]],
         "facts": _facts(document, resolution_s),
-        "left_out": _left_out(document["endpoints"][len(rows) :], total),
+        "left_out": _left_out(document["endpoints"][len(rows) :], total, noun),
         "no_times": NO_TIMES,
     }
     text = dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
-def _is_percentile(name: str) -> bool:
-    return name[:1] == "p" and name[1:2].isdigit()
+def _percentiles(total: Mapping[str, Any]) -> list[str]:
+    """The columns that are percentiles, the lowest first."""
+    found = {name: percent for name in total if (percent := percentile_of(name)) is not None}
+    return sorted(found, key=lambda name: found[name])
 
 
 def _rounded(value: Any) -> Any:
@@ -70,12 +86,14 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def _within(endpoints: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _within(endpoints: Sequence[Mapping[str, Any]], of: Sequence[str]) -> list[dict[str, Any]]:
     """The first endpoints, with names as they are shown; the examples of those that have room."""
+    between = " " if tuple(of) == ("method", "path") else " · "
     rows = []
     names = examples = MOST_NAME_BYTES
     for endpoint in endpoints[:MOST_ENDPOINTS]:
-        name, example = shown(endpoint["endpoint"]), shown(endpoint.get("example") or "")
+        name = shown(between.join(filter(None, (endpoint[column] for column in of))))
+        example = shown(endpoint.get("example") or "")
         names -= _size(name)
         if names < 0:
             break
@@ -132,16 +150,18 @@ def _slow(line: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _left_out(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any]) -> dict[str, Any] | None:
+def _left_out(
+    rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any], noun: str
+) -> dict[str, Any] | None:
     if not rows:
         return None
     count = sum(row["count"] for row in rows)
     part = count / total["count"] if total["count"] else 0.0
     words = (
-        f"{len(rows):,} more endpoints with {count:,} requests ({part:.2%}) are not on this page; "
-        "kojuto report --output csv has all of them."
+        f"Not on this page: {len(rows):,} more {noun}{'s' * (len(rows) != 1)} with {count:,} "
+        f"requests ({part:.2%}). kojuto report --output csv has all of them."
     )
-    return {"endpoints": len(rows), "words": words}
+    return {"rows": len(rows), "words": words}
 
 
 def _facts(document: Mapping[str, Any], resolution_s: float | None) -> list[tuple[str, str]]:

@@ -104,17 +104,17 @@ function costs(report, choose) {
 
 /** The answer in a sentence. */
 function costsWords(report) {
-  let [sum, many] = [0, 0];
+  let [sum, first] = [0, 0];
   for (const row of report.rows) {
     if (sum >= 0.5) break;
     sum += row.share || 0;
-    many += 1;
+    first += 1;
   }
-  const of = report.rows.length + (report.left_out ? report.left_out.endpoints : 0);
+  const of = report.rows.length + (report.left_out ? report.left_out.rows : 0);
   if (sum < 0.5 || of === 1) return 'Where the time goes';
-  return many === 1
-    ? `One endpoint of ${whole(of)} takes ${percent(sum)} of the time`
-    : `${percent(sum)} of the time goes to ${whole(many)} of ${whole(of)} endpoints`;
+  return first === 1
+    ? `One ${report.noun} of ${whole(of)} takes ${percent(sum)} of the time`
+    : `${percent(sum)} of the time goes to ${whole(first)} of ${whole(of)} ${report.noun}s`;
 }
 
 /** Requests and latencies over time of all lines or of one endpoint. */
@@ -133,7 +133,7 @@ function detail(report, row) {
   const made = row.at < report.maps.length && report.maps[row.at]
     ? overTime(report, report.maps[row.at], 210) : [];
   const why = 'No chart over time: the page has those of the '
-    + `${whole(report.maps.filter(Boolean).length)} costliest endpoints only.`;
+    + `${whole(report.maps.filter(Boolean).length)} costliest ${report.noun}s only.`;
   const pairs = [
     ['count', whole(row.count)],
     ...(row.sum == null ? [] : [['sum', seconds(row.sum)], ['avg', seconds(row.avg)],
@@ -210,7 +210,7 @@ function start() {
     costs(report, (row) => table.choose(row)),
     charts.length ? el('section', 'charts', charts.map((chart) => chart.frame)) : null,
     el('section', null, [
-      el('h2', null, 'Endpoints'), table.frame,
+      el('h2', null, report.noun === 'row' ? `By ${report.of}` : 'Endpoints'), table.frame,
       report.left_out ? el('p', 'note', report.left_out.words) : null,
       el('p', 'hint', [
         'Keys: ', el('kbd', null, '/'), ' filters, ', el('kbd', null, '↓'), ' ', el('kbd', null, '↑'),

@@ -23,10 +23,10 @@ function tableColumns(report) {
   const statuses = [['4xx', 'client errors but 499'], ['499', 'the client gave up'],
     ['5xx', 'server errors']];
   return [
-    ['endpoint', 'method and path', null, 'always'],
+    ['endpoint', report.noun === 'row' ? report.of : 'method and path', null, 'always'],
     ['count', 'requests', (row) => whole(row.count), 'always'],
     ...(report.timed ? timed : []),
-    ['failed', 'part of the requests with 4xx, 499 or 5xx', failedBar, 'always'],
+    ['errors', 'part of the requests with 4xx, 499 or 5xx', errorBar, 'always'],
     ...statuses.map(([name, title]) =>
       [name, title, (row) => (row[name] ? whole(row[name]) : '·'), 'wide']),
   ];
@@ -37,13 +37,13 @@ function shareBar(row) {
   return el('span', 'barred', [bar, el('span', null, percent(row.share))]);
 }
 
-function failedBar(row) {
+function errorBar(row) {
   const parts = ['5xx', '499', '4xx'].filter((name) => row[name]).map((name) =>
     styled(el('i', null, null, { title: `${name}: ${percent(row[name] / row.count)}` }), {
       width: `${(100 * row[name]) / row.count}%`, background: `var(--status-${name})`,
     }));
-  const bar = el('span', 'bar failed', parts, { 'aria-hidden': 'true' });
-  return el('span', 'barred', [bar, el('span', row['5xx'] >= row.count / 100 ? 'bad' : null, percent(row.failed))]);
+  const bar = el('span', 'bar errors', parts, { 'aria-hidden': 'true' });
+  return el('span', 'barred', [bar, el('span', row['5xx'] >= row.count / 100 ? 'bad' : null, percent(row.errors))]);
 }
 
 /** Whether a name has all the words and none of those with a minus. */
@@ -59,7 +59,7 @@ class Table {
     this.sortBy = report.timed ? 'share' : 'count';
     this.down = true;
     this.filter = el('input', 'filter', null, {
-      type: 'search', placeholder: 'Filter endpoints', 'aria-label': 'Filter endpoints',
+      type: 'search', placeholder: `Filter ${report.noun}s`, 'aria-label': `Filter ${report.noun}s`,
       autocomplete: 'off', spellcheck: 'false', title: 'words that the name has; -word: has not',
     });
     this.told = el('p', 'told', null, { role: 'status' });
@@ -70,7 +70,7 @@ class Table {
       el('div', 'bar-above', [this.filter, this.told]),
       el('table', null, [
         el('thead', null, head, { role: 'rowgroup' }), this.body,
-      ], { role: 'table', 'aria-label': 'Endpoints' }),
+      ], { role: 'table', 'aria-label': `${report.noun}s` }),
       this.more,
     ]);
     this.filter.addEventListener('input', () => this.refresh());
@@ -85,7 +85,8 @@ class Table {
   }
 
   head([name, title, , from]) {
-    const button = el('button', null, name, { type: 'button', title: `${title}: sort by it` });
+    const label = name === 'endpoint' ? this.report.of : name;
+    const button = el('button', null, label, { type: 'button', title: `${title}: sort by it` });
     button.addEventListener('click', () => {
       this.down = this.sortBy === name ? !this.down : name !== 'endpoint';
       this.sortBy = name;
@@ -122,11 +123,11 @@ class Table {
   tell(filtered) {
     const { rows, report } = this;
     if (!filtered) {
-      this.told.textContent = rows.length === 1 ? '1 endpoint' : `${whole(rows.length)} endpoints`;
+      this.told.textContent = many(rows.length, report.noun);
       return;
     }
     const time = rows.reduce((sum, row) => sum + (row.share || 0), 0);
-    this.told.textContent = `${whole(rows.length)} of ${whole(report.rows.length)} endpoints`
+    this.told.textContent = `${whole(rows.length)} of ${many(report.rows.length, report.noun)}`
       + (report.timed ? `, ${percent(time)} of the time` : '');
   }
 

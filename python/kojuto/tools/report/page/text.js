@@ -8,6 +8,11 @@ function whole(count) {
   return count == null ? '–' : WHOLE.format(count);
 }
 
+/** So many of something. */
+function many(count, noun) {
+  return `${whole(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 /** Three digits of a number, whatever its size. */
 function three(number) {
   if (number === 0) return '0';
