@@ -5,6 +5,7 @@ by mouse and by keys alone.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The pages, by what they are of."""
     folder = tmp_path_factory.mktemp("pages")
     instant = [Request(START_S, b"GET /one", b"/one", 200, 0.25)]
+    zeros = [replace(instant[0], time_s=time_s) for time_s in (0.0, 0.0, 0.0, 0.001, 0.002)]
     pages = {
         "few": page_of(REQUESTS),
         "many": page_of(made(lines=8000, endpoints=5000)),
         "hostile": page_of(hostile_requests()),
         "untimed": page_of(made(lines=300, endpoints=5, timed=False)),
         "instant": page_of(instant),
+        "zeros": page_of([*zeros, *(replace(one, at_s=one.at_s + 9) for one in zeros)]),
         "empty": page_of([]),
     }
     found = {}
@@ -343,6 +346,18 @@ def test_arrow_keys_tell_the_values_of_a_chart(show: Opener) -> None:
     assert abs(step(median_s) - step(times[len(times) // 2])) <= 1
     page.press("ArrowLeft", "ArrowLeft", "ArrowLeft")
     assert texts(page, ".charts .when")[0] != f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def test_times_below_the_logs_resolution_are_0_and_have_their_place(show: Opener) -> None:
+    page = show("zeros", width=1024)
+    page.value("document.querySelectorAll('.plot')[1].focus()")
+    page.press("ArrowRight")
+    told = dict(
+        zip(texts(page, ".key li span:nth-child(2)"), texts(page, ".key .value"), strict=True)
+    )
+    assert told["p50"] == "0"
+    assert told["p99"] == "2.00 ms"
+    assert page.value(PAINTED.format(chart=1, x=0.2, y=0.8))[3] == 255
 
 
 def test_hostile_names_are_text_and_run_nothing(show: Opener) -> None:

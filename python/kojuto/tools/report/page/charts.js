@@ -263,6 +263,9 @@ function rateTick(value) {
 function heatChart(slices, zone, resolution, frame) {
   const [low, high] = extent(slices, resolution);
   const lines = LINES.map(([name, part]) => [name, quantiles(slices, part, resolution)]);
+  // A logarithm has no place for 0: it is at the bottom.
+  const drawn = lines.map(([, values]) => values.map((time) =>
+    (time == null ? null : Math.max(time, low))));
   return new Chart({
     title: 'Latency',
     note: `A heat map from ${seconds(low)} to ${seconds(high)} on a logarithmic scale.`,
@@ -277,7 +280,7 @@ function heatChart(slices, zone, resolution, frame) {
           { stroke: () => colour(`line-${name}`), width: 2, points: alone(values, name) },
         ]),
       ],
-      data: [slices.list.map(() => high), ...lines.flatMap(([, values]) => [values, values])],
+      data: [slices.list.map(() => high), ...drawn.flatMap((values) => [values, values])],
       scales: { y: { distr: 3, log: 10, range: [low, high] } },
       valueText: (value) => (value == null ? '' : tick(value, high / low < 200)),
       valueSize: 52,

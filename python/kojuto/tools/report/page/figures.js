@@ -47,14 +47,20 @@ function edges(step, resolution) {
   return [up(low), Math.max(up(high), up(low) + resolution)];
 }
 
-/** The quantile of counted steps, laid evenly (by ratio) within its step. */
+/**
+ * The quantile of counted steps, laid evenly (by ratio) within its step, as the log would write it:
+ * with its resolution, and 0 for what is below.
+ */
 function quantile(steps, count, part, resolution) {
   const wanted = part * count;
   let seen = 0;
   for (const [step, many] of steps) {
     if (seen + many >= wanted) {
       const [low, high] = edges(step, resolution);
-      return low > 0 ? low * (high / low) ** ((wanted - seen) / many) : high * 0.5;
+      if (low === 0) return 0;
+      const found = low * (high / low) ** ((wanted - seen) / many);
+      if (!resolution) return found;
+      return Math.max(Math.ceil(found / resolution - 1e-6) - 1, Math.round(low / resolution)) * resolution;
     }
     seen += many;
   }
