@@ -95,9 +95,21 @@ def test_endpoints_beyond_the_bounds_are_counted(monkeypatch: pytest.MonkeyPatch
     assert len(found["columns"]["endpoint"]) == 3
     assert found["left_out"]["rows"] == 1
     assert "1 more endpoint with 2 requests (50.00%)" in found["left_out"]["words"]
-    monkeypatch.setattr(packed, "MOST_NAME_BYTES", 20)
+    monkeypatch.setattr(packed, "MOST_ROW_BYTES", 60)
     assert len(data(document(*rows))["columns"]["endpoint"]) == 2
     assert data(document(*rows[:1]))["left_out"] is None
+
+
+def test_examples_and_charts_have_their_bounds_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [endpoint(f"GET /{n}", example=f"/{n}?x=1") for n in range(4)]
+    slices = [{"start_s": 0, "width_s": 1, "count": 1, "steps": {7: 1}}]
+    maps = dict.fromkeys(range(4), slices)
+    assert len(data(document(*rows), maps=maps)["maps"]) == 4
+    monkeypatch.setattr(packed, "MOST_EXAMPLE_BYTES", 20)
+    monkeypatch.setattr(packed, "MOST_MAP_BYTES", 150)
+    found = data(document(*rows), maps=maps)
+    assert found["columns"]["example"] == ["/0?x=1", "/1?x=1", "", ""]
+    assert len(found["maps"]) == 3
 
 
 def test_it_tells_how_the_log_was_read() -> None:

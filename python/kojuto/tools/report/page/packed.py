@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 MOST_NAME = 200
 """Characters of a name or a target; an attacker chooses how long one is."""
 MOST_ENDPOINTS = 5000
-MOST_NAME_BYTES = 700_000
-"""Of all endpoints' names together, and of their examples again: so the page stays under 2 MB."""
+MOST_ROW_BYTES = 1_100_000
+MOST_EXAMPLE_BYTES = 200_000
+MOST_MAP_BYTES = 500_000
+"""Of names and figures, of examples, of charts over time: with the rest, 150 kB, less than 2 MB."""
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "499", "5xx")
 UNSHOWN = frozenset({"endpoint", "example", "share", "timed", "other_status"})
 """Columns of an endpoint that the page has from others, or has no use for."""
@@ -65,7 +67,7 @@ def data(
         "percentiles": _percentiles(total),
         "columns": _columns(rows, total),
         "timeline": _slices(timeline),
-        "maps": [_slices(maps.get(at, ())) for at in range(max(maps, default=-1) + 1)],
+        "maps": _maps(maps, len(rows)),
         "slowest": [_slow(line) for line in document["slowest"]],
         "facts": _facts(document, resolution_s),
         "left_out": _left_out(document["endpoints"][len(rows) :], total, noun),
@@ -90,23 +92,40 @@ def _within(endpoints: Sequence[Mapping[str, Any]], of: Sequence[str]) -> list[d
     """The first endpoints, with names as they are shown; the examples of those that have room."""
     between = " " if tuple(of) == ("method", "path") else " · "
     rows = []
-    names = examples = MOST_NAME_BYTES
+    room, for_examples = MOST_ROW_BYTES, MOST_EXAMPLE_BYTES
     for endpoint in endpoints[:MOST_ENDPOINTS]:
+        figures = {n: _rounded(v) for n, v in endpoint.items() if n not in of and n != "example"}
         name = shown(between.join(filter(None, (endpoint[column] for column in of))))
         example = shown(endpoint.get("example") or "")
-        names -= _size(name)
-        if names < 0:
+        room -= _size(name) + sum(len(str(figure)) + 1 for figure in figures.values())
+        if room < 0:
             break
-        if example and name.endswith(example):  # the same once more
+        if name.endswith(example):  # the same once more
             example = ""
-        examples -= _size(example)
-        rows.append({**endpoint, "endpoint": name, "example": example if examples >= 0 else ""})
+        for_examples -= _size(example)
+        example = example if for_examples >= 0 else ""
+        rows.append({**figures, "endpoint": name, "example": example})
     return rows
 
 
 def _size(text: str) -> int:
     """Bytes in the page, with what is escaped there."""
-    return len(text.encode()) + 5 * sum(map(text.count, '<>&"\\'))
+    return len(text.encode()) + 5 * sum(map(text.count, '<>&"\\')) + 3
+
+
+def _maps(maps: Mapping[int, Sequence[Slice]], rows: int) -> list[Any]:
+    """The slices of the first rows, as many as there is room for."""
+    from json import dumps
+
+    found: list[Any] = []
+    room = MOST_MAP_BYTES
+    for at in range(min(max(maps, default=-1) + 1, rows)):
+        packed = _slices(maps.get(at, ()))
+        room -= len(dumps(packed, separators=(",", ":"))) + 1
+        if room < 0:
+            break
+        found.append(packed)
+    return found
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -116,7 +135,7 @@ def _columns(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any]) -> dic
     return {
         "endpoint": [row["endpoint"] for row in rows],
         "example": [row["example"] for row in rows],
-        **{name: [_rounded(row.get(name)) for row in rows] for name in names},
+        **{name: [row.get(name) for row in rows] for name in names},
         "share": [_rounded((row["sum"] or 0.0) / total_s) if total_s else None for row in rows],
     }
 
