@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from base64 import b64encode
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from kojuto.tools.report import page
+from kojuto.common.parser import parse
+from kojuto.tools.report import page, printing
+from kojuto.tools.report.options import COMMAND
 from tests.conftest import ROOT
-from tests.report.fake import made
+from tests.report.fake import FakeReport, made
 from tests.report.pages import HOSTILE, hostile_requests, page_of
 
 
@@ -151,6 +154,20 @@ def test_with_long_names_and_much_in_its_charts_it_is_under_2_mb_too() -> None:
     data = data_of(content)
     assert data["left_out"]["rows"] > 4000
     assert "Not on this page" in data["left_out"]["words"]
+
+
+def test_output_html_is_the_page_with_the_zone_and_the_percentiles_asked_for(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    data: Any = FakeReport(made(lines=100, endpoints=3))
+    words = ["--output", "html", "--tz", "+02:00", "--percentiles", "75,99.5", "access.log"]
+    printing.write(data, parse(COMMAND, words)[0])
+    sys.stdout.flush()
+    found = data_of(capfdbinary.readouterr().out)
+    assert found["percentiles"] == ["p75", "p99.5"]
+    assert found["from"].endswith("+02:00")
+    assert len(found["maps"]) == len(found["columns"]["endpoint"]) == 10
+    assert data_of(page_of(made(lines=100, endpoints=3)))["from"].endswith("+09:00")
 
 
 def test_the_pictures_of_the_docs_are_small_and_all_shown() -> None:
