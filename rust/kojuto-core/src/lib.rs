@@ -19,6 +19,8 @@ pub mod mysql;
 pub mod net;
 /// Postfix's mail log: deliveries, delays and what the programs did.
 pub mod postfix;
+/// Reports: requests counted by endpoint.
+pub mod report;
 /// Lines of text cut into fields and numbers.
 pub mod scan;
 /// Numbers into sums, quantiles and sketches.
