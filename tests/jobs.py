@@ -189,7 +189,10 @@ class Jobs:
     def more(self) -> list[Job]:
         """Other jobs whose result is their output."""
         key = self.file("key.pem", Pair().private_pem)
+        log, saved = self.file("report.log", "status:200\turi:/\tptime:0.5\n"), self.folder / "kjr"
+        assert run("kojuto", "report", "--save", saved, log).returncode == 0
         jobs = [
+            Job("kojuto", "report", "--merge", saved),
             Job("deteco", "jwtgen", "--private-key", key, "--private-key-user", "x"),
             Job("deteco", "keygen", "--out", tempfile.mkdtemp(dir=self.folder) + "/key"),
             Job("no-excl-open", "--path"),

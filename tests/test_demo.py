@@ -22,6 +22,12 @@ def test_a_written_log_is_followed_in_two_runs() -> None:
     assert "(30,001 requests)" in text
     rows = re.findall(r"│.*? ([\d,]+) +[\d.]+ %$", text, re.M)
     assert sum(int(row.replace(",", "")) for row in rows) == 30001
+    _, reported = text.split("kojuto report of the whole log, in ")
+    summary, table = reported.split("\n\n")[1:]
+    assert summary.startswith("30,001 lines of ")
+    assert [row.split()[1] for row in table.splitlines()[1:]] == [
+        "/items/{n}", "/search", "/users/{n}/orders", "/orders", "/login",
+    ]  # fmt: skip
 
 
 def test_a_log_of_ones_own() -> None:

@@ -60,6 +60,7 @@ PERCENTILES = {
     "percentile": "--percentile-set",
     "mackerel-plugin-axslog": "--percentiles",
     "mackerel-plugin-pinging": "--percentile",
+    "kojuto report": "--percentiles",
 }
 
 
@@ -75,7 +76,15 @@ def test_a_list_of_percentiles_is_refused_in_the_same_words(name: str, part: str
 
 
 def test_every_command_is_here() -> None:
-    names = {"kojuto", "kojuto demo", "deteco jwtgen", "deteco keygen", "deteco check", "myps grep"}
+    names = {
+        "kojuto",
+        "kojuto demo",
+        "kojuto report",
+        "deteco jwtgen",
+        "deteco keygen",
+        "deteco check",
+        "myps grep",
+    }
     names |= {"motarei status", "motarei explain", "motarei wait", "ppdp connections"}
     assert names | {"myps kill", "myps top", "no-excl-open doctor"} < EVERY.keys()
     assert len(OPTIONS) > 250

@@ -21,7 +21,7 @@ COMMAND = Command(
     positional="NAME …",
     usage="[NAME [argument …]]",
     stop_at_positional=True,
-    commands={"demo": "kojuto.demo:COMMAND"},
+    commands={"report": "kojuto.tools.report:COMMAND", "demo": "kojuto.demo:COMMAND"},
 )
 
 
@@ -39,7 +39,8 @@ def _list() -> str:
             "",
             wrap(
                 "'kojuto NAME --help' shows how to use one, where NAME may be short: axslog, "
-                "pinging, process-status. 'kojuto demo' shows axslog at work.",
+                "pinging, process-status. 'kojuto report LOG' tells which endpoints of an access "
+                "log cost the most; 'kojuto demo' shows axslog and the report at work.",
                 width,
             ),
         ]
@@ -51,10 +52,10 @@ def _work(_: Values, arguments: list[str]) -> int:
         print(_list())
         return cli.DONE
     name, *rest = arguments
-    if name == "demo":
-        from kojuto import demo
+    if name in COMMAND.commands:
+        from importlib import import_module
 
-        return demo.main(rest)
+        return int(import_module(COMMAND.commands[name].partition(":")[0]).main(rest))
     found = commands.find(name)
     if found is None:
         near = commands.like(name)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 COMMAND = Command(
     "kojuto demo",
     "Writes an access log (or takes a copy of yours), follows it as two runs of "
-    "mackerel-plugin-axslog a minute apart would, and shows the metric lines, the speed and the "
-    "spread of the latencies.",
+    "mackerel-plugin-axslog a minute apart would, and shows the metric lines, the speed, the "
+    "spread of the latencies, and the report of its endpoints.",
     [
         Option(
             "--lines",
@@ -50,19 +50,29 @@ COMMAND = Command(
 )
 
 
+ENDPOINTS = (
+    *(("GET /items/{}", 1.0),) * 5, *(("GET /users/{}/orders", 1.4),) * 2, ("POST /orders", 2.5),
+    ("GET /search", 3.0), ("GET /login", 0.3),
+)  # fmt: skip
+"""The requests of the log that is written, and how slow each is beside the others."""
+
+
 def write_log(out: BinaryIO, lines: int) -> None:
     """Write an LTSV access log: latencies as servers have them, most short and a few very long."""
     from random import Random
 
     generator = Random(2026)  # noqa: S311  # the same log each time
+    endpoints = list(ENDPOINTS)
     statuses = [200] * 90 + [304] * 4 + [404] * 3 + [499, 500, 503]
     made = []
     for number in range(min(lines, 20_000)):
-        seconds = generator.lognormvariate(-3.2, 1.1)
+        request, slower = generator.choice(endpoints)
+        request = request.format(generator.randrange(10**6))
+        seconds = generator.lognormvariate(-3.2, 1.1) * slower
         made.append(
             f"time:22/Nov/2026:21:{number // 60 % 60:02}:{number % 60:02} +0000"
             f"\thost:192.0.2.{number % 254 + 1}\tforwardedfor:-"
-            f"\treq:GET /items/{generator.randrange(10**6)}?page={number % 50} HTTP/1.1"
+            f"\treq:{request}?page={number % 50} HTTP/1.1"
             f"\tstatus:{generator.choice(statuses)}\tsize:{generator.randrange(60_000)}"
             f"\treferer:-\tua:Mozilla/5.0 (X11; Linux x86_64) Firefox/133.0"
             f"\tptime:{seconds:.3f}\tvhost:www.example.com\n".encode()
@@ -139,6 +149,27 @@ class _Demo:
             print(f"({bad:,} of the lines have no time or no status and do not count)")
         print()
 
+    def report(self) -> None:
+        """Show what kojuto report makes of the whole log."""
+        from kojuto.tools.report import COMMAND as REPORT
+        from kojuto.tools.report import printing, scanning
+
+        options = {"format": self.values.format, "time_key": None, "status_key": None}
+        if "ptime_key" in self.values.given:
+            options["time_key"] = self.values.ptime_key
+        if "status_key" in self.values.given:
+            options["status_key"] = self.values.status_key[0]
+        start = time.perf_counter()
+        data = scanning.scan([self.log], options)
+        seconds = time.perf_counter() - start
+        if not data.total([])["count"]:
+            return
+        print(
+            f"\nkojuto report of the whole log, in {seconds * 1000:.0f} ms with all processors:\n"
+        )
+        values, _ = parse(REPORT, ["--limit", "10", self.log])
+        printing.write(data, values)
+
     def plot(self) -> None:
         """Draw the latencies of both runs."""
         tally = self.tally
@@ -195,6 +226,7 @@ def _work(values: Values, _: list[str]) -> int:
             f"\nBoth runs: {units.format_size(demo.bytes)} in {demo.seconds:.3f} s, "
             f"{demo.bytes / demo.seconds / 1e9:.2f} GB/s with one thread"
         )
+        demo.report()
     return cli.DONE
 
 

@@ -16,8 +16,14 @@ from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from kojuto.tools.report.columns import percentile_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from kojuto._native import ReportData as Face
+else:
+    Face = object
 
 START_S = 1_764_374_400.0
 """2025-11-29 00:00:00 UTC."""
@@ -118,7 +124,7 @@ def made(*, lines: int = 5000, endpoints: int = 40, span_s: float = 3600.0, seed
     return found
 
 
-class FakeReport:
+class FakeReport(Face):  # type: ignore[misc]  # the native class is final
     """`ReportData` over requests that are all kept."""
 
     def __init__(self, requests: Iterable[Request], *, bad: dict[str, int] | None = None,
@@ -189,7 +195,8 @@ class FakeReport:
             for r in timed[:100]
         ]  # fmt: skip
 
-    def merge(self, other: FakeReport) -> None:
+    def merge(self, other: Face) -> None:
+        assert isinstance(other, FakeReport)
         self.__init__(  # type: ignore[misc]
             [*self.requests, *other.requests],
             bad=dict(Counter(self.bad) + Counter(other.bad)),
@@ -224,7 +231,7 @@ def figures(requests: Sequence[Request], percentiles: Sequence[float]) -> dict[s
         "stddev": None if mean is None
         else math.sqrt(math.fsum((time - mean) ** 2 for time in times) / len(times)),
         "bytes": sum(request.size for request in requests),
-        **{f"p{percent:.15g}": rank(times, percent) for percent in percentiles},
+        **{percentile_name(percent): rank(times, percent) for percent in percentiles},
     }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ HOSTILE = {
 """Names as attackers write them."""
 
 
-class Report(FakeReport):
+class Report(FakeReport):  # type: ignore[misc]  # the native class is final
     """A made report whose many endpoints are sorted out once."""
 
     def __init__(self, requests: Iterable[Request], **facts: Any) -> None:
@@ -57,5 +57,4 @@ def hostile_requests() -> list[Request]:
 
 def page_of(requests: Iterable[Request], **facts: Any) -> bytes:
     """The page of these requests."""
-    data: Any = Report(requests, **facts)
-    return page.of_report(data)
+    return page.of_report(Report(requests, **facts))

@@ -13,8 +13,8 @@ DATA = FakeReport(made(lines=3000))
 SUMS = ("count", "timed", "bytes", "other_status", *columns.CLASSES)
 
 
-def test_names_are_checked_and_each_is_one_column() -> None:
-    assert columns.read_columns("endpoint, p99.0,p99,p99.9,count") == [
+def test_names_are_checked_and_a_percentile_has_one() -> None:
+    assert [columns.canonical(name) for name in ("endpoint", "p99.0", "p99.90", "count")] == [
         "endpoint", "p99", "p99.9", "count",
     ]  # fmt: skip
     assert columns.all_columns([50, 99.9]) == [
@@ -23,7 +23,7 @@ def test_names_are_checked_and_each_is_one_column() -> None:
     ]  # fmt: skip
     for wrong in ("", "counts", "p101", "p-1", "pnan", "p", "p1_0", "p\u0665", "p1e400", "percent"):
         with pytest.raises(ValueError, match="is not a column"):
-            columns.read_columns(f"endpoint,{wrong}")
+            columns.canonical(wrong)
 
 
 def test_every_row_has_every_column_and_the_shares_are_one() -> None:
@@ -56,7 +56,7 @@ def test_the_rest_is_the_total_without_what_is_shown() -> None:
     rows, total = columns.rows_of(DATA, []), columns.total_of(DATA, [])
     rest = columns.left_over(total, rows[:7], rows[7:])
     assert rest is not None
-    assert rest["endpoints"] == len(rows) - 7
+    assert rest["rows"] == len(rows) - 7
     for name in SUMS:
         assert rest[name] == sum(row[name] for row in rows[7:])
     assert math.isclose(rest["sum"], sum(row["sum"] for row in rows[7:]))
@@ -71,7 +71,7 @@ def test_what_was_dropped_is_in_the_rest_whose_extremes_nobody_knows() -> None:
     rest = columns.left_over(total, rows[:5], rows[5:10])
     assert rest is not None
     assert rest["count"] == total["count"] - sum(row["count"] for row in rows[:5])
-    assert (rest["endpoints"], rest["min"], rest["max"]) == (5, None, None)
+    assert (rest["rows"], rest["min"], rest["max"]) == (5, None, None)
 
 
 def test_a_log_without_times_has_none_of_their_columns() -> None:
@@ -85,3 +85,18 @@ def test_a_log_without_times_has_none_of_their_columns() -> None:
     rest = columns.left_over(total, rows[:1], rows[1:])
     assert rest is not None
     assert (rest["sum"], rest["share"], rest["avg"]) == (None, None, None)
+
+
+def test_rows_of_fields_have_the_names_of_these(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = FakeReport(made(lines=50, endpoints=3)[:50])
+    found = data.columns([])
+    pairs = [b"a\x1fb", b"c\x1f", b"\x1f\x1f"]
+    monkeypatch.setattr(data, "columns", lambda _: {**found, "endpoint": pairs})
+    rows = columns.rows_of(data, [], ("vhost", "path"))
+    assert [(row["vhost"], row["path"]) for row in rows] == [("a", "b"), ("c", ""), ("", "\x1f")]
+    assert columns.all_columns([], ("vhost", "path"))[:3] == ["vhost", "path", "count"]
+    assert columns.canonical("vhost", ("vhost", "path")) == "vhost"
+    with pytest.raises(ValueError, match="is not a column"):
+        columns.canonical("endpoint", ("vhost", "path"))
+    assert columns.is_text("vhost")
+    assert not columns.is_text("p50")

@@ -159,7 +159,7 @@ def test_with_long_names_and_much_in_its_charts_it_is_under_2_mb_too() -> None:
 def test_output_html_is_the_page_with_the_zone_and_the_percentiles_asked_for(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    data: Any = FakeReport(made(lines=100, endpoints=3))
+    data = FakeReport(made(lines=100, endpoints=3))
     words = ["--output", "html", "--tz", "+02:00", "--percentiles", "75,99.5", "access.log"]
     printing.write(data, parse(COMMAND, words)[0])
     sys.stdout.flush()

@@ -119,8 +119,7 @@ def names(page: Page) -> list[str]:
 
 def rows() -> list[dict[str, Any]]:
     """The endpoints of the few requests, the costliest first."""
-    data: Any = FakeReport(REQUESTS)
-    return rows_of(data, [50, 99])
+    return rows_of(FakeReport(REQUESTS), [50, 99])
 
 
 def ordered(key: str, *, down: bool = True) -> list[str]:

@@ -41,7 +41,7 @@ def test_a_table_has_a_summary_and_20_rows_and_the_rest(printed: Any) -> None:
     lines = table.splitlines()
     assert lines[0].split() == columns.table_columns([50, 99], timed=True)
     assert len(lines) == 22
-    assert lines[-1].startswith(f"other ({ENDPOINTS - 20} endpoints)")
+    assert lines[-1].startswith(f"other ({ENDPOINTS - 20} rows)")
     assert len(printed("--limit", "0").splitlines()) == len(summary.splitlines()) + ENDPOINTS + 2
     assert printed("--limit", "3").splitlines()[-1].startswith(f"other ({ENDPOINTS - 3} ")
 

@@ -102,9 +102,22 @@ def test_missing_slices_are_filled_in_and_the_ends_have_their_own_length() -> No
     assert sum(each["count"] for each in found) == 4
     rates = slices.rates(found, START_S + 3.0, START_S + 101.0)
     assert rates[0] == 2 / 1.0  # the slice of 4 seconds began with the log, three quarters in
-    assert rates[-1] == 2 / 1.0
+    assert rates[-1] == 2 / 2.0
     assert set(rates[1:-1]) == {0.0}
     assert slices.filled([]) == []
+
+
+def test_two_lines_years_apart_are_not_a_billion_slices() -> None:
+    far = [
+        {"start_s": at, "width_s": 1, "count": 2, "steps": {3: 1, 5: 1}} for at in (7, 8, 10**9 + 7)
+    ]
+    for most in (1, 2, 8, 64):
+        found = slices.filled(far, most)
+        assert len(found) <= most
+        assert len(found) > most / 4
+        assert sum(each["count"] for each in found) == 6
+        assert sum(sum(each["steps"].values()) for each in found) == 6
+        assert {each["start_s"] % each["width_s"] for each in found} == {0}
 
 
 def test_the_heat_map_has_all_times_and_fits() -> None:

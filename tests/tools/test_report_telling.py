@@ -52,16 +52,16 @@ def test_a_log_without_times_is_told_what_to_add(capsys: pytest.CaptureFixture[s
 def test_without_a_line_the_first_and_the_formats_tried_are_named() -> None:
     facts = {**FACTS, "lines": 0, "bad": {"not recognised": 2}, "first_bad": b"nonsense"}
     with pytest.raises(UsageError) as caught:
-        telling.refuse_nothing(["a", "b"], "auto", facts)
+        telling.refuse_nothing(["a", "b"], "auto", facts, 0)
     assert str(caught.value) == (
         "2 files: none of 2 lines can be read (not recognised: 2); the first: 'nonsense'"
     )
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("tried: JSON, LTSV, combined and")
     with pytest.raises(UsageError) as caught:
-        telling.refuse_nothing(["-"], "ltsv", facts)
+        telling.refuse_nothing(["-"], "ltsv", facts, 0)
     assert str(caught.value).startswith("standard input: none of 2 lines")
     assert caught.value.hint == "tried: ltsv; --format auto finds out"
     with pytest.raises(UsageError, match="no lines"):
-        telling.refuse_nothing(["a"], "auto", {**facts, "bad": {}})
-    telling.refuse_nothing(["a"], "auto", FACTS)
+        telling.refuse_nothing(["a"], "auto", {**facts, "bad": {}}, 0)
+    telling.refuse_nothing(["a"], "auto", FACTS, 20)

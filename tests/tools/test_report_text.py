@@ -89,7 +89,7 @@ def test_colours_are_for_faults_and_change_no_width() -> None:
 
 def test_the_rest_has_a_row_whose_percentiles_nobody_knows() -> None:
     last = text.table(ROWS[:20], REST, USUAL)[-1]
-    assert last.startswith(f"other ({len(ROWS) - 20} endpoints)")
+    assert last.startswith(f"other ({len(ROWS) - 20} rows)")
     assert REST is not None
     assert f"{REST['count']:,}" in last
     assert len(last.split()) == len(USUAL) + 2 - 2  # a name of three words, and no p50 and p99

@@ -1,1 +1,99 @@
 """``kojuto report``: which endpoints of access logs cost the most, and how they fare."""
+
+from __future__ import annotations
+
+import sys
+
+from kojuto.common import cli
+from kojuto.errors import UsageError
+from kojuto.tools.report import scanning
+from kojuto.tools.report.options import COMMAND, PROG
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kojuto._native import ReportData
+    from kojuto.common.cli import Values
+
+__all__ = ["COMMAND", "main"]
+
+
+def _check(values: Values) -> None:
+    """Refuse combinations that have no meaning."""
+    for option, form in (("regex", "regex"), ("log_format", "log-format")):
+        if getattr(values, option) is None:
+            continue
+        if "format" in values.given and values.format != form:
+            raise UsageError(f"--{form} cannot go with --format {values.format}")
+        setattr(values, "format", form)  # noqa: B010
+    if values.format == "regex" and values.regex is None:
+        raise UsageError("--format regex needs --regex PATTERN")
+    if values.merge:
+        for name in scanning.OPTIONS:
+            if name in values.given:
+                title = "--" + name.replace("_", "-")
+                raise UsageError(
+                    f"{title} cannot go with --merge", "a saved report has no lines to read"
+                )
+    if values.no_fold and "fold_above" in values.given:
+        raise UsageError("--fold-above cannot go with --no-fold", "leave one of them out")
+    for name in ("slowest", "plot"):
+        if name in values.given and values.output in ("csv", "tsv"):
+            raise UsageError(
+                f"--{name} cannot go with --output {values.output}", "it is for a table or markdown"
+            )
+    if values.plot and values.output == "json":
+        raise UsageError("--plot cannot go with --output json", "a plot is text")
+    if values.save == "-":
+        if "output" in values.given or values.plot:
+            raise UsageError(
+                "--save - writes the report and nothing else", "give it a FILE instead"
+            )
+        if sys.stdout.isatty():
+            raise UsageError("--save - would fill the terminal with bytes", "redirect it: > FILE")
+
+
+def _scanned(values: Values, paths: list[str]) -> ReportData:
+    """Count the lines of the logs, and tell what was found."""
+    from kojuto.tools.report import telling
+
+    options = {
+        name: getattr(values, name)
+        for name in scanning.OPTIONS
+        if getattr(values, name) is not None and (name in values.given or name == "format")
+    }
+    slowest = max(values.slowest or 0, scanning.KEPT_SLOWEST)
+    data = scanning.scan_with_progress(PROG, paths, options, slowest=slowest)
+    facts, total = data.facts(), data.total([])
+    telling.refuse_nothing(paths, values.format, facts, total["count"])
+    telling.tell(PROG, paths, facts, timed=bool(total["timed"]))
+    return data
+
+
+def _work(values: Values, names: list[str]) -> int:
+    _check(values)
+    from kojuto.tools.report import reading, telling
+
+    paths = reading.paths(PROG, names)
+    data = reading.merged(paths) if values.merge else _scanned(values, paths)
+    status = telling.tell_failed(PROG, data.facts())
+    if values.save == "-":
+        sys.stdout.buffer.write(data.to_bytes())
+        return status
+    from kojuto.tools.report import printing
+
+    try:
+        printing.write(data, values)
+        sys.stdout.flush()
+    finally:  # both are results: neither is lost with the other
+        if values.save is not None:
+            from kojuto.common import outfile
+
+            outfile.write(values.save, data.to_bytes())
+    return status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``kojuto report`` and return its exit status."""
+    return cli.run(COMMAND, _work, argv)

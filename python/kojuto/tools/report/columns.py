@@ -4,31 +4,41 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from kojuto._native import ReportData  # type: ignore[attr-defined]
+    from kojuto._native import ReportData
 
     Row = dict[str, Any]
 
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "499", "5xx")
-BEFORE = ("endpoint", "count", "share", *CLASSES, "avg", "min")
+NAMES = ("endpoint",)
+"""What the rows are of: endpoints, unless fields of the log were asked for."""
+BEFORE = ("count", "share", *CLASSES, "avg", "min")
 BEHIND = ("max", "sum", "stddev", "bytes")
 MORE = ("timed", "other_status", "example")
 """Those that are shown when they are asked for: lines with a time, with a status that is of no
 class or missing, and a target as it stands in the log."""
 TIMES = frozenset({"share", "avg", "min", "max", "sum", "stddev"})
 """What a log without times has none of, beside the percentiles."""
-TEXTS = frozenset({"endpoint", "example"})
+NUMBERS = frozenset({*BEFORE, *BEHIND, "timed", "other_status"})
+SEPARATOR = "\x1f"
+"""Between the values of fields that name a row; a method and a path are an endpoint."""
+SEPARATOR_OF: dict[tuple[str, ...], str] = {("method", "path"): " "}
 DEFAULT_PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
-TABLE = ("endpoint", "count", "share", "sum", "avg", "min")
+TABLE = ("count", "share", "sum", "avg", "min")
 TABLE_BEHIND = ("max", "4xx", "499", "5xx")
 TABLE_PERCENTILES = (50.0, 99.0)
 
 
 def percentile_name(percent: float) -> str:
     """The column of a percentile: ``p50``, ``p99.9``."""
-    return f"p{percent:.15g}"
+    text = repr(float(percent))
+    if "e" in text:
+        from decimal import Decimal
+
+        text = f"{Decimal(text):f}"
+    return f"p{text.removesuffix('.0')}"
 
 
 def percentile_of(name: str) -> float | None:
@@ -42,8 +52,12 @@ def percentile_of(name: str) -> float | None:
     return percent if 0 <= percent <= 100 else None
 
 
-def canonical(name: str) -> str:
+def canonical(name: str, of: Sequence[str] = NAMES) -> str:
     """A column as it is called everywhere; `p99.0` is `p99`.
+
+    Args:
+        name: as it was written.
+        of: what the rows are of.
 
     Raises:
         ValueError: there is no such column.
@@ -51,29 +65,27 @@ def canonical(name: str) -> str:
     percent = percentile_of(name)
     if percent is not None:
         return percentile_name(percent)
-    known = (*BEFORE, *BEHIND, *MORE)
+    known = (*of, *BEFORE, *BEHIND, *MORE)
     if name not in known:
         raise ValueError(f"'{name}' is not a column (write any of {', '.join(known)}, p50, p99.9)")
     return name
 
 
-def read_columns(text: str) -> list[str]:
-    """The columns of ``endpoint,count,p99``, each once, in this order.
-
-    Raises:
-        ValueError: one of them is none.
-    """
-    return list(dict.fromkeys(canonical(part.strip()) for part in text.split(",")))
+def is_text(name: str) -> bool:
+    """Whether a column has texts of the log: what the rows are of, and the example."""
+    return name not in NUMBERS and percentile_of(name) is None
 
 
-def all_columns(percentiles: Sequence[float]) -> list[str]:
+def all_columns(percentiles: Sequence[float], of: Sequence[str] = NAMES) -> list[str]:
     """The columns of CSV, TSV and JSON."""
-    return [*BEFORE, *map(percentile_name, percentiles), *BEHIND]
+    return [*of, *BEFORE, *map(percentile_name, percentiles), *BEHIND]
 
 
-def table_columns(percentiles: Sequence[float], *, timed: bool) -> list[str]:
+def table_columns(
+    percentiles: Sequence[float], of: Sequence[str] = NAMES, *, timed: bool
+) -> list[str]:
     """The columns of the table; those of times only where there are any."""
-    names = [*TABLE, *map(percentile_name, percentiles), *TABLE_BEHIND]
+    names = [*of, *TABLE, *map(percentile_name, percentiles), *TABLE_BEHIND]
     return names if timed else [name for name in names if not is_time(name)]
 
 
@@ -87,12 +99,18 @@ def text_of(value: bytes | str) -> str:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
-def rows_of(data: ReportData, percentiles: Iterable[float]) -> list[Row]:
+def names_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the rows of a report are of, by what it says of itself."""
+    return tuple(facts.get("group_by") or NAMES)
+
+
+def rows_of(data: ReportData, percentiles: Iterable[float], of: Sequence[str] = NAMES) -> list[Row]:
     """A row for each endpoint, the costliest first.
 
     Args:
         data: the report.
         percentiles: those wanted, each once.
+        of: what the rows are of.
 
     Returns:
         The columns by name; None where there is no time.
@@ -100,11 +118,19 @@ def rows_of(data: ReportData, percentiles: Iterable[float]) -> list[Row]:
     wanted = list(percentiles)
     columns = data.columns(wanted)
     total_s = data.total([])["sum"]
-    names = [*BEFORE[:2], *BEFORE[3:], *map(percentile_name, wanted), *BEHIND, *MORE]
+    figures = [*BEFORE[:1], *BEFORE[2:], *map(percentile_name, wanted), *BEHIND, *MORE]
     found = []
-    for values in zip(*(columns[name] for name in names), strict=True):
-        row = dict(zip(names, values, strict=True))
-        row["endpoint"], row["example"] = text_of(row["endpoint"]), text_of(row["example"])
+    for values in zip(columns["endpoint"], *(columns[name] for name in figures), strict=True):
+        name = text_of(values[0])
+        parts = (
+            [name]
+            if len(of) == 1
+            else name.split(SEPARATOR_OF.get(tuple(of), SEPARATOR), len(of) - 1)
+        )
+        # What is no request has no method.
+        row: Row = dict(zip(of, [*[""] * (len(of) - len(parts)), *parts], strict=True))
+        row.update(zip(figures, values[1:], strict=True))
+        row["example"] = text_of(row["example"])
         row["share"] = share_of(row["sum"], total_s)
         found.append(row)
     return found
@@ -130,7 +156,7 @@ def order(rows: list[Row], key: str, *, reverse: bool) -> list[Row]:
     What has no value comes last both ways; rows that are alike stay as they are.
     """
     have = [row for row in rows if row[key] is not None]
-    have.sort(key=lambda row: row[key], reverse=(key not in TEXTS) != reverse)
+    have.sort(key=lambda row: row[key], reverse=is_text(key) == reverse)
     return [*have, *(row for row in rows if row[key] is None)]
 
 
@@ -144,7 +170,7 @@ def left_over(total: Row, shown: Sequence[Row], hidden: Sequence[Row]) -> Row | 
 
     Returns:
         What can be told of rows together: not their percentiles, and extremes only as long as
-        nothing was dropped. `endpoints` is how many rows are hidden.
+        nothing was dropped. `rows` is how many are hidden.
     """
 
     def rest(name: str) -> Any:
@@ -160,5 +186,5 @@ def left_over(total: Row, shown: Sequence[Row], hidden: Sequence[Row]) -> Row | 
     for name, pick in (("min", min), ("max", max)):
         values = [each[name] for each in hidden if each[name] is not None]
         row[name] = pick(values) if values and whole else None
-    row["endpoints"] = len(hidden)
+    row["rows"] = len(hidden)
     return row

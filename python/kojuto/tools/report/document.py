@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from typing import Any
 
-    from kojuto._native import ReportData  # type: ignore[attr-defined]
+    from kojuto._native import ReportData
     from kojuto.tools.report.columns import Row
 
 SLOWEST = 10
@@ -43,12 +43,13 @@ def document(
     """
     facts = data.facts()
     zone = zone or zone_of(facts["zone_s"])
-    columns = names.all_columns(percentiles) if columns is None else columns
-    rows = names.rows_of(data, percentiles) if rows is None else rows
+    of = names.names_of(facts)
+    columns = names.all_columns(percentiles, of) if columns is None else columns
+    rows = names.rows_of(data, percentiles, of) if rows is None else rows
     total = names.total_of(data, percentiles)
     first_bad = facts["first_bad"]
     return {
-        "lines": facts["lines"],
+        "lines": total["count"],
         "bad": dict(facts["bad"]),
         "bad_example": None if first_bad is None else text_of(first_bad),
         "from": rfc3339(facts["from_s"], zone),
@@ -58,7 +59,7 @@ def document(
         "keys": {role: _key(*found) for role, found in facts["keys"].items()},
         "files": [text_of(name) for name in facts["files"]],
         "hosts": [text_of(name) for name in facts["hosts"]],
-        "total": {name: total[name] for name in names.all_columns(percentiles)[1:]},
+        "total": {name: total[name] for name in names.all_columns(percentiles, ())},
         "endpoints": [
             {**{name: row[name] for name in columns}, "example": row["example"]} for row in rows
         ],

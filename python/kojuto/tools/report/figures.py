@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kojuto.common.streams import one_line
-from kojuto.tools.report.columns import TEXTS, is_time
+from kojuto.tools.report.columns import is_text, is_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def figure(name: str, value: Any) -> str:
     """The value of a column as the table shows it."""
     if value is None:
         return NOTHING
-    if name in TEXTS:
+    if is_text(name):
         return one_line(value)
     if name == "share":
         return percent(value)

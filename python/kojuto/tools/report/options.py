@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    from kojuto.tools.report.times import Bound
+
 PROG = "kojuto report"
 OUTPUTS = ("table", "markdown", "csv", "tsv", "json", "html")
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -22,14 +24,21 @@ def _percentiles(text: str) -> list[float]:
     return list(dict.fromkeys(value for _, value in units.percentiles(text)))
 
 
-def _column(text: str) -> str:
-    return columns.canonical(text)
+def _list(text: str) -> list[str]:
+    """The parts of ``a,b``, without blanks around them."""
+    return [part.strip() for part in text.split(",")]
 
 
 def _zone(text: str) -> tzinfo | None:
     from kojuto.tools.report.times import read_zone
 
     return read_zone(text)
+
+
+def _bound(text: str) -> Bound:
+    from kojuto.tools.report.times import read_bound
+
+    return read_bound(text)
 
 
 def _key(name: str, what: str) -> Option:
@@ -45,15 +54,18 @@ COMMAND = Command(
         Option("--output", metavar="FORM", default="table", choices=OUTPUTS, group=SHOWN,
                help="how to print: table, markdown, csv, tsv or json (the last three have every "
                "endpoint and plain numbers, times in seconds), or html, the page of --html"),
-        Option("--sort", metavar="COLUMN", default="sum", read=_column, group=SHOWN,
-               help="the column to sort by, the largest first; a log without times is sorted by "
-               "count"),
+        Option("--sort", metavar="COLUMN", group=SHOWN,
+               help="the column to sort by, the largest first; left out, sum, or count where a log "
+               "has no times"),
         Option("--reverse", help="the smallest first", group=SHOWN),
         Option("--limit", metavar="N", read=units.integer(0, 100_000_000), group=SHOWN,
                help="so many rows, 0 for all; left out, 20 in a table or in markdown, else all"),
-        Option("--columns", metavar="NAME,…", read=columns.read_columns, group=SHOWN,
-               help="the columns, in this order: " + ", ".join((*columns.BEFORE, *columns.BEHIND,
-               *columns.MORE)) + ", and any percentile as p99.9"),
+        Option("--columns", metavar="NAME,…", read=_list, group=SHOWN,
+               help="the columns, in this order: " + ", ".join((*columns.NAMES, *columns.BEFORE,
+               *columns.BEHIND, *columns.MORE)) + ", and any percentile as p99.9"),
+        Option("--group-by", metavar="KEY,…", read=_list, group=SHOWN,
+               help="rows by any fields of the log instead of method and path: path (folded), "
+               "method, status, host, or a key as it stands in the log"),
         Option("--percentiles", metavar="P,…", read=_percentiles, group=SHOWN,
                help="percentiles of the time taken in place of 50 and 99 in a table, of 50, 90, "
                "95, 99 and 99.9 elsewhere"),
@@ -82,6 +94,15 @@ COMMAND = Command(
         _key("--uri-key", "the path, the URL or the request line"),
         _key("--bytes-key", "the bytes sent"),
         _key("--when-key", "the time at which a line was written"),
+        Option("--since", metavar="TIME", read=_bound, group=LINES,
+               help="only lines written from then on: 2026-11-29T12:48:00+09:00, the log's own "
+               "notation, 12:48, -15m (before now) or end-15m (before the last line), in the zone "
+               "of the log"),
+        Option("--until", metavar="TIME", read=_bound, group=LINES,
+               help="only lines written before then"),
+        Option("--where", metavar="CONDITION", group=LINES,
+               help="only lines for which this holds: 'status >= 500', \"path ~ '^/api/' and "
+               "method != GET\""),
         Option("--jobs", metavar="N", read=units.integer(1, 1024), group=LINES,
                help="so many threads; as many as there are processors when left out"),
         Option("--no-fold", help="leave every path as it is", group=ENDPOINTS),
@@ -98,7 +119,7 @@ COMMAND = Command(
                group=ENDPOINTS,
                help="what becomes of the query: drop, keys (the names of its parameters, sorted), "
                "keep"),
-        Option("--query-keep", metavar="NAME,…", group=ENDPOINTS,
+        Option("--query-keep", metavar="NAME,…", read=_list, group=ENDPOINTS,
                help="keep these parameters of the query with their values: operationName, action"),
         Option("--save", metavar="FILE", group=KEPT,
                help="write the report to FILE too ('-': to standard output and nothing else), for "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kojuto.common.streams import one_line
-from kojuto.tools.report.columns import TEXTS
+from kojuto.tools.report.columns import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def cell(name: str, value: Any) -> str:
     """The value of a column as it stands between two separators, not quoted yet."""
     if value is None:
         return ""
-    if name not in TEXTS:
+    if not is_text(name):
         return repr(value)
     text = one_line(value)
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from kojuto.tools.report.figures import duration
-from kojuto.tools.report.slices import filled, step_low_s
+from kojuto.tools.report.slices import MOST, filled, step_low_s
 from kojuto.tools.report.times import moment
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 24
 WIDEST = 128
+LABELS = 8
+"""Columns of the latencies and the rule, at the left."""
 SHADES, PLAIN_SHADES = "░▒▓█", ".:+#"
 COLOURS = (17, 19, 26, 32, 38, 43, 78, 149, 220, 226)
 """Of the 256 of a terminal (ISO 8613-6), from few lines, dark blue, to many, yellow."""
@@ -34,7 +36,7 @@ def heat_map(
         colour: for a terminal that shows colours.
         unicode: whether block characters can be shown.
     """
-    slices = filled(slices)
+    slices = filled(slices, max(min(MOST, room - LABELS), 8))
     used = sorted({step for each in slices for step in each["steps"]})
     if not used:
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from kojuto.common import terminal
+from kojuto.errors import UsageError
 from kojuto.tools.report import columns as names
 from kojuto.tools.report.options import TABLE_ROWS
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import tzinfo
 
-    from kojuto._native import ReportData  # type: ignore[attr-defined]
+    from kojuto._native import ReportData
     from kojuto.common.cli import Values
 
 FILE_COLUMNS = 100
@@ -40,18 +41,33 @@ class View:
         is_table = values.output in ("table", "markdown")
         usual = names.TABLE_PERCENTILES if is_table else names.DEFAULT_PERCENTILES
         self.percentiles: list[float] = list(values.percentiles or usual)
+        of = names.names_of(facts)
         if values.columns is not None:
-            self.columns: list[str] = values.columns
+            self.columns = _read(values.columns, "--columns", of)
         elif is_table:
-            self.columns = names.table_columns(self.percentiles, timed=timed)
+            self.columns = names.table_columns(self.percentiles, of, timed=timed)
         else:
-            self.columns = names.all_columns(self.percentiles)
-        key = values.sort if timed or "sort" in values.given else "count"
-        rows = names.rows_of(data, _needed(self.percentiles, (*self.columns, key)))
+            self.columns = names.all_columns(self.percentiles, of)
+        key = "sum" if timed else "count"
+        if values.sort is not None:
+            (key,) = _read([values.sort], "--sort", of)
+        rows = names.rows_of(data, _needed(self.percentiles, (*self.columns, key)), of)
         rows = names.order(rows, key, reverse=values.reverse)
         limit = values.limit if values.limit is not None else TABLE_ROWS if is_table else 0
         self.rows, self.hidden = (rows[:limit], rows[limit:]) if limit else (rows, [])
         self.zone = _zone(values, facts["zone_s"])
+
+
+def _read(written: Sequence[str], option: str, of: Sequence[str]) -> list[str]:
+    """Columns that were asked for, each once.
+
+    Raises:
+        UsageError: one of them is none of this report.
+    """
+    try:
+        return list(dict.fromkeys(names.canonical(name, of) for name in written))
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def _needed(percentiles: Sequence[float], columns: Iterable[str]) -> list[float]:
@@ -76,7 +92,7 @@ def page_of(data: ReportData, values: Values) -> bytes:
     from kojuto.tools.report import page
 
     zone = _zone(values, data.facts()["zone_s"])
-    return page.of_report(data, values.percentiles or names.DEFAULT_PERCENTILES, zone=zone)
+    return page.of_report(data, values.percentiles, zone=zone, slowest=values.slowest)
 
 
 def write(data: ReportData, values: Values) -> None:

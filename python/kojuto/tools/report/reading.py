@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kojuto._native import ReportData  # type: ignore[attr-defined]
+    from kojuto._native import ReportData
 
 
 def title(name: str) -> str:
@@ -68,7 +68,7 @@ def merged(names: Sequence[str]) -> ReportData:
         KojutoError: a file holds none, or a damaged one.
         OSError: a file cannot be read.
     """
-    from kojuto._native import ReportData  # type: ignore[attr-defined]
+    from kojuto._native import ReportData
 
     whole: ReportData | None = None
     for name in names:
@@ -81,8 +81,12 @@ def merged(names: Sequence[str]) -> ReportData:
             raise KojutoError(f"{title(name)}: {error}", "reports are written by --save") from None
         if whole is None:
             whole = part
-        else:
+            continue
+        try:
             whole.merge(part)
+        except ValueError as error:
+            hint = "make all reports with the same options"
+            raise KojutoError(f"{title(name)}: {error}", hint) from None
     assert whole is not None
     return whole
 

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 
     Slice = dict[str, Any]
 
+MOST = 64
+"""So many slices are shown, unless there is less room."""
+MOMENT_S = 1
+"""A time in a log stands for the second that it begins."""
 STEP = 1.25
 """A latency step i holds the times from STEP ** i up to STEP ** (i + 1) microseconds."""
 
@@ -34,17 +38,29 @@ def step_percentile_s(steps: Mapping[int, int], percent: float) -> float | None:
     return None
 
 
-def filled(slices: Sequence[Slice]) -> list[Slice]:
-    """All slices from the first to the last, those without a line too."""
+def filled(slices: Sequence[Slice], most: int = MOST) -> list[Slice]:
+    """All slices from the first to the last, those without a line too.
+
+    Args:
+        slices: those that have lines, all of one width.
+        most: as many there may be; the width doubles until there are no more.
+    """
     if not slices:
         return []
-    width_s = slices[0]["width_s"]
-    known = {round(each["start_s"] / width_s): each for each in slices}
-    return [
-        known.get(place)
-        or {"start_s": place * width_s, "width_s": width_s, "count": 0, "steps": {}}
-        for place in range(min(known), max(known) + 1)
+    width_s, first_s, last_s = slices[0]["width_s"], slices[0]["start_s"], slices[-1]["start_s"]
+    while last_s // width_s - first_s // width_s >= most:
+        width_s *= 2
+    first = int(first_s // width_s)
+    found: list[Slice] = [
+        {"start_s": place * width_s, "width_s": width_s, "count": 0, "steps": {}}
+        for place in range(first, int(last_s // width_s) + 1)
     ]
+    for each in slices:
+        into = found[int(each["start_s"] // width_s) - first]
+        into["count"] += each["count"]
+        for step, count in each["steps"].items():
+            into["steps"][step] = into["steps"].get(step, 0) + count
+    return found
 
 
 def rates(slices: Sequence[Slice], from_s: float, to_s: float) -> list[float]:
@@ -56,6 +72,6 @@ def rates(slices: Sequence[Slice], from_s: float, to_s: float) -> list[float]:
     found = []
     for each in slices:
         start_s, width_s = each["start_s"], each["width_s"]
-        lasted_s = min(to_s, start_s + width_s) - max(from_s, start_s)
+        lasted_s = min(to_s + MOMENT_S, start_s + width_s) - max(from_s, start_s)
         found.append(each["count"] / min(max(lasted_s, width_s / 8), width_s))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kojuto.common.streams import one_line
 from kojuto.tools.report.columns import CLASSES, text_of
 from kojuto.tools.report.figures import cut, duration, percent
-from kojuto.tools.report.slices import filled, rates, step_percentile_s
+from kojuto.tools.report.slices import MOST, filled, rates, step_percentile_s
 from kojuto.tools.report.times import moment
 
 TYPE_CHECKING = False
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from typing import Any
 
-    from kojuto._native import ReportData  # type: ignore[attr-defined]
+    from kojuto._native import ReportData
     from kojuto.tools.report.columns import Row
     from kojuto.tools.report.slices import Slice
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
+BESIDE = 38
+"""Columns of what stands beside a sparkline."""
 MOST_HOSTS = 5
 SECONDS_OF_A_DAY = 86_400
 
@@ -36,7 +38,7 @@ def summary(
         room: columns of the terminal; None cuts nothing.
     """
     facts = data.facts()
-    lines = [_lines(facts), *_span(facts, zone), *_classes(facts, total)]
+    lines = [_lines(facts, total["count"]), *_span(facts, total["count"], zone), *_classes(total)]
     if total["timed"]:
         figures = [
             f"{name} {duration(total[name])}" for name in ("sum", "avg", "p50", "p99", "max")
@@ -47,22 +49,23 @@ def summary(
         more = f" and {len(hosts) - MOST_HOSTS:,} more" if len(hosts) > MOST_HOSTS else ""
         names = ", ".join(map(one_line, hosts[:MOST_HOSTS]))
         lines.append(f"several hosts share these paths: {names}{more}")
-    lines += _sparklines(facts, filled(data.timeline()), unicode=unicode)
+    most = MOST if room is None else max(min(MOST, room - BESIDE), 8)
+    lines += _sparklines(facts, filled(data.timeline(), most), unicode=unicode)
     return [line if room is None else cut(line, room) for line in lines]
 
 
-def _lines(facts: dict[str, Any]) -> str:
-    count, files = facts["lines"], [text_of(name) for name in facts["files"]]
+def _lines(facts: dict[str, Any], count: int) -> str:
+    files = [text_of(name) for name in facts["files"]]
     text = f"{count:,} line{'s' * (count != 1)}"
     if len(files) > 1:
         text += f" of {len(files):,} files"
     elif files:
-        text += f" of {'standard input' if files == ['-'] else one_line(files[0])}"
+        text += f" of {one_line(files[0])}"
     bad = sum(facts["bad"].values())
     return text + (f", {bad:,} bad one{'s' * (bad != 1)} beside" if bad else "")
 
 
-def _span(facts: dict[str, Any], zone: tzinfo | None) -> list[str]:
+def _span(facts: dict[str, Any], count: int, zone: tzinfo | None) -> list[str]:
     if facts["from_s"] is None:
         return []
     start, end = moment(facts["from_s"], zone), moment(facts["to_s"], zone)
@@ -71,7 +74,7 @@ def _span(facts: dict[str, Any], zone: tzinfo | None) -> list[str]:
     text = f"{start:%Y-%m-%d %H:%M:%S} to {until} {offset(end.strftime('%z'))}"
     if span_s <= 0:
         return [text]
-    rate = facts["lines"] / span_s
+    rate = count / span_s
     shown = f"{rate:,.0f}" if rate >= 99.5 else f"{rate:.3g}"
     return [f"{text} ({span(span_s)}), {shown} requests/s"]
 
@@ -89,14 +92,14 @@ def span(seconds: float) -> str:
     return f"{hours // 24}d{hours % 24:02}h"
 
 
-def _classes(facts: dict[str, Any], total: Row) -> list[str]:
-    if not facts["lines"]:
+def _classes(total: Row) -> list[str]:
+    if not total["count"]:
         return []
     shown = [(name, total[name]) for name in CLASSES]
     shown.append(("without a status", total["other_status"]))
     return [
         "  ".join(
-            f"{name} {percent(count / facts['lines'])} ({count:,})"
+            f"{name} {percent(count / total['count'])} ({count:,})"
             for name, count in shown
             if count
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kojuto.common import cli
-from kojuto.errors import UsageError
+from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.report.columns import text_of
 from kojuto.tools.report.reading import title
 
@@ -44,13 +44,34 @@ def tell(prog: str, names: Sequence[str], facts: Mapping[str, Any], *, timed: bo
         )
 
 
-def refuse_nothing(names: Sequence[str], form: str, facts: Mapping[str, Any]) -> None:
+def tell_failed(prog: str, facts: Mapping[str, Any]) -> int:
+    """Name the logs that could not be read, and return the exit status.
+
+    Raises:
+        KojutoError: none of them could.
+    """
+    failed: Sequence[tuple[str, str]] = facts.get("failed") or ()
+    messages = [f"{name}: {why}" if name not in why else why for name, why in failed]
+    if failed and not facts["lines"]:
+        raise KojutoError(messages[0])
+    for message in messages:
+        cli.complain(prog, f"error: {message}; the others are reported")
+    return cli.FAILED if failed else cli.DONE
+
+
+def refuse_nothing(names: Sequence[str], form: str, facts: Mapping[str, Any], counted: int) -> None:
     """Refuse logs of which no line could be read.
+
+    Args:
+        names: the logs.
+        form: the format that was asked for.
+        facts: what was found.
+        counted: the lines that were counted.
 
     Raises:
         UsageError: there is none; the first line and the formats that were tried are named.
     """
-    if facts["lines"]:
+    if counted or facts.get("left_out") or facts.get("failed"):
         return
     if not facts["bad"]:
         raise UsageError(f"{_names(names)}: no lines", "take a log with some lines in it")

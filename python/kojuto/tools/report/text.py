@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.tools.report.columns import TEXTS, percentile_of
+from kojuto.tools.report.columns import is_text, percentile_of
 from kojuto.tools.report.figures import cut, figure, padded, width_of
 
 TYPE_CHECKING = False
@@ -26,21 +26,23 @@ SHADES = {"5xx": RED, "4xx": YELLOW, "499": YELLOW, "other_status": YELLOW}
 
 def other_name(row: Row) -> str:
     """What the row of all that is not shown is called."""
-    many = row["endpoints"]
-    return "other" if not many else f"other ({many:,} endpoint{'s' * (many != 1)})"
+    many = row["rows"]
+    return "other" if not many else f"other ({many:,} row{'s' * (many != 1)})"
 
 
 def cells_of(rows: Sequence[Row], other: Row | None, columns: Sequence[str]) -> list[list[str]]:
     """The figures of the rows as the table shows them, `other` last."""
     found = [[figure(name, row.get(name)) for name in columns] for row in rows]
     if other is not None:
-        texts = {"endpoint": other_name(other), "example": ""}
-        percentiles = {name for name in columns if percentile_of(name) is not None}
         found.append([
-            texts[name] if name in texts
-            else "" if name in percentiles else figure(name, other.get(name))
+            figure(name, other.get(name))
+            if not is_text(name) and percentile_of(name) is None and name != "stddev"
+            else ""
             for name in columns
         ])  # fmt: skip
+        first = next((at for at, name in enumerate(columns) if is_text(name)), None)
+        if first is not None:
+            found[-1][first] = other_name(other)
     return found
 
 
@@ -56,7 +58,7 @@ def fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], room: int) -
         name: max([len(name), *(width_of(row[at]) for row in cells)])
         for at, name in enumerate(columns)
     }
-    widths = {n: min(w, LEAST_NAME) if n in TEXTS else w for n, w in widths.items()}
+    widths = {n: min(w, LEAST_NAME) if is_text(n) else w for n, w in widths.items()}
     kept = list(columns)
     tails = [name for name in columns if percentile_of(name) is not None and name != "p50"]
     at = GIVING_WAY.index("max")
@@ -94,14 +96,14 @@ def table(
         cells = [[row[place] for place in places] for row in cells]
         columns = kept
     widths = _widths(columns, cells, room)
-    texts = [name in TEXTS for name in columns]
+    texts = [is_text(name) for name in columns]
     lines = []
     last = len(cells) if other is not None else 0
     for at, row in enumerate([list(columns), *cells]):
         shown = []
-        for text, name, width, is_text in zip(row, columns, widths, texts, strict=True):
-            fitted = cut(text, width) if room is not None and is_text else text
-            piece = padded(fitted, width, right=not is_text)
+        for text, name, width, cuts in zip(row, columns, widths, texts, strict=True):
+            fitted = cut(text, width) if room is not None and cuts else text
+            piece = padded(fitted, width, right=not cuts)
             if colour and 0 < at != last and name in SHADES and text.strip("0-"):
                 piece = f"{SHADES[name]}{piece}{PLAIN}"
             shown.append(piece)
@@ -119,7 +121,7 @@ def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], room: int | 
     widths = [
         max([len(name), *(width_of(row[at]) for row in cells)]) for at, name in enumerate(columns)
     ]
-    texts = [at for at, name in enumerate(columns) if name in TEXTS]
+    texts = [at for at, name in enumerate(columns) if is_text(name)]
     if room is None:
         for at in texts:
             widths[at] = min(widths[at], MOST_NAME)
@@ -135,12 +137,12 @@ def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], room: int | 
 def markdown(rows: Sequence[Row], other: Row | None, columns: Sequence[str]) -> list[str]:
     """The lines of a table of GitHub's Markdown; names are code, so that nothing in them acts."""
     lines = [f"| {' | '.join(columns)} |"]
-    lines.append(f"| {' | '.join('---' if name in TEXTS else '---:' for name in columns)} |")
+    lines.append(f"| {' | '.join('---' if is_text(name) else '---:' for name in columns)} |")
     cells = cells_of(rows, other, columns)
     for at, row in enumerate(cells):
         is_other = other is not None and at == len(cells) - 1
         shown = [
-            as_code(text) if name in TEXTS and text and not is_other else text
+            as_code(text) if is_text(name) and text and not is_other else text
             for name, text in zip(columns, row, strict=True)
         ]
         lines.append(f"| {' | '.join(shown)} |")

@@ -34,16 +34,18 @@ static PATTERNS: [Pattern; 14] = [
         "aws-elb",
         ["elb_status_code", "target_processing_time", "s"],
         concat!(
-            r"^(?:(?:https?|h2|grpcs?|wss?) )?\S+ \S+ \S+ \S+ (?:-1|[\d.]+) ",
+            r"^(?:(?:https?|h2|grpcs?|wss?) )?(?P<when>\S+) \S+ \S+ \S+ (?:-1|[\d.]+) ",
             r"(?:-1|(?P<target_processing_time>[\d.]+)) (?:-1|[\d.]+) ",
-            r#"(?P<elb_status_code>\d{3}) (?:\d{3}|-) \d+ \d+ "(?P<method>\S+) (?P<uri>[^" ]+)"#,
+            r#"(?P<elb_status_code>\d{3}) (?:\d{3}|-) \d+ (?P<size>\d+) "#,
+            r#""(?P<method>\S+) (?P<uri>[^" ]+)"#,
         ),
     ),
     pattern(
         "cloudfront",
         ["sc_status", "time_taken", "s"],
         concat!(
-            r"^\d{4}-\d\d-\d\d\t\d\d:\d\d:\d\d\t[^\t]*\t(?:\d+|-)\t(?P<host>[^\t]*)\t",
+            r"^(?P<when>\d{4}-\d\d-\d\d\t\d\d:\d\d:\d\d)\t[^\t]*\t(?P<size>\d+|-)\t",
+            r"(?P<host>[^\t]*)\t",
             r"(?P<method>[^\t]*)\t(?P<vhost>[^\t]*)\t(?P<uri>[^\t]*)\t(?P<sc_status>\d{3})\t",
             r"(?:[^\t]*\t){9}(?P<time_taken>[\d.]+)(?:\t|$)",
         ),
@@ -52,8 +54,9 @@ static PATTERNS: [Pattern; 14] = [
         "aws-s3",
         ["status", "total_time", "ms"],
         concat!(
-            r"^\S+ \S+ \[[^\]]+\] (?P<host>\S+) \S+ \S+ (?P<method>\S+) (?P<uri>\S+) ",
-            r#"(?:"[^"]*"|-) (?P<status>\d{3}) \S+ \S+ \S+ (?:-|(?P<total_time>\d+)) (?:-|\d+) ""#,
+            r"^\S+ \S+ \[(?P<when>[^\]]+)\] (?P<host>\S+) \S+ \S+ (?P<method>\S+) (?P<uri>\S+) ",
+            r#"(?:"[^"]*"|-) (?P<status>\d{3}) \S+ (?P<size>\S+) \S+ (?:-|(?P<total_time>\d+)) "#,
+            r#"(?:-|\d+) ""#,
         ),
     ),
     // option httplog; a plus sign is that of logasap.
@@ -61,8 +64,8 @@ static PATTERNS: [Pattern; 14] = [
         "haproxy",
         ["status_code", "Ta", "ms"],
         concat!(
-            r"^(?P<host>\S+):\d+ \[[^\]]+\] \S+ \S+ (?:-?\d+/){4}\+?(?P<Ta>\d+) ",
-            r"(?P<status_code>-1|\d{3}) \+?\d+ \S+ \S+ \S{4} (?:\d+/){4}\+?\d+ \d+/\d+ ",
+            r"^(?P<host>\S+):\d+ \[(?P<when>[^\]]+)\] \S+ \S+ (?:-?\d+/){4}\+?(?P<Ta>\d+) ",
+            r"(?P<status_code>-1|\d{3}) \+?(?P<size>\d+) \S+ \S+ \S{4} (?:\d+/){4}\+?\d+ \d+/\d+ ",
             r#"(?:\{[^}]*\} )*"(?:(?P<method>[A-Z]+) (?P<uri>[^" ]*))?"#,
         ),
     ),
@@ -71,8 +74,9 @@ static PATTERNS: [Pattern; 14] = [
         "envoy",
         ["response_code", "duration", "ms"],
         concat!(
-            r#"^\[[^\]]+\] "(?P<method>\S+) (?P<uri>\S+)[^"]*" (?P<response_code>\d{1,3}) \S+ "#,
-            r#"(?:\S+ \S+ "[^"]*" )?\d+ \d+ (?P<duration>\d+) (?:\d+|-) ""#,
+            r#"^\[(?P<when>[^\]]+)\] "(?P<method>\S+) (?P<uri>\S+)[^"]*" "#,
+            r#"(?P<response_code>\d{1,3}) \S+ (?:\S+ \S+ "[^"]*" )?\d+ (?P<size>\d+) "#,
+            r#"(?P<duration>\d+) (?:\d+|-) ""#,
         ),
     ),
     Pattern {
@@ -81,8 +85,8 @@ static PATTERNS: [Pattern; 14] = [
             "ingress-nginx",
             ["status", "request_time", "s"],
             concat!(
-                r#"^(?P<host>\S+) .*? \[[^\]]+\] "(?:(?P<method>\S+) (?P<uri>[^" ]+))?[^"]*" "#,
-                r#"(?P<status>\d{3}) \d+ "[^"]*" "[^"]*" \d+ (?P<request_time>\d+\.\d+) "#,
+                r#"^(?P<host>\S+) .*? \[(?P<when>[^\]]+)\] "(?:(?P<method>\S+) (?P<uri>[^" ]+))?"#,
+                r#"[^"]*" (?P<status>\d{3}) (?P<size>\d+) "[^"]*" "[^"]*" \d+ (?P<request_time>\d+\.\d+) "#,
                 r"\[[^\]]*\] \[[^\]]*\] ",
             ),
         )
@@ -92,8 +96,9 @@ static PATTERNS: [Pattern; 14] = [
         "real-ip",
         ["status", "request_time", "s"],
         concat!(
-            r#"^(?P<host>\S+) - \[[^\]]*\] - .*? \[[^\]]+\] "(?:(?P<method>\S+) (?P<uri>[^" ]+))?"#,
-            r#"[^"]*" (?P<status>\d{3}) \d+ "[^"]*" (?:\[[^\]]*\] )?"[^"]*" \d+ "#,
+            r#"^(?P<host>\S+) - \[[^\]]*\] - .*? \[(?P<when>[^\]]+)\] "#,
+            r#""(?:(?P<method>\S+) (?P<uri>[^" ]+))?"#,
+            r#"[^"]*" (?P<status>\d{3}) (?P<size>\d+) "[^"]*" (?:\[[^\]]*\] )?"[^"]*" \d+ "#,
             r"(?P<request_time>\d+\.\d+) ",
         ),
     ),
@@ -120,7 +125,7 @@ static PATTERNS: [Pattern; 14] = [
         "gin",
         ["status", "latency", "s"],
         concat!(
-            r"^\[GIN\] .*? \| *(?P<status>\d{3}) *\| *(?P<latency>\S+) *\| *(?P<host>\S+) *",
+            r"^\[GIN\] (?P<when>.*?) \| *(?P<status>\d{3}) *\| *(?P<latency>\S+) *\| *(?P<host>\S+) *",
             r#"\| *(?P<method>\S+) +"(?P<uri>[^"]*)""#,
         ),
     ),
@@ -128,22 +133,22 @@ static PATTERNS: [Pattern; 14] = [
     pattern(
         "morgan",
         ["status", "response_time", "ms"],
-        r"^(?P<method>[A-Z]+) (?P<uri>\S+) (?P<status>\d{3}) \S+ - (?P<response_time>[\d.]+) ms$",
+        r"^(?P<method>[A-Z]+) (?P<uri>\S+) (?P<status>\d{3}) (?P<size>\S+) - (?P<response_time>[\d.]+) ms$",
     ),
     pattern(
         "squid",
         ["status", "elapsed", "ms"],
         concat!(
-            r"^\d+\.\d+ +(?P<elapsed>\d+) (?P<host>\S+) [A-Z_]+/(?P<status>\d{3}) \d+ ",
-            r"(?P<method>\S+) (?P<uri>\S+) ",
+            r"^(?P<when>\d+\.\d+) +(?P<elapsed>\d+) (?P<host>\S+) [A-Z_]+/(?P<status>\d{3}) ",
+            r"(?P<size>\d+) (?P<method>\S+) (?P<uri>\S+) ",
         ),
     ),
     pattern(
         "uwsgi",
         ["status", "msecs", "ms"],
         concat!(
-            r"^\[pid: .*?\] (?P<method>[A-Z]+) (?P<uri>\S+) => generated \d+ bytes in ",
-            r"(?P<msecs>\d+) msecs \(HTTP/[\d.]+ (?P<status>\d{3})\)",
+            r"^\[pid: .*?\] (?P<method>[A-Z]+) (?P<uri>\S+) => generated (?P<size>\d+) bytes ",
+            r"in (?P<msecs>\d+) msecs \(HTTP/[\d.]+ (?P<status>\d{3})\)",
         ),
     ),
     // W3C extended, with the fields that IIS has without being told.
@@ -151,7 +156,7 @@ static PATTERNS: [Pattern; 14] = [
         "iis",
         ["sc_status", "time_taken", "ms"],
         concat!(
-            r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+ (?P<method>[A-Z]+) (?P<uri>\S+) \S+ \d+ \S+ ",
+            r"^(?P<when>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) \S+ (?P<method>[A-Z]+) (?P<uri>\S+) \S+ \d+ \S+ ",
             r"(?P<host>\S+) (?:\S+ ){1,4}?(?P<sc_status>\d{3}) \d+ \d+ (?P<time_taken>\d+)$",
         ),
     ),

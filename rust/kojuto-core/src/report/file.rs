@@ -6,7 +6,7 @@
 //! | 8 | `KJREPORT` |
 //! | 1 | version |
 //! | 4 | how many bytes of content follow, little endian |
-//! | | settings, counts, the figures of all lines, those of each key |
+//! | | deflated (RFC 1951): settings, counts, the figures of all lines, those of each key |
 //! | 4 | CRC-32 (IEEE 802.3) of all before, little endian |
 //!
 //! Numbers are varints (LEB128); times are in units of the resolution. Texts have their length before
@@ -18,6 +18,11 @@ mod reading;
 mod settings;
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 
 use self::figures::{Unit, write_figures};
 use self::settings::write_settings;
@@ -30,8 +35,33 @@ use crate::stats::packed::{write_text, write_varint, write_wide};
 
 const MAGIC: &[u8; 8] = b"KJREPORT";
 const VERSION: u8 = 1;
+/// The most that is inflated.
+const MOST_CONTENT_BYTES: u64 = 1 << 30;
 /// What stands before the content.
 const HEAD_BYTES: usize = MAGIC.len() + 1 + 4;
+
+/// Bytes deflated.
+fn pack(content: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    // A vector takes all that is written to it.
+    let written = encoder.write_all(content).and_then(|()| encoder.finish());
+    written.unwrap_or_default()
+}
+
+/// Bytes inflated.
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut content = Vec::new();
+    let mut decoder = DeflateDecoder::new(packed);
+    let most = MOST_CONTENT_BYTES;
+    let count = decoder.by_ref().take(most).read_to_end(&mut content);
+    let is_whole = count.is_ok_and(|count| (count as u64) < most);
+    // What stands behind it was not written.
+    if is_whole && decoder.total_in() == packed.len() as u64 {
+        Ok(content)
+    } else {
+        Err(bad(ReportFault::Content))
+    }
+}
 
 fn bad(fault: ReportFault) -> Error {
     Error::Malformed(Malformed::Report(fault))
@@ -44,17 +74,18 @@ impl Totals {
     /// # Errors
     /// [`Error::Argument`] as [`Totals::answer`], and [`Error::Malformed`] for a report of 4 GiB.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        write_settings(&mut content, &self.settings);
+        self.write_counts(&mut content);
+        let unit = Unit(self.resolution.max(1));
+        write_figures(&mut content, &self.all, unit, true);
+        self.write_keys(&mut content, unit)?;
+        let packed = pack(&content);
+        let length = u32::try_from(packed.len()).map_err(|_| bad(ReportFault::Content))?;
         let mut out = MAGIC.to_vec();
         out.push(VERSION);
-        out.extend([0; 4]);
-        write_settings(&mut out, &self.settings);
-        self.write_counts(&mut out);
-        let unit = Unit(self.resolution.max(1));
-        write_figures(&mut out, &self.all, unit, true);
-        self.write_keys(&mut out, unit)?;
-        let content = u32::try_from(out.len() - HEAD_BYTES);
-        let content = content.map_err(|_| bad(ReportFault::Content))?;
-        out[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&content.to_le_bytes());
+        out.extend(length.to_le_bytes());
+        out.extend(packed);
         let checksum = crc32fast::hash(&out);
         out.extend(checksum.to_le_bytes());
         Ok(out)

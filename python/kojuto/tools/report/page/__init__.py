@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from typing import Any
 
-    from kojuto._native import ReportData  # type: ignore[attr-defined]
+    from kojuto._native import ReportData
 
 SCRIPTS = ("text.js", "figures.js", "charts.js", "table.js", "page.js")
 CHARTED = 100
@@ -31,6 +31,7 @@ def of_report(
     percentiles: Sequence[float] | None = None,
     *,
     zone: tzinfo | None = None,
+    slowest: int | None = None,
     title: str = "",
 ) -> bytes:
     """The page of a report, all of its endpoints in it, the costliest first.
@@ -39,19 +40,26 @@ def of_report(
         data: the report.
         percentiles: those that are told; those of the JSON when left out.
         zone: of the times that are shown; the log's own when left out.
+        slowest: how many of the slowest lines; as many as in the JSON when left out.
         title: what the page is called; the names of the files when left out.
 
     Raises:
         KojutoError: the library of charts is not installed, or is another one.
     """
-    from kojuto.tools.report.columns import DEFAULT_PERCENTILES
-    from kojuto.tools.report.document import document
+    from kojuto.tools.report.columns import DEFAULT_PERCENTILES, names_of
+    from kojuto.tools.report.document import SLOWEST, document
 
-    told = document(data, percentiles or DEFAULT_PERCENTILES, zone=zone)
+    facts = data.facts()
+    told = document(
+        data, percentiles or DEFAULT_PERCENTILES, zone=zone,
+        slowest=SLOWEST if slowest is None else slowest,
+    )  # fmt: skip
     names = data.columns([])["endpoint"][:CHARTED]
     maps = {at: slices for at, name in enumerate(names) if (slices := data.map(name))}
-    resolution_s = data.facts()["resolution_s"]
-    return page(told, data.timeline(), maps, title=title, resolution_s=resolution_s)
+    return page(
+        told, data.timeline(), maps, title=title, resolution_s=facts["resolution_s"],
+        of=names_of(facts),
+    )  # fmt: skip
 
 
 def page(

@@ -103,6 +103,36 @@ fn a_combined_line_has_its_request_and_its_time_at_the_end() {
 }
 
 #[test]
+fn formats_of_programs_have_their_moments_and_bytes() {
+    for (line, at, bytes) in [
+        (
+            r#"http 2018-07-02T22:23:00.5Z app/x/50 192.168.131.39:2817 10.0.0.1:80 0.0 0.5 0.0 200 200 34 366 "GET http://www.example.com:80/ HTTP/1.1" "curl" - -"#,
+            1_530_570_180_500_000_000,
+            366,
+        ),
+        (
+            r#"10.0.1.2:33317 [06/Feb/2009:12:14:14.655] http-in static/srv1 10/0/30/69/500 200 2750 - - ---- 1/1/1/1/0 0/0 "GET / HTTP/1.1""#,
+            1_233_922_454_655_000_000,
+            2750,
+        ),
+        (
+            "[GIN] 2020/05/01 - 18:00:00 | 200 |     1.5ms |  10.0.0.1 | GET  \"/ping\"",
+            1_588_356_000_000_000_000,
+            0,
+        ),
+        (
+            "1286536309.450  500 192.168.0.68 TCP_MISS/200 507 GET http://a.example/ - DIRECT/1 -",
+            1_286_536_309_450_000_000,
+            507,
+        ),
+    ] {
+        let totals = read(&format!("{line}\n"));
+        let found = (totals.span().map(|(first, ..)| first), totals.all().bytes);
+        assert_eq!(found, (Some(at), bytes), "{line}");
+    }
+}
+
+#[test]
 fn nginx_and_apache_tell_their_formats() {
     for (format, line, wanted) in [
         (

@@ -8,7 +8,7 @@ use super::super::totals::{Found, Settings, Span, Totals, drop_into};
 use super::content::{Content, Read};
 use super::figures::{Unit, read_figures};
 use super::settings::read_settings;
-use super::{HEAD_BYTES, MAGIC, VERSION, bad};
+use super::{HEAD_BYTES, MAGIC, VERSION, bad, unpack};
 use crate::Error;
 use crate::error::ReportFault;
 use crate::stats::packed::Reader;
@@ -55,7 +55,8 @@ fn read_one(bytes: &[u8]) -> Result<(Totals, usize), Error> {
     if crc32fast::hash(&bytes[..used]) != u32::from_le_bytes(*checksum) {
         return Err(bad(ReportFault::Checksum));
     }
-    let mut reader = Reader { rest: content };
+    let content = unpack(content)?;
+    let mut reader = Reader { rest: &content };
     let totals = read_totals(&mut reader)?;
     match reader.rest {
         [] => Ok((totals, used + 4)),

@@ -125,13 +125,15 @@ proptest! {
         at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         // Changed within, and sealed again.
-        let mut bytes = totals(&lines).to_bytes().unwrap();
-        let content = HEAD_BYTES..bytes.len() - 4;
-        let place = content.start + at.index(content.len());
-        bytes[place] = byte;
-        let end = content.end;
-        let checksum = crc32fast::hash(&bytes[..end]);
-        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+        let whole = totals(&lines).to_bytes().unwrap();
+        let mut content = unpack(&whole[HEAD_BYTES..whole.len() - 4]).unwrap();
+        let place = at.index(content.len());
+        content[place] = byte;
+        let packed = pack(&content);
+        let mut bytes = whole[..HEAD_BYTES - 4].to_vec();
+        bytes.extend((packed.len() as u32).to_le_bytes());
+        bytes.extend(packed);
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         if let Ok(totals) = Totals::from_bytes(&bytes) {
             let _ = totals.to_bytes();
         }

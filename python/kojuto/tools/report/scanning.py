@@ -1,0 +1,203 @@
+"""Logs counted by the options of the command, or by those of `kojuto.report.scan`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from kojuto.errors import UsageError
+from kojuto.tools.report.reading import title
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from kojuto._native import ReportData, ReportProgress
+    from kojuto.tools.report.times import Bound
+
+KEYS = {
+    "time_key": "request_time",
+    "status_key": "status",
+    "method_key": "method",
+    "uri_key": "uri",
+    "bytes_key": "bytes",
+    "when_key": "time",
+}
+"""What the options of keys are for."""
+SAME = ("format", "envelope", "log_format", "regex", "time_unit", "jobs", "fold_above", "query",
+        "where", "group_by")  # fmt: skip
+"""Options that the scan calls as they are called here."""
+OPTIONS = (*SAME, *KEYS, "no_fold", "match", "routes", "query_keep", "since", "until")
+"""Options of lines, which a saved report has been through already."""
+KEPT_SLOWEST = 10
+TAIL_BYTES = 1 << 18
+MAX_ROUTES_BYTES = 1 << 20
+PROGRESS_EVERY_S = 0.5
+
+
+def scan(
+    paths: Sequence[str | os.PathLike[str]],
+    options: Mapping[str, Any],
+    *,
+    slowest: int = KEPT_SLOWEST,
+    progress: ReportProgress | None = None,
+) -> ReportData:
+    """Count the lines of logs.
+
+    Args:
+        paths: files, or ``-`` for standard input.
+        options: those of `OPTIONS` that were given, as the command reads them.
+        slowest: how many of the slowest lines are kept.
+        progress: is told how far it is.
+
+    Raises:
+        UsageError: an option cannot be so.
+        OSError: the file of routes cannot be read.
+    """
+    from kojuto._native import report_scan
+
+    lines = _line_options(options)
+    try:
+        lines.update(_window(paths, options, lines))
+        names = [os.fspath(path) for path in paths]
+        return report_scan(names, **lines, slowest=slowest, progress=progress)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _line_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of lines as the scan calls them."""
+    found: dict[str, Any] = {name: options[name] for name in SAME if name in options}
+    keys = {role: options[name] for name, role in KEYS.items() if options.get(name) is not None}
+    if keys:
+        found["keys"] = keys
+    if options.get("no_fold"):
+        found["fold"] = False
+    if options.get("match"):
+        found["matches"] = list(options["match"])
+    if options.get("query_keep"):
+        found["query_values"] = list(options["query_keep"])
+    if options.get("routes"):
+        found["routes"] = _routes(options["routes"])
+    # A log whose times have no zone is of this machine's.
+    found["zone_s"] = time.localtime().tm_gmtoff
+    return found
+
+
+def _routes(path: str) -> list[str]:
+    """The lines of a file of routes.
+
+    Raises:
+        UsageError: it is too large to be one.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        content = file.read(MAX_ROUTES_BYTES + 1)
+    if len(content) > MAX_ROUTES_BYTES:
+        raise UsageError(f"--routes {title(path)}: over {MAX_ROUTES_BYTES:,} bytes")
+    return content.decode(errors="replace").splitlines()
+
+
+def _window(
+    paths: Sequence[str | os.PathLike[str]], options: Mapping[str, Any], lines: dict[str, Any]
+) -> dict[str, float]:
+    """The window of time as the scan calls it, in seconds since the epoch."""
+    bounds: dict[str, Bound] = {
+        f"{name}_s": options[name] for name in ("since", "until") if options.get(name) is not None
+    }
+    if not bounds:
+        return {}
+    end_s, zone_s = None, None
+    if not all(bound.kind in ("at", "now") for bound in bounds.values()):
+        end_s, zone_s = _end(paths, lines)
+        if end_s is None and any(bound.kind == "end" for bound in bounds.values()):
+            raise UsageError(
+                "a time before the end needs a log in a file whose last line has a time",
+                "a time before now is written as -15m",
+            )
+    now_s = time.time()
+    return {
+        name: bound.resolve(now_s=now_s, end_s=end_s, zone_s=zone_s)
+        for name, bound in bounds.items()
+    }
+
+
+def _end(
+    paths: Sequence[str | os.PathLike[str]], lines: Mapping[str, Any]
+) -> tuple[float | None, int | None]:
+    """The time of the last line of all files, and the log's offset from UTC.
+
+    Of a plain file the end is read, of a packed one all; of standard input nothing.
+    """
+    from tempfile import TemporaryDirectory
+
+    from kojuto._native import packed_by, report_scan
+
+    with TemporaryDirectory(prefix="kojuto-report-") as folder:
+        ends: list[str] = []
+        for path in [os.fspath(path) for path in paths]:
+            if path == "-" or not os.path.isfile(path):
+                continue
+            with open(path, "rb") as file:
+                if packed_by(file.read(10))[0] is not None:
+                    ends.append(path)
+                    continue
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(size - TAIL_BYTES, 0))
+                tail = file.read(TAIL_BYTES)
+            if size > len(tail):
+                tail = tail[tail.find(b"\n") + 1 :]
+            ends.append(os.path.join(folder, str(len(ends))))
+            with open(ends[-1], "wb") as out:
+                out.write(tail)
+        facts = report_scan(ends, **lines).facts() if ends else {"to_s": None, "zone_s": None}
+    return facts["to_s"], facts["zone_s"]
+
+
+def scan_with_progress(
+    prog: str, paths: Sequence[str], options: Mapping[str, Any], *, slowest: int = KEPT_SLOWEST
+) -> ReportData:
+    """The same, with the progress in the last line of a terminal on standard error."""
+    if not sys.stderr.isatty():
+        return scan(paths, options, slowest=slowest)
+    from threading import Event, Thread
+
+    from kojuto._native import ReportProgress
+
+    progress, over = ReportProgress(), Event()
+    thread = Thread(target=_show, args=(prog, progress, over), daemon=True)
+    thread.start()
+    try:
+        return scan(paths, options, slowest=slowest, progress=progress)
+    finally:
+        over.set()
+        thread.join()
+
+
+def _show(prog: str, progress: ReportProgress, over: Any) -> None:
+    """Show the progress until it is over, and leave nothing of it."""
+    from kojuto.common import streams
+
+    began, shown = time.monotonic(), False
+    while not over.wait(PROGRESS_EVERY_S):
+        done, whole = progress.bytes, progress.total_bytes
+        streams.progress(f"{prog}: {how_far(done, whole, time.monotonic() - began)}")
+        shown = True
+    if shown:
+        streams.progress("")
+
+
+def how_far(done: int, whole: int, seconds: float) -> str:
+    """``120 MB of 1.2 GB, 10 %, 480 MB/s, 2 s left``; without the size no more than is known."""
+    from kojuto.common.units import format_size
+
+    rate = done / seconds
+    text = format_size(done)
+    if whole:
+        text += f" of {format_size(whole)}, {min(100 * done // whole, 100)} %"
+    text += f", {format_size(rate)}/s"
+    if whole > done and rate > 0:
+        text += f", {(whole - done) / rate:.0f} s left"
+    return text
