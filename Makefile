@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT_PACKAGES := apache2-utils busybox-static bzip2 daemontools datamash docker.io \
-                fping haproxy iproute2 iputils-ping libmariadb3 libnginx-mod-stream \
+APT_PACKAGES := apache2-utils busybox-static bzip2 chromium-headless-shell daemontools datamash \
+                docker.io fping haproxy iproute2 iputils-ping libmariadb3 libnginx-mod-stream \
                 libserver-starter-perl logrotate lz4 mariadb-client mariadb-server \
                 musl-tools nginx-light openssh-client openssh-server openssl postfix prometheus \
                 pv strace stunnel4 systemd tmux tshark wrk xz-utils zstd

@@ -98,15 +98,20 @@ def test_every_linked_crate_may_be_shipped() -> None:
 
 
 def installed_beside() -> list[str]:
-    """The packages that `pip install kojuto` brings, by following what each requires."""
+    """The packages that `pip install kojuto` brings with every extra, by following what each
+    requires.
+    """
     from packaging.requirements import Requirement
 
     waiting, found = ["kojuto"], set[str]()
+    ours = importlib.metadata.metadata("kojuto").get_all("Provides-Extra") or []
     while waiting:
         name = waiting.pop()
+        extras = ["", *(ours if name == "kojuto" else [])]
         for text in importlib.metadata.requires(name) or []:
             need = Requirement(text)
-            if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            marker = need.marker
+            if marker is not None and not any(marker.evaluate({"extra": one}) for one in extras):
                 continue
             if need.name.lower() not in found:
                 found.add(need.name.lower())

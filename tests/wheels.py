@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 QUICK = "target/wheels"
+SUFFIXES = (".py", ".rs", ".c", ".pyi", ".toml", ".js", ".css", ".html", ".txt")
 
 
 def sources() -> list[Path]:
@@ -26,7 +27,7 @@ def sources() -> list[Path]:
         path
         for folder in ("python", "rust", "kojuto.data")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".rs", ".c", ".pyi", ".toml") or path.parent.name == "scripts"
+        if path.suffix in SUFFIXES or path.parent.name == "scripts"
         if "fuzz" not in path.parts
     ]
 

@@ -168,6 +168,26 @@ class Report:
 
         return dumps(document(self._data, _checked(percentiles), zone=tz))
 
+    def to_html(
+        self,
+        percentiles: Iterable[float] = columns.DEFAULT_PERCENTILES,
+        *,
+        tz: tzinfo | None = None,
+    ) -> str:
+        """The page that the command's ``--html`` writes, which needs nothing beside it.
+
+        Args:
+            percentiles: those of the time taken, 0 to 100.
+            tz: the zone of the times; the log's own when left out.
+
+        Raises:
+            ValueError: there is no such percentile.
+            KojutoError: the extra ``kojuto[report]`` is not installed.
+        """
+        from kojuto.tools.report import page
+
+        return page.of_report(self._data, _checked(percentiles), zone=tz).decode()
+
     def __repr__(self) -> str:
         return f"<kojuto.report.Report of {self.lines:,} lines>"
 

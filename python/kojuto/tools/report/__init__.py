@@ -43,8 +43,10 @@ def _check(values: Values) -> None:
             raise UsageError(
                 f"--{name} cannot go with --output {values.output}", "it is for a table or markdown"
             )
-    if values.plot and values.output == "json":
-        raise UsageError("--plot cannot go with --output json", "a plot is text")
+    if values.plot and values.output in ("json", "html"):
+        raise UsageError(f"--plot cannot go with --output {values.output}", "a plot is text")
+    if values.html == "-":
+        raise UsageError("--html needs a file", "--output html prints the page")
     if values.save == "-":
         if "output" in values.given or values.plot:
             raise UsageError(
@@ -71,26 +73,42 @@ def _scanned(values: Values, paths: list[str]) -> ReportData:
     return data
 
 
+def _write_files(data: ReportData, values: Values) -> None:
+    """The files that were asked for beside what is printed; neither is lost with the other."""
+    from kojuto.common import outfile
+
+    try:
+        if values.save not in (None, "-"):
+            outfile.write(values.save, data.to_bytes())
+    finally:
+        if values.html is not None:
+            from kojuto.tools.report import printing
+
+            outfile.write(values.html, printing.page_of(data, values))
+
+
 def _work(values: Values, names: list[str]) -> int:
     _check(values)
+    if values.html is not None or values.output == "html":
+        from kojuto.tools.report.page import library
+
+        library.read()  # what is missing is told before a long log is read
     from kojuto.tools.report import reading, telling
 
     paths = reading.paths(PROG, names)
     data = reading.merged(paths) if values.merge else _scanned(values, paths)
     status = telling.tell_failed(PROG, data.facts())
-    if values.save == "-":
-        sys.stdout.buffer.write(data.to_bytes())
-        return status
-    from kojuto.tools.report import printing
-
     try:
-        printing.write(data, values)
-        sys.stdout.flush()
-    finally:  # both are results: neither is lost with the other
-        if values.save is not None:
-            from kojuto.common import outfile
+        if values.save == "-":
+            sys.stdout.buffer.write(data.to_bytes())
+        else:
+            from kojuto.tools.report import printing
 
-            outfile.write(values.save, data.to_bytes())
+            printing.write(data, values)
+        sys.stdout.flush()
+    finally:  # all are results: none is lost with another
+        if values.save is not None or values.html is not None:
+            _write_files(data, values)
     return status
 
 

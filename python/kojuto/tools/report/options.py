@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kojuto.tools.report.times import Bound
 
 PROG = "kojuto report"
-OUTPUTS = ("table", "markdown", "csv", "tsv", "json")
+OUTPUTS = ("table", "markdown", "csv", "tsv", "json", "html")
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 TABLE_ROWS = 20
 LINES, ENDPOINTS, SHOWN, KEPT = "Reading lines", "Endpoints", "What is shown", "Reports as files"
@@ -53,7 +53,7 @@ COMMAND = Command(
     [
         Option("--output", metavar="FORM", default="table", choices=OUTPUTS, group=SHOWN,
                help="how to print: table, markdown, csv, tsv or json (the last three have every "
-               "endpoint and plain numbers, times in seconds)"),
+               "endpoint and plain numbers, times in seconds), or html, the page of --html"),
         Option("--sort", metavar="COLUMN", group=SHOWN,
                help="the column to sort by, the largest first; left out, sum, or count where a log "
                "has no times"),
@@ -124,6 +124,9 @@ COMMAND = Command(
         Option("--save", metavar="FILE", group=KEPT,
                help="write the report to FILE too ('-': to standard output and nothing else), for "
                "--merge here or elsewhere"),
+        Option("--html", metavar="FILE", group=KEPT,
+               help="write the report to FILE too as one page for a browser, which needs nothing "
+               "beside it (pip install 'kojuto[report]')"),
         Option("--merge", group=KEPT,
                help="the files are saved reports: show the report of all of them together"),
     ],

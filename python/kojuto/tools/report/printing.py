@@ -83,12 +83,28 @@ def _zone(values: Values, zone_s: int | None) -> tzinfo | None:
     return zone if "tz" in values.given else zone_of(zone_s)
 
 
+def page_of(data: ReportData, values: Values) -> bytes:
+    """The report as a page, with every endpoint, the costliest first.
+
+    Raises:
+        KojutoError: the library of charts is missing.
+    """
+    from kojuto.tools.report import page
+
+    zone = _zone(values, data.facts()["zone_s"])
+    return page.of_report(data, values.percentiles, zone=zone, slowest=values.slowest)
+
+
 def write(data: ReportData, values: Values) -> None:
     """Print the report.
 
     Raises:
         OSError: standard output does not take it.
     """
+    if values.output == "html":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(page_of(data, values))
+        return
     view = View(data, values)
     if values.output == "json":
         from kojuto.tools.report.document import SLOWEST, document, dumps
