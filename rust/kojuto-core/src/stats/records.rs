@@ -90,6 +90,9 @@ pub struct Records {
     bad: Rejected,
 }
 
+/// Takes a line, its number, and what it is grouped by.
+type Take<'r> = &'r mut dyn FnMut(&[u8], &[u8], &[u8]);
+
 impl Records {
     /// Reads the field `key` and groups by the field `by`. Without a `format`, each stream's first
     /// line that has the field in one of them tells.
@@ -184,7 +187,7 @@ impl Records {
     }
 
     /// Calls `row` for each line with the field and what it is grouped by.
-    fn scan(&self, format: Format, block: &[u8], row: &mut dyn FnMut(&[u8], &[u8], &[u8])) {
+    fn scan(&self, format: Format, block: &[u8], row: Take<'_>) {
         let mut plain: RowFn<'_> = &mut |line, values| {
             row(line, values[0], self.by.map_or(&b""[..], |by| values[by]));
         };
