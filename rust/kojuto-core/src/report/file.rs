@@ -63,6 +63,22 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, Error> {
     }
 }
 
+/// The file of some content: packed, with what stands before it and its checksum.
+///
+/// # Errors
+/// [`Error::Malformed`] for 4 GiB.
+pub fn seal(content: &[u8]) -> Result<Vec<u8>, Error> {
+    let packed = pack(content);
+    let length = u32::try_from(packed.len()).map_err(|_| bad(ReportFault::Content))?;
+    let mut out = MAGIC.to_vec();
+    out.push(VERSION);
+    out.extend(length.to_le_bytes());
+    out.extend(packed);
+    let checksum = crc32fast::hash(&out);
+    out.extend(checksum.to_le_bytes());
+    Ok(out)
+}
+
 fn bad(fault: ReportFault) -> Error {
     Error::Malformed(Malformed::Report(fault))
 }
@@ -80,15 +96,7 @@ impl Totals {
         let unit = Unit(self.resolution.max(1));
         write_figures(&mut content, &self.all, unit, true);
         self.write_keys(&mut content, unit)?;
-        let packed = pack(&content);
-        let length = u32::try_from(packed.len()).map_err(|_| bad(ReportFault::Content))?;
-        let mut out = MAGIC.to_vec();
-        out.push(VERSION);
-        out.extend(length.to_le_bytes());
-        out.extend(packed);
-        let checksum = crc32fast::hash(&out);
-        out.extend(checksum.to_le_bytes());
-        Ok(out)
+        seal(&content)
     }
 
     fn write_counts(&self, out: &mut Vec<u8>) {

@@ -27,6 +27,7 @@ pub use self::classes::CLASSES;
 pub use self::collector::Collector;
 pub use self::condition::Condition;
 pub use self::figures::Figures;
+pub use self::file::seal;
 pub use self::known::ROLES;
 pub use self::options::{MOST_KEYS, Options};
 pub use self::roles::Taken;
