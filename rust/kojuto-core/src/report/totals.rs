@@ -69,8 +69,8 @@ pub struct Totals {
     pub(super) all: Figures,
     /// Lines and nanoseconds of keys that lost their place.
     pub(super) other: (u64, u128),
-    /// How often room is not looked for any more, for last time there was little.
-    patience: usize,
+    /// So many looks for room are left out, for the last one found little.
+    skipped_looks: usize,
     pub(super) bad: BadLines<{ REASONS.len() }>,
     pub(super) lines: u64,
     pub(super) left_out: u64,
@@ -98,7 +98,7 @@ impl Totals {
             keys: SpaceSaving::new(capacity),
             all: Figures::with_slices(SLICES_OF_ALL),
             other: (0, 0),
-            patience: 0,
+            skipped_looks: 0,
             bad: BadLines::default(),
             lines: 0,
             left_out: 0,
@@ -147,8 +147,8 @@ impl Totals {
     /// Puts keys together whose names fold already, so that there is room for others. Whoever knows
     /// places of keys must forget them when this is true.
     pub(super) fn make_room(&mut self, naming: &Naming) -> bool {
-        if !self.settings.names_endpoints() || self.patience > 0 {
-            self.patience = self.patience.saturating_sub(1);
+        if !self.settings.names_endpoints() || self.skipped_looks > 0 {
+            self.skipped_looks = self.skipped_looks.saturating_sub(1);
             return false;
         }
         let keys: Vec<(&[u8], &Figures)> = self.keys.groups().collect();
@@ -160,7 +160,7 @@ impl Totals {
         let before = self.keys.len();
         self.keys.rename(shorter, Figures::merge);
         if self.keys.len() > before - before / 8 {
-            self.patience = before;
+            self.skipped_looks = before;
         }
         true
     }
