@@ -19,6 +19,8 @@ pub mod mysql;
 pub mod net;
 /// Postfix's mail log: deliveries, delays and what the programs did.
 pub mod postfix;
+/// What an access log says of its endpoints.
+pub mod report;
 /// Lines of text cut into fields and numbers.
 pub mod scan;
 /// Numbers into sums, quantiles and sketches.

@@ -1,0 +1,3 @@
+//! What an access log says of its endpoints, and of two logs which of them has changed.
+
+pub mod compare;
