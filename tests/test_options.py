@@ -96,10 +96,10 @@ def test_no_help_is_written_twice() -> None:
 
 SAME_NAME = {
     "--by", "--ca-file", "--dry-run", "--format", "--host", "--idle-timeout", "--interval", "--key",
-    "--key-prefix", "--listen", "--logfile", "--max-age", "--metrics-listen", "--output",
-    "--pattern", "--private-key", "--private-key-user", "--ptime-key", "--size", "--status-key",
-    "--threads",
-    "--timeout", "--trusted-proxies", "--verbose", "--wait", "--write-timeout",
+    "--key-prefix", "--limit", "--listen", "--logfile", "--max-age", "--merge", "--metrics-listen",
+    "--output", "--pattern", "--percentiles", "--plot", "--private-key", "--private-key-user",
+    "--ptime-key", "--regex", "--size", "--status-key", "--threads", "--time-unit", "--timeout",
+    "--trusted-proxies", "--verbose", "--wait", "--write-timeout",
 }  # fmt: skip
 """Options of one name that are different things: another meaning, default or range."""
 

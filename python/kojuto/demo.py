@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 import time
 
-from kojuto.common import cli, histogram, units
+from kojuto.common import cli, histogram, terminal, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.parser import parse
 from kojuto.common.plugin.follow import FollowOptions, Log
@@ -155,16 +154,14 @@ class _Demo:
         edges = histogram.edges_for(low, high, between)
         width = min(shutil.get_terminal_size().columns, 100)
         print(f"Latency, from … up to the next row ({tally.latency_count:,} requests):")
-        lines = histogram.draw(edges, between(edges), width, colour=_colour(), unicode=_unicode())
+        lines = histogram.draw(
+            edges,
+            between(edges),
+            width,
+            colour=terminal.shows_colour(),
+            unicode=terminal.shows_unicode(),
+        )
         print("\n".join(lines))
-
-
-def _colour() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
-def _unicode() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _work(values: Values, _: list[str]) -> int:

@@ -10,7 +10,16 @@ import os
 import sys
 
 from kojuto.common import parser, streams
-from kojuto.common.command import TEXTFILE, Command, Option, Values, check_textfile, max_groups
+from kojuto.common.command import (
+    TEXTFILE,
+    Command,
+    Option,
+    Values,
+    check_textfile,
+    envelope,
+    log_format,
+    max_groups,
+)
 from kojuto.common.streams import complain, must_be_open, one_line
 from kojuto.errors import DONE, FAILED, INTERRUPTED, USAGE, describe
 
@@ -22,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DONE", "FAILED", "INTERRUPTED", "TEXTFILE", "USAGE", "Command", "Option", "Values",
     "check_textfile", "complain",
-    "describe", "end", "max_groups", "memory_words", "must_be_open", "one_line", "run",
+    "describe", "end", "envelope", "log_format", "max_groups", "memory_words", "must_be_open",
+    "one_line", "run",
 ]  # fmt: skip
 
 memory_words: str | None = None

@@ -155,6 +155,30 @@ def max_groups(what: str, *, most: int, default: str, group: str) -> Option:
     )
 
 
+def envelope(group: str | None = None) -> Option:
+    """``--envelope`` of a command that reads access logs."""
+    return Option(
+        "--envelope",
+        metavar="NAME",
+        choices=("docker", "cri", "journald", "syslog", "auto"),
+        help="what stands around each line: docker (json-file), cri (Kubernetes), journald "
+        "(journalctl -o json), syslog (RFC 5424 and 3164) or auto; with --format auto it is "
+        "found",
+        group=group,
+    )
+
+
+def log_format(group: str) -> Option:
+    """``--log-format`` of a command that reads access logs."""
+    return Option(
+        "--log-format",
+        metavar="FORMAT",
+        help="lines in nginx's or Apache's words, as in their configuration: "
+        "'$remote_addr [$time_local] \"$request\" $status $request_time'",
+        group=group,
+    )
+
+
 def textfile(text: str) -> str:
     """A file for node_exporter's textfile collector.
 

@@ -72,14 +72,7 @@ COMMAND = Command(
             "field), regex (see --regex) or auto, which finds keys, unit and envelope too, unless "
             "they are given",
         ),
-        Option(
-            "--envelope",
-            metavar="NAME",
-            choices=("docker", "cri", "journald", "syslog", "auto"),
-            help="what stands around each line: docker (json-file), cri (Kubernetes), journald "
-            "(journalctl -o json), syslog (RFC 5424 and 3164) or auto; with --format auto it is "
-            "found",
-        ),
+        cli.envelope(),
         Option("--ptime-key", metavar="KEY", default="ptime", help="key of the time taken"),
         Option(
             "--status-key",
@@ -124,13 +117,7 @@ COMMAND = Command(
             "keys",
             group="Going further",
         ),
-        Option(
-            "--log-format",
-            metavar="FORMAT",
-            help="lines in nginx's or Apache's words, as in their configuration: "
-            "'$remote_addr [$time_local] \"$request\" $status $request_time'",
-            group="Going further",
-        ),
+        cli.log_format("Going further"),
         Option(
             "--time-field",
             metavar="FIELD",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from kojuto.common import cli
@@ -41,6 +40,8 @@ def write(
     if values.sketch is None:
         _print(values, numbers, results, skipped, names)
         return
+    from kojuto.common import outfile
+
     content = numbers.sketch() or b""
     if values.sketch == "-":
         sys.stdout.buffer.write(content)
@@ -49,45 +50,7 @@ def write(
         _print(values, numbers, results, skipped, names)
         sys.stdout.flush()
     finally:  # both are results: neither is lost with the other
-        _save(values.sketch, content)
-
-
-def _save(path: str, content: bytes) -> None:
-    """Replace a regular file as a whole; a device or a named pipe is written to."""
-    from stat import S_ISREG
-
-    from kojuto._native import write_state
-
-    try:
-        is_file = S_ISREG(os.stat(path).st_mode)
-    except FileNotFoundError:
-        is_file = True
-    if is_file:
-        # A link stays one: its target is replaced.
-        path = os.path.realpath(path) if os.path.islink(path) else path
-        mode = _mode(path)
-        write_state(path, content)
-        os.chmod(path, mode)
-        return
-    with open(path, "wb", buffering=0) as file:
-        try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) :]
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from None
-
-
-def _mode(path: str) -> int:
-    """The mode of the file that is replaced; of a new one what the umask leaves."""
-    from stat import S_IMODE
-
-    try:
-        return S_IMODE(os.stat(path).st_mode)
-    except FileNotFoundError:
-        umask = os.umask(0o077)
-        os.umask(umask)
-        return 0o666 & ~umask
+        outfile.write(values.sketch, content)
 
 
 def _print(
@@ -149,20 +112,18 @@ def _shown(value: float) -> str:
 def _plot(result: Result, numbers: Numbers) -> Iterator[str]:
     from shutil import get_terminal_size
 
-    from kojuto.common import histogram
+    from kojuto.common import histogram, terminal
 
     def count(edges: Sequence[float]) -> list[int]:
         return numbers.histogram(result.index, edges)
 
     edges = histogram.edges_for(result.min, result.max, count)
-    terminal = sys.stdout.isatty()
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     yield "\n"
     for line in histogram.draw(
         edges,
         count(edges),
         get_terminal_size().columns,
-        colour=terminal and not plain,
-        unicode=(sys.stdout.encoding or "").lower().replace("-", "") == "utf8",
+        colour=terminal.shows_colour(),
+        unicode=terminal.shows_unicode(),
     ):
         yield line + "\n"

@@ -1,0 +1,1 @@
+"""``kojuto report``: which endpoints of access logs cost the most, and how they fare."""

@@ -1,0 +1,54 @@
+"""A result in a file: replaced as a whole with its mode, a device written to."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kojuto.common import outfile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_new_file_has_what_the_umask_leaves_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "result"
+    before = os.umask(0o027)
+    try:
+        outfile.write(str(path), b"one")
+    finally:
+        os.umask(before)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one", 0o640)
+    path.chmod(0o604)
+    outfile.write(str(path), b"two")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o604)
+    assert os.listdir(tmp_path) == ["result"]
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    outfile.write(str(tmp_path / "link"), b"x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"x"
+
+
+def test_a_named_pipe_is_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(path.read_bytes()))
+    reader.start()
+    outfile.write(str(path), bytes(200_000))
+    reader.join()
+    assert got == [bytes(200_000)]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        outfile.write("/dev/full", b"x")
+    assert caught.value.filename == "/dev/full"
+    with pytest.raises(FileNotFoundError):
+        outfile.write(str(tmp_path / "no" / "such"), b"x")

@@ -1,0 +1,1 @@
+"""A made report for the tests of `kojuto report` that need no log."""
