@@ -81,8 +81,8 @@ const USUAL: Setting = Setting {
     runs: 1,
     factor: 1.0,
 };
-const DRIFT: Noise = Noise::Drift { deviation: 0.12, shared: true };
-const DRIFTS: Noise = Noise::Drift { deviation: 0.12, shared: false };
+const DRIFT: Noise = Noise::Drift { deviation: 0.11, shared: true };
+const DRIFTS: Noise = Noise::Drift { deviation: 0.11, shared: false };
 const SPELL: Noise = Noise::Spell { share: 0.1, factor: 3.0 };
 
 /// What slows one run down, by time.

@@ -123,11 +123,14 @@ fn spread(means: &[(f64, f64)]) -> Spread {
     if filled < 2.0 {
         return Spread { variance: f64::INFINITY, df: 1.0 };
     }
-    let left_out = |(share, one): (f64, f64)| {
-        let apart: f64 = share * (one - mean) / (1.0 - share).max(f64::EPSILON);
-        apart * apart
-    };
-    let variance = (filled - 1.0) / filled * shares().map(left_out).sum::<f64>();
+    let apart: Vec<f64> = shares()
+        .map(|(share, one)| share * (one - mean) / (1.0 - share).max(f64::EPSILON))
+        .collect();
+    let squares: f64 = apart.iter().map(|one| one * one).sum();
+    // A slow drift has slices be like the one before, so all of them tell less: by twice their
+    // correlation, if there is any.
+    let alike: f64 = apart.windows(2).map(|pair| pair[0] * pair[1]).sum();
+    let variance = (filled - 1.0) / filled * (squares + 2.0 * alike.max(0.0));
     let worth = 1.0 / shares().map(|(share, _)| share * share).sum::<f64>();
     Spread { variance, df: (worth - 1.0).max(1.0) }
 }
@@ -214,6 +217,18 @@ mod tests {
         let found = spread(&[(7.0, 1.0), (7.0, 2.0), (7.0, 6.0), (7.0, 3.0)]);
         assert!((found.variance - 14.0 / 3.0 / 4.0).abs() < 1e-12, "{found:?}");
         assert!((found.df - 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn parts_that_are_like_the_one_before_are_worth_less() {
+        let of = |means: [f64; 8]| spread(&means.map(|mean| (1.0, mean))).variance;
+        let (mixed, sorted) = (
+            of([1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.0]),
+            of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]),
+        );
+        assert!((mixed - 6.0 / 8.0).abs() < 1e-12, "{mixed}");
+        // The correlation of 1 to 8 with the next is 0.625.
+        assert!((sorted - 6.0 / 8.0 * 2.25).abs() < 1e-12, "{sorted}");
     }
 
     #[test]
