@@ -2,7 +2,9 @@
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, TypedDict, final
+
+from typing_extensions import Unpack
 
 _GroupOf: TypeAlias = tuple[str, bytes]
 """What a group of lines is of: ``value``, ``missing`` or ``other``, and the value."""
@@ -342,6 +344,155 @@ def follow_line_counts(
     Raises:
         BlockingIOError: another run is at work; nothing was read.
         ValueError: an expression is none.
+    """
+
+# -- reports of access logs ---------------------------------------------------------------------
+
+class _ReportOptions(TypedDict, total=False):
+    """What to read from logs, and what to make of it; None is as if it were not there."""
+
+    jobs: int
+    """Threads; 0 for as many as there are processors."""
+    progress: ReportProgress | None
+    """Shows another thread how far the scan is."""
+    format: str | None
+    """`auto` (the default), `ltsv`, `json` or `combined`."""
+    regex: str | None
+    """The format as a regular expression, whose named groups are the fields."""
+    log_format: str | None
+    """The format in nginx's or Apache's words."""
+    envelope: str | None
+    """`auto` (the default), `none`, `docker`, `cri`, `journald` or `syslog`."""
+    time_field: str | None
+    """Which field is the time taken where fields have no keys: `last`, `none`, a number, a name."""
+    keys: Mapping[str, str] | None
+    """Keys that are given instead of found, by what they are for: `request_time`, `status`,
+    `request`, `uri`, `method`, `bytes`, `time` (when), `host`."""
+    time_unit: str | None
+    """`s`, `ms`, `us` or `ns`, for times without a unit of their own."""
+    fold: bool | None
+    fold_above: int | None
+    query: str | None
+    """`drop` (the default), `keys` or `keep`."""
+    query_values: Sequence[str] | None
+    """Parameters that stay with their values."""
+    matches: Sequence[str] | None
+    """Regular expressions that name endpoints, `REGEX` or `REGEX=>NAME`."""
+    routes: Sequence[str] | None
+    """Lines with templates of paths, as frameworks print them."""
+    group_by: Sequence[str] | None
+    """Fields whose values name the rows: names of `keys`, `path` (alone or behind `method`), or
+    fields of the log."""
+    where: str | None
+    """`status >= 500 and uri ~ ^/api`: only such lines."""
+    since_s: float | None
+    """Only lines from this moment on, seconds since the epoch."""
+    until_s: float | None
+    """Only lines before this moment."""
+    zone_s: int | None
+    """How far the clock of moments without a zone is ahead of UTC, seconds."""
+    slowest: int | None
+    """How many of the slowest lines are kept (10)."""
+    capacity: int | None
+    """How many keys are kept apart at most (200,000)."""
+
+@final
+class ReportProgress:
+    """How far a scan is, for another thread to look at."""
+
+    def __new__(cls) -> ReportProgress: ...
+    @property
+    def bytes(self) -> int:
+        """Bytes of the files that were read, of compressed ones as they are."""
+
+    @property
+    def total_bytes(self) -> int:
+        """How many there are; pipes are not counted, and what is added later is not."""
+
+    @property
+    def lines(self) -> int:
+        """Lines that were read."""
+
+@final
+class ReportData:
+    """What was counted of some logs. Parts are put together in any order.
+
+    Columns are `count`, `timed` (lines with a time), `1xx`, `2xx`, `3xx`, `4xx` (without 499),
+    `499`, `5xx`, `other_status`, `sum`, `min`, `max`, `avg`, `stddev` (seconds; None without
+    times), `bytes`, and one for each percentile, `p99.9`.
+    """
+
+    def facts(self) -> dict[str, Any]:
+        """What the logs were, and what was read of them.
+
+        Returns:
+            `lines` (all that were read), `left_out` (by `where` and the window of time), `bad`
+            (reason to count), `first_bad` (bytes or None), `from_s` and `to_s` (seconds since the
+            epoch or None), `zone_s` (of the log, or None), `format`, `envelope` (or None), `keys`
+            (what for to (key, unit)), `files` (that were read), `twice` (named more than once),
+            `failed` ((name, why)), `hosts` (up to 16), `other` (`count`, `sum`, `off_by`: what was
+            dropped, and how far a count can be off), `resolution_s` (of the times, or None),
+            `group_by`.
+        """
+
+    def columns(self, percentiles: Sequence[float]) -> dict[str, list[Any]]:
+        """Lists with an entry for each endpoint: those with most time first, then most lines.
+
+        Returns:
+            `endpoint` (bytes), with `group_by` the fields by their names too (bytes), the columns,
+            and `example` (the target of the slowest line, bytes).
+        """
+
+    def total(self, percentiles: Sequence[float]) -> dict[str, Any]:
+        """The columns of all lines."""
+
+    def timeline(self) -> list[dict[str, Any]]:
+        """What came when, of all lines: up to 64 slices of one width, empty ones left out.
+
+        Returns:
+            Of each `start_s`, `width_s`, `count`, the classes of statuses, and `steps`: how many
+            times are from 1.25^step microseconds to below 1.25^(step + 1); -1 is below a
+            microsecond.
+        """
+
+    def map(self, endpoint: builtins.bytes | str) -> list[dict[str, Any]] | None:
+        """The same of one of the 300 costliest endpoints, in up to 32 slices; None for others."""
+
+    def slowest(self) -> list[dict[str, Any]]:
+        """The slowest lines, the slowest first.
+
+        Returns:
+            Of each `time_s`, `at_s` (or None), `method`, `target`, `status` and `endpoint`.
+        """
+
+    def merge(self, other: ReportData) -> None:
+        """Add what another has counted.
+
+        Raises:
+            ValueError: the endpoints of the other are named by other options; nothing was added.
+        """
+
+    def to_bytes(self) -> builtins.bytes:
+        """The report as a file: the same bytes for the same lines, however they came together."""
+
+    @staticmethod
+    def from_bytes(data: builtins.bytes) -> ReportData:
+        """Read a file, or several behind each other.
+
+        Raises:
+            ValueError: it is none, or damaged, or its parts cannot be put together.
+        """
+
+def report_scan(paths: Sequence[str], **options: Unpack[_ReportOptions]) -> ReportData:
+    """Count the lines of logs.
+
+    Args:
+        paths: files, `-` for standard input; gzip, Zstandard, xz, bzip2 and lz4 are unpacked. What
+            cannot be read is told by `facts()["failed"]`.
+
+    Raises:
+        ValueError: an option is wrong.
+        TypeError: there is no such option.
     """
 
 # -- numbers ------------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ mod tally;
 use memchr::memmem::Finder;
 
 pub use self::explain::{Explained, Field, Role, Verdict, explain};
+pub(crate) use self::options::first_lines;
 pub use self::options::{Format, Options, TimeField, TimeList};
 pub use self::recognise::{Found, Profile};
 pub use self::tally::Tally;
+pub(crate) use self::tally::class_of;
 
 use crate::Error;
 use crate::scan::bad_lines::BadLines;
@@ -21,7 +23,7 @@ use crate::scan::envelope::{Envelope, Opener};
 use crate::scan::fields::{Keys, Rows, Values};
 use crate::scan::json::{self, Prefix, unescape};
 use crate::scan::ltsv;
-use crate::scan::number::{parse_f64, parse_i64, parse_short};
+use crate::scan::number::{parse_i64, parse_short};
 use crate::scan::{combined, duration, log_format};
 use crate::stats::group_name::{self, GroupName};
 use crate::stats::space_saving::SpaceSaving;
@@ -230,7 +232,7 @@ fn scan(block: &[u8], keys: &Keys, format: &Format, time: &TimeField, counter: &
 }
 
 /// Hands each line of a block, and the values of the keys in it, to `rows`.
-fn read<'a, R: Rows<'a>>(
+pub(crate) fn read<'a, R: Rows<'a>>(
     block: &'a [u8],
     keys: &Keys,
     format: &Format,
@@ -349,35 +351,7 @@ impl Counter {
 
     /// The seconds of a time taken.
     fn time(&self, text: &[u8]) -> Option<f64> {
-        // percentile takes a number with blanks around it, too.
-        let text = self.resolved(text);
-        let text = text.trim_ascii();
-        let seconds = |text: &[u8]| match parse_f64(text) {
-            Some(number) => Some(number * self.time_scale),
-            None => duration::seconds(text),
-        };
-        if let Some(time) = seconds(text) {
-            return Some(time);
-        }
-        if self.time_list == TimeList::Refuse || text.is_empty() {
-            return None;
-        }
-        // nginx parts upstreams by ", " and groups after an internal redirect by " : "; an
-        // upstream that was not asked is "-".
-        let mut times = text
-            .split(|b| matches!(b, b',' | b':'))
-            .map(<[u8]>::trim_ascii)
-            .filter(|part| !matches!(*part, b"-" | b""))
-            .map(seconds);
-        let first = times.next()??;
-        times.try_fold(first, |time, next| {
-            let next = next?;
-            Some(match self.time_list {
-                TimeList::Sum => time + next,
-                TimeList::Max => time.max(next),
-                TimeList::Last | TimeList::Refuse => next,
-            })
-        })
+        duration::taken(&self.resolved(text), self.time_scale, self.time_list)
     }
 }
 

@@ -4,7 +4,7 @@ mod malformed;
 
 use std::fmt;
 
-pub use malformed::{HeaderFault, Malformed, SketchFault};
+pub use malformed::{HeaderFault, Malformed, ReportFault, SketchFault};
 
 /// What a pure part can refuse.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,8 +79,17 @@ pub enum Argument {
         /// The most that there can be.
         most: f64,
     },
+    /// Of lines that should have templates of paths none has one.
+    NoRoutes,
     /// A sketch would count more numbers than it can.
     TooManyNumbers,
+    /// A condition on lines cannot be read.
+    Condition {
+        /// The whole of it.
+        text: String,
+        /// What could stand where it breaks off.
+        expected: &'static str,
+    },
 }
 
 /// Why a log format cannot be read.
@@ -176,6 +185,12 @@ impl fmt::Display for Argument {
             Argument::EmptyKey => f.write_str("a key must not be empty"),
             Argument::SketchAccuracy { value, least, most } => {
                 write!(f, "accuracy {value} is outside {least} to {most}")
+            }
+            Argument::NoRoutes => {
+                f.write_str("no routes (write a path on a line, as GET /users/:id)")
+            }
+            Argument::Condition { text, expected } => {
+                write!(f, "not a condition: {text:?}: expected {expected}")
             }
             Argument::TooManyNumbers => f.write_str("more numbers than 2^64"),
         }

@@ -19,7 +19,7 @@ pub mod mysql;
 pub mod net;
 /// Postfix's mail log: deliveries, delays and what the programs did.
 pub mod postfix;
-/// What an access log says of its endpoints.
+/// Reports: requests counted by endpoint.
 pub mod report;
 /// Lines of text cut into fields and numbers.
 pub mod scan;

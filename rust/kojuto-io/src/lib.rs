@@ -21,6 +21,8 @@ pub mod ping;
 mod queue;
 /// The TCP relay engine.
 pub mod relay;
+/// Logs read for a report.
+pub mod report;
 /// Lines into dated files.
 pub mod rotate;
 mod running;

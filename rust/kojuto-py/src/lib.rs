@@ -16,6 +16,7 @@ mod postfix;
 mod proxy_protocol;
 mod relaxlogs;
 mod relay;
+mod report;
 mod sabo;
 mod state;
 mod tls;
@@ -39,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     sabo::register(module)?;
     proxy_protocol::register(module)?;
     relay::register(module)?;
+    report::register(module)?;
     state::register(module)?;
     tls::register(module)?;
     // PyO3 lists every name here; the stub does that already, and says what each is.

@@ -3,38 +3,51 @@
 use super::Access;
 use super::options::{self, Format, TimeField};
 use super::patterns;
-use super::recognise::{self, Profile};
+use super::recognise::{self, Found, Profile};
+use crate::scan::json::Prefix;
 
-impl Access {
-    /// Finds the format of a block, and the keys and the unit that its lines have.
-    pub(super) fn find(&mut self, block: &[u8]) {
-        let Format::Auto(prefix) = self.format else { return };
-        if self.found.is_still_of_pattern(block) {
-            return;
-        }
+impl Found {
+    /// Finds the format of a block of lines, and if asked to, whose keys and unit they have.
+    pub(crate) fn look(
+        &mut self,
+        block: &[u8],
+        prefix: Prefix,
+        finds_keys: bool,
+    ) -> Option<&'static Profile> {
         let detected = Format::detect(block, prefix);
         let is_most = detected.as_ref().is_some_and(|(_, is_most)| *is_most);
         // A block in which no line is in any format is what the last one was.
-        let format = detected.map(|(format, _)| format).or(self.found.format.take());
+        let format = detected.map(|(format, _)| format).or(self.format.take());
         let format = format.unwrap_or(Format::Ltsv(prefix));
-        if !self.finds_keys {
-            self.found.format = Some(format);
-            return;
+        if !finds_keys {
+            self.format = Some(format);
+            return None;
         }
-        let mut profile = recognise::profile(block, &format, self.found.profile);
+        let mut profile = recognise::profile(block, &format, self.profile);
         let in_combined = is_most && matches!(format, Format::Combined) && profile.is_none();
-        self.found.format = Some(format);
-        if self.found.pattern().is_some() {
-            self.found.profile = None;
+        self.format = Some(format);
+        if self.pattern().is_some() {
+            self.profile = None;
         }
         // Where some lines have the keys of a profile, it holds for them, few as they may be.
         if (in_combined || !is_most && profile.is_none())
             && let Some((pattern, regex)) = patterns::of(block, in_combined)
         {
-            self.found.format = Some(Format::Regex(Box::new(regex.clone())));
+            self.format = Some(Format::Regex(Box::new(regex.clone())));
             profile = Some(pattern);
         }
-        self.take_keys(profile);
+        profile
+    }
+}
+
+impl Access {
+    /// Finds the format of a block, and the keys and the unit that its lines have.
+    pub(super) fn find(&mut self, block: &[u8]) {
+        let Format::Auto(prefix) = self.format else { return };
+        if !self.found.is_still_of_pattern(block) {
+            let profile = self.found.look(block, prefix, self.finds_keys);
+            self.take_keys(profile);
+        }
     }
 
     /// Takes the keys and the unit of a profile.

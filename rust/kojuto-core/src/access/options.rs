@@ -3,6 +3,7 @@
 use crate::error::{Argument, Error};
 use crate::scan::beginning::behind_nuls;
 pub use crate::scan::combined::TimeField;
+pub use crate::scan::duration::TimeList;
 use crate::scan::envelope::Envelope;
 use crate::scan::fields::Keys;
 use crate::scan::json::Prefix;
@@ -36,11 +37,20 @@ impl Format {
     /// [`Error::Argument`] with what is wrong in the expression, or without a group for one of the
     /// keys of the status.
     pub fn regex(pattern: &str, status_keys: &[String]) -> Result<Format, Error> {
-        let regex = select::regex(pattern)?;
+        let format = Format::any_regex(pattern)?;
+        let Format::Regex(regex) = &format else { return Ok(format) };
         if !regex.capture_names().flatten().any(|name| status_keys.iter().any(|key| key == name)) {
             return Err(Error::Argument(Argument::StatusGroup { keys: status_keys.to_vec() }));
         }
-        Ok(Format::Regex(Box::new(regex)))
+        Ok(format)
+    }
+
+    /// The same, whatever its groups.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with what is wrong in the expression.
+    pub fn any_regex(pattern: &str) -> Result<Format, Error> {
+        Ok(Format::Regex(Box::new(select::regex(pattern)?)))
     }
 
     /// Its name on the command line.
@@ -57,7 +67,7 @@ impl Format {
 
     /// What a number in the field of the time taken is multiplied with to give seconds, where the
     /// format tells its unit.
-    pub(super) fn time_scale(&self, time: &TimeField) -> f64 {
+    pub(crate) fn time_scale(&self, time: &TimeField) -> f64 {
         match self {
             Format::Text(text) => text.time_scale(time),
             _ => 1.0,
@@ -101,7 +111,7 @@ impl Format {
 const LINES: usize = 32;
 
 /// The lines by which a block is told: not those of nothing, and no comments of W3C's formats.
-pub(super) fn first_lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn first_lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     let lines = block.split(|&b| b == b'\n').map(behind_nuls);
     let lines = lines.filter(|line| !matches!(line.first(), None | Some(b'#')));
     lines.take(LINES).map(|line| line.strip_suffix(b"\r").unwrap_or(line))
@@ -112,20 +122,6 @@ fn is_labeled(field: &[u8]) -> bool {
     let is_of_label = |&byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let label = field.iter().position(|byte| !is_of_label(byte));
     label.is_some_and(|end| end > 0 && field[end] == b':')
-}
-
-/// What to do with a time that is a list, as nginx's `$upstream_response_time` is after several
-/// upstreams were asked: `0.1, 0.2 : 0.3`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeList {
-    /// It is no number: the line is bad.
-    Refuse,
-    /// Their sum: how long the client waited for all of them.
-    Sum,
-    /// The last one: the upstream that answered.
-    Last,
-    /// The longest one.
-    Max,
 }
 
 /// What to read from a log.

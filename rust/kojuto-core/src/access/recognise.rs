@@ -92,7 +92,7 @@ pub struct Found {
 
 impl Found {
     /// The name of the pattern that the lines have, if it is one.
-    pub(super) fn pattern(&self) -> Option<&'static str> {
+    pub(crate) fn pattern(&self) -> Option<&'static str> {
         match self.profile?.kind {
             Kind::Pattern(name) => Some(name),
             _ => None,
@@ -100,7 +100,7 @@ impl Found {
     }
 
     /// Whether a pattern was found before, which more than half of the lines of this block have, too.
-    pub(super) fn is_still_of_pattern(&self, block: &[u8]) -> bool {
+    pub(crate) fn is_still_of_pattern(&self, block: &[u8]) -> bool {
         let (Some(_), Some(Format::Regex(regex))) = (self.pattern(), &self.format) else {
             return false;
         };
@@ -140,12 +140,12 @@ pub(super) fn profile(
 
 impl Profile {
     /// Whether its time is behind the fields of the combined format.
-    pub(super) fn is_combined(&self) -> bool {
+    pub(crate) fn is_combined(&self) -> bool {
         self.kind == Kind::Combined
     }
 
     /// What a number in its unit is multiplied with to give seconds.
-    pub(super) fn scale(&self) -> f64 {
+    pub(crate) fn scale(&self) -> f64 {
         match self.unit {
             "ms" => 1e-3,
             "us" => 1e-6,

@@ -26,6 +26,13 @@ const CLASS: [u8; 600] = {
     table
 };
 
+/// Where a status counts in [`Tally::classes`].
+#[inline(always)]
+pub(crate) fn class_of(status: i64) -> usize {
+    let class = usize::try_from(status).ok().and_then(|status| CLASS.get(status));
+    usize::from(class.copied().unwrap_or(6))
+}
+
 impl Tally {
     /// How many lines were counted.
     pub fn total(&self) -> u64 {
@@ -34,9 +41,7 @@ impl Tally {
 
     #[inline(always)]
     pub(super) fn count(&mut self, status: i64) {
-        let class = usize::try_from(status).ok().and_then(|status| CLASS.get(status));
-        let class = usize::from(class.copied().unwrap_or(6));
-        self.classes[class] += 1;
+        self.classes[class_of(status)] += 1;
     }
 
     pub(super) fn add(&mut self, status: i64, latency: Option<f64>) {

@@ -10,6 +10,8 @@ pub enum Malformed {
     Header(HeaderFault),
     /// The file of a sketch.
     Sketch(SketchFault),
+    /// The file of a report.
+    Report(ReportFault),
     /// A position file is larger than one can be.
     LongPosition {
         /// Its size.
@@ -116,11 +118,51 @@ pub enum SketchFault {
     Content,
 }
 
+/// What is wrong with the file of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportFault {
+    /// It does not begin like one.
+    NotAReport,
+    /// It is of another version.
+    Version {
+        /// Its version.
+        found: u8,
+        /// The newest version that is read.
+        known: u8,
+    },
+    /// It is cut short.
+    CutShort,
+    /// Its checksum does not match.
+    Checksum,
+    /// Its parts do not fit each other.
+    Content,
+    /// Its endpoints are named by other options than those of the one that it is to be added to.
+    Settings,
+}
+
+impl fmt::Display for ReportFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReportFault::NotAReport => f.write_str("not a report"),
+            ReportFault::Version { found, known } => {
+                write!(f, "a report of version {found}; this one reads up to {known}")
+            }
+            ReportFault::CutShort => f.write_str("the report is cut short"),
+            ReportFault::Checksum => f.write_str("the report is damaged: its checksum differs"),
+            ReportFault::Content => f.write_str("the report is damaged: its parts do not fit"),
+            ReportFault::Settings => {
+                f.write_str("its endpoints are named by other options than those before it")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Malformed::Header(fault) => fault.fmt(f),
             Malformed::Sketch(fault) => fault.fmt(f),
+            Malformed::Report(fault) => fault.fmt(f),
             Malformed::LongPosition { bytes, limit } => {
                 write!(f, "{bytes} bytes, more than {limit}")
             }

@@ -1,3 +1,38 @@
-//! What an access log says of its endpoints, and of two logs which of them has changed.
+//! What a report counts: requests by the endpoint that they are of.
 
 pub mod compare;
+pub mod naming;
+
+mod answer;
+mod classes;
+mod collector;
+mod condition;
+mod figures;
+mod file;
+mod fold;
+mod known;
+mod options;
+mod path;
+mod roles;
+mod row;
+mod shape;
+mod slices;
+mod slowest;
+mod spread;
+mod steps;
+mod targets;
+mod totals;
+
+pub use self::answer::{Answer, Endpoint};
+pub use self::classes::CLASSES;
+pub use self::collector::Collector;
+pub use self::condition::Condition;
+pub use self::figures::Figures;
+pub use self::known::ROLES;
+pub use self::options::{MOST_KEYS, Options};
+pub use self::roles::Taken;
+pub use self::row::GROUP_SEPARATOR;
+pub use self::slices::{Slice, Slices};
+pub use self::slowest::Slow;
+pub use self::spread::Spread;
+pub use self::totals::{Found, REASONS, Settings, Totals};

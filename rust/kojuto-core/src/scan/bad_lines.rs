@@ -19,7 +19,17 @@ impl<const N: usize> Default for BadLines<N> {
 impl<const N: usize> BadLines<N> {
     /// Counts a line that is bad for `reason`.
     pub fn count(&mut self, reason: usize, line: &[u8]) {
-        self.counts[reason] += 1;
+        self.count_many(reason, 1, line);
+    }
+
+    /// Counts so many lines that are bad for `reason`, of which none is there.
+    pub(crate) fn add_count(&mut self, reason: usize, count: u64) {
+        self.counts[reason] += count;
+    }
+
+    /// Counts so many lines that are bad for `reason`, of which one is given.
+    pub(crate) fn count_many(&mut self, reason: usize, count: u64, line: &[u8]) {
+        self.counts[reason] += count;
         if self.first.is_none() {
             // A run of NULs tells nobody anything.
             let is_shown = |at: usize| line[at] != 0 || at > 0 && line[at - 1] != 0;

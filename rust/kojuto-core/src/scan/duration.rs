@@ -47,6 +47,53 @@ fn seconds_and_microseconds(whole: &[u8], micros: &[u8]) -> Option<f64> {
     (time.trunc() == parse_f64(whole)?).then_some(time)
 }
 
+/// What to do with a time that is a list, as nginx's `$upstream_response_time` is after several
+/// upstreams were asked: `0.1, 0.2 : 0.3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeList {
+    /// It is no number: the line is bad.
+    Refuse,
+    /// Their sum: how long the client waited for all of them.
+    Sum,
+    /// The last one: the upstream that answered.
+    Last,
+    /// The longest one.
+    Max,
+}
+
+/// The seconds of a time taken: a number of a unit that is `scale` seconds, a time with its own unit,
+/// or a list of such.
+pub(crate) fn taken(text: &[u8], scale: f64, list: TimeList) -> Option<f64> {
+    // percentile takes a number with blanks around it, too.
+    let text = text.trim_ascii();
+    let one = |text: &[u8]| match parse_f64(text) {
+        Some(number) => Some(number * scale),
+        None => seconds(text),
+    };
+    if let Some(time) = one(text) {
+        return Some(time);
+    }
+    if list == TimeList::Refuse || text.is_empty() {
+        return None;
+    }
+    // nginx parts upstreams by ", " and groups after an internal redirect by " : "; an
+    // upstream that was not asked is "-".
+    let mut times = text
+        .split(|b| matches!(b, b',' | b':'))
+        .map(<[u8]>::trim_ascii)
+        .filter(|part| !matches!(*part, b"-" | b""))
+        .map(one);
+    let first = times.next()??;
+    times.try_fold(first, |time, next| {
+        let next = next?;
+        Some(match list {
+            TimeList::Sum => time + next,
+            TimeList::Max => time.max(next),
+            TimeList::Last | TimeList::Refuse => next,
+        })
+    })
+}
+
 /// Whether a time tells its own unit or is at least a fraction, as the seconds in logs are: what
 /// a bare integer is (bytes, a port, a count) nobody can tell. Lists count by their parts.
 pub(crate) fn is_telling(text: &[u8]) -> bool {

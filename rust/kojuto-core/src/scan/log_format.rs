@@ -87,8 +87,7 @@ impl LogFormat {
 
     /// What a number in the field of the time taken is multiplied with to give seconds.
     pub fn time_scale(&self, time: &TimeField) -> f64 {
-        let name = self.time(time).and_then(|at| self.pieces.get(at)).map(|p| &*p.meaning.name);
-        match name {
+        match self.time_name(time) {
             Some("microseconds") => 1e-6,
             Some("milliseconds") => 1e-3,
             _ => 1.0,
@@ -98,6 +97,11 @@ impl LogFormat {
     /// The names of its fields, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().map(|piece| &*piece.meaning.name)
+    }
+
+    /// The name of the field that is the time taken.
+    pub(crate) fn time_name(&self, time: &TimeField) -> Option<&str> {
+        self.time(time).and_then(|at| self.pieces.get(at)).map(|piece| &*piece.meaning.name)
     }
 
     /// Where the field of that name or label stands.

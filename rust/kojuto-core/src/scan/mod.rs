@@ -6,6 +6,7 @@ pub mod combined;
 pub mod duration;
 pub mod envelope;
 pub mod fields;
+pub mod instant;
 pub mod json;
 pub mod json_line;
 pub mod log_format;

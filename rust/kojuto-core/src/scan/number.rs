@@ -55,6 +55,20 @@ impl Short {
         self.fraction > 0
     }
 
+    /// The number in milliardths.
+    #[inline(always)]
+    pub(crate) fn nanos(self) -> u64 {
+        const POWERS: [u64; 8] =
+            [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1000, 100];
+        u64::from(self.digits) * POWERS[self.fraction as usize & 7]
+    }
+
+    /// The number, if it is a whole one as it is written.
+    #[inline(always)]
+    pub(crate) fn whole(self) -> Option<u64> {
+        (self.fraction == 0).then_some(u64::from(self.digits))
+    }
+
     /// The number in thousandths, unless it has smaller parts.
     #[inline(always)]
     pub fn thousandths(self) -> Option<u64> {

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 
 /// Slots by the hashes of their names. At most half of its places are taken.
 #[derive(Debug, Clone)]
-pub(super) struct NameIndex {
+pub(crate) struct NameIndex {
     /// The hash in the upper half, the number of the slot and one in the lower; 0 for none. There
     /// are a power of two of them.
     entries: Vec<u64>,
@@ -19,15 +19,20 @@ pub(super) struct NameIndex {
 const LEAST_ENTRIES: usize = 16;
 
 impl NameIndex {
-    pub(super) fn new() -> NameIndex {
+    pub(crate) fn new() -> NameIndex {
         // Nobody who writes names into a log can tell which of them would share a place.
         let seed = RandomState::new().hash_one(LEAST_ENTRIES);
         NameIndex { entries: vec![0; LEAST_ENTRIES], used: 0, seed }
     }
 
+    /// Takes all slots out; the hashes stay what they are.
+    pub(crate) fn clear(&mut self) {
+        *self = NameIndex { entries: vec![0; LEAST_ENTRIES], used: 0, seed: self.seed };
+    }
+
     /// The hash of a name.
     #[inline]
-    pub(super) fn hash(&self, name: &[u8]) -> u32 {
+    pub(crate) fn hash(&self, name: &[u8]) -> u32 {
         const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
         let mix = |hash: u64, word: u64| {
             let product = u128::from(hash ^ word) * u128::from(ODD);
@@ -44,7 +49,7 @@ impl NameIndex {
 
     /// The slot of that hash for which `is_it` holds.
     #[inline]
-    pub(super) fn find(&self, hash: u32, is_it: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(crate) fn find(&self, hash: u32, is_it: impl Fn(usize) -> bool) -> Option<usize> {
         let mut place = self.home(hash);
         loop {
             let (theirs, slot) = parts(self.entries[place])?;
@@ -56,7 +61,7 @@ impl NameIndex {
     }
 
     /// Adds a slot, which must not be there yet.
-    pub(super) fn insert(&mut self, hash: u32, slot: usize) {
+    pub(crate) fn insert(&mut self, hash: u32, slot: usize) {
         self.used += 1;
         if self.used * 2 > self.entries.len() {
             let room = vec![0; self.entries.len() * 2];
@@ -67,7 +72,7 @@ impl NameIndex {
     }
 
     /// Takes a slot out, if it is there.
-    pub(super) fn remove(&mut self, hash: u32, slot: usize) {
+    pub(crate) fn remove(&mut self, hash: u32, slot: usize) {
         let mut hole = self.home(hash);
         loop {
             match parts(self.entries[hole]) {

@@ -63,6 +63,20 @@ impl Buckets {
         self.counts[at] += count;
     }
 
+    /// Adds one to a bucket, which is there already as a rule.
+    #[inline(always)]
+    pub(crate) fn bump(&mut self, index: i32) {
+        match self.counts.get_mut(index.wrapping_sub(self.first) as usize) {
+            Some(count) => *count += 1,
+            None => self.add(index, 1),
+        }
+    }
+
+    /// Adds all of others, as [`Buckets::add`] does.
+    pub(crate) fn merge(&mut self, other: &Buckets) {
+        other.used().for_each(|(index, count)| self.add(index, count));
+    }
+
     /// (index, count) of the buckets in use, ascending.
     pub(crate) fn used(&self) -> impl DoubleEndedIterator<Item = (i32, u64)> + '_ {
         let first = self.first;
@@ -158,7 +172,7 @@ impl Sketch {
         for (mine, theirs) in
             [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)]
         {
-            theirs.used().for_each(|(index, count)| mine.add(index, count));
+            mine.merge(theirs);
         }
         Ok(())
     }

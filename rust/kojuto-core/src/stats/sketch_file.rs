@@ -21,6 +21,7 @@
 use crate::error::{Error, Malformed, SketchFault};
 use crate::stats::exact_sum::{ExactSum, LIMBS};
 use crate::stats::group_name::{GroupName, MAX_GROUP_BYTES};
+use crate::stats::packed::{Fault, Reader, write_varint};
 use crate::stats::sketch::{Buckets, Sketch};
 
 /// The most bytes of a sketch: all buckets of the finest accuracy in use take less.
@@ -66,7 +67,7 @@ impl Part {
         let mut reader = Reader { rest: bytes };
         let part = read(&mut reader, bytes.len()).map_err(bad)?;
         let used = bytes.len() - reader.rest.len();
-        let checksum = reader.take().map_err(bad)?;
+        let checksum = reader.take().map_err(|fault| bad(fault.into()))?;
         if crc32(&bytes[..used]) != u32::from_le_bytes(checksum) {
             return Err(bad(SketchFault::Checksum));
         }
@@ -178,7 +179,7 @@ fn read_sum(reader: &mut Reader<'_>, is_grouped: bool) -> Result<ExactSum, Sketc
     let used = first.checked_add(count).and_then(|end| limbs.get_mut(first..end));
     let used = used.ok_or(SketchFault::Checksum)?;
     for limb in used.iter_mut() {
-        *limb = i64::from_le_bytes(reader.take()?);
+        *limb = i64::from_le_bytes(reader.take::<8>()?);
     }
     // There is one way to write it.
     let is_shortest = match used {
@@ -220,54 +221,13 @@ fn is_sound(sketch: &Sketch) -> bool {
     total == Some(sketch.count) && ends
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], SketchFault> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(SketchFault::CutShort)?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
-    /// A length and so many bytes.
-    fn text(&mut self, most: usize) -> Result<&'a [u8], SketchFault> {
-        let length = usize::try_from(self.varint()?).ok().filter(|length| *length <= most);
-        let length = length.ok_or(SketchFault::Checksum)?;
-        let (text, rest) = self.rest.split_at_checked(length).ok_or(SketchFault::CutShort)?;
-        self.rest = rest;
-        Ok(text)
-    }
-
-    fn double(&mut self) -> Result<f64, SketchFault> {
-        self.take().map(f64::from_le_bytes)
-    }
-
-    /// Seven bits a byte, least first (LEB128); only the shortest form counts.
-    fn varint(&mut self) -> Result<u64, SketchFault> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.take()?;
-            let part = u64::from(byte & 0x7f);
-            if part << shift >> shift != part || (byte == 0 && shift > 0) {
-                break;
-            }
-            value |= part << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
+impl From<Fault> for SketchFault {
+    fn from(fault: Fault) -> SketchFault {
+        match fault {
+            Fault::CutShort => SketchFault::CutShort,
+            Fault::Wrong => SketchFault::Checksum,
         }
-        Err(SketchFault::Checksum)
     }
-}
-
-fn write_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 /// CRC-32 with the reflected polynomial 0xEDB88320 (IEEE 802.3).

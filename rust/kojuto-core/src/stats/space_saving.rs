@@ -24,6 +24,15 @@ pub struct SpaceSaving<T> {
     /// The ranks of all slots, the smallest first. One here may be an old one: it is looked at
     /// again when it comes to the top.
     smallest: BinaryHeap<Reverse<Rank>>,
+    /// What those that were merged could have lost, and the most that one has lost since.
+    lost: (u64, u64),
+}
+
+/// Where a group is, as long as it has its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    at: u32,
+    takes: u32,
 }
 
 /// The count of a slot, how much of that is not its own, and its place: of two with one count the
@@ -56,6 +65,8 @@ impl Rank {
 struct Slot<T> {
     name: Vec<u8>,
     hash: u32,
+    /// How often a value has taken the place of another here.
+    takes: u32,
     /// At least how often the value has come, those before its place was free included.
     count: u64,
     /// How much of that it began with.
@@ -77,7 +88,36 @@ impl<T> SpaceSaving<T> {
             slots: Vec::new(),
             by_name: NameIndex::new(),
             smallest: BinaryHeap::new(),
+            lost: (0, 0),
         }
+    }
+
+    /// How much of its count any group can have lost, and any value that has none: 0 as long as none
+    /// has lost its place.
+    pub fn off_by(&self) -> u64 {
+        self.lost.0.saturating_add(self.lost.1)
+    }
+
+    /// As many may be lost of each as is said, beside what this one loses.
+    pub(crate) fn set_lost(&mut self, lost: u64) {
+        self.lost.0 = lost;
+    }
+
+    /// The value and the figures of each group.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&[u8], &T)> {
+        self.slots.iter().map(|slot| (&*slot.name, &slot.figures))
+    }
+
+    /// The figures of the group that was found in a place before, whose value came so many times more;
+    /// `None` when another has taken its place.
+    #[inline]
+    pub(crate) fn again(&mut self, place: Place, times: u64) -> Option<&mut T> {
+        let slot = self.slots.get_mut(place.at as usize)?;
+        if slot.takes != place.takes {
+            return None;
+        }
+        slot.count += times;
+        Some(&mut slot.figures)
     }
 
     /// How many groups there are.
@@ -107,16 +147,34 @@ impl<T: Default> SpaceSaving<T> {
 
     #[inline]
     fn group_of(&mut self, name: &[u8], times: u64, evicted: impl FnOnce(&mut T)) -> &mut T {
+        let at = self.place_of(name, times, evicted);
+        &mut self.slots[at].figures
+    }
+
+    /// Where the figures of a value are that came so many times more, as [`SpaceSaving::group`] gives
+    /// them.
+    pub(crate) fn place(
+        &mut self,
+        name: &[u8],
+        times: u64,
+        evicted: impl FnOnce(&mut T),
+    ) -> (Place, &mut T) {
+        let at = self.place_of(name, times, evicted);
+        let slot = &mut self.slots[at];
+        (Place { at: at as u32, takes: slot.takes }, &mut slot.figures)
+    }
+
+    #[inline]
+    fn place_of(&mut self, name: &[u8], times: u64, evicted: impl FnOnce(&mut T)) -> usize {
         let hash = self.by_name.hash(name);
         let slots = &self.slots;
-        let at = match self.by_name.find(hash, |at| slots[at].name == name) {
+        match self.by_name.find(hash, |at| slots[at].name == name) {
             Some(at) => {
                 self.slots[at].count += times;
                 at
             }
             None => self.take_in(name, hash, times, evicted),
-        };
-        &mut self.slots[at].figures
+        }
     }
 
     fn take_in(
@@ -129,7 +187,8 @@ impl<T: Default> SpaceSaving<T> {
         if self.slots.len() < self.capacity {
             let at = self.slots.len();
             let figures = T::default();
-            self.slots.push(Slot { name: name.into(), hash, count: times, inherited: 0, figures });
+            let name = name.into();
+            self.slots.push(Slot { name, hash, takes: 0, count: times, inherited: 0, figures });
             self.by_name.insert(hash, at);
             self.smallest.push(Reverse(self.slots[at].rank(at)));
             return at;
@@ -145,6 +204,8 @@ impl<T: Default> SpaceSaving<T> {
             }
             self.by_name.remove(slot.hash, at);
             self.by_name.insert(hash, at);
+            self.lost.1 = self.lost.1.max(slot.count);
+            slot.takes = slot.takes.wrapping_add(1);
             (slot.count, slot.inherited, slot.hash) = (slot.count + times, slot.count, hash);
             slot.name.clear();
             slot.name.extend_from_slice(name);
@@ -163,6 +224,7 @@ impl<T: Default> SpaceSaving<T> {
         mut add: impl FnMut(&mut T, T),
         mut evicted: impl FnMut(&mut T),
     ) {
+        self.lost = (self.off_by().saturating_add(other.off_by()), 0);
         let mut others = other.slots;
         // The largest last: none of them is put out by a smaller one.
         others.sort_by(|a, b| (a.count, &a.name).cmp(&(b.count, &b.name)));
@@ -215,6 +277,22 @@ mod tests {
         assert!(groups.contains(&(b'c', 3)), "{groups:?}");
     }
 
+    #[test]
+    fn a_place_is_known_until_another_takes_it() {
+        let mut groups = SpaceSaving::<u64>::new(2);
+        let drop = |count: &mut u64| *count = 0;
+        let (a, figures) = groups.place(b"a", 1, drop);
+        *figures += 1;
+        groups.place(b"b", 5, drop);
+        *groups.again(a, 1).unwrap() += 1;
+        assert_eq!((groups.again(a, 0).copied(), groups.off_by()), (Some(2), 0));
+        *groups.place(b"c", 1, drop).1 += 1;
+        assert!(groups.again(a, 1).is_none());
+        let mut found: Vec<_> = groups.groups().collect();
+        found.sort_unstable();
+        assert_eq!((found, groups.off_by()), (vec![(&b"b"[..], &0), (b"c", &1)], 2));
+    }
+
     proptest! {
         /// The bound of the paper: what makes up more than one in `capacity` is kept; and here:
         /// nothing is lost, and no group has more than there was.
@@ -229,6 +307,11 @@ mod tests {
             for &(value, own) in &groups {
                 prop_assert!((1..=occurs(value)).contains(&own));
             }
+            let off_by = counted(capacity, &stream).0.off_by();
+            for value in 0..40 {
+                let own = groups.iter().find(|(kept, _)| *kept == value).map_or(0, |(_, own)| *own);
+                prop_assert!(occurs(value) - own <= off_by);
+            }
             for value in 0..40 {
                 if occurs(value) * capacity as u64 > stream.len() as u64 {
                     prop_assert!(groups.iter().any(|(kept, _)| *kept == value), "{}", value);
@@ -239,6 +322,9 @@ mod tests {
             pool += more;
             a.merge(b, |figures, more| *figures += more, |count| pool += std::mem::take(count));
             prop_assert!(a.len() <= capacity);
+            for (name, own) in a.groups() {
+                prop_assert!(occurs(name[0]) - own <= a.off_by());
+            }
             let kept: u64 = a.into_groups().map(|(_, own)| own).sum();
             prop_assert_eq!(kept + pool, stream.len() as u64);
         }

@@ -1,0 +1,88 @@
+//! The endpoints of a report: keys put together by their names.
+
+use std::collections::HashMap;
+
+use super::classes::REFUSED;
+use super::figures::Figures;
+use super::naming::{Counted, Naming};
+use super::slowest::Slow;
+use super::totals::Totals;
+use crate::Error;
+
+/// An endpoint, or a row of what lines are grouped by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// Its name; of several fields the values with [`super::GROUP_SEPARATOR`] between them.
+    pub name: Box<[u8]>,
+    /// Its figures.
+    pub figures: Figures,
+}
+
+/// What a report says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Those that took the most time first, then those with the most lines, then by name.
+    pub endpoints: Vec<Endpoint>,
+    /// The slowest lines, and the endpoint of each.
+    pub slowest: Vec<(Slow, Box<[u8]>)>,
+}
+
+/// The rows for which there are maps.
+pub(super) const COSTLIEST: usize = 300;
+
+impl Totals {
+    /// Decides which keys are one endpoint.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an expression or a route that is none, in what was read from a file.
+    pub fn answer(&self) -> Result<Answer, Error> {
+        let mut keys: Vec<(&[u8], &Figures)> = self.keys.groups().collect();
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        let mut rows: HashMap<Box<[u8]>, Figures> = HashMap::new();
+        let mut names: HashMap<&[u8], Box<[u8]>> = HashMap::new();
+        for ((key, figures), name) in keys.iter().zip(self.names(&keys)?) {
+            rows.entry(name.clone()).or_default().merge((*figures).clone());
+            names.insert(key, name);
+        }
+        let rows = rows.into_iter().map(|(name, mut figures)| {
+            figures.sort();
+            Endpoint { name, figures }
+        });
+        let mut endpoints: Vec<Endpoint> = rows.collect();
+        endpoints.sort_unstable_by(|a, b| {
+            let cost = |of: &Endpoint| (of.figures.sum, of.figures.count());
+            cost(b).cmp(&cost(a)).then_with(|| a.name.cmp(&b.name))
+        });
+        let slowest = self.slowest.lines.iter().map(|line| {
+            let name = names.get(&*line.key).unwrap_or(&line.key);
+            (line.clone(), name.clone())
+        });
+        Ok(Answer { endpoints, slowest: slowest.collect() })
+    }
+
+    /// The name of each key.
+    pub(super) fn names(&self, keys: &[(&[u8], &Figures)]) -> Result<Vec<Box<[u8]>>, Error> {
+        let is_path = |name: &String| name == "method" || name == "path";
+        if !self.settings.group_by.iter().all(is_path) {
+            return Ok(keys.iter().map(|(key, _)| (*key).into()).collect());
+        }
+        let naming = Naming::new(&self.settings.naming)?;
+        let counted: Vec<Counted<'_>> = keys
+            .iter()
+            .map(|(key, figures)| Counted {
+                key,
+                lines: figures.count(),
+                refused: figures.classes[REFUSED],
+                time_s: figures.sum_s(),
+            })
+            .collect();
+        Ok(naming.fold(&counted))
+    }
+}
+
+impl Answer {
+    /// The endpoint of that name, if it is one of the costliest, for which there are maps.
+    pub fn costly(&self, name: &[u8]) -> Option<&Endpoint> {
+        self.endpoints.iter().take(COSTLIEST).find(|endpoint| &*endpoint.name == name)
+    }
+}

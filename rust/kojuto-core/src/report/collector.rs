@@ -1,0 +1,176 @@
+//! Reads lines, block by block, and counts them under their keys.
+
+use super::known::{self, ROLES};
+use super::naming::Naming;
+use super::options::Options;
+use super::roles::{self, Reading};
+use super::row::{Counter, Extra};
+use super::totals::{Found, OVERLONG, Totals};
+use crate::Error;
+use crate::access::{Format, Found as Said};
+use crate::scan::envelope::{Envelope, Opener};
+
+/// Counts the lines of logs.
+#[derive(Debug, Clone)]
+pub struct Collector {
+    options: Options,
+    opener: Opener,
+    envelope: Option<Envelope>,
+    said: Said,
+    reading: Option<Reading>,
+    /// The fields that are read beside those of roles.
+    extra: Vec<Extra>,
+    counter: Counter,
+}
+
+impl Collector {
+    /// One that has counted nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an expression or a route that is none.
+    pub fn new(options: &Options) -> Result<Collector, Error> {
+        let naming = Naming::new(&options.naming)?;
+        let names = options.group_by.iter();
+        let names = names.chain(options.conditions.iter().map(|condition| &condition.key));
+        Ok(Collector {
+            options: options.clone(),
+            opener: Opener::default(),
+            envelope: None,
+            said: Said::default(),
+            reading: None,
+            extra: names.map(|name| Extra::of(name)).collect(),
+            counter: Counter::new(naming, options),
+        })
+    }
+
+    /// One that reads as this one does and has counted nothing.
+    #[must_use]
+    pub fn another(&self) -> Collector {
+        Collector { counter: self.counter.another(&self.options), ..self.clone() }
+    }
+
+    /// Looks at the beginning of a log, of which nothing is counted.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when more keys are asked for than a line can be searched for.
+    pub fn look(&mut self, block: &[u8]) -> Result<(), Error> {
+        let end = memchr::memrchr(b'\n', block).map_or(0, |at| at + 1);
+        let mut opener = std::mem::take(&mut self.opener);
+        let block = &block[..end];
+        self.find_envelope(block);
+        let lines = match self.envelope {
+            Some(envelope) => opener.open(envelope, block),
+            None => block,
+        };
+        let found = self.find(lines);
+        self.opener = Opener::default();
+        found
+    }
+
+    /// Goes on with another log, at which a collector may have looked.
+    pub fn turn_to(&mut self, looked: Option<&Collector>) {
+        self.opener = Opener::default();
+        self.envelope = looked.and_then(|looked| looked.envelope);
+        self.said = looked.map(|looked| looked.said.clone()).unwrap_or_default();
+        self.reading = looked.and_then(|looked| looked.reading.clone());
+    }
+
+    /// Lines were dropped, since they were too long.
+    pub fn add_overlong(&mut self, lines: u64, first: &[u8]) {
+        if lines > 0 {
+            self.counter.totals.lines += lines;
+            self.counter.totals.bad.count_many(OVERLONG, lines, first);
+        }
+    }
+
+    /// What stands around the lines.
+    pub fn envelope(&self) -> Option<Envelope> {
+        self.envelope
+    }
+
+    fn find_envelope(&mut self, block: &[u8]) {
+        self.envelope = match self.options.envelope {
+            Some(Envelope::Auto) => Envelope::detect(block).or(self.envelope),
+            given => given,
+        };
+    }
+
+    /// Counts a block of whole lines, each ended by `\n`; of what an envelope splits, all pieces are in
+    /// one block.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when more keys are asked for than a line can be searched for.
+    pub fn block(&mut self, block: &[u8]) -> Result<(), Error> {
+        self.find_envelope(block);
+        let mut opener = std::mem::take(&mut self.opener);
+        let counted = match self.envelope {
+            Some(envelope) => self.lines_of(opener.open(envelope, block)),
+            None => self.lines_of(block),
+        };
+        self.opener = opener;
+        counted
+    }
+
+    fn lines_of(&mut self, block: &[u8]) -> Result<(), Error> {
+        self.find(block)?;
+        let Some(reading) = &self.reading else { return Ok(()) };
+        let before = self.counter.totals.lines;
+        self.counter.count(reading, &self.options, &self.extra, block);
+        let lines = self.counter.totals.lines - before;
+        if lines > 0 {
+            let found = self.found(reading);
+            self.counter.totals.add_found(found, lines);
+        }
+        Ok(())
+    }
+
+    /// Finds how the lines of a block are to be read, unless it is as before.
+    fn find(&mut self, block: &[u8]) -> Result<(), Error> {
+        if block.is_empty() || self.reading.as_ref().is_some_and(|reading| reading.fits(block)) {
+            return Ok(());
+        }
+        let format = match self.options.format {
+            Format::Auto(prefix) => {
+                if !self.said.is_still_of_pattern(block) {
+                    self.said.profile = self.said.look(block, prefix, true);
+                }
+                self.said.format.clone().unwrap_or(Format::Ltsv(prefix))
+            }
+            ref given => given.clone(),
+        };
+        let names: Vec<&str> = self.extra.iter().filter_map(Extra::field).collect();
+        let reading = roles::find(block, &format, self.said.profile, &self.options, &names)?;
+        // Lines in which nothing is found say nothing of those behind them.
+        let is_told = |reading: &Reading| {
+            [known::STATUS, known::REQUEST, known::URI].iter().any(|r| reading.places[*r].is_some())
+        };
+        if self.reading.is_none() || is_told(&reading) {
+            self.reading = Some(reading);
+        }
+        Ok(())
+    }
+
+    fn found(&self, reading: &Reading) -> Found {
+        let format = self.said.pattern().unwrap_or(reading.format.name());
+        let mut keys = reading.taken.clone();
+        keys.sort_by_key(|(role, ..)| ROLES.iter().position(|name| name == role));
+        Found {
+            format: format.to_owned(),
+            envelope: self.envelope.map(|envelope| envelope.name().to_owned()),
+            keys,
+        }
+    }
+
+    /// How many lines were read.
+    pub fn lines(&self) -> u64 {
+        self.counter.totals.lines
+    }
+
+    /// What was counted.
+    pub fn into_totals(self) -> Totals {
+        self.counter.totals
+    }
+}
+
+#[cfg(test)]
+mod tests;

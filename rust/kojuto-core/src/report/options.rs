@@ -1,0 +1,61 @@
+//! What to read from logs, and what to make of it.
+
+use super::condition::Condition;
+use super::naming::NamingOptions;
+use crate::access::{Format, TimeField};
+use crate::scan::envelope::Envelope;
+use crate::scan::json::Prefix;
+
+/// The most keys of which figures are kept apart in one report.
+pub const MOST_KEYS: usize = 200_000;
+
+/// What to read from logs, and what to make of it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What stands around each line.
+    pub envelope: Option<Envelope>,
+    /// How the lines are written.
+    pub format: Format,
+    /// Which field is the time taken, in the formats whose fields have no keys.
+    pub time_field: TimeField,
+    /// The keys that are given, by the name of what they are for (of [`super::ROLES`]).
+    pub keys: Vec<(&'static str, String)>,
+    /// What a time without a unit of its own is multiplied with to give seconds, if it is given.
+    pub time_scale: Option<f64>,
+    /// How endpoints are named.
+    pub naming: NamingOptions,
+    /// The fields whose values name the rows, instead of the endpoint.
+    pub group_by: Vec<String>,
+    /// What a line must be to count.
+    pub conditions: Vec<Condition>,
+    /// Only lines written from this moment on, in nanoseconds since the epoch.
+    pub since: Option<i64>,
+    /// Only lines written before this moment.
+    pub until: Option<i64>,
+    /// How far the clock of moments without a zone is ahead of UTC, in seconds.
+    pub zone_s: i32,
+    /// How many of the slowest lines are kept.
+    pub slowest: usize,
+    /// How many keys are kept apart.
+    pub capacity: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            envelope: Some(Envelope::Auto),
+            format: Format::Auto(Prefix::Refuse),
+            time_field: TimeField::Telling,
+            keys: Vec::new(),
+            time_scale: None,
+            naming: NamingOptions::default(),
+            group_by: Vec::new(),
+            conditions: Vec::new(),
+            since: None,
+            until: None,
+            zone_s: 0,
+            slowest: 10,
+            capacity: MOST_KEYS,
+        }
+    }
+}

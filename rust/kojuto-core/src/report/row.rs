@@ -1,0 +1,152 @@
+//! What becomes of a line.
+
+mod reader;
+
+use self::reader::Reader;
+use super::known::{self, REQUEST, WHEN, bare};
+use super::naming::Naming;
+use super::options::Options;
+use super::roles::Reading;
+use super::targets::Targets;
+use super::totals::Totals;
+use crate::access::Format;
+use crate::scan::fields::MAX_KEYS;
+use crate::scan::instant;
+
+/// Between the values of fields that name a row: the unit separator of ASCII.
+pub const GROUP_SEPARATOR: u8 = 0x1f;
+
+/// Something that groups or conditions ask of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Extra {
+    Role(usize),
+    /// The target of the request without its query.
+    Path,
+    Field(String),
+}
+
+impl Extra {
+    pub(super) fn of(name: &str) -> Extra {
+        match known::ROLES.iter().position(|role| *role == name) {
+            // What the log calls time may well be what is meant.
+            Some(role) if role != WHEN => Extra::Role(role),
+            _ if name == "path" => Extra::Path,
+            _ => Extra::Field(name.to_owned()),
+        }
+    }
+
+    /// The field that is to be read for it.
+    pub(super) fn field(&self) -> Option<&str> {
+        match self {
+            Extra::Field(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// What lines are counted by.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    /// A request line.
+    Request,
+    /// A method and a target.
+    Fields,
+    /// A target, whatever its method.
+    Path,
+    /// Values of fields.
+    Group,
+}
+
+/// Counts lines.
+#[derive(Debug, Clone)]
+pub(super) struct Counter {
+    naming: Naming,
+    targets: Targets,
+    pub(super) totals: Totals,
+    /// The text of the last moment, and what it is.
+    moment: (Vec<u8>, Option<instant::Instant>),
+    /// That of the last line.
+    host: Vec<u8>,
+    /// What a target is counted under, and the values of groups: buffers.
+    key: Vec<u8>,
+    group: Vec<u8>,
+    /// The lines of this block that begin with NULs, without them.
+    behind_nuls: Vec<u8>,
+}
+
+impl Counter {
+    pub(super) fn new(naming: Naming, options: &Options) -> Counter {
+        Counter {
+            naming,
+            targets: Targets::new(),
+            totals: Totals::new(options),
+            moment: (Vec::new(), None),
+            host: Vec::new(),
+            key: Vec::new(),
+            group: Vec::new(),
+            behind_nuls: Vec::new(),
+        }
+    }
+
+    /// One of the same naming that has counted nothing.
+    pub(super) fn another(&self, options: &Options) -> Counter {
+        Counter::new(self.naming.clone(), options)
+    }
+
+    /// Counts the lines of a block.
+    pub(super) fn count(
+        &mut self,
+        reading: &Reading,
+        options: &Options,
+        extra: &[Extra],
+        block: &[u8],
+    ) {
+        let places = reading.places.map(|place| place.unwrap_or(MAX_KEYS - 1));
+        let mut fields = reading.extra.iter();
+        let extra: Vec<(Extra, usize)> = extra
+            .iter()
+            .map(|extra| match extra {
+                Extra::Field(_) => (extra.clone(), fields.next().map_or(MAX_KEYS - 1, |at| *at)),
+                _ => (extra.clone(), MAX_KEYS - 1),
+            })
+            .collect();
+        let (groups, conditions) = extra.split_at(options.group_by.len());
+        let naming = match &options.group_by[..] {
+            [path] if path == "path" => By::Path,
+            [method, path] if method == "method" && path == "path" => By::Fields,
+            [] => By::Fields,
+            _ => By::Group,
+        };
+        let is_line = reading.places[REQUEST].is_some() && matches!(naming, By::Fields);
+        let mut rows = Reader {
+            counter: self,
+            naming: if is_line { By::Request } else { naming },
+            reading,
+            options,
+            places,
+            escapes: matches!(reading.format, Format::Json(_)),
+            groups,
+            conditions: options.conditions.iter().zip(conditions).collect(),
+        };
+        reading.read(block, &mut rows);
+        if !rows.counter.behind_nuls.is_empty() {
+            let lines = std::mem::take(&mut rows.counter.behind_nuls);
+            reading.read(&lines, &mut rows);
+        }
+    }
+
+    /// When a line was written, by a text that is often the same as that of the line before.
+    #[inline]
+    fn moment(&mut self, text: &[u8], zone_s: i32) -> Option<i64> {
+        if self.moment.0 != text {
+            self.moment.0.clear();
+            self.moment.0.extend_from_slice(text);
+            self.moment.1 = instant::parse(bare(text));
+        }
+        let instant = self.moment.1?;
+        match instant.zone_s {
+            Some(_) => Some(instant.nanos),
+            None => Some(instant.nanos - i64::from(zone_s) * 1_000_000_000),
+        }
+    }
+}
