@@ -9,9 +9,10 @@ use super::parts::{Chance, Parts, Spread, chance};
 use super::side::middle_of;
 use super::times::Times;
 
-/// Where the steps of the slices show at least so much of how the places vary, the rest is taken to
-/// vary as they do.
-const SEEN: f64 = 0.5;
+/// Where the steps of the slices show so much of how the places vary, the rest is taken to vary as
+/// they do; where they show less than the other, as much as it can.
+const SEEN: f64 = 0.9;
+const HIDDEN: f64 = 0.5;
 
 /// The times of a side, among which those of the other have their places.
 struct Places<'a> {
@@ -51,8 +52,16 @@ struct BySteps {
 
 impl BySteps {
     fn new(times: &[Times], places: &Places<'_>) -> BySteps {
-        let mut each: Vec<(i32, f64, f64)> =
-            times.iter().map(|time| (time.step, time.count, places.of(time.value))).collect();
+        // What a grid has torn apart (see `times`) is one time still.
+        let mut sorted: Vec<&Times> = times.iter().collect();
+        sorted.sort_by(|a, b| a.counted.total_cmp(&b.counted));
+        let place_of = |same: &[&Times]| {
+            let count: f64 = same.iter().map(|time| time.count).sum();
+            let sum: f64 = same.iter().map(|time| time.count * places.of(time.value)).sum();
+            (same[0].step, count, sum / count)
+        };
+        let same = sorted.chunk_by(|a, b| a.counted == b.counted);
+        let each: Vec<(i32, f64, f64)> = same.map(place_of).collect();
         let moments = |each: &[(i32, f64, f64)]| {
             let total: f64 = each.iter().map(|(_, count, _)| count).sum();
             let mean = each.iter().map(|(_, count, place)| count * place).sum::<f64>() / total;
@@ -60,7 +69,6 @@ impl BySteps {
             (mean, each.iter().map(square).sum::<f64>() / total)
         };
         let (mean, whole) = moments(&each);
-        each.sort_by_key(|(step, ..)| *step);
         let mut steps: Vec<(i32, f64, f64)> = Vec::new();
         for (step, count, place) in each {
             match steps.last_mut() {
@@ -99,7 +107,9 @@ impl BySteps {
         let least = 0.5 / (shown.df + 1.0);
         let mean = self.mean.clamp(least, 1.0 - least);
         let most = mean * (1.0 - mean) / shown.df;
-        let variance = if self.seen >= SEEN { shown.variance / self.seen } else { most };
+        let hidden = ((SEEN - self.seen) / (SEEN - HIDDEN)).clamp(0.0, 1.0);
+        let shown_more = if hidden < 1.0 { shown.variance / self.seen } else { 0.0 };
+        let variance = shown_more * (1.0 - hidden) + most * hidden;
         Spread { variance: variance.min(most), df: shown.df }
     }
 }

@@ -13,7 +13,9 @@ const COUNTED: f64 = 50.0;
 pub(super) struct Times {
     pub(super) value: f64,
     pub(super) count: f64,
-    /// The step in which they were counted, whatever has become of them since.
+    /// The time that they had when they were counted, whatever has become of it since.
+    pub(super) counted: f64,
+    /// The step in which they were counted.
     pub(super) step: i32,
 }
 
@@ -34,9 +36,9 @@ pub(super) fn multiplied(buckets: &[(f64, u64)], factor: f64, resolution_s: f64)
             continue;
         }
         let value = written(seconds, resolution_s);
-        let (step, count) = (step_of(value), count as f64);
+        let (counted, step, count) = (value, step_of(value), count as f64);
         if factor == 1.0 || value == seconds && seconds >= COUNTED * resolution_s {
-            times.push(Times { value: value * factor, count, step });
+            times.push(Times { value: value * factor, count, counted, step });
             continue;
         }
         // So many steps of the resolution, rounded up as often as its fraction says.
@@ -44,7 +46,8 @@ pub(super) fn multiplied(buckets: &[(f64, u64)], factor: f64, resolution_s: f64)
         let more = steps - steps.floor();
         for (steps, share) in [(steps.floor(), 1.0 - more), (steps.floor() + 1.0, more)] {
             if share > 0.0 {
-                times.push(Times { value: steps * resolution_s, count: count * share, step });
+                let (value, count) = (steps * resolution_s, count * share);
+                times.push(Times { value, count, counted, step });
             }
         }
     }
