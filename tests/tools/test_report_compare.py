@@ -37,8 +37,8 @@ def change(
 
 def made(*changes: dict[str, Any], unknown: float = 0.0, bound: float | None = None) -> Comparison:
     sides = {
-        "old": {"from_s": 1000.0, "to_s": 1100.0, "files": [b"old.log"]},
-        "new": {"from_s": 2000.0, "to_s": 2050.0, "files": [b"new.log"]},
+        "old": {"from_s": 1000.0, "to_s": 1100.0, "length_s": 100.0, "files": [b"old.log"]},
+        "new": {"from_s": 2000.0, "to_s": 2050.0, "length_s": 50.0, "files": [b"new.log"]},
     }
     whole = change(None, row(1000, 0.1), row(1000, 0.1), "same")
     return Comparison(
@@ -164,7 +164,8 @@ def test_a_log_without_times_is_compared_too() -> None:
     untimed = change(b"GET /a", row(50, None), row(60, None), "unknown")
     found = {"all": change(None, row(50, None), row(60, None), "unknown"), "endpoints": [untimed]}
     sides: dict[str, Any] = {
-        side: {"from_s": None, "to_s": None, "files": []} for side in ("old", "new")
+        side: {"from_s": None, "to_s": None, "length_s": 0.0, "files": []}
+        for side in ("old", "new")
     }
     both = Comparison({**sides, **found, "unknown_share": 1.0})
     assert "50→60 +20%" in compare.table(both)[2]

@@ -66,8 +66,8 @@ class Comparison:
     """What the native part has found, with the share of each row.
 
     Args:
-        found: `old` and `new` (`from_s`, `to_s` and `files` of a side), `all` and `endpoints` (see
-            `Change`), `unknown_share`.
+        found: `old` and `new` (`from_s`, `to_s`, `length_s` and `files` of a side), `all` and
+            `endpoints` (see `Change`), `unknown_share`.
         bound: by how much an endpoint may be slower, 0.1 is 10 %; None for no bound.
     """
 
@@ -100,10 +100,10 @@ class Comparison:
 
     def rate(self, side: str, row: Row | None) -> float | None:
         """Lines a second over the whole side; None where its length is not known."""
-        begin_s, end_s = self.sides[side]["from_s"], self.sides[side]["to_s"]
-        if row is None or begin_s is None or end_s is None or end_s <= begin_s:
+        length_s = self.sides[side]["length_s"]
+        if row is None or length_s <= 0:
             return None
-        rate: float = row["count"] / (end_s - begin_s)
+        rate: float = row["count"] / length_s
         return rate
 
 
@@ -176,7 +176,7 @@ def summary(comparison: Comparison) -> list[str]:
         row = getattr(comparison.all, side)
         about = comparison.sides[side]
         rate = comparison.rate(side, row)
-        length = "" if rate is None else f" in {duration(about['to_s'] - about['from_s'])}"
+        length = "" if rate is None else f" in {duration(about['length_s'])}"
         lines.append(
             f"{side}: {row['count']:,} lines{length}" + (f", {rate:,.3g}/s" if rate else "")
         )
