@@ -88,6 +88,8 @@ soak: build servers
 	        tests/tools/test_no_excl_open_logrotate.py || exit 1; \
 	    KOJUTO_FOLLOW_FIRST=$$seed KOJUTO_FOLLOW_SEEDS=10000 \
 	        cargo test --release --quiet -p kojuto-io --test follow_random || exit 1; \
+	    KOJUTO_COMPARE_SEED=$$seed KOJUTO_COMPARE_RUNS=200 \
+	        cargo test --release --quiet -p kojuto-core --test compare_simulated || exit 1; \
 	    $(BIN)/python -m pytest -m soak || test $$? = 5 || exit 1; \
 	done
 	SECONDS_EACH=60 $(MAKE) --no-print-directory fuzz

@@ -483,6 +483,32 @@ class ReportData:
             ValueError: it is none, or damaged, or its parts cannot be put together.
         """
 
+def report_compare(
+    old: Sequence[ReportData],
+    new: Sequence[ReportData],
+    percentiles: Sequence[float],
+    fail_above: float | None = None,
+) -> dict[str, Any]:
+    """Tell which endpoints have changed by more than noise.
+
+    Mann-Whitney's statistic, its variance from slices of time, Student's t, Holm over endpoints.
+
+    Args:
+        old: the runs before.
+        new: the runs after, counted in the same way.
+        percentiles: those of the columns.
+        fail_above: by how much an endpoint may be slower; 0.1 is 10 %.
+
+    Returns:
+        `old` and `new` (`from_s`, `to_s`, `length_s` of all runs, `files`), `all` and `endpoints`:
+        of each its `endpoint` (bytes; not in `all`), `old` and `new` (the columns, or None),
+        `verdict` (failing, slower, faster, same, unknown, new, gone), `moved` (median, tail or
+        None) and `above`; `unknown_share` of the old time.
+
+    Raises:
+        ValueError: the keys of the runs are not made in one way.
+    """
+
 def report_scan(paths: Sequence[str], **options: Unpack[_ReportOptions]) -> ReportData:
     """Count the lines of logs.
 

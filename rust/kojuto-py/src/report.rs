@@ -1,5 +1,6 @@
 //! Wrappers of `kojuto_core::report` and of the scan that feeds it.
 
+mod compare;
 mod options;
 
 use std::fs::File;
@@ -20,6 +21,7 @@ use crate::job;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(report_scan, module)?)?;
+    module.add_function(wrap_pyfunction!(compare::report_compare, module)?)?;
     module.add_class::<ReportData>()?;
     module.add_class::<ReportProgress>()
 }

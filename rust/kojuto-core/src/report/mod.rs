@@ -1,8 +1,10 @@
 //! What a report counts: requests by the endpoint that they are of.
 
+pub mod compare;
 pub mod naming;
 
 mod answer;
+mod beside;
 mod classes;
 mod collector;
 mod condition;
@@ -23,6 +25,7 @@ mod targets;
 mod totals;
 
 pub use self::answer::{Answer, Endpoint};
+pub use self::beside::{Beside, Row, beside};
 pub use self::classes::CLASSES;
 pub use self::collector::Collector;
 pub use self::condition::Condition;
