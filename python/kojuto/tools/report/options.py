@@ -16,7 +16,13 @@ PROG = "kojuto report"
 OUTPUTS = ("table", "markdown", "csv", "tsv", "json", "html")
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 TABLE_ROWS = 20
-LINES, ENDPOINTS, SHOWN, KEPT = "Reading lines", "Endpoints", "What is shown", "Reports as files"
+LINES, ENDPOINTS, SHOWN, KEPT, SIDES = (
+    "Reading lines",
+    "Endpoints",
+    "What is shown",
+    "Reports as files",
+    "Two sides",
+)
 
 
 def _percentiles(text: str) -> list[float]:
@@ -39,6 +45,21 @@ def _bound(text: str) -> Bound:
     from kojuto.tools.report.times import read_bound
 
     return read_bound(text)
+
+
+def _bound_of_change(text: str) -> float:
+    """``10%`` as 0.1.
+
+    Raises:
+        ValueError: it is no percentage above 0.
+    """
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = 0.0
+    if not 0 < percent <= 10_000:
+        raise ValueError("not a percentage above 0 (write 10%)")
+    return percent / 100
 
 
 def _key(name: str, what: str) -> Option:
@@ -129,6 +150,15 @@ COMMAND = Command(
                "beside it (pip install 'kojuto[report]')"),
         Option("--merge", group=KEPT,
                help="the files are saved reports: show the report of all of them together"),
+        Option("--compare", group=SIDES,
+               help="LOG is OLD and NEW, each a log, a saved report or several runs with commas "
+               "between them: which endpoints are slower or fail more, by more than noise "
+               "(Mann-Whitney over 16 slices of time or the runs of each side, Holm over the "
+               "endpoints)"),
+        Option("--fail-above", metavar="PERCENT", read=_bound_of_change, group=SIDES,
+               help="with --compare: exit with 1 when an endpoint is surely slower by more than "
+               "this, with 3 when nothing can be told of endpoints with a tenth of the old time; "
+               "errors are 2 then"),
     ],
     positional="LOG …",
     epilog="""
@@ -138,6 +168,7 @@ Examples:
   kojuto report /var/log/nginx/access.log
   zcat old/*.gz | kojuto report - --sort p99 --limit 50
   kojuto report --output csv 'access.log*' >endpoints.csv
+  kojuto report --compare before.kjr after.kjr --fail-above 10%
   for h in web1 web2; do ssh $h kojuto report --save - /var/log/nginx/access.log; done |
       kojuto report --merge -
 """,

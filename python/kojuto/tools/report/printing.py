@@ -55,7 +55,7 @@ class View:
         rows = names.order(rows, key, reverse=values.reverse)
         limit = values.limit if values.limit is not None else TABLE_ROWS if is_table else 0
         self.rows, self.hidden = (rows[:limit], rows[limit:]) if limit else (rows, [])
-        self.zone = _zone(values, facts["zone_s"])
+        self.zone = zone(values, facts["zone_s"])
 
 
 def _read(written: Sequence[str], option: str, of: Sequence[str]) -> list[str]:
@@ -76,11 +76,12 @@ def _needed(percentiles: Sequence[float], columns: Iterable[str]) -> list[float]
     return list(dict.fromkeys([*percentiles, *(each for each in more if each is not None)]))
 
 
-def _zone(values: Values, zone_s: int | None) -> tzinfo | None:
+def zone(values: Values, zone_s: int | None) -> tzinfo | None:
+    """In which times are shown: the one that was asked for, else the log's own."""
     from kojuto.tools.report.times import zone_of
 
-    zone: tzinfo | None = values.tz
-    return zone if "tz" in values.given else zone_of(zone_s)
+    given: tzinfo | None = values.tz
+    return given if "tz" in values.given else zone_of(zone_s)
 
 
 def page_of(data: ReportData, values: Values) -> bytes:
@@ -91,8 +92,8 @@ def page_of(data: ReportData, values: Values) -> bytes:
     """
     from kojuto.tools.report import page
 
-    zone = _zone(values, data.facts()["zone_s"])
-    return page.of_report(data, values.percentiles, zone=zone, slowest=values.slowest)
+    shown_in = zone(values, data.facts()["zone_s"])
+    return page.of_report(data, values.percentiles, zone=shown_in, slowest=values.slowest)
 
 
 def write(data: ReportData, values: Values) -> None:
@@ -136,7 +137,7 @@ def text(view: View, values: Values) -> list[str]:
     other = names.left_over(view.total, view.rows, view.hidden)
     lines = summary(view.data, view.total, view.zone, unicode=unicode, room=room)
     if is_markdown:
-        lines = [f"- {_plain(line)}" for line in lines]
+        lines = [f"- {plain(line)}" for line in lines]
         lines += ["", *markdown(view.rows, other, view.columns)]
     else:
         fixed = values.columns is not None
@@ -158,6 +159,6 @@ def text(view: View, values: Values) -> list[str]:
     return lines
 
 
-def _plain(line: str) -> str:
+def plain(line: str) -> str:
     """A line of the summary in Markdown: its runs of blanks would be one, its signs would act."""
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in line)
