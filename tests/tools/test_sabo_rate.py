@@ -30,7 +30,11 @@ __all__ = ["processes_end"]
 
 
 class Waits(threading.Thread):
-    """Notes how long threads stood ready to run without a processor: proc(5), ``schedstat``."""
+    """Notes how long threads stood ready to run without a processor: proc(5), ``schedstat``.
+
+    A host that takes the processor from the machine is told by ``/proc/stat`` (``steal``), and
+    whatever else holds this process back, in which the meters are, by a sleep that lasts too long.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -54,17 +58,24 @@ class Waits(threading.Thread):
         return waited
 
     def run(self) -> None:
-        since, before = time.monotonic(), self._waited_ns()
+        since, before, stolen_s = time.monotonic(), self._waited_ns(), _stolen_s()
         while not self.ended.wait(0.05):
-            now, after = time.monotonic(), self._waited_ns()
+            now, after, stolen_now_s = time.monotonic(), self._waited_ns(), _stolen_s()
             waited_s = sum(after[task] - before.get(task, 0) for task in after) / 1e9
+            waited_s += stolen_now_s - stolen_s + max(now - since - 0.1, 0)
             if waited_s > 0.02:
                 self.samples.append((since, now, waited_s))
-            since, before = now, after
+            since, before, stolen_s = now, after, stolen_now_s
 
     def between(self, since: float, until: float) -> float:
         """Seconds that were waited between two moments, at most."""
         return sum(s for begin, end, s in list(self.samples) if begin < until and end > since)
+
+
+def _stolen_s() -> float:
+    """Seconds for which the host has run something else on processors of this machine: proc(5)."""
+    with open("/proc/stat", "rb") as file:
+        return int(file.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture
