@@ -7,7 +7,7 @@ use crate::scan::envelope::Envelope;
 use crate::scan::json::Prefix;
 
 /// The most keys of which figures are kept apart in one report.
-pub const MOST_KEYS: usize = 200_000;
+pub const MOST_KEYS: usize = 120_000;
 
 /// What to read from logs, and what to make of it.
 #[derive(Debug, Clone)]
