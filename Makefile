@@ -146,7 +146,7 @@ deny:
 	cargo deny check licenses bans sources
 
 fuzz:
-	nice -n 19 rust/fuzz/run
+	nice -n 10 rust/fuzz/run
 
 # The tests install what WHEEL_PROFILE=quick WHEEL_DIR=target/wheels gives, unless dist has one of this
 # source: the same wheel but for the optimiser, in a fraction of the time.

@@ -2,15 +2,33 @@
 //! the same key again, and names are the same in any order.
 #![no_main]
 
+use std::sync::OnceLock;
+
 use kojuto_core::report::naming::{Counted, Naming, NamingOptions, QueryRule};
+
+const QUERIES: [QueryRule; 3] = [QueryRule::Drop, QueryRule::Keys, QueryRule::Keep];
+
+/// One for each query rule, without folding and with it.
+fn naming() -> &'static [Naming] {
+    static NAMING: OnceLock<Vec<Naming>> = OnceLock::new();
+    NAMING.get_or_init(|| {
+        let options = QUERIES.iter().flat_map(|&query| {
+            [false, true].map(|fold| NamingOptions {
+                fold,
+                fold_above: 2,
+                query,
+                ..NamingOptions::default()
+            })
+        });
+        options.map(|options| Naming::new(&options).unwrap()).collect()
+    })
+}
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((&choice, data)) = data.split_first() else { return };
-    let query = [QueryRule::Drop, QueryRule::Keys, QueryRule::Keep][usize::from(choice % 3)];
+    let query = QUERIES[usize::from(choice % 3)];
     let fold = choice & 4 == 0;
-    let naming =
-        Naming::new(&NamingOptions { fold, fold_above: 2, query, ..NamingOptions::default() })
-            .unwrap();
+    let naming = &naming()[usize::from(choice % 3) * 2 + usize::from(fold)];
     let mut keys = Vec::new();
     for (at, line) in data.split(|&byte| byte == b'\n').enumerate() {
         let mut key = Vec::new();

@@ -1,7 +1,9 @@
 //! The one place where errors of the Rust crates become Python exceptions.
 
 use kojuto_io::{Error, words};
-use pyo3::exceptions::{PyBlockingIOError, PyKeyboardInterrupt, PyOSError, PyValueError};
+use pyo3::exceptions::{
+    PyBlockingIOError, PyKeyboardInterrupt, PyOSError, PyTypeError, PyValueError,
+};
 use pyo3::{PyErr, import_exception};
 
 import_exception!(kojuto.errors, AccuracyError);
@@ -37,4 +39,9 @@ pub(crate) fn to_py(error: Error) -> PyErr {
 /// The `ValueError` for an argument that a binding itself refuses.
 pub(crate) fn refused(why: impl Into<String>) -> PyErr {
     PyValueError::new_err(why.into())
+}
+
+/// The `TypeError` for an argument by a name that there is none of.
+pub(crate) fn unknown_option(name: impl std::fmt::Display) -> PyErr {
+    PyTypeError::new_err(format!("unknown option: {name}"))
 }

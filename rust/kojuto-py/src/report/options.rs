@@ -10,12 +10,11 @@ use kojuto_core::scan::envelope::Envelope;
 use kojuto_core::scan::json::Prefix;
 use kojuto_core::scan::log_format::LogFormat;
 use kojuto_io::report::Progress;
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::ReportProgress;
-use crate::errors::{refused, to_py};
+use crate::errors::{refused, to_py, unknown_option};
 
 /// What a scan needs.
 pub(super) struct Resolved {
@@ -45,7 +44,7 @@ impl<'py> Given<'py> {
 
     fn end(self) -> PyResult<()> {
         match self.0.and_then(|options| options.keys().into_iter().next()) {
-            Some(name) => Err(PyTypeError::new_err(format!("unknown option: {name}"))),
+            Some(name) => Err(unknown_option(&name)),
             None => Ok(()),
         }
     }
