@@ -199,9 +199,9 @@ SHADES = """(() => {
 
 def test_the_charts_are_drawn_in_the_theme_and_change_with_it(show: Opener) -> None:
     page = show("few", width=1024)
-    assert page.value("document.querySelectorAll('canvas').length") == 2
-    assert page.value(SHADES % 0) > 4
-    assert page.value(SHADES % 1) > 20
+    page.wait_for("document.querySelectorAll('canvas').length === 2")
+    page.wait_for(f"{SHADES % 0} > 4")
+    page.wait_for(f"{SHADES % 1} > 20")
     bar = PAINTED.format(chart=0, x=0.3, y=0.6)
     light = page.value(bar)
     assert light[3] == 255
@@ -260,15 +260,15 @@ def test_typing_filters_by_words_and_against_those_with_a_minus(show: Opener) ->
 def test_an_endpoint_opens_to_its_own_charts_and_figures(show: Opener) -> None:
     page = show("few", width=1024)
     page.click("tr.row:nth-child(2)")
-    assert page.value("document.querySelectorAll('.detail canvas').length") == 2
-    assert page.value(SHADES % 3) > 5
+    page.wait_for("document.querySelectorAll('.detail canvas').length === 2")
+    page.wait_for(f"{SHADES % 3} > 5")
     second = rows()[1]
     pairs = dict(zip(texts(page, ".pairs dt"), texts(page, ".pairs dd"), strict=True))
     assert pairs["count"] == f"{second['count']:,}"
     assert {"p50", "p90", "p95", "p99", "p99.9", "min", "max", "stddev"} <= set(pairs)
     assert texts(page, ".example code") == [second["example"]]
     page.click("tr.row:first-child")
-    assert page.value("document.querySelectorAll('.detail canvas').length") == 2
+    page.wait_for("document.querySelectorAll('.detail canvas').length === 2")
     assert page.value("document.querySelector('.row.chosen').rowIndex") == 1
     page.click("tr.row:first-child")
     assert page.value("document.querySelectorAll('.detail').length") == 0
@@ -324,6 +324,7 @@ def test_it_can_be_used_by_keys_alone(show: Opener) -> None:
 
 def test_arrow_keys_tell_the_values_of_a_chart(show: Opener) -> None:
     page = show("few", width=1024)
+    page.wait_for("document.querySelectorAll('.plot .uplot').length >= 2")
     page.value("document.querySelectorAll('.plot')[0].focus()")
     page.press("ArrowRight", "ArrowRight")
     second = slices(FakeReport(REQUESTS).requests)[1]
@@ -349,6 +350,7 @@ def test_arrow_keys_tell_the_values_of_a_chart(show: Opener) -> None:
 
 def test_times_below_the_logs_resolution_are_0_and_have_their_place(show: Opener) -> None:
     page = show("zeros", width=1024)
+    page.wait_for("document.querySelectorAll('.plot .uplot').length >= 2")
     page.value("document.querySelectorAll('.plot')[1].focus()")
     page.press("ArrowRight")
     told = dict(
@@ -460,7 +462,8 @@ def test_a_log_without_times_is_sorted_by_count_and_says_what_to_add(show: Opene
 def test_a_log_of_one_line_and_of_none_are_pages_too(show: Opener) -> None:
     page = show("instant", width=375)
     assert names(page) == ["GET /one"]
-    assert page.value(SHADES % 1) > 3
+    page.wait_for("document.querySelectorAll('canvas').length > 1")
+    page.wait_for(f"{SHADES % 1} > 3")
     page = show("empty", width=375)
     assert names(page) == []
     assert texts(page, ".told") == ["0 endpoints"]
