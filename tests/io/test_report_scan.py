@@ -198,8 +198,14 @@ def test_a_signal_ends_a_scan_that_waits(tmp_path: Path) -> None:
     main = threading.main_thread().ident
     assert main is not None
 
+    def opened() -> int:
+        links = (os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd"))
+        return sum(link == os.path.realpath(fifo) for link in links)
+
     def interrupt() -> None:
-        time.sleep(0.3)
+        deadline = time.monotonic() + 30
+        while opened() < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
         signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
