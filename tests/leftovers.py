@@ -137,13 +137,12 @@ def _check(folder: str, spared: set[int]) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The folder under which this run mounts."""
-    machine.adopt_orphans()
     os.environ[machine.MARK] = str(os.getpid())
     folder = tmp_path_factory.getbasetemp()
     guard = machine.start_guard(folder)
+    machine.adopt_orphans()
     yield str(folder)
-    guard.terminate()
-    guard.wait()
+    os.kill(guard, signal.SIGTERM)
 
 
 @pytest.fixture(scope="module", autouse=True)

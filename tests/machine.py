@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -56,7 +57,7 @@ def children() -> list[Process]:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return []  # almost always: there is no need to look through /proc
+        return []  # mostly: there is no need to look through /proc
     own = os.getpid()
     found = (process(name) for name in os.listdir("/proc") if name.isdigit())
     return [one for one in found if one is not None and one.parent == own]
@@ -172,22 +173,31 @@ def clear(run: int, folder: str) -> None:
         remove_namespace(name)
 
 
-def start_guard(folder: Path) -> subprocess.Popen[bytes]:
-    """Start the guard of this process; it is told to end when there is nothing to do."""
-    return subprocess.Popen(
+def start_guard(folder: Path) -> int:
+    """Start the guard of this process, before it adopts orphans; it is told to end by SIGTERM when
+    there is nothing to do.
+
+    It is nobody's child, so that a test without processes has none: `children` need not look.
+    """
+    started = subprocess.run(
         [sys.executable, "-IS", __file__, str(os.getpid()), str(folder)],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        check=True,
     )
+    return int(started.stdout)
 
 
 def main() -> None:
-    run, folder = int(sys.argv[1]), sys.argv[2]
-    while os.getppid() == run:
-        time.sleep(0.2)
-    clear(run, folder)
+    run, folder = os.pidfd_open(int(sys.argv[1])), sys.argv[2]
+    if guard := os.fork():
+        print(guard)
+        return
+    os.setsid()
+    os.dup2(0, 1)  # whoever reads the number waits for the end of this file
+    select.select([run], [], [])
+    clear(int(sys.argv[1]), folder)
 
 
 if __name__ == "__main__":
