@@ -16,8 +16,8 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
-.PHONY: demo test lint bench wheel build servers fuzz test-rust test-python test-a-m test-n-z \
-        test-shared soak repeat coverage \
+.PHONY: demo test lint lint-rust lint-python bench wheel build servers fuzz compile-tests test-rust \
+        test-python test-a-m test-n-z test-shared soak repeat coverage \
         deny oldest cross cross-bench cross-tools clean
 
 demo: build
@@ -26,17 +26,25 @@ demo: build
 	    test ! -e "$$log" || { printf '\n== %s\n' "$$log"; $(BIN)/kojuto demo --logfile "$$log" || exit 1; }; \
 	done
 
-# The Python tests wait more than they work: three parts and the fuzzing share the time.
-test: build servers test-rust
+# Things are done beside each other where one alone would leave a core idle: a release build ends with
+# one thread, packages are waited for, and the Python tests wait more than they work.
+test:
+	$(MAKE) --no-print-directory -j3 build servers compile-tests
+	$(MAKE) --no-print-directory test-rust
 	$(MAKE) --no-print-directory -j4 test-a-m test-n-z test-shared fuzz
 
-lint: build
+lint:
+	$(MAKE) --no-print-directory -j3 build lint-rust lint-python
+	$(BIN)/python -m mypy.stubtest kojuto._native
+
+lint-rust:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+lint-python: $(VENV)/.dev
 	$(BIN)/ruff format --check python tests benches
 	$(BIN)/ruff check python tests benches
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest kojuto._native
 
 bench: build servers
 	cargo bench --quiet -p kojuto-core --bench scan
@@ -58,6 +66,9 @@ $(VENV)/.dev: pyproject.toml
 # instance, which a policy-rc.d that denies everything prevents.
 servers:
 	@tests/install-servers $(APT_PACKAGES)
+
+compile-tests:
+	cargo test --workspace --quiet --no-run
 
 test-rust:
 	cargo test --workspace --quiet
