@@ -192,7 +192,7 @@ def test_repeat_keeps_each_result_and_tries_nothing_again(tmp_path: Path) -> Non
         "    count.write_text(count.read_text() + 'x' if count.exists() else 'x')\n"
         "    assert count.read_text() != 'xx'\n"
     )
-    command = [str(ROOT / "tests/repeat"), "-n", "3", "-b", "-o", str(log), str(test)]
+    command = [str(ROOT / "tests/repeat"), "-n", "3", "-o", str(log), str(test)]
     env = {**os.environ, "PYTHON": sys.executable}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 1
@@ -204,3 +204,18 @@ def test_repeat_keeps_each_result_and_tries_nothing_again(tmp_path: Path) -> Non
     ]  # fmt: skip
     assert any("assert count.read_text() != 'xx'" in line for line in lines)
     assert count.read_text() == "xxx"
+
+
+def test_repeat_keeps_every_core_busy_and_lets_go_of_them(tmp_path: Path) -> None:
+    test = tmp_path / "test_x.py"
+    test.write_text(
+        "import os\n"
+        "def test_x():\n"
+        "    own = os.popen(f'ps -o stat= --ppid {os.getppid()}').read().split()\n"
+        "    assert sum(one.startswith('R') for one in own) >= os.cpu_count()\n"
+    )
+    log = tmp_path / "log"
+    command = [str(ROOT / "tests/repeat"), "-n", "1", "-b", "-o", str(log), str(test)]
+    env = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, log.read_text()
