@@ -16,7 +16,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
-.PHONY: demo test lint lint-rust lint-python bench wheel build servers fuzz compile-tests test-rust \
+.PHONY: demo test lint lint-rust lint-python bench wheel test-wheel build servers fuzz compile-tests test-rust \
         test-python test-a-m test-n-z test-shared soak repeat coverage \
         deny oldest cross cross-bench cross-tools clean
 
@@ -161,14 +161,16 @@ deny:
 fuzz:
 	nice -n 10 rust/fuzz/run
 
-# The tests install what WHEEL_PROFILE=quick WHEEL_DIR=target/wheels gives, unless dist has one of this
-# source: the same wheel but for the optimiser, in a fraction of the time.
-WHEEL_PROFILE ?= release
-WHEEL_DIR ?= dist
+# For Linux with glibc 2.17 or later.
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --profile $(WHEEL_PROFILE) --zig \
-	    --compatibility manylinux2014 --out $(WHEEL_DIR)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --zig \
+	    --compatibility manylinux2014 --out dist
+
+# The one that the tests install, unless dist has one of this source: what `make build` has compiled, for this
+# machine's glibc, so that nothing is compiled once more.
+test-wheel: $(VENV)/.dev
+	$(BIN)/maturin build --release --quiet --out target/wheels
 
 clean:
 	rm -rf $(VENV) target dist rust/fuzz/target

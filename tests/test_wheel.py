@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -19,9 +20,23 @@ from tests.wheels import sources
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_its_tag_says_any_python_from_3_10_and_an_old_glibc(wheel: Path) -> None:
+def test_its_tag_says_any_python_from_3_10_and_the_oldest_glibc_that_it_needs(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """PEP 600: ``manylinux_2_17`` is for every Linux with glibc 2.17 or later."""
     assert "-cp310-abi3-" in wheel.name
-    assert "manylinux_2_17_x86_64" in wheel.name or "manylinux_2_28" in wheel.name
+    tags = [(2, int(minor)) for minor in re.findall(r"manylinux_2_(\d+)_x86_64", wheel.name)]
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extract("kojuto/_native.abi3.so", tmp_path)
+    listed = subprocess.run(
+        ["readelf", "--version-info", str(tmp_path / "kojuto/_native.abi3.so")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    needed = {(int(a), int(b)) for a, b in re.findall(r"Name: GLIBC_(\d+)\.(\d+)", listed.stdout)}
+    assert needed
+    assert max(needed) <= min(tags)
+    if wheel.parent.name == "dist":
+        assert min(tags) == (2, 17)
 
 
 def test_it_holds_what_is_needed_and_nothing_of_the_machine(wheel: Path) -> None:

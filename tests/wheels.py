@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-QUICK = "target/wheels"
+OF_THE_BUILD = "target/wheels"
 SUFFIXES = (".py", ".rs", ".c", ".pyi", ".toml", ".js", ".css", ".html", ".txt")
 
 
@@ -39,10 +39,9 @@ def current(folder: str) -> Path | None:
     return built[-1] if built and built[-1].stat().st_mtime >= newest else None
 
 
-def make_wheel(folder: str, profile: str) -> Path:
-    """What ``make wheel`` builds with a cargo profile."""
-    settings = [f"WHEEL_PROFILE={profile}", f"WHEEL_DIR={folder}"]
-    subprocess.run(["make", "wheel", *settings], cwd=ROOT, check=True, timeout=900)
+def made(target: str, folder: str) -> Path:
+    """What ``make`` builds there."""
+    subprocess.run(["make", target], cwd=ROOT, check=True, timeout=900)
     built = current(folder)
     assert built is not None
     return built
@@ -51,13 +50,13 @@ def make_wheel(folder: str, profile: str) -> Path:
 @functools.cache
 def built_wheel() -> Path:
     """What ``make wheel`` has built last; it is built when there is none of this source."""
-    return current("dist") or make_wheel("dist", "release")
+    return current("dist") or made("wheel", "dist")
 
 
 @pytest.fixture(scope="session")
 def wheel() -> Path:
-    """The wheel of this source: the one in ``dist``, else one that is built quickly."""
-    return current("dist") or current(QUICK) or make_wheel(QUICK, "quick")
+    """The wheel of this source: the one in ``dist``, else that of ``make build``."""
+    return current("dist") or current(OF_THE_BUILD) or made("test-wheel", OF_THE_BUILD)
 
 
 def fetched_pip(requirement: str, folder: Path) -> Path:
