@@ -261,6 +261,39 @@ def test_headers_of_haproxy(stage: Stage, options: str) -> None:
     assert not ppdp.lines(error="PROXY header: version 2: the CRC32c does not match")
 
 
+@pytest.mark.parametrize("option", ["send-proxy", "send-proxy-v2"])
+def test_who_is_allowed_is_the_client_of_haproxy_in_both_families(
+    stage: Stage, option: str
+) -> None:
+    """HAProxy listens on one socket for both, and names an IPv4 client as one."""
+    port = free_port()
+    ranges = ["--allow", "::1,127.0.0.0/24", "--deny", "127.0.0.9"]
+    ppdp = stage.ppdp(stage.peer(echo).port, "--proxy-protocol=require", *ranges)
+    bind = f"  bind [::]:{port} v4v6\n  server s 127.0.0.1:{ppdp.port} {option}"
+    haproxy(stage, bind, port)
+
+    def asked(host: str, source: str) -> bytes:
+        try:
+            with socket.create_connection((host, port), 10, (source, 0)) as conn:
+                conn.sendall(b"hi")
+                conn.shutdown(socket.SHUT_WR)
+                return read_all(conn)
+        except ConnectionResetError:
+            return b""
+
+    assert asked("::1", "::1") == b"hi"
+    assert asked("127.0.0.1", "127.0.0.5") == b"hi"
+    assert asked("127.0.0.1", "127.0.0.9") == b""
+    assert asked("127.0.0.1", "127.0.1.1") == b""
+    denied, other = ppdp.wait_for_lines(2, status="Failed")
+    served = {line["remote-addr"].rpartition(":")[0] for line in ppdp.lines(status="Connected")}
+    assert served - {"127.0.0.1"} == {"[::1]", "127.0.0.5"}, "127.0.0.1 looked for the port"
+    assert denied["remote-addr"].startswith("127.0.0.9:")
+    assert denied["error"] == "the client's address is in --deny"
+    assert other["remote-addr"].startswith("127.0.1.1:")
+    assert other["error"] == "the client's address is not in --allow"
+
+
 def test_health_checks_of_haproxy_are_served_and_not_logged(stage: Stage) -> None:
     upstream = stage.peer(echo)
     ppdp = stage.ppdp(upstream.port, "--proxy-protocol=require")

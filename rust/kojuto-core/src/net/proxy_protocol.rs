@@ -150,7 +150,7 @@ fn v1_addresses(line: &[u8]) -> Result<Addresses, Error> {
     let read = |text: &str| -> Result<IpAddr, Error> {
         let address = match family {
             "TCP4" => text.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
-            "TCP6" => text.parse::<Ipv6Addr>().map(IpAddr::V6).ok(),
+            "TCP6" => text.parse::<Ipv6Addr>().map(|v6| v6.to_canonical()).ok(),
             _ => return malformed(HeaderFault::Protocol(family.to_owned())),
         };
         let (text, family) = (text.to_owned(), family.to_owned());
@@ -222,8 +222,7 @@ fn v2_addresses(family: u8, datagram: bool, block: &[u8]) -> Addresses {
     let port = |at: usize| u16::from_be_bytes([block[at], block[at + 1]]);
     let v4 =
         |at: usize| -> IpAddr { Ipv4Addr::from(*block[at..].first_chunk().expect("4")).into() };
-    let v6 =
-        |at: usize| -> IpAddr { Ipv6Addr::from(*block[at..].first_chunk().expect("16")).into() };
+    let v6 = |at: usize| Ipv6Addr::from(*block[at..].first_chunk().expect("16")).to_canonical();
     let path = |at: usize| {
         let padded = &block[at..at + UNIX_PATH];
         let end = padded.iter().position(|&b| b == 0).unwrap_or(UNIX_PATH);
@@ -437,6 +436,22 @@ mod tests {
         assert!(error.contains("unique id of 129 bytes"), "{error}");
     }
 
+    /// HAProxy on a socket for both families names an IPv4 client so.
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address_that_it_is() {
+        let v1 = b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 4000 443\r\n".to_vec();
+        let mut v2 = V2_SIGNATURE.to_vec();
+        v2.extend_from_slice(&[0x21, 0x21, 0, 36]);
+        for last in [1, 2] {
+            v2.extend_from_slice(&Ipv4Addr::new(192, 0, 2, last).to_ipv6_mapped().octets());
+        }
+        v2.extend_from_slice(&[4000u16.to_be_bytes(), 443u16.to_be_bytes()].concat());
+        for bytes in [v1, v2] {
+            let Ok(Step::Done { header, .. }) = parse(&bytes, V2_MAX) else { panic!("{bytes:?}") };
+            assert_eq!(header.addresses, inet("192.0.2.1:4000", "192.0.2.2:443"));
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_back_at_every_cut(
@@ -457,8 +472,8 @@ mod tests {
                     panic!()
                 };
                 prop_assert_eq!((s.port(), d.port()), (source.port(), destination.port()));
-                prop_assert_eq!(s.ip().to_canonical(), source.ip().to_canonical());
-                prop_assert_eq!(d.ip().to_canonical(), destination.ip().to_canonical());
+                prop_assert_eq!(s.ip(), source.ip().to_canonical());
+                prop_assert_eq!(d.ip(), destination.ip().to_canonical());
             }
         }
     }
