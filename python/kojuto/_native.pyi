@@ -1316,6 +1316,18 @@ class HttpRequest:
         """The values of a header, one for each time it was sent; bytes as Latin-1."""
 
 @final
+class TokenKeys:
+    """Keys any of which may have signed a token, each as `kojuto.common.jwt.for_native` has it."""
+
+    def __new__(cls, keys: Sequence[tuple[str, str | None, bytes | None]]) -> TokenKeys: ...
+    def signed_by(self, token: str) -> tuple[int, bytes] | None:
+        """The place of the first key that has signed a token, and the payload.
+
+        The claims are not looked at. None says nothing of a token: Python finds out what is wrong
+        with it, or that its key is one that is not checked here.
+        """
+
+@final
 class TokenGate:
     """What a token gate decides without Python, under one state of its configuration.
 

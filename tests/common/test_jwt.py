@@ -14,7 +14,19 @@ from hypothesis import strategies as st
 from kojuto.common import jwt
 from kojuto.common.jwt import TokenError
 from kojuto.errors import KojutoError
-from tests.common.tokens import NOW, PAIRS, H, P, check, good, refused, rs256, signed
+from tests.common.tokens import (
+    NOW,
+    PAIRS,
+    H,
+    P,
+    both_find_the_same_signer,
+    check,
+    good,
+    keys,
+    refused,
+    rs256,
+    signed,
+)
 from tests.conftest import corpus
 from tests.keys import b64, ec_key, private_pem, public_pem, rsa_key
 
@@ -314,3 +326,21 @@ def test_a_changed_character_is_never_accepted(data: st.DataObject) -> None:
     if changed != token:
         with pytest.raises(TokenError):
             check(changed)
+
+
+@pytest.mark.parametrize("algorithm", PAIRS)
+def test_a_good_signature_is_found_without_python_but_of_p521(algorithm: str) -> None:
+    key = PAIRS[algorithm]()
+    known = keys(key)
+    text = jwt.sign(jwt.load_private_key(private_pem(key), "test"), P)
+    both_find_the_same_signer(text, known)
+    found = jwt.Signers(known)._native.signed_by(text)
+    assert (found is None) == (algorithm == "ES512")
+
+
+@pytest.mark.parametrize("member", ["jwk", "jku", "x5c", "x5u", "crit"])
+def test_a_token_that_brings_a_key_is_refused_whoever_looks_first(member: str) -> None:
+    text = signed({**H, member: ["x"]}, P)
+    assert jwt.Signers(keys())._native.signed_by(text) is None
+    both_find_the_same_signer(text, keys())
+    assert jwt.Signers(keys())._native.signed_by(signed({**H, "typ": None}, P)) is None

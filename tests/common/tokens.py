@@ -47,7 +47,20 @@ def good() -> str:
 
 
 def check(token: str, *private: Any, **options: Any) -> dict[str, Any]:
+    both_find_the_same_signer(token, keys(*private))
     return jwt.verify(token, keys(*private), **{"now": NOW, "freshness_s": 3600.0, **options})
+
+
+def both_find_the_same_signer(token: str, known: list[jwt.Key]) -> None:
+    """What is checked without Python, and by it: the key and the payload, or the words."""
+
+    def said(signed_by: Callable[[str], tuple[jwt.Key, bytes]]) -> object:
+        try:
+            return signed_by(token)
+        except TokenError as error:
+            return type(error), str(error)
+
+    assert said(jwt.Signers(known).signed_by) == said(lambda text: jwt.signed_by(text, known))
 
 
 def refused(token: str, *private: Any, **options: Any) -> str:

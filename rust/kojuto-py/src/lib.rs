@@ -20,6 +20,7 @@ mod report;
 mod sabo;
 mod state;
 mod tls;
+mod token;
 
 use pyo3::prelude::*;
 
@@ -43,6 +44,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     report::register(module)?;
     state::register(module)?;
     tls::register(module)?;
+    token::register(module)?;
     // PyO3 lists every name here; the stub does that already, and says what each is.
     module.delattr("__all__")
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.common.jwt import Key, public_key
+from kojuto.common.jwt import Key, Signers, public_key
 from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
@@ -102,6 +102,7 @@ class KeySource:
             )
         self.where = where
         self.keys: Sequence[Key] = ()
+        self.signers = Signers(())
         self._tried = float("-inf")
         self._lock = Lock()
 
@@ -129,6 +130,7 @@ class KeySource:
                 return False
             self._tried = monotonic()
             self.keys = load(self._fetch() if self.is_address else self._read(), self.where)
+            self.signers = Signers(self.keys)
             return True
 
     def _read(self) -> bytes:

@@ -16,6 +16,7 @@ from kojuto.common.jwt.keys import (
     public_key,
     read_key_file,
 )
+from kojuto.common.jwt.signers import Signers
 from kojuto.common.jwt.signing import sign
 from kojuto.common.jwt.verifying import (
     IAT_LEEWAY_S,
@@ -37,7 +38,8 @@ from kojuto.common.jwt.verifying import (
 __all__ = [
     "DECRYPT_HINT", "IAT_LEEWAY_S", "MAX_KEY_FILE_BYTES", "MAX_RSA_BITS", "MAX_TOKEN_CHARS",
     "MIN_RSA_BITS", "RSA_PSS", "ClaimError", "FormError", "Key", "NoKeyError", "NoTokenError",
-    "PrivateKey", "SignatureError", "TokenError", "WeakKeyError", "bearer", "check_claims",
-    "for_native", "from_argument", "load_private_key", "load_public_keys", "public_key",
-    "read_key_file", "sign", "signed_by", "signed_payload", "unverified_subject", "verify",
+    "PrivateKey", "SignatureError", "Signers", "TokenError", "WeakKeyError", "bearer",
+    "check_claims", "for_native", "from_argument", "load_private_key", "load_public_keys",
+    "public_key", "read_key_file", "sign", "signed_by", "signed_payload", "unverified_subject",
+    "verify",
 ]  # fmt: skip

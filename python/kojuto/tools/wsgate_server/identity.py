@@ -94,7 +94,7 @@ class Identity:
         self._iap = iap_keys
         self._log = log
         self._failing = False
-        self._keys: list[Key] = self._read()
+        self._signers = self._read()
         if self._iap is not None and not self._iap.is_address:
             self._iap.renew()
 
@@ -125,10 +125,10 @@ class Identity:
         Raises:
             KojutoError: one cannot be used; all the old keys stay.
         """
-        keys = self._read()
+        signers = self._read()
         if self._iap is not None and not self._iap.is_address:
             self._iap.renew()
-        self._keys = keys  # when nothing can fail any more
+        self._signers = signers  # when nothing can fail any more
 
     def knows(self, bearer: str, assertion: str) -> bool:
         """Whether the keys that signed the tokens of a request count still.
@@ -139,16 +139,16 @@ class Identity:
             bearer: the fingerprint of the key of the Bearer token; empty where none was asked for.
             assertion: the same for the IAP assertion.
         """
-        if bearer and all(key.fingerprint() != bearer for key in self._keys):
+        if bearer and all(key.fingerprint() != bearer for key in self._signers.keys):
             return False
         if assertion and self._iap is not None and not self._iap.is_address:
             return any(key.fingerprint() == assertion for key in self._iap.keys)
         return True
 
-    def _read(self) -> list[Key]:
+    def _read(self) -> jwt.Signers:
         if self._path is None:
-            return []
-        return jwt.load_public_keys(jwt.read_key_file(self._path), self._path)
+            return jwt.Signers(())
+        return jwt.Signers(jwt.load_public_keys(jwt.read_key_file(self._path), self._path))
 
     def who(self, headers: Headers) -> Who:
         """Who sent a request: by the Bearer token where both kinds of token are asked for.
@@ -185,14 +185,14 @@ class Identity:
         return self._of_bearer(token)
 
     def _of_bearer(self, token: str) -> Who:
-        key, payload = jwt.signed_by(token, self._keys)
+        key, payload = self._signers.signed_by(token)
         claims = jwt.check_claims(payload, now=time.time(), freshness_s=self._freshness_s)
         return Who(str(claims.get("sub", "")), claims, key)
 
     def _of_assertion(self, token: str, source: KeySource) -> Who:
         if not source.keys:
             raise UnavailableError
-        key, payload = jwt.signed_by(token, source.keys)
+        key, payload = source.signers.signed_by(token)
         claims = jwt.check_claims(
             payload,
             now=time.time(),

@@ -5,8 +5,9 @@ use super::{Object, Value, Verdict};
 /// The longest token that is looked at; the same as of the verifier in Python.
 pub const MAX_TOKEN_CHARS: usize = 16_384;
 
-/// Members of a header that ask for more than is done. Those that bring a key along (`jwk`, `jku`,
-/// `x5c`, `x5u`) are never followed.
+/// Members of a header that bring a key along; they are never followed.
+const OWN_KEYS: [&str; 4] = ["jwk", "jku", "x5c", "x5u"];
+/// Members of a header that ask for more than is done.
 const UNSUPPORTED: [(&str, &str); 4] = [
     ("crit", "an extension that is not supported"),
     ("zip", "compression"),
@@ -28,6 +29,7 @@ pub struct Parts<'a> {
     /// `kid` of the header.
     pub kid: Option<String>,
     kind: Option<Value>,
+    brings_key: bool,
 }
 
 impl Parts<'_> {
@@ -75,7 +77,14 @@ impl Parts<'_> {
             algorithm: algorithm.clone(),
             kid,
             kind: header.get("typ").cloned(),
+            brings_key: OWN_KEYS.iter().any(|member| header.get(member).is_some()),
         })
+    }
+
+    /// Whether the header brings no key along, and its `typ`, where there is one, is JWT.
+    pub fn is_plain(&self) -> bool {
+        let jwt = ["jwt".to_owned()];
+        !self.brings_key && self.kind != Some(Value::Null) && self.check_kind(&jwt).is_ok()
     }
 
     /// Whether the header's `typ` is one of these (in lower case, without `application/`); a

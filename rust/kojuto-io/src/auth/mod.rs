@@ -8,4 +8,4 @@ mod verify;
 
 pub use gate::{Gate, GateStats, Rule, Service, Why};
 pub use tokens::{Found, Shown, Tokens};
-pub use verify::{Judged, Key, Signers, Verifier};
+pub use verify::{Judged, Key, Signers, Verifier, signed_by};

@@ -175,6 +175,20 @@ impl Verifier {
     }
 }
 
+/// The first of these keys that has signed a token of the plain form, and the token's payload, whose
+/// claims are not looked at. None: it is for Python to say what is wrong, if anything is.
+pub fn signed_by(keys: &[Key], token: &[u8]) -> Option<(usize, Vec<u8>)> {
+    let parts = Parts::read(token).ok().filter(Parts::is_plain)?;
+    let has_signed = |key: &Key| {
+        let (Some(public), Some(algorithm)) = (&key.public, algorithm(&key.algorithm)) else {
+            return false;
+        };
+        fits(&parts, key) && verify(algorithm, public, &parts)
+    };
+    let at = keys.iter().position(has_signed)?;
+    Some((at, parts.claims))
+}
+
 fn refused<T>(why: &str) -> Result<T, Verdict> {
     Err(Verdict::Refused(why.to_owned()))
 }
