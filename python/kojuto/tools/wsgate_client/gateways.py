@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MAX_OPENING = 256
 """Tunnels of one map line that are opened at a time; more wait for their turn."""
 MAX_WAITING = 4096
+IDLE_S = 5.0
+"""How long a thread waits for another tunnel to open: starting one takes as long as opening."""
 
 
 def read_map(path: str) -> dict[Place, Address]:
@@ -64,14 +66,14 @@ class Line:
 
     def __init__(self, sock: socket.socket, opener: Opener) -> None:
         from collections import deque
-        from threading import Lock
+        from threading import Condition
 
         self.sock = sock
         self.name = listen.name_of(sock)
         self.opener = opener
         self._waiting: deque[tuple[socket.socket, str]] = deque()
-        self._workers = 0
-        self._lock = Lock()
+        self._workers = self._idle = 0
+        self._work = Condition()
 
     def submit(
         self, conn: socket.socket, remote: str, work: Callable[[Line, socket.socket, str], None]
@@ -79,32 +81,42 @@ class Line:
         """Have a thread open a tunnel; False when too many wait already."""
         from threading import Thread
 
-        with self._lock:
+        with self._work:
             if len(self._waiting) >= MAX_WAITING:
                 return False
             self._waiting.append((conn, remote))
+            if len(self._waiting) <= self._idle:
+                self._work.notify()
+                return True
             if self._workers >= MAX_OPENING:
                 return True
             self._workers += 1
 
         def run() -> None:
-            while True:
-                with self._lock:
-                    if not self._waiting:
-                        self._workers -= 1
-                        return
-                    item = self._waiting.popleft()
+            while (item := self._next()) is not None:
                 work(self, *item)
 
         try:
             Thread(target=run, name="open", daemon=True).start()
         except RuntimeError:  # the system gives no thread
-            with self._lock:
+            with self._work:
                 self._workers -= 1
                 if self._workers == 0:
                     self._waiting.remove((conn, remote))
                     return False
         return True
+
+    def _next(self) -> tuple[socket.socket, str] | None:
+        """What a thread does next; None: nothing for a while, it is to end."""
+        with self._work:
+            if not self._waiting:
+                self._idle += 1
+                self._work.wait(IDLE_S)
+                self._idle -= 1
+            if self._waiting:
+                return self._waiting.popleft()
+            self._workers -= 1
+            return None
 
 
 class Gateways:
