@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 MAX_BYTES = 32_768
 """Of a whole head; twice what most servers allow for one line."""
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""Behind a WebSocket's key, it makes the answer's Sec-WebSocket-Accept (RFC 6455, 1.3)."""
+
+FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+"""Name and value of a header line, blanks behind it included (RFC 9112, 5)."""
+
+SWITCHING = re.compile(rb"HTTP/1\.1 101 [\t\x20-\x7e\x80-\xff]*")
+"""The status line of an answer that agrees to an upgrade (RFC 9112, 4)."""
 
 END_HEADER, END_BY_CLOSE = "X-Wsgate-End", "close-frame"
 """In the request for an upgrade and in the answer: this gateway ends its stream by a Close frame,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 
@@ -111,6 +112,8 @@ class Opener:
         self._headers = headers
         self._token = token
         self._timeout_s = timeout_s or 365 * 86400.0
+        self._usual = b""
+        """The lines of every handshake but those of its key and its token."""
 
     def open(self) -> tuple[Stream, bytes, bool]:
         """A stream whose peer has agreed to speak WebSocket, and what came behind its answer.
@@ -214,14 +217,7 @@ class Opener:
         Raises:
             OpenError: there is no token, or none in time.
         """
-        from websockets.client import ClientProtocol
-        from websockets.uri import parse_uri
-
-        protocol = ClientProtocol(
-            parse_uri(self.address.websocket),
-            origin=self.address.origin,  # type: ignore[arg-type]
-            extensions=extensions,
-        )
+        protocol = self._protocol(extensions)
         request = protocol.connect()
         request.headers[httphead.END_HEADER] = httphead.END_BY_CLOSE
         names = {name.lower() for name, _ in self._headers}
@@ -230,16 +226,49 @@ class Opener:
                 del request.headers[name]
         for name, value in self._headers:
             request.headers[name] = value
-        if self._token is not None:
-            try:
-                request.headers["Authorization"] = f"Bearer {self._token(_left(deadline))}"
-            except KojutoError as error:
-                raise OpenError(str(error)) from None
+        if token := self._bearer(deadline):
+            request.headers["Authorization"] = f"Bearer {token}"
         protocol.send_request(request)
         return protocol, b"".join(protocol.data_to_send())
 
+    def _protocol(self, extensions: Any = None) -> ClientProtocol:
+        from websockets.client import ClientProtocol
+        from websockets.uri import parse_uri
+
+        return ClientProtocol(
+            parse_uri(self.address.websocket),
+            origin=self.address.origin,  # type: ignore[arg-type]
+            extensions=extensions,
+        )
+
+    def _bearer(self, deadline: float) -> str:
+        if self._token is None:
+            return ""
+        try:
+            return self._token(_left(deadline))
+        except KojutoError as error:
+            raise OpenError(str(error)) from None
+
+    def _plain_request(self, deadline: float) -> tuple[str, bytes]:
+        """The key and the bytes of a new handshake without extensions.
+
+        The library writes the first one; all others differ from it in key and token only.
+        """
+        from base64 import b64encode
+
+        if not self._usual:
+            lines = self.request(deadline)[1].split(b"\r\n")
+            own = (b"sec-websocket-key:", b"authorization:" if self._token else b"\n")
+            kept = [line for line in lines if line and not line.lower().startswith(own)]
+            self._usual = b"\r\n".join(kept)
+        key = b64encode(os.urandom(16)).decode()
+        lines = [self._usual, f"Sec-WebSocket-Key: {key}".encode()]
+        if token := self._bearer(deadline):
+            lines.append(f"Authorization: Bearer {token}".encode())
+        return key, b"\r\n".join([*lines, b"", b""])
+
     def _upgrade(self, stream: Stream, rest: bytes, deadline: float) -> tuple[bytes, bool]:
-        protocol, begin = self.request(deadline)
+        key, begin = self._plain_request(deadline)
         title = self.address.text
         try:
             if isinstance(stream, socket.socket):
@@ -248,8 +277,42 @@ class Opener:
             head = _read_head(stream, rest, deadline, title)
         except OSError as error:
             raise OpenError(f"{title}: {words(error)}") from None
-        accept(protocol, head, title)
-        return head.rest, ends_by_close(protocol)
+        closes = plain_answer(bytes(head.data), key)
+        if closes is None:  # the library says what is wrong with it, if anything is
+            protocol = self._protocol()
+            protocol.key = key
+            accept(protocol, head, title)
+            closes = ends_by_close(protocol)
+        return head.rest, closes
+
+
+def plain_answer(head: bytes, key: str) -> bool | None:
+    """Whether the backend ends its streams by Close frames; None for an unusual answer.
+
+    Args:
+        head: of the answer.
+        key: of the request (RFC 6455, 4.2.2).
+    """
+    from base64 import b64encode
+    from hashlib import sha1
+
+    first, *lines = head.split(b"\r\n")[:-2]
+    found: dict[bytes, bytes] = {}
+    for line in lines:
+        field = httphead.FIELD.fullmatch(line)
+        if field is None or field[1].lower() in found:
+            return None
+        found[field[1].lower()] = field[2].rstrip(b" \t")
+    accept = b64encode(sha1(key.encode() + httphead.GUID).digest())  # noqa: S324 (RFC 6455)
+    if (
+        not httphead.SWITCHING.fullmatch(first)
+        or found.get(b"upgrade", b"").lower() != b"websocket"
+        or found.get(b"connection", b"").lower() != b"upgrade"
+        or found.get(b"sec-websocket-accept") != accept
+        or any(name.startswith((b"sec-websocket-e", b"sec-websocket-p")) for name in found)
+    ):
+        return None
+    return found.get(httphead.END_HEADER.lower().encode()) == httphead.END_BY_CLOSE.encode()
 
 
 def ends_by_close(protocol: ClientProtocol) -> bool:

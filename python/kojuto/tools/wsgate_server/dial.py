@@ -43,7 +43,9 @@ class Dialer:
         """
         end = self._loop.time() + self._timeout_s
         try:
-            found = await asyncio.wait_for(self._resolve(target), self._timeout_s)
+            found = _numeric(target)
+            if not found:
+                found = await asyncio.wait_for(self._resolve(target), self._timeout_s)
         except asyncio.TimeoutError:
             raise TimeoutError(errno.ETIMEDOUT, "the name was not resolved in time") from None
         problem: OSError = OSError(0, "no address")
@@ -53,20 +55,33 @@ class Dialer:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 pacing.unpace(sock, address[0])
                 left = max(end - self._loop.time(), 0) / (len(found) - index)
-                await asyncio.wait_for(self._loop.sock_connect(sock, address), left)
+                await self._connect(sock, address, left)
             except asyncio.TimeoutError:
                 sock.close()
                 problem = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
             except OSError as error:
                 sock.close()
-                # asyncio puts words of its own in the place of the system's.
-                problem = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
+                problem = error
             except BaseException:
                 sock.close()
                 raise
             else:
                 return sock
         raise problem
+
+    async def _connect(self, sock: socket.socket, address: Any, within_s: float) -> None:
+        """Connect; on this machine it has happened before there is anything to wait for."""
+        number = sock.connect_ex(address)
+        if number == errno.EINPROGRESS:
+            done = self._loop.create_future()
+            self._loop.add_writer(sock, _settle, done)
+            try:
+                await asyncio.wait_for(done, within_s)
+            finally:
+                self._loop.remove_writer(sock)
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
 
     async def _resolve(self, target: Address) -> list[Any]:
         """All addresses of a target; those who ask at the same time share one look-up."""
@@ -98,3 +113,19 @@ class Dialer:
             except RuntimeError:
                 answer(OSError(errno.EAGAIN, "no thread to resolve the name"))
         return await asyncio.shield(pending)
+
+
+def _numeric(target: Address) -> list[Any]:
+    """The address itself where it is no name, which needs no resolver; else nothing."""
+    try:
+        found = socket.getaddrinfo(
+            *target, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        )
+    except OSError:
+        return []
+    return list(found)
+
+
+def _settle(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 import socket
-from contextlib import suppress
-from http import HTTPStatus
 
-from kojuto.common.gateway import deflate, httphead, metrics
+from kojuto.common.gateway import deflate, metrics
 from kojuto.common.gateway.acceptor import Acceptor
-from kojuto.common.gateway.httphead import Head, HeadTooLargeError
+from kojuto.common.gateway.httphead import Head
 from kojuto.common.jwt import NoKeyError, TokenError
 from kojuto.common.prometheus import Family
 from kojuto.common.server import listen
 from kojuto.errors import words
-from kojuto.tools.wsgate_server import grants
+from kojuto.tools.wsgate_server import grants, handshake
 from kojuto.tools.wsgate_server import request as requests
 from kojuto.tools.wsgate_server.dial import Dialer
 from kojuto.tools.wsgate_server.identity import UnavailableError
 from kojuto.tools.wsgate_server.request import Opened, Refused
 from kojuto.tools.wsgate_server.users import NotAllowedError
+from kojuto.tools.wsgate_server.wire import Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from websockets.http11 import Request
-    from websockets.server import ServerProtocol
 
     from kojuto._native import Relay
     from kojuto.common.cli import Values
@@ -38,9 +35,6 @@ if TYPE_CHECKING:
 
 MAX_READING = 4096
 """Clients that have not sent their whole request; the oldest makes room for one more."""
-LINGER_S = 1.0
-"""How long a client may take to read an answer that ends its connection."""
-PIECE = 1 << 16
 
 
 class Gate:
@@ -159,7 +153,6 @@ class Gate:
     # -- one connection -----------------------------------------------------------------------
 
     async def _serve(self, conn: socket.socket, listener: str, remote: str) -> None:
-        conn.setblocking(False)
         try:
             await self._converse(conn, listener, remote)
         except OSError as error:
@@ -168,57 +161,35 @@ class Gate:
             conn.close()
 
     async def _converse(self, conn: socket.socket, listener: str, remote: str) -> None:
-        from websockets.server import ServerProtocol
-
-        head = Head()
-        protocol = ServerProtocol(
-            extensions=self._extensions() if self._values.enable_compression else None
-        )
+        head, wire = Head(), Wire(self._loop, conn)
         try:
             try:
-                within = self._values.handshake_timeout
-                await asyncio.wait_for(self._read(conn, head), within or None)
-            except asyncio.TimeoutError:
-                raise Refused(408, "the request did not come in time") from None
+                await wire.read(head, self._values.handshake_timeout)
             finally:
                 if (task := asyncio.current_task()) is not None:
                     self._reading.pop(task, None)
             if not head.complete:
                 return
-            request = requests.read(protocol, head)
+            request = requests.read(head)
             path = requests.path_of(request.path)
             if path in ("/", "/live"):
                 raise Refused(200, "OK")
             if requests.is_head(head):
                 raise Refused(405, "only GET is allowed", Allow="GET")
-            tunnel = await self._tunnel(protocol, request, path, listener, remote)
+            tunnel = await self._tunnel(request, path, listener, remote)
         except Refused as refused:
-            await self._refuse(conn, protocol, refused, head=requests.is_head(head))
+            await self._refuse(wire, refused, head=requests.is_head(head))
             return
         try:
-            await self._send(conn, tunnel.response.serialize())
+            await wire.send(tunnel.answer, self._values.write_timeout)
             self._answers[101] += 1
-            self._hand_over(
-                conn, tunnel, protocol, head.rest, lenient=not requests.ends_by_close(request)
-            )
+            self._hand_over(conn, tunnel, head.rest, lenient=not requests.ends_by_close(request))
         finally:
             tunnel.upstream.close()
         if self._rules is not tunnel.rules:  # read again while it was opened
             self._sweep()
 
-    async def _read(self, conn: socket.socket, head: Head) -> None:
-        while not head.complete:
-            piece = await self._loop.sock_recv(conn, PIECE)
-            if not piece:
-                return
-            try:
-                head.feed(piece)
-            except HeadTooLargeError:
-                raise Refused(431, "the request's head is too large") from None
-
-    async def _tunnel(
-        self, protocol: ServerProtocol, request: Request, path: str, listener: str, remote: str
-    ) -> Opened:
+    async def _tunnel(self, request: Request, path: str, listener: str, remote: str) -> Opened:
         """Decide on a request for a tunnel and connect to its upstream."""
         from urllib.parse import unquote
 
@@ -241,13 +212,7 @@ class Gate:
         if target is None:
             self._log.warn("No map found", **about)
             raise Refused(404, f"Not found: {name}")
-        requests.choose_websocket(request)
-        response = protocol.accept(request)
-        if response.status_code != 101:
-            text = response.body.decode(errors="replace").strip()
-            headers = requests.UPGRADE if response.status_code == 426 else {}
-            raise Refused(response.status_code, text, **headers)
-        response.headers[httphead.END_HEADER] = httphead.END_BY_CLOSE
+        answer, extensions = handshake.agree(request, compress=self._values.enable_compression)
         upstream_name = listen.address_text(*target)
         try:
             upstream = await self._dialer.dial(target)
@@ -258,7 +223,8 @@ class Gate:
             raise Refused(502, f"Could not connect upstream: {text}") from None
         return Opened(
             upstream,
-            response,
+            answer,
+            extensions,
             rules,
             grants.written(seq, name, who),
             listener=listener,
@@ -313,47 +279,15 @@ class Gate:
             self._log.warn("Origin is not allowed", **about, origin=origin, hint=hint)
             raise Refused(403, "this origin is not allowed")
 
-    async def _send(self, conn: socket.socket, data: bytes) -> None:
-        within = self._values.write_timeout or None
-        try:
-            await asyncio.wait_for(self._loop.sock_sendall(conn, data), within)
-        except asyncio.TimeoutError:
-            raise TimeoutError(
-                errno.ETIMEDOUT, "the client did not take the answer in time"
-            ) from None
-
-    async def _refuse(
-        self, conn: socket.socket, protocol: ServerProtocol, refused: Refused, *, head: bool
-    ) -> None:
-        """Answer, then let the client read it: a close with bytes unread would be a reset."""
-        response = protocol.reject(HTTPStatus(refused.status), refused.text + "\n")
-        for name, value in refused.headers.items():
-            response.headers[name] = value
-        if head:
-            response.body = b""
+    async def _refuse(self, wire: Wire, refused: Refused, *, head: bool) -> None:
         self._answers[refused.status] += 1
-        await self._send(conn, response.serialize())
-        conn.shutdown(socket.SHUT_WR)
-
-        async def rest() -> None:
-            left = 1 << 20
-            while left > 0 and (piece := await self._loop.sock_recv(conn, PIECE)):
-                left -= len(piece)
-
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(rest(), LINGER_S)
-
-    @staticmethod
-    def _extensions() -> list[Any]:
-        from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-
-        return [ServerPerMessageDeflateFactory()]
+        await wire.send(handshake.refusal(refused, head=head), self._values.write_timeout)
+        await wire.end()
 
     def _hand_over(
         self,
         conn: socket.socket,
         tunnel: Opened,
-        protocol: ServerProtocol,
         rest: bytes,
         *,
         lenient: bool,
@@ -363,10 +297,10 @@ class Gate:
         With `lenient` the client may end its stream by closing its connection.
         """
         client = conn
-        if protocol.extensions:
+        if tunnel.extensions:
             peer = socket.socket(fileno=conn.detach())
             client = deflate.between(
-                self._deflate, peer, protocol.extensions, rest, masked=False, lenient=lenient
+                self._deflate, peer, tunnel.extensions, rest, masked=False, lenient=lenient
             )
             rest = b""
         try:
@@ -376,7 +310,7 @@ class Gate:
                 websocket="client",
                 masked=False,
                 client_data=rest,
-                lenient=lenient and not protocol.extensions,  # those are told by a Close frame
+                lenient=lenient and not tunnel.extensions,  # those are told by a Close frame
                 ping_interval_s=self._values.ping_interval,
                 grant=tunnel.grant,
                 **tunnel.names,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kojuto.common.gateway import httphead
 from kojuto.common.jwt import NoTokenError
 
@@ -11,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from websockets.http11 import Request, Response
-    from websockets.server import ServerProtocol
+    from websockets.extensions import Extension
+    from websockets.http11 import Request
 
     from kojuto.common.gateway.httphead import Head
     from kojuto.common.jwt import TokenError
@@ -23,6 +25,8 @@ MAX_HEADERS = 128
 METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"}
 
 
+NOT_UNDERSTOOD = "this is not an HTTP request that this server understands"
+_TARGET = re.compile(rb"[\x21-\x7e]+")
 UPGRADE = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
 """What a client that does not ask for it, or for another version, is told."""
 
@@ -42,7 +46,8 @@ class Opened:
 
     Args:
         upstream: connected.
-        response: the answer to the client.
+        answer: to the client.
+        extensions: that were agreed on.
         rules: by which it was judged.
         grant: of `grants.written`.
         names: what the engine is told of it.
@@ -51,62 +56,60 @@ class Opened:
     def __init__(
         self,
         upstream: socket.socket,
-        response: Response,
+        answer: bytes,
+        extensions: Sequence[Extension],
         rules: Rules,
         grant: str | None,
         **names: Any,
     ) -> None:
         self.upstream = upstream
-        self.response = response
+        self.answer = answer
+        self.extensions = extensions
         self.rules = rules
         self.grant = grant
         self.names = names
 
 
-def read(protocol: ServerProtocol, head: Head) -> Request:
+def read(head: Head) -> Request:
     """The request of a complete head; one for HEAD is read as one for GET.
-
-    The library knows neither HEAD nor HTTP/1.0 in all its versions; both are answered without a
-    tunnel.
 
     Raises:
         Refused: it is not a request that is understood.
     """
+    from websockets.datastructures import Headers
+    from websockets.http11 import Request
+
     lines = bytes(head.data).split(b"\r\n")
     if len(lines[0]) > MAX_LINE_BYTES:
         raise Refused(414, "the request line is too long")
     # Beside the headers there are the request line, the empty line and what is behind it.
     if len(lines) - 3 > MAX_HEADERS:
         raise Refused(431, "the request has too many headers")
-    # The library takes no line so long, as cookies of single sign-on are.
-    long = [_header(line) for line in lines[1:] if len(line) > MAX_LINE_BYTES]
-    lines = [line for line in lines if len(line) <= MAX_LINE_BYTES]
     method, _, rest = lines[0].partition(b" ")
     target, _, version = rest.rpartition(b" ")
     if method in METHODS - {b"GET", b"HEAD"}:
         raise Refused(405, "only GET and HEAD are allowed", Allow="GET, HEAD")
-    if method in (b"GET", b"HEAD") and version == b"HTTP/1.0" and b"/proxy/" not in target:
+    if version == b"HTTP/1.0" and b"/proxy/" not in target:
         version = b"HTTP/1.1"  # a health check of old
-    if method == b"HEAD":
-        method = b"GET"
-    protocol.receive_data(b"\r\n".join([b" ".join([method, target, version]), *lines[1:]]))
-    events = protocol.events_received()
-    if not events:
-        raise Refused(400, "this is not an HTTP request that this server understands")
-    request: Request = events[0]  # type: ignore[assignment]
-    for name, value in long:
-        request.headers[name] = value
-    return request
+    if method not in METHODS or version != b"HTTP/1.1" or not _TARGET.fullmatch(target):
+        raise Refused(400, NOT_UNDERSTOOD)
+    headers = Headers()
+    for line in lines[1:-2]:
+        name, value = _header(line)
+        headers[name] = value
+    return Request(path=target.decode(), headers=headers)
 
 
 def _header(line: bytes) -> tuple[str, str]:
-    """Name and value of a header line (RFC 9112, 5)."""
-    from re import fullmatch
-
-    found = fullmatch(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)", line)
-    if found is None or found[1].lower() in (b"content-length", b"transfer-encoding"):
-        raise Refused(400, "this is not an HTTP request that this server understands")
-    return found[1].decode(), found[2].rstrip(b" \t").decode("ascii", "surrogateescape")
+    """Name and value of a header line (RFC 9112, 5); one that tells of a body is refused."""
+    found = httphead.FIELD.fullmatch(line)
+    if found is None:
+        raise Refused(400, NOT_UNDERSTOOD)
+    name, value = found[1].decode(), found[2].rstrip(b" \t").decode("iso-8859-1")
+    has_body = name.lower() == "transfer-encoding"
+    if has_body or (name.lower() == "content-length" and value != "0"):
+        raise Refused(400, NOT_UNDERSTOOD)
+    return name, value
 
 
 def choose_websocket(request: Request) -> None:
