@@ -92,11 +92,12 @@ soak: build servers
 	@for round in $$(seq $(COUNT)); do \
 	    seed=$$(date +%s); echo "soak: round $$round of $(COUNT), KOJUTO_CHAOS_SEED=$$seed"; \
 	    KOJUTO_CHAOS_SEED=$$seed KOJUTO_CHAOS_EVENTS=2000 KOJUTO_RACE_ROUNDS=5000 \
-	    KOJUTO_STUCK_ROUNDS=25 KOJUTO_STREAM_BYTES=20000000000 \
+	    KOJUTO_STUCK_ROUNDS=25 KOJUTO_GENERATIONS=10 KOJUTO_STREAM_BYTES=20000000000 \
 	    KOJUTO_DIFFERENTIAL_LOGS=1000 KOJUTO_LOGROTATE_ROUNDS=340 \
 	        $(BIN)/python -m pytest -m "" -o timeout=1800 tests/tools/test_relaxlogs_chaos.py \
 	        tests/tools/test_myps_race.py tests/test_stuck_readers.py \
-	        tests/io/test_websocket_load.py \
+	        tests/io/test_websocket_load.py tests/io/test_generations_servers.py \
+	        tests/tools/test_motarei_ports.py \
 	        tests/tools/test_axslog_differential.py \
 	        tests/tools/test_no_excl_open_logrotate.py || exit 1; \
 	    KOJUTO_FOLLOW_FIRST=$$seed KOJUTO_FOLLOW_SEEDS=10000 \

@@ -1023,6 +1023,7 @@ class Dump:
         pcap_snaplen: so many bytes of a packet, its headers included.
         pcap_max_bytes: a file that has so many is followed by the next; 0 for none.
         pcap_files: so many files are kept.
+        pcap_replaces: what is there and in use by nobody may be replaced; else no file is.
         redact: a regular expression over bytes; what matches is shown as asterisks.
 
     Raises:
@@ -1041,6 +1042,7 @@ class Dump:
         pcap_snaplen: int = 262144,
         pcap_max_bytes: int = 0,
         pcap_files: int = 10,
+        pcap_replaces: bool = True,
         redact: str | None = None,
     ) -> Dump: ...
     def close(self) -> None:

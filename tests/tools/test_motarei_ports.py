@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.peers.engine import Docker
     from tests.peers.servers import Program, Stage
 
+TIMES = int(os.environ.get("KOJUTO_GENERATIONS", "3"))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
 
 
@@ -117,16 +118,21 @@ def test_the_connection_that_comes_before_the_relay_is_served(stage: Stage, dock
             assert program.end() == 0
 
 
-def test_restarts_under_load_reset_no_connection(stage: Stage, docker: Docker) -> None:
+def test_restarts_and_deploys_under_load_reset_no_connection(stage: Stage, docker: Docker) -> None:
+    """A deploy before each restart: the next generation begins with what the old one just learnt."""
     docker.up("plain")
     starter = under_starter(stage, docker, ["127.0.0.1:8085"], "--publish", "80=8085")
     starter.wait_for("Start listen")
     load = Load(docker, 8085)
     try:
-        for restarts in range(1, 5):
+        for restarts in range(1, TIMES + 1):
+            deployed = docker.up("plain")[:12]
+            if restarts % 2:
+                wait_until(lambda: newest(starter) == deployed)  # noqa: B023
             starter.kill(signal.SIGHUP)
             wait_until(lambda: len(starter.lines(msg="Start listen")) > restarts)  # noqa: B023
             wait_until(lambda: starter.text().count("Go shutdown") >= restarts)  # noqa: B023
+            wait_until(lambda: newest(starter) == deployed)  # noqa: B023
     finally:
         load.end()
     assert load.failures == []

@@ -95,7 +95,7 @@ impl Dump {
     #[new]
     #[pyo3(signature = (
         log, *, tcp = 0, pings = false, mysql = false, pcap = None, pcap_snaplen = 262_144,
-        pcap_max_bytes = 0, pcap_files = 10, redact = None
+        pcap_max_bytes = 0, pcap_files = 10, pcap_replaces = true, redact = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
     fn new(
@@ -107,6 +107,7 @@ impl Dump {
         pcap_snaplen: u32,
         pcap_max_bytes: u64,
         pcap_files: usize,
+        pcap_replaces: bool,
         redact: Option<String>,
     ) -> PyResult<Self> {
         let pcap = pcap.map(|path| CaptureOptions {
@@ -114,6 +115,7 @@ impl Dump {
             snaplen: pcap_snaplen,
             max_bytes: pcap_max_bytes,
             files: pcap_files,
+            replaces: pcap_replaces,
         });
         let options = DumpOptions { tcp, pings, mysql, pcap, redact };
         let (dump, thread) = relay::Dump::start(options, Arc::clone(&log.log)).map_err(to_py)?;

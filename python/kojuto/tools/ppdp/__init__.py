@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from kojuto.common import cli, units
@@ -132,8 +133,8 @@ COMMAND = Command(
             "--dump-pcap",
             metavar="FILE",
             help="write a capture that Wireshark opens (mode 0600; replaces FILE, but while "
-            "another writes to it the first of FILE.1, FILE.2 … that is free; - for standard "
-            "output)",
+            "another writes to it, and after a restart by start_server, it is the first of "
+            "FILE.1, FILE.2 … that is free; - for standard output)",
             group="Dump",
         ),
         Option(
@@ -263,6 +264,8 @@ def _dump(values: Values, log: Logger) -> Dump | None:
             pcap_snaplen=values.dump_snaplen,
             pcap_max_bytes=values.dump_pcap_size or 0,
             pcap_files=values.dump_pcap_files,
+            # What a generation before has written is not replaced.
+            pcap_replaces=os.environ.get("SERVER_STARTER_GENERATION", "1") == "1",
             redact=values.dump_redact,
         )
     except ValueError as error:

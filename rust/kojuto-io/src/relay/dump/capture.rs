@@ -28,6 +28,8 @@ pub struct CaptureOptions {
     pub max_bytes: u64,
     /// So many files are kept.
     pub files: usize,
+    /// What is there and in use by nobody may be replaced; else no file is.
+    pub replaces: bool,
 }
 
 /// A capture; after a failed write it is left as it is.
@@ -114,11 +116,11 @@ impl Capture {
 }
 
 impl Current {
-    /// The first file from a number on that nobody writes to.
+    /// The first file from a number on that may be taken.
     fn create(options: &CaptureOptions, mut number: usize) -> Result<Current> {
         loop {
             let path = numbered(&options.path, number);
-            let claimed = claim(&path).map_err(Error::on_path(&path))?;
+            let claimed = claim(&path, options.replaces).map_err(Error::on_path(&path))?;
             let Some(file) = claimed else {
                 number += 1;
                 continue;
@@ -141,9 +143,9 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
     name.into()
 }
 
-/// A new file at a path in place of what was there, for its owner alone and locked; None when somebody
-/// has locked what is there. A pipe or a device is opened as it is.
-fn claim(path: &Path) -> io::Result<Option<File>> {
+/// A new file at a path in place of what was there, for its owner alone and locked; None when what is
+/// there is locked by somebody or is not to be replaced. A pipe or a device is opened as it is.
+fn claim(path: &Path, replaces: bool) -> io::Result<Option<File>> {
     if path.as_os_str() == "-" {
         return Ok(Some(io::stdout().as_fd().try_clone_to_owned()?.into()));
     }
@@ -163,6 +165,9 @@ fn claim(path: &Path) -> io::Result<Option<File>> {
             let kind = fs::metadata(path)?.file_type();
             if kind.is_fifo() || kind.is_char_device() {
                 return OpenOptions::new().write(true).open(path).map(Some);
+            }
+            if !replaces {
+                return Ok(None);
             }
             let mut options = OpenOptions::new();
             let options = options.write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -207,7 +212,7 @@ mod tests {
     use super::*;
 
     fn options(path: PathBuf) -> CaptureOptions {
-        CaptureOptions { path, snaplen: 262_144, max_bytes: 0, files: 3 }
+        CaptureOptions { path, snaplen: 262_144, max_bytes: 0, files: 3, replaces: true }
     }
 
     fn log() -> std::sync::Arc<Log> {
@@ -243,6 +248,18 @@ mod tests {
         assert_eq!(third.path(), Some(&*dir.path().join("all.pcap.2")));
         drop((first, second));
         assert_eq!(Capture::create(options(path.clone())).unwrap().path(), Some(&*path));
+    }
+
+    #[test]
+    fn a_later_generation_replaces_none_of_those_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c");
+        let later = CaptureOptions { replaces: false, ..options(path.clone()) };
+        drop(Capture::create(options(path)).unwrap());
+        for _ in 0..2 {
+            drop(Capture::create(later.clone()).unwrap());
+        }
+        assert_eq!(names(dir.path()), ["c", "c.1", "c.2"]);
     }
 
     #[test]
