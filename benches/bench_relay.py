@@ -42,11 +42,10 @@ def limit() -> int:
 class Field:
     """The two servers behind, and each relay in front of both."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ports: list[int]) -> None:
         self.processes: dict[str, list[subprocess.Popen[bytes]]] = {
             name: [] for name in (*NAMES, ASLEEP)
         }
-        ports = free_ports(9)
         self.sink = dict(zip(NAMES, ports[:4], strict=True))
         self.echo = dict(zip((*NAMES, ASLEEP), ports[4:], strict=True))
         for kind, to in (("sink", self.sink["direct"]), ("echo", self.echo["direct"])):
@@ -144,8 +143,9 @@ def children(pid: int) -> list[int]:
 def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     build = ["cargo", "build", "--release", "--quiet", "-p", "kojuto-io", "--example", "relay_load"]
     subprocess.run(build, cwd=ROOT, check=True)
+    ports = free_ports(9)  # in there all are for clients
     with own_loopback():
-        made = Field(tmp_path_factory.mktemp("relay"))
+        made = Field(tmp_path_factory.mktemp("relay"), ports)
         yield made
         made.close()
 

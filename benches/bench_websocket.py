@@ -34,9 +34,8 @@ ENDS = ("sink", "source", "echo")
 class Field:
     """The servers behind, a tunnel to each, and a TLS tunnel of either kind to each."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ports: Iterator[int]) -> None:
         self.processes: dict[str, list[subprocess.Popen[bytes]]] = {}
-        ports = iter(free_ports(30))
         self.direct = {end: next(ports) for end in ENDS}
         self.ports: dict[str, dict[str, int]] = {"direct": self.direct}
         self._start("sink", [LOAD, "serve", "sink", self.direct["sink"]])
@@ -124,8 +123,9 @@ class Field:
 def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     build = ["cargo", "build", "--release", "--quiet", "-p", "kojuto-io", "--example", "relay_load"]
     subprocess.run(build, cwd=ROOT, check=True)
+    ports = iter(free_ports(30))  # in there all are for clients
     with own_loopback():
-        made = Field(tmp_path_factory.mktemp("websocket"))
+        made = Field(tmp_path_factory.mktemp("websocket"), ports)
         yield made
         made.close()
 
