@@ -4,11 +4,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-APT_PACKAGES := apache2-utils busybox-static bzip2 chromium-headless-shell daemontools datamash \
-                docker.io fping haproxy iproute2 iputils-ping libmariadb3 libnginx-mod-stream \
-                libserver-starter-perl logrotate lz4 mariadb-client mariadb-server \
-                musl-tools nginx-light openssh-client openssh-server openssl postfix prometheus \
-                pv strace stunnel4 systemd tmux tshark wrk xz-utils zstd
+APT_PACKAGES := apache2-utils bash-completion busybox-static bzip2 chromium-headless-shell \
+                daemontools datamash docker.io fish fping haproxy iproute2 iputils-ping \
+                libmariadb3 libnginx-mod-stream libserver-starter-perl logrotate lz4 mandoc \
+                mariadb-client mariadb-server musl-tools nginx-light openssh-client openssh-server \
+                openssl postfix prometheus pv strace stunnel4 systemd tmux tshark wrk xz-utils zsh \
+                zstd
 
 # Real logs, where they are at hand; a small one is part of the tests' data.
 REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \

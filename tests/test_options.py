@@ -146,7 +146,7 @@ def test_a_default_is_what_one_would_type(command: Command, option: Option) -> N
 
 def _block(command: Command, option: Option) -> str:
     """The lines of one option in the help."""
-    return helptext.row(helptext._head(option), helptext._about(option), 98)
+    return helptext.row(helptext._head(option), helptext.about(option), 98)
 
 
 @pytest.mark.parametrize(("command", "option"), WITH_VALUE)

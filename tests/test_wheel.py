@@ -48,6 +48,8 @@ def test_it_holds_what_is_needed_and_nothing_of_the_machine(wheel: Path) -> None
         assert "kojuto/_native.pyi" in names
         for path in (ROOT / "python/kojuto/tools/report/page").iterdir():
             assert f"kojuto/tools/report/page/{path.name}" in names or path.name == "__pycache__"
+        for path in (ROOT / "python/kojuto/manual").iterdir():
+            assert f"kojuto/manual/{path.name}" in names
         assert not [name for name in names if "__pycache__" in name or "tests/" in name]
         assert str(ROOT).encode() not in archive.read("kojuto/_native.abi3.so")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 OF_THE_BUILD = "target/wheels"
-SUFFIXES = (".py", ".rs", ".c", ".pyi", ".toml", ".js", ".css", ".html", ".txt")
+SUFFIXES = (".py", ".rs", ".c", ".pyi", ".toml", ".js", ".css", ".html", ".txt", ".md")
 
 
 def sources() -> list[Path]:

@@ -21,7 +21,11 @@ COMMAND = Command(
     positional="NAME …",
     usage="[NAME [argument …]]",
     stop_at_positional=True,
-    commands={"report": "kojuto.tools.report:COMMAND", "demo": "kojuto.demo:COMMAND"},
+    commands={
+        "report": "kojuto.tools.report:COMMAND",
+        "install": "kojuto.tools.install:COMMAND",
+        "demo": "kojuto.demo:COMMAND",
+    },
 )
 
 

@@ -67,8 +67,8 @@ def like(name: str) -> str | None:
     """The name nearest to one that is none, as it would be typed; None when none is near."""
     from difflib import get_close_matches
 
-    names = ["demo", "report", *COMMANDS, *(full[len(p) :] for p in PREFIXES for full in COMMANDS
-                                  if p and full.startswith(p))]  # fmt: skip
+    short = [n[len(p) :] for p in PREFIXES if p for n in COMMANDS if n.startswith(p)]
+    names = ["demo", "install", "report", *COMMANDS, *short]
     near = get_close_matches(name.replace("_", "-"), names, n=1)
     return near[0] if near else None
 

@@ -24,6 +24,7 @@ class Option:
         required: refuse to run without it.
         repeat: may be given several times, the values are collected in a list.
         choices: the only values allowed.
+        offers: values that a shell offers where others are taken too.
         bare: what an option that is written without ``=VALUE`` means, as it would be typed; such
             an option never takes the next argument.
         group: the heading under which ``--help`` lists it.
@@ -34,7 +35,7 @@ class Option:
 
     __slots__ = (
         "alone", "bare", "choices", "default", "dest", "empty_ok", "group", "help", "metavar",
-        "names", "read", "repeat", "required",
+        "names", "offers", "read", "repeat", "required",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +48,7 @@ class Option:
         required: bool = False,
         repeat: bool = False,
         choices: Sequence[str] | None = None,
+        offers: Sequence[str] = (),
         bare: str | None = None,
         group: str | None = None,
         empty_ok: bool = False,
@@ -62,6 +64,7 @@ class Option:
         self.required = required
         self.repeat = repeat
         self.choices = choices
+        self.offers = offers
         self.bare = bare
         self.group = group
         long = [name for name in names if name.startswith("--")]
@@ -103,7 +106,8 @@ class Command:
         usage: the usage line without the name; made from the options when left out.
         epilog: examples and notes, printed below the options as they are.
         stop_at_positional: everything from the first positional argument on is left alone (for
-            commands that run another one).
+            commands that have others, and for those that run another program).
+        runs_program: what it leaves alone is the command line of another program.
         passes_over: arguments that are no options and have no meaning are a warning only: a
             line of an agent's configuration with a word too much still yields its metrics.
         commands: the commands of the command, each with the ``MODULE:NAME`` of its `Command`.
@@ -119,6 +123,7 @@ class Command:
         usage: str | None = None,
         epilog: str = "",
         stop_at_positional: bool = False,
+        runs_program: bool = False,
         passes_over: bool = False,
         commands: Mapping[str, str] | None = None,
     ) -> None:
@@ -136,6 +141,7 @@ class Command:
         self.usage = usage
         self.epilog = epilog
         self.stop_at_positional = stop_at_positional
+        self.runs_program = runs_program
         self.passes_over = passes_over
         self.commands = commands or {}
 

@@ -15,6 +15,8 @@ BESIDE = 58
 """From this width on the explanations stand beside the options, below them otherwise."""
 LEFT, BELOW = 28, 6
 """The columns before an explanation: beside its option, or below it."""
+OPTIONS = "Options"
+"""The heading of those that have no group."""
 
 
 def text_width() -> int:
@@ -60,26 +62,33 @@ def row(head: str, text: str, width: int, left: int = LEFT) -> str:
 def help_text(command: Command) -> str:
     """The help of a command for this terminal."""
     width = text_width()
-    usage = command.usage
-    if usage is None:
-        required = [f"{o.title} {o.metavar}" for o in command.options if o.required]
-        usage = " ".join(
-            [*required, "[options]", *([command.positional] if command.positional else [])]
-        )
     lines = [
-        wrap(f"Usage: {command.prog} {usage}", width, rest=" " * BELOW),
+        wrap(f"Usage: {command.prog} {usage(command)}", width, rest=" " * BELOW),
         "",
         wrap(command.summary, width),
     ]
-    groups: dict[str, list[Option]] = {}
-    for option in command.options:
-        groups.setdefault(option.group or "Options", []).append(option)
-    for heading, options in groups.items():
+    for heading, options in grouped(command).items():
         lines += ["", wrap(f"{heading}:", width)]
-        lines += [row(_head(option), _about(option), width) for option in options]
+        lines += [row(_head(option), about(option), width) for option in options]
     if command.epilog:
         lines += ["", command.epilog.strip("\n")]
     return "\n".join(lines)
+
+
+def usage(command: Command) -> str:
+    """The usage line without the name."""
+    if command.usage is not None:
+        return command.usage
+    required = [f"{o.title} {o.metavar}" for o in command.options if o.required]
+    return " ".join([*required, "[options]", *([command.positional] if command.positional else [])])
+
+
+def grouped(command: Command) -> dict[str, list[Option]]:
+    """The options by their headings, in the order of the help."""
+    groups: dict[str, list[Option]] = {}
+    for option in command.options:
+        groups.setdefault(option.group or OPTIONS, []).append(option)
+    return groups
 
 
 def _head(option: Option) -> str:
@@ -92,7 +101,7 @@ def _head(option: Option) -> str:
     return "  " + head
 
 
-def _about(option: Option) -> str:
+def about(option: Option) -> str:
     """What an option does, its choices where the text does not name them, its default."""
     text = option.help
     if option.choices and not any(choice in text for choice in option.choices):

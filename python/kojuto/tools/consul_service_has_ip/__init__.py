@@ -134,6 +134,7 @@ COMMAND = Command(
             metavar="WHICH",
             read=_rule,
             default="any",
+            offers=("any", "node", "service", "tagged:wan"),
             help="an instance's addresses: any (its node's and its own), node, service (its own, "
             "or its node's when it has none), tagged:NAME (tagged:wan)",
             group="Consul",

@@ -54,7 +54,7 @@ def _connection() -> list[Option]:
         server("--defaults-group-suffix", "TEXT", "read the groups with this suffix too"),
         server("--login-path", "NAME", "read this group of ~/.mylogin.cnf too"),
         Option("--no-defaults", help="read no option file but ~/.mylogin.cnf", group=SERVER),
-        Option("--ssl-mode", metavar="MODE", group=SERVER, read=_ssl_mode,
+        Option("--ssl-mode", metavar="MODE", group=SERVER, read=_ssl_mode, offers=SSL_MODES,
                help="TLS: DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY"),
         server("--ssl-ca", "FILE", "certificates of the authorities (CA) to trust"),
         server("--ssl-cert", "FILE", "client certificate"),

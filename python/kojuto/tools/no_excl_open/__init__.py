@@ -64,6 +64,7 @@ COMMAND = Command(
     positional="COMMAND …",
     usage="[--for NAME] [--only GLOB]… [--verbose] [--] COMMAND [argument …]",
     stop_at_positional=True,
+    runs_program=True,
     commands={"doctor": "kojuto.tools.no_excl_open:DOCTOR"},
     epilog="""
 Only a regular file with one link is opened, and only where nobody else can have put it: never in a

@@ -89,6 +89,7 @@ COMMAND = Command(
             metavar="MODE",
             read=_proxy_mode,
             bare="optional",
+            offers=("optional", "require", "lazy", "off"),
             repeat=True,
             help="clients begin with a PROXY header (v1 or v2): optional relays those without "
             "one as they are, require refuses them, lazy connects to the upstream at once and "

@@ -76,6 +76,7 @@ COMMAND = Command(
                help="how to print: table, markdown, csv, tsv or json (the last three have every "
                "endpoint and plain numbers, times in seconds), or html, the page of --html"),
         Option("--sort", metavar="COLUMN", group=SHOWN,
+               offers=(*columns.BEFORE, "p50", "p90", "p99", *columns.BEHIND),
                help="the column to sort by, the largest first; left out, sum, or count where a log "
                "has no times"),
         Option("--reverse", help="the smallest first", group=SHOWN),

@@ -1,0 +1,107 @@
+"""Files put where they belong, each as a whole, and none in the place of somebody else's."""
+
+from __future__ import annotations
+
+import os
+
+from kojuto import __version__
+from kojuto.errors import KojutoError
+
+MARK = "kojuto install "
+
+
+class File:
+    """A file, or a link, below the folder that is installed to.
+
+    Args:
+        path: below that folder.
+        content: its text; of a link the name of the file beside it that it leads to.
+        comment: what begins a comment in such a file; empty for a link.
+    """
+
+    def __init__(self, path: str, content: str, comment: str = "") -> None:
+        self.path = path
+        self.comment = comment
+        self.is_link = not comment
+        self.content = content if self.is_link else sign(content, comment)
+
+
+def link(path: str, to: str) -> File:
+    """A link to a file beside it."""
+    return File(path, to)
+
+
+def sign(text: str, comment: str) -> str:
+    """`text` with a last line that says who wrote it, and shows whether it was changed since."""
+    return f"{text}{comment} {MARK}{__version__} sha256={_digest(text)}\n"
+
+
+def _digest(text: str) -> str:
+    from hashlib import sha256
+
+    return sha256(text.encode()).hexdigest()
+
+
+def is_ours(path: str) -> bool:
+    """Whether what is there is as this program, of any version, wrote it."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            *lines, last = file.read().splitlines(keepends=True) or [""]
+    except (FileNotFoundError, UnicodeDecodeError, IsADirectoryError):
+        return False
+    return MARK in last and last.rstrip("\n").endswith(f" sha256={_digest(''.join(lines))}")
+
+
+def put(files: list[File], folder: str, *, force: bool, dry_run: bool) -> list[str]:
+    """Write the files.
+
+    Args:
+        files: what is to be there.
+        folder: below which.
+        force: replace what is not ours, too.
+        dry_run: only look.
+
+    Returns:
+        The paths.
+
+    Raises:
+        KojutoError: files of others are in the way; nothing was written.
+        OSError: one cannot be written.
+    """
+    places = [(os.path.join(folder, file.path), file) for file in files]
+    foreign = [
+        path for path, file in places if os.path.lexists(path) and not _may_replace(path, file)
+    ]
+    if foreign and not force:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise KojutoError(
+            f"{foreign[0]}{more}: not written by kojuto install, or changed since",
+            "--force replaces such files; nothing was written",
+        )
+    if not dry_run:
+        for path, file in places:
+            _put(path, file)
+    return [path for path, _ in places]
+
+
+def _may_replace(path: str, file: File) -> bool:
+    if os.path.islink(path) and file.is_link and os.readlink(path) == file.content:
+        return True
+    return is_ours(path)
+
+
+def _put(path: str, file: File) -> None:
+    from kojuto._native import write_state
+
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not file.is_link:
+        write_state(path, file.content.encode())
+        os.chmod(path, 0o644)
+        return
+    beside = f"{path}.{os.getpid()}.new"
+    os.symlink(file.content, beside)
+    try:
+        os.replace(beside, path)
+    except OSError:
+        os.unlink(beside)
+        raise

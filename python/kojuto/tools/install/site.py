@@ -1,0 +1,58 @@
+"""The page of a command for the site: its prose, with the options as tables."""
+
+from __future__ import annotations
+
+from kojuto.common import helptext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kojuto.common.cli import Command, Option
+    from kojuto.tools.install.tree import Node
+
+
+def page(node: Node) -> str:
+    """The page in Markdown.
+
+    Args:
+        node: a command with prose.
+    """
+    with open(node.prose, encoding="utf-8") as file:
+        prose = file.read()
+    begin, heading, sections = prose.partition("\n## ")
+    parts = [f"# {node.name}", f"```text\n{_usage(node.command)}\n```", node.command.summary, begin]
+    parts += ["## Options", *_options(node.command, "###")]
+    for each in node.sections():
+        parts += [f"## {each.name}", f"```text\n{_usage(each.command)}\n```", each.command.summary]
+        parts += _options(each.command, "###")
+    return "\n\n".join(part.strip("\n") for part in parts) + f"\n{heading}{sections}"
+
+
+def _usage(command: Command) -> str:
+    return f"{command.prog} {helptext.usage(command)}"
+
+
+def _options(command: Command, heading: str) -> list[str]:
+    parts: list[str] = []
+    for title, options in helptext.grouped(command).items():
+        if parts or title != helptext.OPTIONS:
+            parts.append(f"{heading} {title}")
+        rows = [f"| {_head(option)} | {_cell(helptext.about(option))} |" for option in options]
+        parts.append("\n".join(["| option | meaning |", "| --- | --- |", *rows]))
+    if command.epilog:
+        parts.append("```text\n" + command.epilog.strip("\n") + "\n```")
+    return parts
+
+
+def _head(option: Option) -> str:
+    names = ", ".join(f"`{name}`" for name in option.names)
+    if option.metavar is None:
+        return names
+    value = f"*{_cell(option.metavar)}*"
+    return f"{names}[={value}]" if option.bare is not None else f"{names} {value}"
+
+
+def _cell(text: str) -> str:
+    """Plain text in a cell of a table, where nothing of it is Markdown or HTML."""
+    for character in "\\`*_[]<>|#":
+        text = text.replace(character, "\\" + character)
+    return text.replace("\\<", "&lt;").replace("\\>", "&gt;")

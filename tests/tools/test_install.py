@@ -1,0 +1,141 @@
+"""kojuto install: files that are put in their places, and none of somebody else's replaced."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kojuto.errors import KojutoError
+from kojuto.tools.install import place
+from kojuto.tools.install.place import File
+from tests.conftest import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def put(folder: Path, *files: File, force: bool = False, dry_run: bool = False) -> list[str]:
+    return place.put(list(files), str(folder), force=force, dry_run=dry_run)
+
+
+def test_each_file_is_told_and_there_whatever_the_umask(tmp_path: Path) -> None:
+    done = run("kojuto", "install", tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    told = done.stdout.decode().splitlines()
+    there = {os.path.join(top, name) for top, _, names in os.walk(tmp_path) for name in names}
+    assert set(told) == there
+    assert len(told) == len(there) > 60
+    for path in told:
+        assert os.path.islink(path) or os.stat(path).st_mode & 0o777 == 0o644
+        assert os.path.exists(path), f"{path} leads nowhere"
+    assert f"{tmp_path}/share/man/man1/kojuto-install.1" in there
+    assert f"{tmp_path}/share/bash-completion/completions/ppdp" in there
+    assert f"{tmp_path}/share/zsh/site-functions/_kojuto" in there
+    assert f"{tmp_path}/share/fish/vendor_completions.d/myps.fish" in there
+
+
+def test_one_of_both_and_below_the_home_of_who_is_not_root(tmp_path: Path) -> None:
+    at = ["--dry-run", "~/x"]
+    pages = run("kojuto", "install", "--man", *at, env={"HOME": str(tmp_path)}).stdout.decode()
+    assert {path.split("/share/")[1][:4] for path in pages.splitlines()} == {"man/"}
+    assert all(path.startswith(f"{tmp_path}/x/") for path in pages.splitlines())
+    words = run("kojuto", "install", "--completion", *at, env={"HOME": str(tmp_path)})
+    assert b"/man/" not in words.stdout
+    assert not os.listdir(tmp_path)
+
+
+def test_the_date_of_the_pages_can_be_given(tmp_path: Path) -> None:
+    env = {"SOURCE_DATE_EPOCH": "1000000000"}
+    assert run("kojuto", "install", "--man", tmp_path, env=env).returncode == 0
+    page = (tmp_path / "share/man/man1/sabo.1").read_text()
+    assert page.startswith(".TH SABO 1 2001-09-09 ")
+
+
+def test_what_is_not_ours_stays_and_nothing_else_is_written(tmp_path: Path) -> None:
+    foreign = tmp_path / "share/man/man1/sabo.1"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine\n")
+    done = run("kojuto", "install", tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    error, hint = done.stderr.decode().splitlines()
+    assert error == (
+        f"kojuto install: error: {foreign}: not written by kojuto install, or changed since"
+    )
+    assert hint == "hint: --force replaces such files; nothing was written"
+    assert foreign.read_text() == "mine\n"
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["sabo.1"]
+    assert run("kojuto", "install", "--force", tmp_path).returncode == 0
+    assert foreign.read_text().startswith(".TH SABO 1 ")
+
+
+def test_what_we_wrote_is_replaced_by_another_version_but_not_once_it_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a/b"
+    monkeypatch.setattr(place, "__version__", "0.0.9")
+    assert put(tmp_path, File("a/b", "one\n", "#")) == [str(path)]
+    monkeypatch.undo()
+    put(tmp_path, File("a/b", "two\n", "#"))
+    assert path.read_text().startswith("two\n# kojuto install ")
+    put(tmp_path, File("a/b", "two\n", "#"))
+    path.write_text(path.read_text().replace("two", "2"))
+    with pytest.raises(KojutoError, match="not written by kojuto install, or changed since"):
+        put(tmp_path, File("a/b", "three\n", "#"))
+    put(tmp_path, File("a/b", "three\n", "#"), dry_run=True, force=True)
+    assert path.read_text().startswith("2\n")
+    put(tmp_path, File("a/b", "three\n", "#"), force=True)
+    assert path.read_text().startswith("three\n")
+
+
+def test_a_link_of_somebody_is_not_followed(tmp_path: Path) -> None:
+    """Or a link in a folder that others may write to would choose which file root replaces."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine\n")
+    (tmp_path / "a").symlink_to(precious)
+    with pytest.raises(KojutoError):
+        put(tmp_path, File("a", "text\n", "#"))
+    put(tmp_path, File("a", "text\n", "#"), force=True)
+    assert precious.read_text() == "mine\n"
+    assert not (tmp_path / "a").is_symlink()
+
+
+def test_links_are_made_again_and_turned(tmp_path: Path) -> None:
+    files = File("d/a", "text\n", "#"), place.link("d/b", "a")
+    put(tmp_path, *files)
+    put(tmp_path, *files)
+    assert os.readlink(tmp_path / "d/b") == "a"
+    put(tmp_path, File("d/b", "now a file\n", "#"))
+    assert (tmp_path / "d/a").read_text().startswith("text\n")
+    put(tmp_path, *files)
+    assert os.readlink(tmp_path / "d/b") == "a"
+    (tmp_path / "d/b").unlink()
+    (tmp_path / "d/b").symlink_to("elsewhere")
+    with pytest.raises(KojutoError):
+        put(tmp_path, *files)
+    assert [path.name for path in (tmp_path / "d").iterdir() if ".new" in path.name] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\n", b"# kojuto install 0.1.0 sha256=\n"])
+def test_what_else_may_lie_there_is_not_ours(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    assert not place.is_ours(str(path))
+    assert not place.is_ours(str(tmp_path))
+    assert not place.is_ours(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["a", "b"], 2, "b: unexpected argument"),
+        ([""], 2, "DIR is empty"),
+        (["/dev/null/x"], 1, "/dev/null/x"),
+    ],
+)
+def test_what_cannot_be_is_one_line(arguments: list[str], status: int, message: str) -> None:
+    done = run("kojuto", "install", *arguments)
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert message in done.stderr.decode().splitlines()[0]
