@@ -63,6 +63,51 @@ def test_each_mistake_is_found(before: str, after: str, found: str) -> None:
     assert found in said
 
 
+def included(tmp: str, inner: str) -> str:
+    """What ``nginx -T`` prints when the location stands in a file of its own."""
+    place = GOOD.index("    location = /auth")
+    location = GOOD[place : GOOD.rindex("}")]
+    outer = GOOD[:place] + f"    include {inner};\n" + "}\n"
+    return (
+        f"# configuration file {tmp}/nginx.conf:\nhttp {{ include sites/*; }}\n\n"
+        f"# configuration file {tmp}/sites/one:\n{outer}\n"
+        f"# configuration file {tmp}/snippets/auth.conf:\n{location}\n"
+    )
+
+
+@pytest.mark.parametrize("inner", ["snippets/auth.conf", "/etc/nginx/snippets/*.conf"])
+def test_what_is_included_stands_where_it_is_included(inner: str) -> None:
+    text = included("/etc/nginx", inner)
+    assert doctor.examine(text) == ([], 1)
+    (said,) = findings(text.replace("        internal;\n", ""))
+    assert said.startswith("/etc/nginx/snippets/auth.conf:1: ")
+    assert "internal; is missing" in said
+    (said,) = findings(text.replace(f"include {inner}", "include snippets/*/auth.conf"))
+    assert "its server has no location /auth" in said
+
+
+def test_a_file_may_be_included_twice_but_not_in_itself() -> None:
+    text = included("/etc/nginx", "snippets/auth.conf")
+    twice = text.replace("sites/*;", "sites/*; include sites/o*;")
+    assert doctor.examine(twice) == ([], 2)
+    with pytest.raises(KojutoError, match="files include each other"):
+        doctor.examine(text.replace("internal;", "include snippets/auth.conf;"))
+
+
+def test_a_real_nginx_prints_it_so(tmp_path: Path) -> None:
+    text = included(str(tmp_path), "snippets/auth.conf")
+    for part in text.split("# configuration file ")[1:]:
+        name, _, content = part.partition(":\n")
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(content)
+    with open(tmp_path / "nginx.conf", "a", encoding="utf-8") as file:
+        file.write(f"events {{ }} pid {tmp_path}/pid;\n")
+    line = [need_program("nginx"), "-T", "-c", str(tmp_path / "nginx.conf"), "-e", "stderr"]
+    done = subprocess.run(line, capture_output=True, check=True, text=True)
+    assert doctor.examine(done.stdout) == ([], 1)
+
+
 def test_what_is_fine_is_not_complained_of() -> None:
     for before, after in (
         ("location /api { auth_request /auth; root /srv; }",

@@ -40,6 +40,11 @@ class Block:
 
     __slots__ = ("inside", "parent", "where", "words")
 
+    @property
+    def file(self) -> str:
+        """The file that it stands in; empty where no name was printed."""
+        return self.where.rpartition(":")[0]
+
     def __init__(self, words: list[str], where: str, parent: Block | None) -> None:
         self.words = words
         self.where = where
@@ -117,7 +122,7 @@ def examine(text: str) -> tuple[list[str], int]:
     Raises:
         KojutoError: it is no configuration of nginx.
     """
-    root = parse(text)
+    root = put_together(parse(text))
     found: dict[str, None] = {}
     gates = 0
     for block in root.walk():
@@ -128,6 +133,64 @@ def examine(text: str) -> tuple[list[str], int]:
         if block.words[0] == "alias" and (line := _alias(block)):
             found[line] = None
     return list(found), gates
+
+
+def put_together(root: Block) -> Block:
+    """The configuration with what it includes in the places of the ``include``.
+
+    ``nginx -T`` prints the main file first and each included one behind it, below its name. A name
+    that does not begin with a slash is meant below the folder of the main file.
+
+    Raises:
+        KojutoError: files include each other without an end.
+    """
+    files: dict[str, list[Block]] = {}
+    for block in root.inside:
+        files.setdefault(block.file, []).append(block)
+    main = root.inside[0].file if root.inside else ""
+    if not main:
+        return root
+    whole, includes = Block([""], "", None), _Includes(files, main)
+    includes.copy(files[main], whole)
+    for name in files.keys() - includes.used - {main}:  # of a configuration that is not whole
+        includes.copy(files[name], whole)
+    return whole
+
+
+class _Includes:
+    """The files of a configuration, by name, and which of them were included."""
+
+    def __init__(self, files: dict[str, list[Block]], main: str) -> None:
+        self._files = files
+        self._main = main
+        self.used: set[str] = set()
+
+    def copy(self, blocks: list[Block], into: Block, depth: int = 0) -> None:
+        """Copy blocks into another one, and what they include in its place."""
+        if depth > MAX_DEPTH:
+            raise KojutoError(f"{blocks[0].where}: files include each other")
+        for block in blocks:
+            if block.words[0] == "include" and len(block.words) == 2:
+                for name in self._named(block.words[1]):
+                    self.used.add(name)
+                    self.copy(self._files[name], into, depth + 1)
+                continue
+            copy = Block(block.words, block.where, into)
+            into.inside.append(copy)
+            self.copy(block.inside, copy, depth + 1)
+
+    def _named(self, pattern: str) -> list[str]:
+        """The files that a pattern of glob(7) names, in their order."""
+        import os
+        from fnmatch import fnmatchcase
+
+        path = os.path.normpath(os.path.join(os.path.dirname(self._main), pattern))
+        return [
+            name
+            for name in self._files
+            # A * does not stand for a slash.
+            if name.count("/") == path.count("/") and fnmatchcase(os.path.normpath(name), path)
+        ]
 
 
 def _gate(asking: Block) -> Iterator[str]:
