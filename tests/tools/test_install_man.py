@@ -82,8 +82,8 @@ def every_option() -> set[str]:
     return {name for each in nodes for option in each.command.options for name in option.names}
 
 
-# Options of systemd-run, start_server and docker that the prose names, and the word for any.
-FOREIGN = {"--scope", "--port", "--rm", "--value"}
+# Of systemctl, systemd-run, start_server and docker, which the prose names, and the word for any.
+FOREIGN = {"--now", "--scope", "--port", "--rm", "--value"}
 
 
 @page

@@ -1,11 +1,12 @@
-"""``kojuto install``: manual pages and completions, where the system looks for them."""
+"""``kojuto install``: what pip does not put where the system looks for it."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 from kojuto.common import cli
-from kojuto.common.cli import Command, Option, Values
+from kojuto.common.cli import Command, Option, Values, complain
 from kojuto.errors import UsageError
 
 TYPE_CHECKING = False
@@ -16,27 +17,38 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "kojuto install",
-    "Puts the manual pages and the shell completions of all commands below DIR, where man, bash, "
-    "zsh and fish look for them, and prints the name of each file. DIR is /usr/local for root, and "
-    "~/.local for others, when it is left out.",
+    "Puts manual pages, shell completions, units of systemd and fragments of configurations below "
+    "DIR, and prints the name of each file. DIR is /usr/local for root, and ~/.local for others, "
+    "when it is left out.",
     [
         Option("--man", help="the manual pages"),
         Option("--completion", help="what completes command lines in bash, zsh and fish"),
+        Option(
+            "--systemd",
+            help="a service and a socket for each server; nothing is enabled or started",
+        ),
+        Option(
+            "--mackerel",
+            help="for each plugin a fragment of mackerel-agent.conf, commented out, and a link to "
+            "it in DIR/bin",
+        ),
+        Option("--nginx", help="fragments of nginx's configuration, for those who include them"),
         Option("--force", help="replace files that are not ours, or were changed, too"),
         Option("--dry-run", help="print the names of the files and write nothing"),
     ],
     positional="[DIR]",
     epilog="""
-Without --man and --completion it is both.
+Without any of them it is --man and --completion.
 
 Examples:
   kojuto install
   kojuto install --completion ~/.local
+  kojuto install --systemd --nginx /usr/local
 """,
 )
 
 
-def _man() -> list[File]:
+def _man(_: str) -> list[File]:
     """The manual pages, and a link for each command that is a section of another's page."""
     from kojuto.tools.install import man, tree
     from kojuto.tools.install.place import File, link
@@ -49,7 +61,7 @@ def _man() -> list[File]:
     return files
 
 
-def _completion() -> list[File]:
+def _completion(_: str) -> list[File]:
     from kojuto.tools.install import bash, fish, tree, zsh
     from kojuto.tools.install.place import File, link
 
@@ -64,6 +76,54 @@ def _completion() -> list[File]:
         text = fish.script(node, behind if node is first else {})
         files.append(File(f"share/fish/vendor_completions.d/{node.name}.fish", text, "#"))
     return files
+
+
+def _systemd(_: str) -> list[File]:
+    from kojuto.tools.install import systemd, tree
+
+    folder = _programs()
+    for what, where in (("the programs are", folder), ("their Python is", sys.base_prefix)):
+        for top in systemd.HIDDEN:
+            if f"{where}/".startswith(f"{top}/"):
+                complain(
+                    COMMAND.prog,
+                    f"warning: {what} in {where}, and the units let no service look into {top}",
+                    "install kojuto in a folder such as /opt/kojuto, with a Python for all users",
+                )
+    known = systemd.version() >= systemd.NOTIFY_RELOAD
+    return systemd.units(tree.programs(), folder, notify_reload=known)
+
+
+def _mackerel(prefix: str) -> list[File]:
+    from kojuto.tools.install import mackerel, tree
+
+    return mackerel.files(tree.programs(), prefix, _programs())
+
+
+def _nginx(prefix: str) -> list[File]:
+    from kojuto.tools.install import nginx, tree
+
+    return nginx.files(tree.programs(), prefix)
+
+
+MAKERS = {
+    "man": _man,
+    "completion": _completion,
+    "systemd": _systemd,
+    "mackerel": _mackerel,
+    "nginx": _nginx,
+}
+"""By option, what makes its files for a prefix."""
+
+
+def _programs() -> str:
+    """The folder of the commands: that of this one, else where pip puts them."""
+    folder = os.path.dirname(os.path.abspath(sys.argv[0]))
+    if os.path.exists(os.path.join(folder, "ppdp")):
+        return folder
+    import sysconfig
+
+    return sysconfig.get_path("scripts")
 
 
 def _date() -> str:
@@ -83,10 +143,9 @@ def _work(values: Values, arguments: list[str]) -> int:
         raise UsageError("DIR is empty", "a variable that is not set?")
     from kojuto.tools.install import place
 
-    both = not (values.man or values.completion)
-    files = _man() if values.man or both else []
-    files += _completion() if values.completion or both else []
     folder = os.path.abspath(os.path.expanduser(folder))
+    asked = [name for name in MAKERS if getattr(values, name)] or ["man", "completion"]
+    files = [file for name in asked for file in MAKERS[name](folder)]
     print("\n".join(place.put(files, folder, force=values.force, dry_run=values.dry_run)))
     return cli.DONE
 

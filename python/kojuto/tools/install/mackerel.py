@@ -1,0 +1,63 @@
+"""Fragments of mackerel-agent.conf for the plugins, and links to them."""
+
+from __future__ import annotations
+
+import os
+
+from kojuto.tools.install.place import File, link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kojuto.tools.install.tree import Node
+
+FOLDER = "etc/mackerel-agent/conf.d"
+EXAMPLES = {
+    "axslog": ["--logfile", "/var/log/nginx/access.log", "--format", "auto", "--key-prefix", "web"],
+    "log-incr-rate": [
+        "--log-file", "/var/log/nginx/error.log", "--base-log-file", "/var/log/nginx/access.log",
+        "--key-prefix", "web",
+    ],
+    "postfix-log": ["--logfile", "/var/log/mail.log"],
+    "pinging": ["--host", "192.0.2.1=gateway"],
+    "linux-process-status": ["--unit", "nginx", "--key-prefix", "nginx"],
+}  # fmt: skip
+"""Arguments of the plugins, by their names without ``mackerel-plugin-``."""
+FRAGMENT = """\
+# {name}: {about}
+#
+# mackerel-agent reads this when its configuration says
+#   include = "{folder}/*.conf"
+# Take the # off below, and say what is to be measured; 'man {name}' has all options.
+
+# [plugin.metrics.{short}]
+# command = {command}
+"""
+
+
+def files(programs: list[Node], prefix: str, folder: str) -> list[File]:
+    """The fragments, and the links where the programs are elsewhere.
+
+    Args:
+        programs: all commands.
+        prefix: below what is installed.
+        folder: where the programs are.
+    """
+    from json import dumps  # of strings and lists of them it writes what TOML reads
+
+    found = []
+    for node in programs:
+        short = node.name.removeprefix("mackerel-plugin-")
+        if short == node.name:
+            continue
+        own = os.path.join(prefix, "bin")
+        fragment = FRAGMENT.format(
+            name=node.name,
+            about=node.about,
+            folder=os.path.join(prefix, FOLDER),
+            short=short,
+            command=dumps([os.path.join(own, node.name), *EXAMPLES[short]], ensure_ascii=False),
+        )
+        found.append(File(f"{FOLDER}/kojuto-{short}.conf", fragment, "#"))
+        if os.path.realpath(own) != os.path.realpath(folder):
+            found.append(link(f"bin/{node.name}", os.path.join(folder, node.name)))
+    return found
