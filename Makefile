@@ -19,7 +19,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
 
 .PHONY: demo test lint lint-rust lint-python bench wheel test-wheel build servers fuzz compile-tests test-rust \
         test-python test-a-m test-n-z test-shared soak repeat coverage \
-        deny oldest cross cross-bench cross-tools clean
+        docs release-check deny oldest cross cross-bench cross-tools clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -173,6 +173,22 @@ wheel: $(VENV)/.dev
 # machine's glibc, so that nothing is compiled once more.
 test-wheel: $(VENV)/.dev
 	$(BIN)/maturin build --release --quiet --out target/wheels
+
+# The site, in target/site; a link that leads nowhere fails it.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/.docs
+	@$(BIN)/python -c 'import kojuto._native' 2>/dev/null || $(MAKE) --no-print-directory build
+	@# Not --quiet, which keeps warnings from --strict.
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.docs: $(VENV)/.dev pyproject.toml
+	$(BIN)/python -m pip install --quiet --group docs
+	touch $@
+
+# What takes minutes and is wanted before a release: the site, and every command line that is shown,
+# run as it stands.
+release-check: build servers docs
+	$(BIN)/python -m pytest tests/release/check_*.py
 
 clean:
 	rm -rf $(VENV) target dist rust/fuzz/target

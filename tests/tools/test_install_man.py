@@ -54,7 +54,7 @@ def test_mandoc_finds_nothing_to_say(tmp_path: Path) -> None:
 @page
 def test_a_page_has_every_option_with_its_default(node: Node) -> None:
     text = man.page(node, "2026-11-30")
-    shown, pure = printed(text), site.page(node)
+    shown, pure = printed(text), site.page_of(node)
     assert text.isascii()
     for each in (node, *node.sections()):
         for option in each.command.options:
@@ -117,3 +117,23 @@ def test_markdown_becomes_roff() -> None:
         ".SH FILES", ".PP", r"\&.not a request", ".PP", ".RS 4", ".nf", r"\&.a", r"\(aq\eb", ".fi",
         ".RE", ".TP 28", r"\fBx\fR", "y", ".SS Below it", ".PP", "End.",
     ]  # fmt: skip
+
+
+class SitePage:
+    """What mkdocs hands to a hook, as far as ours looks at it."""
+
+    def __init__(self, path: str) -> None:
+        self.file = self
+        self.src_uri = path
+
+
+def test_the_site_has_the_commands_in_place_of_their_prose_and_a_list_of_them() -> None:
+    shown = site.on_page_markdown("prose", page=SitePage("commands/kojuto-report.md"))
+    assert shown.startswith("# kojuto report\n\n```text\nkojuto report [options] LOG …\n```\n")
+    assert "\n### Two sides\n" in shown
+    begin = (ROOT / "docs/index.md").read_text()
+    index = site.on_page_markdown(begin, page=SitePage("index.md"))
+    for node in PAGES:
+        assert f"\n| [{node.name}](commands/{node.page}.md) | " in index
+    assert site.on_page_markdown("as it is", page=SitePage("coming-from/alp.md")) == "as it is"
+    assert site.on_page_markdown("as it is", page=SitePage("report.md")) == "as it is"

@@ -6,11 +6,16 @@ from kojuto.common import helptext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from kojuto.common.cli import Command, Option
     from kojuto.tools.install.tree import Node
 
+COMMANDS = "<!-- commands -->"
+"""What the table of the commands takes the place of."""
 
-def page(node: Node) -> str:
+
+def page_of(node: Node) -> str:
     """The page in Markdown.
 
     Args:
@@ -56,3 +61,20 @@ def _cell(text: str) -> str:
     for character in "\\`*_[]<>|#":
         text = text.replace(character, "\\" + character)
     return text.replace("\\<", "&lt;").replace("\\>", "&gt;")
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: object) -> str:
+    """For mkdocs, which calls it for each page (its `Page`): puts in what is generated."""
+    from kojuto.tools.install import tree
+
+    folder, _slash, name = page.file.src_uri.rpartition("/")
+    if folder == "commands":
+        return page_of(next(node for node in tree.pages() if f"{node.page}.md" == name))
+    if name == "index.md" and not folder:
+        return markdown.replace(COMMANDS, _table(tree.pages()))
+    return markdown
+
+
+def _table(nodes: list[Node]) -> str:
+    rows = [f"| [{node.name}](commands/{node.page}.md) | {_cell(node.about)} |" for node in nodes]
+    return "\n".join(["| command | what it is for |", "| --- | --- |", *rows])
