@@ -29,7 +29,9 @@ def test_a_shown_line_is_taken_by_its_command(
 
 def test_lines_are_found_wherever_they_stand() -> None:
     assert len(LINES) > 100
-    assert {"README.md", "docs/report.md", "docs/operations.md"} <= {line.where for line in LINES}
+    assert {"docs/commands/ppdp.md", "docs/report.md", "docs/operations.md"} <= {
+        line.where for line in LINES
+    }
     text = "x | percentile --key a 2>&1 && exec sabo --size 1; ls ppdp # percentile"
     assert [(c.prog, a) for c, a in shown.calls(text)] == [
         ("percentile", ["--key", "a"]),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.peers.servers import Program, Stage
 
 TAKEN = "The metrics port is in use, trying again until it is free"
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/commands/ppdp.md"
 
 
 def starter(stage: Stage, port: int, *command: str) -> Program:
@@ -49,9 +49,9 @@ def renew(program: Program, generation: int, metrics: int) -> None:
     assert len(program.lines(msg=TAKEN)) <= generation - 1, "at most one warning each"
 
 
-def readme_command() -> list[str]:
-    """README's ppdp under start_server, without the PROXY headers that the load does not speak."""
-    text = README.read_text().replace("\\\n", " ")
+def shown_command() -> list[str]:
+    """The page's ppdp under start_server, without PROXY headers: the load does not speak them."""
+    text = PAGE.read_text().replace("\\\n", " ")
     line = re.search(r"^ *start_server --port 3306 -- (ppdp .*--metrics-listen .*)$", text, re.M)
     assert line is not None
     words = shlex.split(line[1])
@@ -59,9 +59,9 @@ def readme_command() -> list[str]:
     return [word for word in words if not word.startswith(headers)]
 
 
-def test_the_command_of_the_readme_is_renewed_under_load(stage: Stage) -> None:
+def test_the_command_of_the_page_is_renewed_under_load(stage: Stage) -> None:
     port, metrics, upstream = free_port(), free_port(), stage.peer(echo)
-    command = readme_command()
+    command = shown_command()
     command[command.index("--upstream") + 1] = f"{LOOPBACK}:{upstream.port}"
     command[command.index("--metrics-listen") + 1] = f"{LOOPBACK}:{metrics}"
     program = starter(stage, port, *command)

@@ -1,8 +1,6 @@
-"""The columns of myps top on narrow terminals, and its picture in the README."""
+"""The columns of myps top on narrow terminals, and its picture on the page."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +10,7 @@ from rich.cells import cell_len
 from kojuto.tools.myps.columns import GIVING_WAY, NAMES, fields, fold, widths
 from kojuto.tools.myps.processes import Process
 from kojuto.tools.myps.view import View
+from tests.conftest import ROOT
 from tests.tools.test_myps_view import drawn
 
 HEADS = {name: name for name in NAMES}
@@ -72,4 +71,4 @@ def test_the_readme_shows_what_is_drawn(width: int, height: int) -> None:
     assert len(lines) == height
     shown = [line.rstrip() for line in lines if line.strip()]
     picture = "\n".join(f"    {line}" for line in shown[2:])
-    assert picture in (Path(__file__).parents[2] / "README.md").read_text(), "\n" + picture
+    assert picture in (ROOT / "docs/commands/myps.md").read_text(), "\n" + picture

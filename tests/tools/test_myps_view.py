@@ -220,7 +220,7 @@ def test_a_statement_stays_while_the_list_goes_on() -> None:
     assert drawn(screen, 80, 24)[1].startswith("SELECT a,")
 
 
-# -- the pictures in the README ------------------------------------------------------------------
+# -- the pictures of the page --------------------------------------------------------------------
 
 PICTURED = [
     process(1, user="event_scheduler", host="localhost", db="", command="Daemon", time=16, info=""),
@@ -246,4 +246,4 @@ def test_the_readme_shows_what_is_drawn(width: int, height: int) -> None:
     assert screen.question_drawn
     assert len(lines) == height
     picture = "\n".join(f"    {line}" for line in lines if line)
-    assert f"\n{picture}\n" in (ROOT / "README.md").read_text(), f"\n{picture}"
+    assert f"\n{picture}\n" in (ROOT / "docs/commands/myps.md").read_text(), f"\n{picture}"
