@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def put(folder: Path, *files: File, force: bool = False, dry_run: bool = False) -> list[str]:
-    return place.put(list(files), str(folder), force=force, dry_run=dry_run)
+    return list(place.put(list(files), str(folder), force=force, dry_run=dry_run))
 
 
 def test_each_file_is_told_and_there_whatever_the_umask(tmp_path: Path) -> None:
@@ -125,6 +125,14 @@ def test_what_else_may_lie_there_is_not_ours(tmp_path: Path, content: bytes) -> 
     assert not place.is_ours(str(path))
     assert not place.is_ours(str(tmp_path))
     assert not place.is_ours(str(tmp_path / "none"))
+
+
+def test_a_full_disk_is_told_with_what_is_there_by_then(tiny_disk: Path) -> None:
+    done = run("kojuto", "install", tiny_disk)
+    assert done.returncode == 1
+    assert b"No space left on device" in done.stderr
+    there = {str(path) for path in tiny_disk.rglob("*") if path.is_file() or path.is_symlink()}
+    assert set(done.stdout.decode().splitlines()) == there
 
 
 @pytest.mark.parametrize(

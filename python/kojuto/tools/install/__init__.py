@@ -146,7 +146,8 @@ def _work(values: Values, arguments: list[str]) -> int:
     folder = os.path.abspath(os.path.expanduser(folder))
     asked = [name for name in MAKERS if getattr(values, name)] or ["man", "completion"]
     files = [file for name in asked for file in MAKERS[name](folder)]
-    print("\n".join(place.put(files, folder, force=values.force, dry_run=values.dry_run)))
+    for path in place.put(files, folder, force=values.force, dry_run=values.dry_run):
+        print(path)
     return cli.DONE
 
 

@@ -7,6 +7,10 @@ import os
 from kojuto import __version__
 from kojuto.errors import KojutoError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MARK = "kojuto install "
 
 
@@ -52,7 +56,7 @@ def is_ours(path: str) -> bool:
     return MARK in last and last.rstrip("\n").endswith(f" sha256={_digest(''.join(lines))}")
 
 
-def put(files: list[File], folder: str, *, force: bool, dry_run: bool) -> list[str]:
+def put(files: list[File], folder: str, *, force: bool, dry_run: bool) -> Iterator[str]:
     """Write the files.
 
     Args:
@@ -61,8 +65,8 @@ def put(files: list[File], folder: str, *, force: bool, dry_run: bool) -> list[s
         force: replace what is not ours, too.
         dry_run: only look.
 
-    Returns:
-        The paths.
+    Yields:
+        The path of each file once it is there.
 
     Raises:
         KojutoError: files of others are in the way; nothing was written.
@@ -78,10 +82,10 @@ def put(files: list[File], folder: str, *, force: bool, dry_run: bool) -> list[s
             f"{foreign[0]}{more}: not written by kojuto install, or changed since",
             "--force replaces such files; nothing was written",
         )
-    if not dry_run:
-        for path, file in places:
+    for path, file in places:
+        if not dry_run:
             _put(path, file)
-    return [path for path, _ in places]
+        yield path
 
 
 def _may_replace(path: str, file: File) -> bool:
