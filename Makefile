@@ -185,8 +185,8 @@ $(VENV)/.docs: $(VENV)/.dev pyproject.toml
 	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
 
-# What takes minutes and is wanted before a release: the site, and every command line that is shown,
-# run as it stands.
+# What takes minutes and is wanted before a release: the site, every command line that is shown, run as
+# it stands, and the units of systemd, started by one.
 release-check: build servers docs
 	$(BIN)/python -m pytest tests/release/check_*.py
 
