@@ -1,9 +1,9 @@
 //! Wrappers of `kojuto_io::relay`.
 
 mod arguments;
+mod dump;
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,8 +13,8 @@ use kojuto_core::net::balance::Balance;
 use kojuto_io::Error;
 use kojuto_io::log::{Detail, Log};
 use kojuto_io::relay::{
-    self, Adoption, CONNECT_BOUNDS_US, CaptureOptions, DumpOptions, Field, HeaderIn, HeaderOut,
-    Limits, Options, Party, Pool, ROUND_TRIP_BOUNDS_US, Remote, Stream, Tap,
+    self, Adoption, CONNECT_BOUNDS_US, Field, HeaderIn, HeaderOut, Limits, Options, Party, Pool,
+    ROUND_TRIP_BOUNDS_US, Remote, Stream, Tap,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -23,6 +23,7 @@ use crate::errors::{refused, to_py};
 use crate::job;
 use crate::tls::TlsStream;
 use arguments::{address, party, ranges, seconds, upstream};
+use dump::Dump;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LogWriter>()?;
@@ -80,54 +81,6 @@ fn join_soon(thread: &JoinHandle<()>) {
     let deadline = Instant::now() + READER_PATIENCE;
     while !thread.is_finished() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// A dump of what passes through a relay.
-#[pyclass(module = "kojuto._native", frozen)]
-struct Dump {
-    dump: Arc<relay::Dump>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[pymethods]
-impl Dump {
-    #[new]
-    #[pyo3(signature = (
-        log, *, tcp = 0, pings = false, mysql = false, pcap = None, pcap_snaplen = 262_144,
-        pcap_max_bytes = 0, pcap_files = 10, pcap_replaces = true, redact = None
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "one for each option, all by name")]
-    fn new(
-        log: &LogWriter,
-        tcp: u8,
-        pings: bool,
-        mysql: bool,
-        pcap: Option<PathBuf>,
-        pcap_snaplen: u32,
-        pcap_max_bytes: u64,
-        pcap_files: usize,
-        pcap_replaces: bool,
-        redact: Option<String>,
-    ) -> PyResult<Self> {
-        let pcap = pcap.map(|path| CaptureOptions {
-            path,
-            snaplen: pcap_snaplen,
-            max_bytes: pcap_max_bytes,
-            files: pcap_files,
-            replaces: pcap_replaces,
-        });
-        let options = DumpOptions { tcp, pings, mysql, pcap, redact };
-        let (dump, thread) = relay::Dump::start(options, Arc::clone(&log.log)).map_err(to_py)?;
-        Ok(Dump { dump, thread: Mutex::new(Some(thread)) })
-    }
-
-    fn close(&self, py: Python<'_>) {
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
-            self.dump.close();
-            py.detach(|| join_soon(&thread));
-        }
     }
 }
 
