@@ -134,7 +134,9 @@ def test_it_lives_through_a_restart_and_ends_tidily_on_a_signal(tmp_path: Path) 
             terminal.close()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130)]
+)
 def test_a_terminal_that_stands_still_holds_up_no_end(
     number: signal.Signals, status: int, server: Server, tmp_path: Path
 ) -> None:

@@ -7,8 +7,9 @@ import os
 import pytest
 from rich.console import Console
 
+from kojuto.common.screen import split_keys
 from kojuto.tools.myps.processes import Process
-from kojuto.tools.myps.view import View, age_style, split_keys
+from kojuto.tools.myps.view import View, age_style
 from tests.conftest import ROOT
 
 

@@ -13,12 +13,12 @@ import pymysql
 
 from kojuto.common import cli
 from kojuto.common.cli import complain
+from kojuto.common.output import LOOK_AGAIN_S, STOP
 from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.errors import KojutoError, UsageError, words
 from kojuto.tools.myps.connect import GONE, Target, code, server_words
 from kojuto.tools.myps.kill_same import Outcome, kill_same
 from kojuto.tools.myps.locks import roots, waits
-from kojuto.tools.myps.output import LOOK_AGAIN_S, STOP
 from kojuto.tools.myps.processes import Server, own_alone
 from kojuto.tools.myps.reports import Reports, open_log
 from kojuto.tools.myps.show import MAGENTA, RESET, colour

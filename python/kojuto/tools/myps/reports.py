@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kojuto.common.cli import complain
+from kojuto.common.output import Output
 from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.errors import KojutoError, words
-from kojuto.tools.myps.output import Output
 from kojuto.tools.myps.show import as_json, colour, line, say_if_cut
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import signal
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from kojuto.tools.myps.output import STOP
+from kojuto.common.output import STOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,25 +8,23 @@ import select
 import sys
 import termios
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleDimensions
+from rich.console import ConsoleDimensions
 from rich.live import Live
 
-from kojuto.common import cli
+from kojuto.common import cli, screen
+from kojuto.common.screen import Ended, Suspension, split_keys
 from kojuto.errors import KojutoError
 from kojuto.tools.myps.connect import Target
 from kojuto.tools.myps.poller import Poller
 from kojuto.tools.myps.processes import Server
-from kojuto.tools.myps.terminal import Ended, Screen, Suspension, keys_at_once, left_as_found
-from kojuto.tools.myps.view import FRAME_LINES, View, age_style, split_keys
+from kojuto.tools.myps.view import FRAME_LINES, View
 
 if TYPE_CHECKING:
-    from typing import IO
+    from rich.console import Console
 
     from kojuto.common.cli import Values
-
-__all__ = ["View", "age_style", "split_keys", "top"]
 
 MIN_WIDTH = 20
 TOO_SMALL = "the terminal is too small for the question"
@@ -140,22 +138,15 @@ def top(values: Values) -> int:
         KojutoError: there is no terminal to draw on, or no server at the start.
     """
     hint = "myps grep prints a list anywhere"
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not sys.stdin.isatty():
         raise KojutoError("top needs a terminal", hint)
-    terminal = Screen()
-    console = Console(file=cast("IO[str]", terminal))
-    if console.is_dumb_terminal:
-        raise KojutoError(f"top cannot draw on a terminal of TERM={os.environ['TERM']}", hint)
-    screen = _Screen(values)
+    terminal, console = screen.opened("top", hint)
+    running = _Screen(values)
     try:
-        with (
-            keys_at_once(0) as before,
-            left_as_found(terminal),
-            Suspension(terminal, before) as screen.suspension,
-        ):
-            screen.run(console)
+        with screen.drawn_on(terminal) as running.suspension:
+            running.run(console)
     except Ended:
         return cli.DONE
     finally:
-        screen.close()
+        running.close()
     return cli.DONE

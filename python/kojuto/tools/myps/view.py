@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from kojuto.common.screen import KEYS
 from kojuto.tools.myps.columns import NAMES, fields, fold, widths
 from kojuto.tools.myps.show import escape
 
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
     from kojuto.tools.myps.processes import Process
 
 COLUMNS = {"t": "time", "u": "user", "d": "db", "c": "command", "s": "state", "n": "id"}
-KEYS = {
-    "\x1b[A": "up", "\x1bOA": "up", "k": "up", "\x1b[B": "down", "\x1bOB": "down", "j": "down",
-    "\x1b[5~": "page up", "\x1b[6~": "page down", "\x1b[H": "home", "g": "home",
-    "\x1b[F": "end", "G": "end",
-}  # fmt: skip
 HELP = "t u d c s n sort  r reverse  / filter  a all  ⏎ whole  K X kill  q quit"
 SLOW_S, VERY_SLOW_S = 10, 60
 FRAME_LINES = 4  # the two lines above the table, its head, and the line below
@@ -284,18 +280,3 @@ def age_style(process: Process) -> str:
     if process.time >= VERY_SLOW_S:
         return "bold red"
     return "yellow" if process.time >= SLOW_S else "green"
-
-
-def split_keys(text: str) -> list[str]:
-    """Typed text cut into keys; an escape sequence is one."""
-    keys = []
-    while text:
-        size = 1
-        if text[0] == "\x1b" and text[1:2] in ("[", "O"):
-            size = 2
-            while size < len(text) and not text[size].isalpha() and text[size] != "~":
-                size += 1
-            size += 1
-        keys.append(text[:size])
-        text = text[size:]
-    return keys

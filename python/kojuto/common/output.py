@@ -1,4 +1,4 @@
-"""Standard output of ``myps``, whose reader may stop reading."""
+"""Standard output whose reader may stop reading."""
 
 from __future__ import annotations
 
