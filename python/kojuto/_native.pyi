@@ -483,6 +483,48 @@ class ReportData:
             ValueError: it is none, or damaged, or its parts cannot be put together.
         """
 
+@final
+class ReportLive:
+    """Logs that are followed, and the lines of the last so much time.
+
+    A file is followed by its name through every rotation, and need not be there yet; of one that is
+    there, the lines that the window still covers are read first. A pipe is read to its end.
+
+    Args:
+        paths: the logs; ``-`` is standard input.
+        window_s: lines of so many seconds are kept, and up to a thirtieth more.
+        options: those of `report_scan` but for `since_s`, `until_s`, `jobs` and `progress`.
+
+    Raises:
+        ValueError: an option cannot be so.
+        OSError: a pipe cannot be opened.
+    """
+
+    def __new__(cls, paths: Sequence[str], window_s: float, **options: Any) -> ReportLive: ...
+    def read(self, now_s: float) -> bool:
+        """Take in what has come by now, without waiting for more.
+
+        Args:
+            now_s: seconds since the epoch.
+
+        Returns:
+            Whether `data` is different since.
+        """
+
+    def data(self) -> ReportData:
+        """All that is in the window."""
+
+    def states(self) -> list[tuple[str, str | None, str | None, bool]]:
+        """How each log fares.
+
+        Returns:
+            Its name, why nothing can be read of it now, what was last to be told of it (that lines
+            were lost, say), and whether nothing more can come.
+        """
+
+    def descriptors(self) -> list[int]:
+        """What is readable when there is something to read: the pipes that have not ended."""
+
 def report_compare(
     old: Sequence[ReportData],
     new: Sequence[ReportData],

@@ -1,6 +1,7 @@
 //! Wrappers of `kojuto_core::report` and of the scan that feeds it.
 
 mod compare;
+mod live;
 mod options;
 
 use std::fs::File;
@@ -23,6 +24,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(report_scan, module)?)?;
     module.add_function(wrap_pyfunction!(compare::report_compare, module)?)?;
     module.add_class::<ReportData>()?;
+    module.add_class::<live::ReportLive>()?;
     module.add_class::<ReportProgress>()
 }
 
@@ -67,6 +69,14 @@ fn report_scan(
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<ReportData> {
     let options = options::resolve(options)?;
+    let sources = sources(paths)?;
+    let found = job::run(py, |cancel| {
+        scan(&sources, &options.report, options.jobs, &options.progress, cancel)
+    })?;
+    Ok(ReportData::new(found))
+}
+
+fn sources(paths: Vec<PathBuf>) -> PyResult<Vec<Source>> {
     let source = |path: PathBuf| -> PyResult<Source> {
         if path.as_os_str() != STANDARD_INPUT {
             return Ok(Source::Path(path));
@@ -74,11 +84,7 @@ fn report_scan(
         let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(Error::on(INPUT_NAME));
         Ok(Source::Open(Arc::new(File::from(input.map_err(to_py)?)), INPUT_NAME.to_owned()))
     };
-    let sources: Vec<Source> = paths.into_iter().map(source).collect::<PyResult<_>>()?;
-    let found = job::run(py, |cancel| {
-        scan(&sources, &options.report, options.jobs, &options.progress, cancel)
-    })?;
-    Ok(ReportData::new(found))
+    paths.into_iter().map(source).collect()
 }
 
 /// What a scan has counted.

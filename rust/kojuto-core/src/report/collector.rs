@@ -166,6 +166,12 @@ impl Collector {
         self.counter.totals.lines
     }
 
+    /// What was counted since it was last taken; the next lines are counted from nothing.
+    pub fn take(&mut self) -> Totals {
+        let next = self.counter.another(&self.options);
+        std::mem::replace(&mut self.counter, next).totals
+    }
+
     /// What was counted.
     pub fn into_totals(self) -> Totals {
         self.counter.totals

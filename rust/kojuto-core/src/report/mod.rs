@@ -23,6 +23,7 @@ mod spread;
 mod steps;
 mod targets;
 mod totals;
+mod window;
 
 pub use self::answer::{Answer, Endpoint};
 pub use self::beside::{Beside, Row, beside};
@@ -39,3 +40,4 @@ pub use self::slices::{Slice, Slices};
 pub use self::slowest::Slow;
 pub use self::spread::Spread;
 pub use self::totals::{Found, REASONS, Settings, Totals};
+pub use self::window::{Clock, Part, Window};

@@ -111,8 +111,10 @@ mod names;
 mod newer;
 mod note;
 mod once;
+mod ongoing;
 mod plan;
 mod previous;
+mod rounds;
 mod run;
 mod siblings;
 mod source;
@@ -121,24 +123,24 @@ mod tail;
 mod telling;
 mod writers;
 
-use std::collections::HashSet;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kojuto_core::logs::lines::{Cutter, Overlong};
+use kojuto_core::logs::lines::Overlong;
 use kojuto_core::logs::position::{Paths, Position, Set};
 use kojuto_core::scan::newlines;
 
 pub use self::many::{Followed, How, Scan, Task, follow_all};
 pub use self::note::{Note, NoteKind};
 pub use self::once::read_once;
-use self::run::Run;
+pub use self::ongoing::Ongoing;
+use self::rounds::{Start, run_from};
 use self::source::Source;
+pub(crate) use self::source::read_at_most;
 use crate::state::{self, Found, Lock, Staged};
 use crate::{Cancel, Result};
-
-/// A log that is renamed this often during one run is read on by the next one.
-const MAX_ROUNDS: u32 = 8;
 
 /// What a follower may do.
 #[derive(Debug, Clone)]
@@ -187,6 +189,9 @@ pub struct Report {
     /// Lines handed to the sink, if they are counted.
     pub lines: Option<u64>,
 }
+
+/// Where to begin in a log that is there when it is first looked for, by the file and its size.
+pub type Begin<'a> = &'a dyn Fn(&File, u64) -> io::Result<u64>;
 
 /// Takes the lines of a run.
 pub trait LineSink {
@@ -282,35 +287,11 @@ impl Follower {
         cancel: &dyn Cancel,
     ) -> Result<Report> {
         (self.after, self.staged, self.staged_legacy) = (None, None, None);
-        let time = now.as_secs() as f64;
-        let mut run = Run {
-            log: &self.log,
-            options: &self.options,
-            time,
-            cutter: Cutter::new(self.options.max_line_bytes).keeping(self.options.whole),
-            sink,
-            cancel,
-            report: Report {
-                notes: std::mem::take(&mut self.notes),
-                lines: self.options.counts_lines.then_some(0),
-                ..Report::default()
-            },
-            read: HashSet::new(),
-        };
-        let duration_s = self.before.as_ref().map(|before| time - before.time);
-        run.report.duration_s = duration_s.filter(|&seconds| seconds >= 0.0);
-        let mut position = self.before.clone();
-        for _ in 0..MAX_ROUNDS {
-            let (next, moved) = run.round(position.as_ref())?;
-            position = Some(next);
-            if !moved {
-                break;
-            }
-        }
-        run.report.overlong = run.cutter.overlong().clone();
-        run.report.files = run.read.len();
-        let report = run.report;
-        self.after = position;
+        let before = self.before.as_ref();
+        let start = Start { log: &self.log, options: &self.options, before, begin: None };
+        let notes = std::mem::take(&mut self.notes);
+        let (after, report) = run_from(&start, notes, now, sink, cancel)?;
+        self.after = after;
         Ok(report)
     }
 

@@ -13,7 +13,7 @@ use super::identity::Identity;
 use super::plan::{Link, Origin, Plan};
 use super::source::Source;
 use super::tail::last_line_end;
-use super::{LineSink, Note, Options, Report, names, writers};
+use super::{Begin, LineSink, Note, Options, Report, names, writers};
 use crate::{Cancel, Error, Result, words};
 
 /// How long a renamed file is watched while a process has it open for writing.
@@ -29,6 +29,8 @@ const UNFINISHED_S: f64 = 600.0;
 pub(super) struct Run<'a> {
     pub(super) log: &'a Path,
     pub(super) options: &'a Options,
+    /// Where a first run begins.
+    pub(super) begin: Option<Begin<'a>>,
     pub(super) time: f64,
     pub(super) cutter: Cutter,
     pub(super) sink: &'a mut dyn LineSink,
@@ -111,6 +113,9 @@ impl Run<'_> {
             remember(&mut after, Some(read));
             return Ok((after, false));
         };
+        if let Some(begin) = self.begin.filter(|_| before.is_none()) {
+            plan.skip = self.move_to_beginning(&mut live, begin)?;
+        }
         if !in_stream {
             self.cutter.restart(live.before(), plan.skip);
         }
@@ -185,7 +190,7 @@ impl Run<'_> {
         Ok(all)
     }
 
-    fn truncated_meanwhile(&self) -> Error {
+    pub(super) fn truncated_meanwhile(&self) -> Error {
         let text = "rotated while it was read; this run does not count, the next one reads the \
                     same lines again";
         Error::on_path(self.log)(io::Error::other(text))

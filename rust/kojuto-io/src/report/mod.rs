@@ -1,6 +1,7 @@
 //! Logs read for a report: files, standard input, compressed ones, on as many threads as there are
 //! pieces of work. A large plain file is several, cut at line ends.
 
+mod live;
 mod pieces;
 mod reading;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use kojuto_core::report::{Collector, Options, Totals};
 
+pub use self::live::{Live, State};
 use self::pieces::{Piece, plan};
 use crate::{Cancel, Error, Result};
 

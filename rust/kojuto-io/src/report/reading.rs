@@ -18,7 +18,7 @@ use crate::unpack::{Packer, Told};
 use crate::{Cancel, Error, Result};
 
 /// Longer lines are dropped and counted.
-const MAX_LINE_BYTES: usize = 64 << 20;
+pub(super) const MAX_LINE_BYTES: usize = 64 << 20;
 
 impl Piece {
     pub(super) fn read(
