@@ -25,6 +25,7 @@ HERE = "/srv/shown"
 BIN = "/opt/stand-ins"
 NOT_RUN = {
     r"^myps ": "needs a MySQL server; tests/tools/test_myps_mysql.py has one",
+    r"kojuto report --follow": "needs a terminal; tests/tools/test_report_follow.py has one",
     r"^ssh -o ProxyCommand": "needs a gateway; tests/tools/test_wsgate_client_ways.py has one",
     r"^motarei wait|^motarei (?!.*--wait)": "needs Docker; tests/tools/test_motarei.py has it",
 }

@@ -26,8 +26,8 @@ ENTER_ALTERNATE_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[H"
 
 KEYS = {
     "\x1b[A": "up", "\x1bOA": "up", "k": "up", "\x1b[B": "down", "\x1bOB": "down", "j": "down",
-    "\x1b[5~": "page up", "\x1b[6~": "page down", "\x1b[H": "home", "g": "home",
-    "\x1b[F": "end", "G": "end",
+    "\x1b[5~": "page up", "\x1b[6~": "page down", "\x1b[H": "home", "\x1bOH": "home",
+    "\x1b[1~": "home", "g": "home", "\x1b[F": "end", "\x1bOF": "end", "\x1b[4~": "end", "G": "end",
 }  # fmt: skip
 """Those that move, as a terminal sends them."""
 
@@ -163,10 +163,13 @@ class Suspension:
         for number in (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH):
             signal.signal(number, came)
 
-    def handle_signals(self) -> None:
+    def handle_signals(self) -> bool:
         """Stop if ^Z was typed; where the process was stopped, have the screen back.
 
         A terminal of another size is entered anew too: what it has made of the old picture goes.
+
+        Returns:
+            Whether all is to be drawn anew.
 
         Raises:
             OSError: the terminal is gone.
@@ -174,7 +177,7 @@ class Suspension:
         try:
             os.read(self.descriptor, 64)
         except BlockingIOError:
-            return
+            return False
         if self._stopping:
             self._stopping = False
             self._screen.write(LEAVE_ALTERNATE_SCREEN)
@@ -186,6 +189,7 @@ class Suspension:
         tty.setcbreak(self._keys, termios.TCSANOW)
         self._screen.write(ENTER_ALTERNATE_SCREEN)
         self._screen.flush()
+        return True
 
 
 def opened(what: str, hint: str) -> tuple[Screen, Console]:

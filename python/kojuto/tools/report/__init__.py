@@ -12,6 +12,7 @@ from kojuto.tools.report.options import COMMAND, PROG
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from kojuto._native import ReportData
     from kojuto.common.cli import Values
@@ -56,15 +57,20 @@ def _check(values: Values) -> None:
             raise UsageError("--save - would fill the terminal with bytes", "redirect it: > FILE")
 
 
-def _scanned(values: Values, paths: list[str]) -> ReportData:
-    """Count the lines of the logs, and tell what was found."""
-    from kojuto.tools.report import telling
-
-    options = {
+def _options(values: Values) -> dict[str, Any]:
+    """The options of lines that were given."""
+    return {
         name: getattr(values, name)
         for name in scanning.OPTIONS
         if getattr(values, name) is not None and (name in values.given or name == "format")
     }
+
+
+def _scanned(values: Values, paths: list[str]) -> ReportData:
+    """Count the lines of the logs, and tell what was found."""
+    from kojuto.tools.report import telling
+
+    options = _options(values)
     slowest = max(values.slowest or 0, scanning.KEPT_SLOWEST)
     data = scanning.scan_with_progress(PROG, paths, options, slowest=slowest)
     facts, total = data.facts(), data.total([])
@@ -89,6 +95,12 @@ def _write_files(data: ReportData, values: Values) -> None:
 
 def _work(values: Values, names: list[str]) -> int:
     _check(values)
+    if values.follow:
+        from kojuto.tools.report import follow
+
+        return follow.work(values, names, _options(values))
+    if "window" in values.given:
+        raise UsageError("--window needs --follow", "--since -5m shows what is there of a log")
     if values.compare:
         from kojuto.tools.report import sides
 

@@ -16,12 +16,13 @@ PROG = "kojuto report"
 OUTPUTS = ("table", "markdown", "csv", "tsv", "json", "html")
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 TABLE_ROWS = 20
-LINES, ENDPOINTS, SHOWN, KEPT, SIDES = (
+LINES, ENDPOINTS, SHOWN, KEPT, SIDES, GROWING = (
     "Reading lines",
     "Endpoints",
     "What is shown",
     "Reports as files",
     "Two sides",
+    "Logs that grow",
 )
 
 
@@ -160,6 +161,11 @@ COMMAND = Command(
                help="with --compare: exit with 1 when an endpoint is surely slower by more than "
                "this, with 3 when nothing can be told of endpoints with a tenth of the old time; "
                "errors are 2 then"),
+        Option("--follow", group=GROWING,
+               help="show the table of what the logs get, live, on the whole terminal, through "
+               "every rotation (? tells the keys, q quits)"),
+        Option("--window", metavar="TIME", read=units.timed("10s", "1d"), default="5m",
+               group=GROWING, help="with --follow: lines of the last so much time are shown"),
     ],
     positional="LOG …",
     epilog="""
@@ -170,6 +176,7 @@ Examples:
   zcat old/*.gz | kojuto report - --sort p99 --limit 50
   kojuto report --output csv 'access.log*' >endpoints.csv
   kojuto report --compare before.kjr after.kjr --fail-above 10%
+  kojuto report --follow /var/log/nginx/access.log
   for h in web1 web2; do ssh $h kojuto report --save - /var/log/nginx/access.log; done |
       kojuto report --merge -
 """,

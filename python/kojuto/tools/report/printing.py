@@ -30,6 +30,7 @@ class View:
         rows: the rows that are shown.
         hidden: those that are not.
         total: the columns of all lines.
+        key: the column that the rows are sorted by.
         zone: in which times are shown.
     """
 
@@ -51,6 +52,7 @@ class View:
         key = "sum" if timed else "count"
         if values.sort is not None:
             (key,) = _read([values.sort], "--sort", of)
+        self.key = key
         rows = names.rows_of(data, _needed(self.percentiles, (*self.columns, key)), of)
         rows = names.order(rows, key, reverse=values.reverse)
         limit = values.limit if values.limit is not None else TABLE_ROWS if is_table else 0

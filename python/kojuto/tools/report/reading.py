@@ -19,12 +19,13 @@ def title(name: str) -> str:
     return "standard input" if name == "-" else os.fsencode(name).decode(errors="replace")
 
 
-def paths(prog: str, names: Sequence[str]) -> list[str]:
+def paths(prog: str, names: Sequence[str], *, may_be_missing: bool = False) -> list[str]:
     """The files that are meant, each once; those named twice are told.
 
     Args:
         prog: the command, for the message.
         names: files, patterns, ``-``; none is standard input, unless that is a terminal.
+        may_be_missing: a file that is named need not be there yet.
 
     Raises:
         UsageError: nothing is named, or a pattern matches nothing.
@@ -34,19 +35,29 @@ def paths(prog: str, names: Sequence[str]) -> list[str]:
         if os.isatty(0):
             raise UsageError("no log is named", f"{prog} /var/log/nginx/access.log")
         names = ["-"]
-    found: dict[tuple[int, int], str] = {}
+    found: dict[tuple[int, int] | str, str] = {}
     for name in names:
         for path in _expanded(name):
             if path == "-":
                 cli.must_be_open(0, title(path))
-            about = os.fstat(0) if path == "-" else os.stat(path)
-            key = about.st_dev, about.st_ino
+            key = _identity(path, may_be_missing=may_be_missing)
             if key in found:
                 same = "" if found[key] == path else f", as {title(found[key])},"
                 cli.complain(prog, f"{title(path)} is named twice{same} and read once")
             else:
                 found[key] = path
     return list(found.values())
+
+
+def _identity(path: str, *, may_be_missing: bool) -> tuple[int, int] | str:
+    """What is the same of one file under two names; of one that is not there its name."""
+    try:
+        about = os.fstat(0) if path == "-" else os.stat(path)
+    except FileNotFoundError:
+        if may_be_missing:
+            return path
+        raise
+    return about.st_dev, about.st_ino
 
 
 def _expanded(name: str) -> list[str]:

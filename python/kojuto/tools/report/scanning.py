@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from kojuto._native import ReportData, ReportProgress
+    from kojuto._native import ReportData, ReportLive, ReportProgress
     from kojuto.tools.report.times import Bound
 
 KEYS = {
@@ -63,6 +63,21 @@ def scan(
         lines.update(_window(paths, options, lines))
         names = [os.fspath(path) for path in paths]
         return report_scan(names, **lines, slowest=slowest, progress=progress)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def live(paths: Sequence[str], options: Mapping[str, Any], window_s: float) -> ReportLive:
+    """The lines of the last `window_s` of logs that are followed.
+
+    Raises:
+        UsageError: an option cannot be so.
+        OSError: a pipe cannot be opened.
+    """
+    from kojuto._native import ReportLive
+
+    try:
+        return ReportLive(paths, window_s, **_line_options(options))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
