@@ -119,7 +119,7 @@ def test_the_connection_that_comes_before_the_relay_is_served(stage: Stage, dock
 
 
 def test_restarts_and_deploys_under_load_reset_no_connection(stage: Stage, docker: Docker) -> None:
-    """A deploy before each restart: the next generation begins with what the old one just learnt."""
+    """A deploy before each restart: the next generation begins with what the old one learnt."""
     docker.up("plain")
     starter = under_starter(stage, docker, ["127.0.0.1:8085"], "--publish", "80=8085")
     starter.wait_for("Start listen")
