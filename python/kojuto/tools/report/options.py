@@ -88,7 +88,8 @@ COMMAND = Command(
                *columns.BEHIND, *columns.MORE)) + ", and any percentile as p99.9"),
         Option("--group-by", metavar="KEY,…", read=_list, group=SHOWN,
                help="rows by any fields of the log instead of method and path: path (folded), "
-               "method, status, host, or a key as it stands in the log"),
+               "method, status, host, upstream, user-agent, file (the log's name), or a key as it "
+               "stands in the log"),
         Option("--percentiles", metavar="P,…", read=_percentiles, group=SHOWN,
                help="percentiles of the time taken in place of 50 and 99 in a table, of 50, 90, "
                "95, 99 and 99.9 elsewhere"),

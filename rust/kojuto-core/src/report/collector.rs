@@ -68,7 +68,8 @@ impl Collector {
     }
 
     /// Goes on with another log, at which a collector may have looked.
-    pub fn turn_to(&mut self, looked: Option<&Collector>) {
+    pub fn turn_to(&mut self, name: &str, looked: Option<&Collector>) {
+        self.counter.turn_to(name);
         self.opener = Opener::default();
         self.envelope = looked.and_then(|looked| looked.envelope);
         self.said = looked.map(|looked| looked.said.clone()).unwrap_or_default();
@@ -153,7 +154,11 @@ impl Collector {
     fn found(&self, reading: &Reading) -> Found {
         let format = self.said.pattern().unwrap_or(reading.format.name());
         let mut keys = reading.taken.clone();
-        keys.sort_by_key(|(role, ..)| ROLES.iter().position(|name| name == role));
+        // What is no role stands behind those that are.
+        keys.sort_by_key(|(role, ..)| {
+            ROLES.iter().position(|name| name == role).unwrap_or(ROLES.len())
+        });
+        keys.dedup();
         Found {
             format: format.to_owned(),
             envelope: self.envelope.map(|envelope| envelope.name().to_owned()),

@@ -168,6 +168,60 @@ pub(super) const NAMES: [&[&str]; ROLES.len()] = [
     ],
 ];
 
+/// Fields that are no roles, which groups and conditions ask for by one name whatever a log calls
+/// them: the first of the names that a log has is taken.
+pub(super) const FURTHER: [(&str, &[&str]); 2] = [
+    (
+        "upstream",
+        &[
+            "upstream",
+            "upstream_addr",
+            "upstream_host",
+            "upstream_address",
+            "upstreamHost",
+            "upstream.address",
+            "backend",
+            "backend_name",
+            "backend_addr",
+            "server_address",
+            "ServiceURL",
+            "ServiceAddr",
+            "upstream_cluster",
+            "proxy_upstream_name",
+            "proxy_host",
+            "target:port",
+            "target_ip",
+            "OriginIP",
+            "serverIp",
+            "httpRequest.serverIp",
+            "properties.serverRouted",
+        ],
+    ),
+    (
+        "user-agent",
+        &[
+            "user-agent",
+            "ua",
+            "user_agent",
+            "http_user_agent",
+            "useragent",
+            "userAgent",
+            "User-Agent",
+            "user_agent.original",
+            "request_User-Agent",
+            "request.headers.User-Agent",
+            "request.headers.user-agent",
+            "req.headers.user-agent",
+            "http.user_agent",
+            "httpRequest.userAgent",
+            "ClientRequestUserAgent",
+            "properties.userAgent",
+            "cs(User-Agent)",
+            "agent",
+        ],
+    ),
+];
+
 /// Whether a value can be that of a role.
 pub(super) fn fits(role: usize, value: &[u8]) -> bool {
     let value = bare(value);

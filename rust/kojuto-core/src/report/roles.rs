@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::known::{self, NAMES, ROLES, STATUS, TAKEN};
+use super::known::{self, FURTHER, NAMES, ROLES, STATUS, TAKEN};
 use super::options::Options;
 use crate::Error;
 use crate::access::{Format, Profile, TimeField, first_lines, read};
@@ -109,7 +109,19 @@ pub(super) fn find(
     let is_given = options.keys.iter().any(|(name, _)| *name == ROLES[TAKEN]);
     let (unit, scale) = unit(&names, &fields, format, profile.filter(|_| !is_given), &time_field);
     let scale = options.time_scale.unwrap_or(scale);
-    reading(format, time_field, names, (unit, scale), extra)
+    let extra: Vec<_> = extra.iter().map(|name| further(name, &fields)).collect();
+    reading(format, time_field, names, (unit, scale), &extra)
+}
+
+/// A further field as the log calls it; with what it is for where that is another name.
+fn further(name: &str, fields: &Fields<'_>) -> (Option<&'static str>, String) {
+    let is_there = |name: &str| fields.contains_key(name.as_bytes());
+    let known = FURTHER.iter().find(|(known, _)| *known == name && !is_there(name));
+    let found = known.and_then(|(known, names)| {
+        let key = names.iter().find(|key| is_there(key))?;
+        Some((Some(*known), (*key).to_owned()))
+    });
+    found.unwrap_or_else(|| (None, name.to_owned()))
 }
 
 /// The key of a role: the first known name that a log has with a value that fits, or the only key
@@ -197,7 +209,7 @@ fn reading(
     time_field: TimeField,
     names: [Option<Vec<u8>>; ROLES.len()],
     (unit, scale): (&'static str, f64),
-    extra: &[&str],
+    further: &[(Option<&'static str>, String)],
 ) -> Result<Reading, Error> {
     let mut wanted: Vec<Vec<u8>> = Vec::new();
     let mut places = [None; ROLES.len()];
@@ -230,7 +242,8 @@ fn reading(
             taken.push((ROLES[role], shown(name), ""));
         }
     }
-    let extra = extra.iter().map(|name| place(&mut wanted, name.as_bytes())).collect();
+    let extra = further.iter().map(|(_, key)| place(&mut wanted, key.as_bytes())).collect();
+    taken.extend(further.iter().filter_map(|(what, key)| Some(((*what)?, key.clone(), ""))));
     let needed: Vec<(&[u8], bool)> =
         wanted.iter().map(|name| (&name[..], **name != *b"\0")).collect();
     let keys = Keys::new(&needed)?;

@@ -22,6 +22,8 @@ pub(super) enum Extra {
     Role(usize),
     /// The target of the request without its query.
     Path,
+    /// The name of the log.
+    File,
     Field(String),
 }
 
@@ -31,6 +33,7 @@ impl Extra {
             // What the log calls time may well be what is meant.
             Some(role) if role != WHEN => Extra::Role(role),
             _ if name == "path" => Extra::Path,
+            _ if name == "file" => Extra::File,
             _ => Extra::Field(name.to_owned()),
         }
     }
@@ -67,6 +70,8 @@ pub(super) struct Counter {
     moment: (Vec<u8>, Option<instant::Instant>),
     /// That of the last line.
     host: Vec<u8>,
+    /// The name of the log.
+    file: Vec<u8>,
     /// What a target is counted under, and the values of groups: buffers.
     key: Vec<u8>,
     group: Vec<u8>,
@@ -82,6 +87,7 @@ impl Counter {
             totals: Totals::new(options),
             moment: (Vec::new(), None),
             host: Vec::new(),
+            file: Vec::new(),
             key: Vec::new(),
             group: Vec::new(),
             behind_nuls: Vec::new(),
@@ -91,6 +97,11 @@ impl Counter {
     /// One of the same naming that has counted nothing.
     pub(super) fn another(&self, options: &Options) -> Counter {
         Counter::new(self.naming.clone(), options)
+    }
+
+    /// The lines that follow are of the log of that name.
+    pub(super) fn turn_to(&mut self, file: &str) {
+        self.file = file.as_bytes().to_vec();
     }
 
     /// Counts the lines of a block.

@@ -27,7 +27,7 @@ impl Piece {
         progress: &Progress,
         cancel: &dyn Cancel,
     ) -> Result<()> {
-        collector.turn_to(self.looked.as_deref());
+        collector.turn_to(&self.name, self.looked.as_deref());
         let mut lines = Lines::new(collector, progress, self.is_cut());
         match self.part {
             Part::Lines(from, to) => self.read_part(from, to, &mut lines, cancel),

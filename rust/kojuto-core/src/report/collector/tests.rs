@@ -322,3 +322,46 @@ fn a_star_of_the_log_makes_no_place_fold() {
     let names: Vec<String> = rows(&totals).into_iter().map(|(name, ..)| name).collect();
     assert_eq!(names, ["GET /a/*", "GET /a/b", "GET /a/c"]);
 }
+
+#[test]
+fn rows_may_be_of_what_logs_call_by_many_names() {
+    let of = |name: &str, block: &str| {
+        let options = Options { group_by: vec![name.to_owned()], ..Options::default() };
+        let mut collector = Collector::new(&options).unwrap();
+        collector.turn_to("logs/a.log", None);
+        collector.block(block.as_bytes()).unwrap();
+        let totals = collector.into_totals();
+        (rows(&totals).into_iter().next().unwrap().0, totals.found().unwrap().keys.last().cloned())
+    };
+    let combined = "www.example.com:80 10.0.0.1 - - [29/Nov/2026:14:06:41 +0900] \"GET /a HTTP/1.1\" 200 5 \"-\" \"curl/8\" 0.1\n";
+    let ltsv =
+        "uri:/a\tstatus:200\treqtime:1\tvhost:a.example\tua:curl/8\tupstream_addr:10.0.0.2:80\n";
+    let json = "{\"uri\":\"/a\",\"status\":200,\"host\":\"a.example\",\"user_agent\":\"curl/8\",\"upstream_host\":\"10.0.0.2:80\"}\n";
+    let own = "uri:/a\tstatus:200\tupstream:b\tupstream_addr:10.0.0.2:80\n";
+    let taken = |what: &'static str, key: &str| Some((what, key.to_owned(), ""));
+    assert_eq!(of("host", combined).0, "www.example.com:80");
+    assert_eq!(of("user-agent", combined), ("curl/8".to_owned(), taken("user-agent", "ua")));
+    assert_eq!(of("host", ltsv).0, "a.example");
+    assert_eq!(of("user-agent", ltsv), ("curl/8".to_owned(), taken("user-agent", "ua")));
+    let upstream = "10.0.0.2:80".to_owned();
+    assert_eq!(of("upstream", ltsv), (upstream.clone(), taken("upstream", "upstream_addr")));
+    assert_eq!(of("upstream", json), (upstream, taken("upstream", "upstream_host")));
+    assert_eq!(of("user-agent", json).0, "curl/8");
+    // What a log itself calls so goes first, and is no other name.
+    assert_eq!(of("upstream", own), ("b".to_owned(), taken("uri", "uri")));
+    assert_eq!(of("upstream", "uri:/a\tstatus:200\n").0, "-");
+    for block in [combined, ltsv, json] {
+        assert_eq!(of("file", block).0, "logs/a.log");
+    }
+}
+
+#[test]
+fn what_was_taken_for_a_group_stands_in_the_file() {
+    let options = Options { group_by: vec!["user-agent".to_owned()], ..Options::default() };
+    let totals = counted(&options, &["uri:/a\tstatus:200\tua:curl/8\n"]);
+    let read = Totals::from_bytes(&totals.to_bytes().unwrap()).unwrap();
+    assert_eq!(
+        keys(&read),
+        [("status", "status", ""), ("uri", "uri", ""), ("user-agent", "ua", "")]
+    );
+}

@@ -1,6 +1,6 @@
 //! A file of reports read.
 
-use super::super::known::ROLES;
+use super::super::known::{FURTHER, ROLES};
 use super::super::options::MOST_KEYS;
 use super::super::roles::Taken;
 use super::super::slowest::{Slow, Slowest};
@@ -131,7 +131,8 @@ fn read_found(reader: &mut Reader<'_>) -> Read<(Found, u64)> {
     let envelope = Some(reader.string()?).filter(|name| !name.is_empty());
     let keys = reader.list(|reader| -> Read<Taken> {
         let (role, key, unit) = (reader.string()?, reader.string()?, reader.string()?);
-        let role = ROLES.iter().find(|name| **name == role).ok_or(Content)?;
+        let mut names = ROLES.iter().chain(FURTHER.iter().map(|(name, _)| name));
+        let role = names.find(|name| **name == role).ok_or(Content)?;
         let unit = ["", "s", "ms", "us", "ns"].into_iter().find(|name| *name == unit);
         Ok((*role, key, unit.ok_or(Content)?))
     })?;

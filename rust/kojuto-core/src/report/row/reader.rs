@@ -174,6 +174,7 @@ impl Reader<'_> {
                 let end = memchr::memchr2(b'?', b'#', &target).unwrap_or(target.len());
                 target[..end].to_vec().into()
             }
+            Extra::File => self.counter.file.as_slice().to_vec().into(),
             Extra::Role(role) => self.resolved(row.values[self.places[*role]]),
             Extra::Field(_) => match self.resolved(row.values[*at]) {
                 Cow::Borrowed(value) => bare(value).into(),
