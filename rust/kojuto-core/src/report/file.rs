@@ -24,7 +24,7 @@ use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
-use self::figures::{Unit, write_figures};
+use self::figures::{Unit, held_bytes, write_figures};
 use self::settings::write_settings;
 use super::answer::COSTLIEST;
 use super::figures::Figures;
@@ -35,24 +35,35 @@ use crate::stats::packed::{write_text, write_varint, write_wide};
 
 const MAGIC: &[u8; 8] = b"KJREPORT";
 const VERSION: u8 = 1;
-/// The most that is inflated.
-const MOST_CONTENT_BYTES: u64 = 1 << 30;
+/// The content of a file, and what is made of it, may each need so much memory and
+/// [`ROOM_A_BYTE`] for each byte of the file, and no more than [`MOST_ROOM_BYTES`]: nobody who reads
+/// a small file needs much. What packs better than that is not packed.
+const LEAST_ROOM_BYTES: usize = 32 << 20;
+const ROOM_A_BYTE: usize = 512;
+const MOST_ROOM_BYTES: usize = 4 << 30;
+/// What a key needs beside its figures and its text.
+const HELD_BY_KEY_BYTES: usize = 128;
 /// What stands before the content.
 const HEAD_BYTES: usize = MAGIC.len() + 1 + 4;
 
 /// Bytes deflated.
-fn pack(content: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+fn pack(content: &[u8], level: Compression) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), level);
     // A vector takes all that is written to it.
     let written = encoder.write_all(content).and_then(|()| encoder.finish());
     written.unwrap_or_default()
+}
+
+/// How much memory a file of so many bytes may take up.
+fn room_bytes(packed: usize) -> usize {
+    packed.saturating_mul(ROOM_A_BYTE).saturating_add(LEAST_ROOM_BYTES).min(MOST_ROOM_BYTES)
 }
 
 /// Bytes inflated.
 fn unpack(packed: &[u8]) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
     let mut decoder = DeflateDecoder::new(packed);
-    let most = MOST_CONTENT_BYTES;
+    let most = room_bytes(packed.len()) as u64;
     let count = decoder.by_ref().take(most).read_to_end(&mut content);
     let is_whole = count.is_ok_and(|count| (count as u64) < most);
     // What stands behind it was not written.
@@ -66,9 +77,21 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, Error> {
 /// The file of some content: packed, with what stands before it and its checksum.
 ///
 /// # Errors
-/// [`Error::Malformed`] for 4 GiB.
+/// [`Error::Malformed`] for 4 GiB, and for what nobody could read.
 pub fn seal(content: &[u8]) -> Result<Vec<u8>, Error> {
-    let packed = pack(content);
+    seal_for(content, content.len())
+}
+
+/// The same of what needs so much memory when it is read.
+fn seal_for(content: &[u8], held: usize) -> Result<Vec<u8>, Error> {
+    let is_readable = |packed: &[u8]| room_bytes(packed.len()) >= held.max(content.len());
+    let mut packed = pack(content, Compression::best());
+    if !is_readable(&packed) {
+        packed = pack(content, Compression::none());
+        if !is_readable(&packed) {
+            return Err(bad(ReportFault::Content));
+        }
+    }
     let length = u32::try_from(packed.len()).map_err(|_| bad(ReportFault::Content))?;
     let mut out = MAGIC.to_vec();
     out.push(VERSION);
@@ -95,8 +118,8 @@ impl Totals {
         self.write_counts(&mut content);
         let unit = Unit(self.resolution.max(1));
         write_figures(&mut content, &self.all, unit, true);
-        self.write_keys(&mut content, unit)?;
-        seal(&content)
+        let held = self.write_keys(&mut content, unit)?;
+        seal_for(&content, held)
     }
 
     fn write_counts(&self, out: &mut Vec<u8>) {
@@ -138,7 +161,8 @@ impl Totals {
         }
     }
 
-    fn write_keys(&self, out: &mut Vec<u8>, unit: Unit) -> Result<(), Error> {
+    /// Writes the keys, and tells how much memory they need.
+    fn write_keys(&self, out: &mut Vec<u8>, unit: Unit) -> Result<usize, Error> {
         let mut keys: Vec<(&[u8], &Figures)> = self.keys.groups().collect();
         keys.sort_unstable_by_key(|(key, _)| *key);
         let answer = self.answer()?;
@@ -147,14 +171,17 @@ impl Totals {
         let names = self.names(&keys)?;
         write_varint(out, keys.len() as u64);
         let mut before: &[u8] = b"";
+        let mut held = 0;
         for ((key, figures), name) in keys.into_iter().zip(names) {
             let same = key.iter().zip(before).take_while(|(a, b)| a == b).count();
             write_varint(out, same as u64);
             write_text(out, &key[same..]);
-            write_figures(out, figures, unit, costly.contains(&*name));
+            let has_slices = costly.contains(&*name);
+            write_figures(out, figures, unit, has_slices);
+            held += HELD_BY_KEY_BYTES + key.len() + held_bytes(figures, has_slices);
             before = key;
         }
-        Ok(())
+        Ok(held)
     }
 }
 

@@ -37,7 +37,7 @@ pub use self::options::{MOST_KEYS, Options};
 pub use self::roles::Taken;
 pub use self::row::GROUP_SEPARATOR;
 pub use self::slices::{Slice, Slices};
-pub use self::slowest::Slow;
+pub use self::slowest::{MOST_SLOWEST, Slow};
 pub use self::spread::Spread;
 pub use self::totals::{Found, REASONS, Settings, Totals};
 pub use self::window::{Clock, Part, Window};

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+/// No report keeps more.
+pub const MOST_SLOWEST: usize = 1000;
 /// So many bytes of a target.
 const TARGET_BYTES: usize = 1024;
 

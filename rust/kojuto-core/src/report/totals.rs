@@ -26,11 +26,11 @@ pub const REASONS: [&str; 6] = [
 pub(super) const OVERLONG: usize = 5;
 
 /// How many slices all lines have.
-const SLICES_OF_ALL: usize = 64;
+pub(super) const SLICES_OF_ALL: usize = 64;
 /// How many different hosts are remembered.
-const MOST_HOSTS: usize = 16;
+pub(super) const MOST_HOSTS: usize = 16;
 /// How many different ways to read a log are.
-const MOST_FOUND: usize = 16;
+pub(super) const MOST_FOUND: usize = 16;
 
 /// By what the keys are made; only those of one way can be put together.
 #[derive(Debug, Clone, PartialEq, Eq)]

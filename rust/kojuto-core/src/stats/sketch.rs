@@ -77,6 +77,15 @@ impl Buckets {
         other.used().for_each(|(index, count)| self.add(index, count));
     }
 
+    /// The memory that they need beside themselves: for all buckets from the first in use to the
+    /// last.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let mut used = self.used().map(|(index, _)| index);
+        let first = used.next();
+        let last = used.next_back().or(first);
+        first.zip(last).map_or(0, |(first, last)| (last - first + 1) as usize * size_of::<u64>())
+    }
+
     /// (index, count) of the buckets in use, ascending.
     pub(crate) fn used(&self) -> impl DoubleEndedIterator<Item = (i32, u64)> + '_ {
         let first = self.first;

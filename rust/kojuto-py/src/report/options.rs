@@ -5,7 +5,7 @@ use std::thread;
 
 use kojuto_core::access::{Format, TimeField};
 use kojuto_core::report::naming::{NamingOptions, QueryRule};
-use kojuto_core::report::{Condition, MOST_KEYS, Options, ROLES};
+use kojuto_core::report::{Condition, MOST_KEYS, MOST_SLOWEST, Options, ROLES};
 use kojuto_core::scan::envelope::Envelope;
 use kojuto_core::scan::json::Prefix;
 use kojuto_core::scan::log_format::LogFormat;
@@ -79,7 +79,7 @@ pub(super) fn resolve(options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved>
         since: nanos("since_s")?,
         until: nanos("until_s")?,
         zone_s: given.take("zone_s")?.unwrap_or(0),
-        slowest: given.take("slowest")?.unwrap_or(10),
+        slowest: slowest(&given)?,
         capacity: given.take("capacity")?.unwrap_or(MOST_KEYS),
     };
     let jobs = match given.take::<usize>("jobs")?.unwrap_or(0) {
@@ -92,6 +92,15 @@ pub(super) fn resolve(options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved>
     };
     given.end()?;
     Ok(Resolved { report, jobs, progress })
+}
+
+fn slowest(given: &Given<'_>) -> PyResult<usize> {
+    match given.take("slowest")?.unwrap_or(10) {
+        count if count > MOST_SLOWEST => {
+            Err(refused(format!("slowest: {count} is above the maximum of {MOST_SLOWEST}")))
+        }
+        count => Ok(count),
+    }
 }
 
 fn format(given: &Given<'_>, time_field: &TimeField) -> PyResult<Format> {

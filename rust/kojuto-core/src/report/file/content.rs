@@ -43,9 +43,16 @@ impl<'a> Reader<'a> {
         String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Content)
     }
 
-    /// A count, and so many of what `one` reads, which takes at least a byte each.
-    pub(super) fn list<T>(&mut self, mut one: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+    /// A count, not more than `most`, and so many of what `one` reads.
+    pub(super) fn list<T>(
+        &mut self,
+        most: usize,
+        mut one: impl FnMut(&mut Self) -> Read<T>,
+    ) -> Read<Vec<T>> {
         let count = self.varint()?;
+        if count > most as u64 {
+            return Err(Content);
+        }
         let mut all = Vec::new();
         for _ in 0..count {
             all.push(one(self)?);

@@ -5,6 +5,7 @@ use super::super::figures::{Detail, FEW, Figures, Line, Many, NO_TIME};
 use super::super::slices::{Slice, Slices};
 use super::super::spread::Spread;
 use super::super::steps::{BUCKETS, STEPS};
+use super::super::totals::SLICES_OF_ALL;
 use super::content::{Content, Read};
 use crate::stats::packed::{Reader, write_text, write_varint, write_wide};
 use crate::stats::sketch::Buckets;
@@ -87,6 +88,19 @@ fn write_slices(out: &mut Vec<u8>, slices: &Slices) {
         write_buckets(out, &slice.steps);
         next = slice.index + 1;
     }
+}
+
+/// About the memory that figures need; without `slices` where those are not written.
+pub(super) fn held_bytes(figures: &Figures, slices: bool) -> usize {
+    let detail = match &figures.detail {
+        Detail::Few(lines) => lines.len() * size_of::<Line>(),
+        Detail::Many(many) => {
+            let slices = many.slices.iter().filter(|_| slices).flat_map(|slices| &slices.list);
+            let slices = slices.map(|slice| size_of::<Slice>() + slice.steps.held_bytes());
+            size_of::<Many>() + many.spread.0.held_bytes() + slices.sum::<usize>()
+        }
+    };
+    size_of::<Figures>() + figures.example.len() + detail
 }
 
 pub(super) fn read_figures(reader: &mut Reader<'_>, unit: Unit) -> Read<Figures> {
@@ -187,7 +201,7 @@ fn read_slices(reader: &mut Reader<'_>) -> Read<Slices> {
     slices.shift = u32::try_from(reader.varint()?).map_err(|_| Content)?;
     let mut next = 0u64;
     let count = reader.varint()?;
-    if slices.shift > 31 || slices.most > 1024 || count > slices.most as u64 {
+    if slices.shift > 31 || slices.most > SLICES_OF_ALL || count > slices.most as u64 {
         return Err(Content);
     }
     for _ in 0..count {

@@ -3,12 +3,12 @@
 use super::super::known::{FURTHER, ROLES};
 use super::super::options::MOST_KEYS;
 use super::super::roles::Taken;
-use super::super::slowest::{Slow, Slowest};
-use super::super::totals::{Found, Settings, Span, Totals, drop_into};
+use super::super::slowest::{MOST_SLOWEST, Slow, Slowest};
+use super::super::totals::{Found, MOST_FOUND, MOST_HOSTS, Settings, Span, Totals, drop_into};
 use super::content::{Content, Read};
-use super::figures::{Unit, read_figures};
+use super::figures::{Unit, held_bytes, read_figures};
 use super::settings::read_settings;
-use super::{HEAD_BYTES, MAGIC, VERSION, bad, unpack};
+use super::{HEAD_BYTES, HELD_BY_KEY_BYTES, MAGIC, VERSION, bad, room_bytes, unpack};
 use crate::Error;
 use crate::error::ReportFault;
 use crate::stats::packed::Reader;
@@ -55,23 +55,29 @@ fn read_one(bytes: &[u8]) -> Result<(Totals, usize), Error> {
     if crc32fast::hash(&bytes[..used]) != u32::from_le_bytes(*checksum) {
         return Err(bad(ReportFault::Checksum));
     }
+    let room = room_bytes(content.len());
     let content = unpack(content)?;
     let mut reader = Reader { rest: &content };
-    let totals = read_totals(&mut reader)?;
+    let totals = read_totals(&mut reader, room)?;
     match reader.rest {
         [] => Ok((totals, used + 4)),
         _ => Err(bad(ReportFault::Content)),
     }
 }
 
-fn read_totals(reader: &mut Reader<'_>) -> Read<Totals> {
+/// Reads a report that takes up no more memory than there is room for.
+fn read_totals(reader: &mut Reader<'_>, mut room: usize) -> Read<Totals> {
     let settings = read_settings(reader)?;
     let mut totals = read_counts(reader, settings)?;
     let unit = Unit(totals.resolution.max(1));
     totals.all = read_figures(reader, unit)?;
     let mut key = Vec::new();
     let pool = &mut totals.other;
-    for at in 0..reader.varint()? {
+    let count = reader.varint()?;
+    if count > MOST_KEYS as u64 {
+        return Err(Content);
+    }
+    for at in 0..count {
         let same = usize::try_from(reader.varint()?).map_err(|_| Content)?;
         let rest = reader.bytes()?;
         let is_next = at == 0 || key.get(same..).is_some_and(|before: &[u8]| before < rest);
@@ -81,6 +87,8 @@ fn read_totals(reader: &mut Reader<'_>) -> Read<Totals> {
         key.truncate(same);
         key.extend_from_slice(rest);
         let figures = read_figures(reader, unit)?;
+        let held = HELD_BY_KEY_BYTES + key.len() + held_bytes(&figures, true);
+        room = room.checked_sub(held).ok_or(Content)?;
         let weight = figures.weight();
         let (_, mine) = totals.keys.place(&key, weight, |figures| drop_into(pool, figures));
         *mine = figures;
@@ -106,11 +114,12 @@ fn read_counts(reader: &mut Reader<'_>, settings: Settings) -> Read<Totals> {
     if reader.flag()? {
         totals.span = Some(read_span(reader)?);
     }
-    totals.hosts = reader.list(|reader| Ok(reader.bytes()?.into()))?.into_iter().collect();
-    totals.found = reader.list(read_found)?.into_iter().collect();
-    let most = usize::try_from(reader.varint()?).map_err(|_| Content)?;
-    totals.slowest = Slowest::new(most);
-    let lines = reader.list(read_slow)?;
+    let hosts = reader.list(MOST_HOSTS, |reader| Ok(reader.bytes()?.into()))?;
+    totals.hosts = hosts.into_iter().collect();
+    totals.found = reader.list(MOST_FOUND, read_found)?.into_iter().collect();
+    let most = usize::try_from(reader.varint()?).ok().filter(|most| *most <= MOST_SLOWEST);
+    totals.slowest = Slowest::new(most.ok_or(Content)?);
+    let lines = reader.list(MOST_SLOWEST, read_slow)?;
     lines.into_iter().for_each(|line| totals.slowest.add(line));
     Ok(totals)
 }
@@ -129,7 +138,7 @@ fn read_span(reader: &mut Reader<'_>) -> Read<Span> {
 fn read_found(reader: &mut Reader<'_>) -> Read<(Found, u64)> {
     let format = reader.string()?;
     let envelope = Some(reader.string()?).filter(|name| !name.is_empty());
-    let keys = reader.list(|reader| -> Read<Taken> {
+    let keys = reader.list(ROLES.len() + FURTHER.len(), |reader| -> Read<Taken> {
         let (role, key, unit) = (reader.string()?, reader.string()?, reader.string()?);
         let mut names = ROLES.iter().chain(FURTHER.iter().map(|(name, _)| name));
         let role = names.find(|name| **name == role).ok_or(Content)?;

@@ -5,6 +5,8 @@ use super::super::totals::Settings;
 use super::content::{Content, Read};
 use crate::stats::packed::{Reader, write_text, write_varint};
 
+/// The most texts of one kind: more than a file of routes has lines.
+const MOST_TEXTS: usize = 1 << 20;
 const RULES: [QueryRule; 3] = [QueryRule::Drop, QueryRule::Keys, QueryRule::Keep];
 
 pub(super) fn write_settings(out: &mut Vec<u8>, settings: &Settings) {
@@ -25,8 +27,8 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Read<Settings> {
     let fold = reader.flag()?;
     let fold_above = reader.varint()?;
     let query = *RULES.get(reader.varint()? as usize).ok_or(Content)?;
-    let query_values = reader.list(|reader| Ok(reader.bytes()?.into()))?;
-    let mut texts = || reader.list(|reader| reader.string());
+    let query_values = reader.list(MOST_TEXTS, |reader| Ok(reader.bytes()?.into()))?;
+    let mut texts = || reader.list(MOST_TEXTS, |reader| reader.string());
     let (matches, routes, group_by) = (texts()?, texts()?, texts()?);
     let naming = NamingOptions { fold, fold_above, query, query_values, matches, routes };
     Ok(Settings { naming, group_by })

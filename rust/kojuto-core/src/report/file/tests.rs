@@ -129,7 +129,7 @@ proptest! {
         let mut content = unpack(&whole[HEAD_BYTES..whole.len() - 4]).unwrap();
         let place = at.index(content.len());
         content[place] = byte;
-        let packed = pack(&content);
+        let packed = pack(&content, Compression::best());
         let mut bytes = whole[..HEAD_BYTES - 4].to_vec();
         bytes.extend((packed.len() as u32).to_le_bytes());
         bytes.extend(packed);
@@ -138,4 +138,74 @@ proptest! {
             let _ = totals.to_bytes();
         }
     }
+}
+
+/// A file of so many keys whose figures are as they are written.
+fn made_up(keys: u64, figures: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let nothing = totals(&[]);
+    let mut content = Vec::new();
+    write_settings(&mut content, &nothing.settings);
+    nothing.write_counts(&mut content);
+    write_figures(&mut content, &nothing.all, Unit(1), true);
+    write_varint(&mut content, keys);
+    for key in 0..keys {
+        write_varint(&mut content, 0);
+        write_text(&mut content, &key.to_be_bytes());
+        figures(&mut content);
+    }
+    seal_for(&content, 0).unwrap()
+}
+
+/// Two lines whose times are in buckets that are far from each other.
+fn far(out: &mut Vec<u8>) {
+    // bytes, example, detail, classes, timed, sum, squares, min, max, buckets
+    [0, 0, 2, 2, 2, 2, 1, 1, 1, 0, 2, 2, 3, 2200]
+        .iter()
+        .for_each(|number| write_varint(out, *number));
+}
+
+#[test]
+fn a_small_file_cannot_take_up_much_memory() {
+    assert!(read(&made_up(1000, far)).is_ok());
+    // Each key of a few bytes has 2,202 buckets of 8 bytes: 2 GB.
+    let large = made_up(120_000, far);
+    assert!(large.len() < 1 << 20, "{}", large.len());
+    assert_eq!(read(&large).err(), Some(ReportFault::Content));
+    // A megabyte of content for each kilobyte of the file.
+    let zeros = pack(&vec![0; 100 << 20], Compression::best());
+    assert!(zeros.len() < 120 << 10, "{}", zeros.len());
+    assert!(unpack(&zeros).is_err());
+    let few = |out: &mut Vec<u8>| [0, 0, 0, 0].iter().for_each(|n| write_varint(out, *n));
+    assert!(read(&made_up(120_000, few)).is_ok());
+    assert_eq!(read(&made_up(120_001, few)).err(), Some(ReportFault::Content));
+}
+
+#[test]
+fn no_list_is_longer_than_a_report_makes_it() {
+    let mut whole = totals(&[(0, 0, 200, Some(5))]);
+    whole.slowest.most = 1000;
+    assert!(read(&whole.to_bytes().unwrap()).is_ok());
+    whole.slowest.most = 1001;
+    assert_eq!(read(&whole.to_bytes().unwrap()).err(), Some(ReportFault::Content));
+    let mut whole = totals(&[]);
+    whole.hosts = (0..17u8).map(|n| vec![n].into()).collect();
+    assert_eq!(read(&whole.to_bytes().unwrap()).err(), Some(ReportFault::Content));
+}
+
+#[test]
+fn a_report_that_packs_too_well_to_be_read_again_is_written_as_it_is() {
+    let line = |key: usize, n: usize| {
+        let time = if n.is_multiple_of(2) { "0.000001" } else { "600" };
+        format!("uri:/{key:06}x\tstatus:200\treqtime:{time}\n")
+    };
+    let lines = (0..10_000).flat_map(|key| (0..33).map(move |n| line(key, n)));
+    let naming = NamingOptions { fold: false, ..NamingOptions::default() };
+    let mut collector = Collector::new(&Options { naming, ..Options::default() }).unwrap();
+    collector.block(lines.collect::<String>().as_bytes()).unwrap();
+    let totals = collector.into_totals();
+    let bytes = totals.to_bytes().unwrap();
+    let packed = pack(&unpack(&bytes[HEAD_BYTES..bytes.len() - 4]).unwrap(), Compression::best());
+    assert!(packed.len() * 3 < bytes.len(), "{} {}", packed.len(), bytes.len());
+    let read = Totals::from_bytes(&bytes).unwrap();
+    assert!(read.to_bytes().unwrap() == bytes);
 }
