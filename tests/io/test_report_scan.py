@@ -160,7 +160,6 @@ def test_lines_are_chosen_and_grouped(log: Callable[..., str], tmp_path: Path) -
         ({"keys": {"when": "x"}}, ValueError, "not what a key can be for: when"),
         ({"query": "all"}, ValueError, "not what may stay of a query: all"),
         ({"matches": ["("]}, ValueError, "regular expression"),
-        ({"group_by": ["path", "status"]}, ValueError, "path can be grouped by alone"),
         ({"time_unit": "h"}, ValueError, "not a unit of time: h"),
         ({"envelope": "x"}, ValueError, "not an envelope"),
         ({"colour": "red"}, TypeError, "unknown option: colour"),

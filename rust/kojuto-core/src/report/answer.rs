@@ -1,9 +1,10 @@
 //! The endpoints of a report: keys put together by their names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::figures::Figures;
-use super::naming::Naming;
+use super::naming::{Counted, Naming};
+use super::row::GROUP_SEPARATOR;
 use super::slowest::Slow;
 use super::totals::{Totals, counted};
 use crate::Error;
@@ -61,11 +62,43 @@ impl Totals {
 
     /// The name of each key.
     pub(super) fn names(&self, keys: &[(&[u8], &Figures)]) -> Result<Vec<Box<[u8]>>, Error> {
-        if !self.settings.names_endpoints() {
-            return Ok(keys.iter().map(|(key, _)| (*key).into()).collect());
+        let naming = Naming::new(&self.settings.naming)?;
+        if self.settings.names_endpoints() {
+            return Ok(naming.fold(&counted(keys)));
         }
-        Ok(Naming::new(&self.settings.naming)?.fold(&counted(keys)))
+        Ok(match self.settings.place_of_path() {
+            Some(place) => fold_at(place, &naming, keys),
+            None => keys.iter().map(|(key, _)| (*key).into()).collect(),
+        })
     }
+}
+
+/// The values of a key.
+fn values(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    key.split(|byte| *byte == GROUP_SEPARATOR)
+}
+
+/// The names of keys that have a path among other values: what folds is decided by all requests.
+fn fold_at(place: usize, naming: &Naming, keys: &[(&[u8], &Figures)]) -> Vec<Box<[u8]>> {
+    let mut paths: BTreeMap<&[u8], Counted<'_>> = BTreeMap::new();
+    for of_row in counted(keys) {
+        let path: &[u8] = values(of_row.key).nth(place).unwrap_or_default();
+        let all = Counted { key: path, lines: 0, refused: 0, time_s: 0.0 };
+        let all = paths.entry(path).or_insert(all);
+        all.lines += of_row.lines;
+        all.refused += of_row.refused;
+        all.time_s += of_row.time_s;
+    }
+    let names: Vec<_> = naming.fold(&paths.values().copied().collect::<Vec<_>>());
+    let names: HashMap<&[u8], Box<[u8]>> = paths.into_keys().zip(names).collect();
+    let name = |(key, _): &(&[u8], &Figures)| {
+        let mut values: Vec<&[u8]> = values(key).collect();
+        if let Some(path) = values.get_mut(place) {
+            *path = names.get(*path).map_or(*path, |name| &**name);
+        }
+        values.join(&GROUP_SEPARATOR).into()
+    };
+    keys.iter().map(name).collect()
 }
 
 impl Answer {

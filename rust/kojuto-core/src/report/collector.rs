@@ -30,15 +30,15 @@ impl Collector {
     /// [`Error::Argument`] for an expression or a route that is none.
     pub fn new(options: &Options) -> Result<Collector, Error> {
         let naming = Naming::new(&options.naming)?;
-        let names = options.group_by.iter();
-        let names = names.chain(options.conditions.iter().map(|condition| &condition.key));
+        let groups = options.group_by.iter().map(|name| Extra::of_group(name));
+        let conditions = options.conditions.iter().map(|condition| Extra::of(&condition.key));
         Ok(Collector {
             options: options.clone(),
             opener: Opener::default(),
             envelope: None,
             said: Said::default(),
             reading: None,
-            extra: names.map(|name| Extra::of(name)).collect(),
+            extra: groups.chain(conditions).collect(),
             counter: Counter::new(naming, options),
         })
     }

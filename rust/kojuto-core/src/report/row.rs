@@ -22,6 +22,8 @@ pub(super) enum Extra {
     Role(usize),
     /// The target of the request without its query.
     Path,
+    /// What a target is counted under, whatever its method.
+    Key,
     /// The name of the log.
     File,
     Field(String),
@@ -35,6 +37,14 @@ impl Extra {
             _ if name == "path" => Extra::Path,
             _ if name == "file" => Extra::File,
             _ => Extra::Field(name.to_owned()),
+        }
+    }
+
+    /// The same where it names a row.
+    pub(super) fn of_group(name: &str) -> Extra {
+        match Extra::of(name) {
+            Extra::Path => Extra::Key,
+            extra => extra,
         }
     }
 

@@ -261,7 +261,17 @@ impl Totals {
 impl Settings {
     /// Whether keys are of endpoints, and not values of fields.
     pub(super) fn names_endpoints(&self) -> bool {
-        self.group_by.iter().all(|name| name == "method" || name == "path")
+        match &self.group_by[..] {
+            [] => true,
+            [path] => path == "path",
+            [method, path] => method == "method" && path == "path",
+            _ => false,
+        }
+    }
+
+    /// Where the path stands among other values in the name of a row.
+    pub(super) fn place_of_path(&self) -> Option<usize> {
+        self.group_by.iter().position(|name| name == "path")
     }
 }
 

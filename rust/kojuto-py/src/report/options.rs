@@ -74,7 +74,7 @@ pub(super) fn resolve(options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved>
         keys: keys(&given)?,
         time_scale: time_scale(&given)?,
         naming: naming(&given)?,
-        group_by: group_by(&given)?,
+        group_by: given.take("group_by")?.unwrap_or_default(),
         conditions,
         since: nanos("since_s")?,
         until: nanos("until_s")?,
@@ -174,14 +174,4 @@ fn naming(given: &Given<'_>) -> PyResult<NamingOptions> {
         matches: given.take("matches")?.unwrap_or_default(),
         routes: given.take("routes")?.unwrap_or_default(),
     })
-}
-
-fn group_by(given: &Given<'_>) -> PyResult<Vec<String>> {
-    let group_by = given.take::<Vec<String>>("group_by")?.unwrap_or_default();
-    let has_path = group_by.iter().any(|name| name == "path");
-    match &group_by.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["path"] | ["method", "path"] => Ok(group_by),
-        _ if has_path => Err(refused("path can be grouped by alone, or behind method")),
-        _ => Ok(group_by),
-    }
 }

@@ -365,3 +365,31 @@ fn what_was_taken_for_a_group_stands_in_the_file() {
         [("status", "status", ""), ("uri", "uri", ""), ("user-agent", "ua", "")]
     );
 }
+
+#[test]
+fn the_path_may_stand_among_other_fields_and_is_folded_by_all_requests() {
+    let line = |host: &str, n: usize| {
+        format!("vhost:{host}.example\tmethod:GET\turi:/u/{n}/name{n}x?q\tstatus:200\treqtime:1\n")
+    };
+    // 30 names of each host: only together they are more than 50.
+    let lines: String = (0..60).map(|n| line(if n < 30 { "a" } else { "b" }, n)).collect();
+    let group_by = ["host", "path", "method"].map(str::to_owned).to_vec();
+    let totals = counted(&Options { group_by, ..Options::default() }, &[&lines]);
+    let folded = |host: &str| row(&format!("{host}.example\x1f/u/{{n}}/*\x1fGET"), 30, 30.0);
+    assert_eq!(rows(&totals), [folded("a"), folded("b")]);
+    let read = Totals::from_bytes(&totals.to_bytes().unwrap()).unwrap();
+    assert_eq!(rows(&read), rows(&totals));
+    let group_by = ["path", "method"].map(str::to_owned).to_vec();
+    let totals = counted(&Options { group_by, ..Options::default() }, &[&lines]);
+    assert_eq!(rows(&totals), [row("/u/{n}/*\x1fGET", 60, 60.0)]);
+}
+
+#[test]
+fn no_value_of_a_log_ends_another() {
+    let group_by = ["ua", "status"].map(str::to_owned).to_vec();
+    let totals = counted(
+        &Options { group_by, ..Options::default() },
+        &["uri:/a\tstatus:200\tua:a\x1f500\n"],
+    );
+    assert_eq!(rows(&totals), [row("a?500\x1f200", 1, 0.0)]);
+}

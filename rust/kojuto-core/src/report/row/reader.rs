@@ -174,6 +174,11 @@ impl Reader<'_> {
                 let end = memchr::memchr2(b'?', b'#', &target).unwrap_or(target.len());
                 target[..end].to_vec().into()
             }
+            Extra::Key => {
+                let mut key = Vec::new();
+                self.counter.naming.key(b"", &self.request(row).1, &mut key);
+                key.into()
+            }
             Extra::File => self.counter.file.as_slice().to_vec().into(),
             Extra::Role(role) => self.resolved(row.values[self.places[*role]]),
             Extra::Field(_) => match self.resolved(row.values[*at]) {
@@ -304,7 +309,12 @@ impl Reader<'_> {
             }
             match &*self.value(row, extra) {
                 b"" => group.push(b'-'),
-                value => group.extend_from_slice(&value[..value.len().min(MOST_KEY_BYTES)]),
+                value => {
+                    let value = &value[..value.len().min(MOST_KEY_BYTES)];
+                    // Nothing of the log stands for what is between two values.
+                    let plain = |byte: &u8| if *byte == GROUP_SEPARATOR { b'?' } else { *byte };
+                    group.extend(value.iter().map(plain));
+                }
             }
         }
     }
