@@ -413,6 +413,9 @@ class ReportProgress:
     def lines(self) -> int:
         """Lines that were read."""
 
+    def add(self, read: int, total_bytes: int) -> None:
+        """Add bytes that are read elsewhere."""
+
 @final
 class ReportData:
     """What was counted of some logs. Parts are put together in any order.
@@ -465,6 +468,9 @@ class ReportData:
             Of each `time_s`, `at_s` (or None), `method`, `target`, `status` and `endpoint`.
         """
 
+    def fail(self, name: str, why: str) -> None:
+        """Take note of a log that could not be read."""
+
     def merge(self, other: ReportData) -> None:
         """Add what another has counted.
 
@@ -476,8 +482,12 @@ class ReportData:
         """The report as a file: the same bytes for the same lines, however they came together."""
 
     @staticmethod
-    def from_bytes(data: builtins.bytes) -> ReportData:
+    def from_bytes(data: builtins.bytes, files: Sequence[str] = ...) -> ReportData:
         """Read a file, or several behind each other.
+
+        Args:
+            data: the content.
+            files: the names of the logs that it is of, for `facts()`.
 
         Raises:
             ValueError: it is none, or damaged, or its parts cannot be put together.
@@ -551,12 +561,32 @@ def report_compare(
         ValueError: the keys of the runs are not made in one way.
     """
 
-def report_scan(paths: Sequence[str], **options: Unpack[_ReportOptions]) -> ReportData:
+REPORT_HEAD_BYTES: int
+"""How much of the beginning of a log is looked at before it is read."""
+
+def report_envelope(head: builtins.bytes, **options: Unpack[_ReportOptions]) -> str | None:
+    """What stands around the lines of a log that begins so; one that has such cannot be cut.
+
+    Args:
+        head: its first `REPORT_HEAD_BYTES`.
+
+    Raises:
+        ValueError: an option is wrong.
+        TypeError: there is no such option.
+    """
+
+def report_scan(
+    logs: Sequence[str | tuple[str, str, int, int | None] | tuple[int, str, builtins.bytes]],
+    **options: Unpack[_ReportOptions],
+) -> ReportData:
     """Count the lines of logs.
 
     Args:
-        paths: files, `-` for standard input; gzip, Zstandard, xz, bzip2 and lz4 are unpacked. What
-            cannot be read is told by `facts()["failed"]`.
+        logs: files, `-` for standard input; gzip, Zstandard, xz, bzip2 and lz4 are unpacked. What
+            cannot be read is told by `facts()["failed"]`. Or a plain file, its name in messages and
+            two places: the lines that begin from one on and before the other (None: before its
+            end). Or a descriptor, the name of the log in messages, and its first
+            `REPORT_HEAD_BYTES`: all of a packed log, or whole lines of any part.
 
     Raises:
         ValueError: an option is wrong.

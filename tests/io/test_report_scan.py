@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kojuto._native import ReportData, ReportProgress, report_scan
+from kojuto._native import ReportData, ReportProgress, report_envelope, report_scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,3 +215,43 @@ def test_a_signal_ends_a_scan_that_waits(tmp_path: Path) -> None:
     finally:
         thread.join()
         os.close(end)
+
+
+def test_parts_of_logs_and_descriptors_are_the_whole(log: Callable[..., str]) -> None:
+    path = log(3000)
+    whole = report_scan([path])
+    parts = report_scan([(path, "a", 0, 70_001), (path, "a", 70_001, None)])
+    assert parts.to_bytes() == whole.to_bytes()
+    with open(path, "rb", buffering=0) as file:
+        head = file.read(1000)
+        file.seek(0)
+        read = report_scan([(file.fileno(), "b", head)])
+    assert read.to_bytes() == whole.to_bytes()
+    assert (parts.facts()["files"], read.facts()["files"]) == (["a", "a"], ["b"])
+    with pytest.raises(OSError, match="b"):
+        report_scan([(9999, "b", b"")])
+
+
+def test_the_logs_of_a_report_stay_known_when_it_is_put_together(log: Callable[..., str]) -> None:
+    path = log(3)
+    whole = report_scan([(path, "a", 0, 10)])
+    whole.merge(report_scan([(path, "a", 10, None)]))
+    whole.merge(ReportData.from_bytes(whole.to_bytes(), ["b", "c"]))
+    whole.fail("d", "it is gone")
+    facts = whole.facts()
+    assert (facts["lines"], facts["files"]) == (6, ["a", "b", "c"])
+    assert facts["failed"] == [("d", "it is gone")]
+    progress = ReportProgress()
+    report_scan([path], progress=progress)
+    progress.add(1000, 2000)
+    size = os.path.getsize(path)
+    assert (progress.bytes, progress.total_bytes) == (size + 1000, size + 2000)
+
+
+def test_what_stands_around_lines_is_told() -> None:
+    line = b'{"status":200,"uri":"/a"}\n'
+    assert report_envelope(line) is None
+    assert report_envelope(b"2026-11-29T14:06:41.1Z stdout F " + line) == "cri"
+    assert report_envelope(b"2026-11-29T14:06:41.1Z stdout F " + line, envelope="none") is None
+    with pytest.raises(ValueError, match="envelope"):
+        report_envelope(line, envelope="paper")

@@ -209,7 +209,7 @@ class FakeReport(Face):  # type: ignore[misc]  # the native class is final
         return pickle.dumps(self)
 
     @staticmethod
-    def from_bytes(data: bytes) -> FakeReport:
+    def from_bytes(data: bytes, files: Sequence[str] = ()) -> FakeReport:  # noqa: ARG004
         found = pickle.loads(data)
         assert isinstance(found, FakeReport)
         return found

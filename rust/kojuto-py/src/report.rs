@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kojuto_core::report::{Answer, CLASSES, Figures, GROUP_SEPARATOR, REASONS, Slices, Totals};
+use kojuto_core::report::{
+    Answer, CLASSES, Collector, Figures, GROUP_SEPARATOR, REASONS, Slices, Totals,
+};
 use kojuto_core::scan::instant;
-use kojuto_io::report::{Progress, Scanned, Source, scan};
+use kojuto_io::report::{HEAD_BYTES, Progress, Scanned, Source, scan};
 use kojuto_io::{Error, words};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
@@ -22,6 +24,8 @@ use crate::job;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(report_scan, module)?)?;
+    module.add_function(wrap_pyfunction!(report_envelope, module)?)?;
+    module.add("REPORT_HEAD_BYTES", HEAD_BYTES)?;
     module.add_function(wrap_pyfunction!(compare::report_compare, module)?)?;
     module.add_class::<ReportData>()?;
     module.add_class::<live::ReportLive>()?;
@@ -53,6 +57,12 @@ impl ReportProgress {
     fn lines(&self) -> u64 {
         self.0.lines.load(Ordering::Relaxed)
     }
+
+    /// Adds what is read elsewhere.
+    fn add(&self, read: u64, total_bytes: u64) {
+        self.0.bytes.fetch_add(read, Ordering::Relaxed);
+        self.0.total_bytes.fetch_add(total_bytes, Ordering::Relaxed);
+    }
 }
 
 /// The name of standard input among the paths.
@@ -60,31 +70,69 @@ const STANDARD_INPUT: &str = "-";
 /// Its name in messages.
 const INPUT_NAME: &str = "standard input";
 
+/// Where Python says that lines come from.
+#[derive(FromPyObject)]
+enum Log {
+    Path(PathBuf),
+    /// A file, its name in messages: the lines that begin from one byte on and before another, or
+    /// before its end.
+    Lines(PathBuf, String, u64, Option<u64>),
+    /// A descriptor, the name of the log in messages, and how the log begins.
+    Begun(i32, String, Vec<u8>),
+}
+
+impl Log {
+    fn source(self) -> PyResult<Source> {
+        Ok(match self {
+            Log::Path(path) if path.as_os_str() == STANDARD_INPUT => {
+                let input = std::io::stdin().as_fd().try_clone_to_owned();
+                let input = input.map_err(Error::on(INPUT_NAME)).map_err(to_py)?;
+                Source::Open(Arc::new(File::from(input)), INPUT_NAME.to_owned())
+            }
+            Log::Path(path) => Source::Path(path),
+            Log::Lines(path, name, from, to) => {
+                Source::Lines(path, name, from, to.unwrap_or(u64::MAX))
+            }
+            Log::Begun(fd, name, head) => Source::begun(fd, name, head).map_err(to_py)?,
+        })
+    }
+}
+
 /// Counts the lines of logs.
 #[pyfunction]
-#[pyo3(signature = (paths, **options))]
+#[pyo3(signature = (logs, **options))]
 fn report_scan(
     py: Python<'_>,
-    paths: Vec<PathBuf>,
+    logs: Vec<Log>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<ReportData> {
     let options = options::resolve(options)?;
-    let sources = sources(paths)?;
+    let sources = sources(logs)?;
     let found = job::run(py, |cancel| {
         scan(&sources, &options.report, options.jobs, &options.progress, cancel)
     })?;
     Ok(ReportData::new(found))
 }
 
-fn sources(paths: Vec<PathBuf>) -> PyResult<Vec<Source>> {
-    let source = |path: PathBuf| -> PyResult<Source> {
-        if path.as_os_str() != STANDARD_INPUT {
-            return Ok(Source::Path(path));
-        }
-        let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(Error::on(INPUT_NAME));
-        Ok(Source::Open(Arc::new(File::from(input.map_err(to_py)?)), INPUT_NAME.to_owned()))
-    };
-    paths.into_iter().map(source).collect()
+fn sources(logs: Vec<Log>) -> PyResult<Vec<Source>> {
+    logs.into_iter().map(Log::source).collect()
+}
+
+/// What stands around the lines of a log that begins so.
+#[pyfunction]
+#[pyo3(signature = (head, **options))]
+fn report_envelope(
+    py: Python<'_>,
+    head: Vec<u8>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Option<&'static str>> {
+    let options = options::resolve(options)?;
+    let found = job::run(py, |_| {
+        let mut looked = Collector::new(&options.report)?;
+        looked.look(&head)?;
+        Ok(looked.envelope())
+    })?;
+    Ok(found.map(|envelope| envelope.name()))
 }
 
 /// What a scan has counted.
@@ -100,6 +148,10 @@ struct ReportData {
 impl ReportData {
     fn new(found: Scanned) -> ReportData {
         let why = |(name, error): (String, Error)| match &error {
+            // Of a stream that is damaged it does not say which.
+            Error::Io { what, source } if !what.contains(&name) => {
+                (format!("{name}: {what}"), words(source))
+            }
             Error::Io { what, source } | Error::NoThread { what, source } => {
                 (what.clone(), words(source))
             }
@@ -254,12 +306,18 @@ impl ReportData {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// Reads a file, or several behind each other.
+    /// Reads a file, or several behind each other; `files` are the names of the logs.
     #[staticmethod]
-    fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<ReportData> {
+    #[pyo3(signature = (data, files = Vec::new()))]
+    fn from_bytes(py: Python<'_>, data: &[u8], files: Vec<String>) -> PyResult<ReportData> {
         let totals = py.detach(|| Totals::from_bytes(data)).map_err(|error| to_py(error.into()))?;
-        let (files, twice, failed) = (Vec::new(), Vec::new(), Vec::new());
+        let (twice, failed) = (Vec::new(), Vec::new());
         Ok(ReportData { totals, answer: None, files, twice, failed })
+    }
+
+    /// Takes note of a log that could not be read.
+    fn fail(&mut self, name: String, why: String) {
+        self.failed.push((name, why));
     }
 
     /// Adds what another has counted.
@@ -267,7 +325,9 @@ impl ReportData {
         let (totals, theirs) = (&mut self.totals, other.totals.clone());
         py.detach(|| totals.merge(theirs)).map_err(|error| to_py(error.into()))?;
         self.answer = None;
-        self.files.extend(other.files.iter().cloned());
+        // Parts of one log follow each other.
+        let is_same = self.files.last().is_some_and(|last| other.files.first() == Some(last));
+        self.files.extend(other.files.iter().skip(usize::from(is_same)).cloned());
         self.twice.extend(other.twice.iter().cloned());
         self.failed.extend(other.failed.iter().cloned());
         Ok(())

@@ -6,6 +6,7 @@ mod pieces;
 mod reading;
 
 use std::fs::File;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use kojuto_core::report::{Collector, Options, Totals};
 
 pub use self::live::{Live, State};
 use self::pieces::{Piece, plan};
+use crate::sys::descriptor;
 use crate::{Cancel, Error, Result};
 
 /// Where lines come from.
@@ -23,9 +25,28 @@ use crate::{Cancel, Error, Result};
 pub enum Source {
     /// A file.
     Path(PathBuf),
+    /// The lines of a file that begin from one byte on and before another, and its name in
+    /// messages; the file is plain, and nothing stands around its lines.
+    Lines(PathBuf, String, u64, u64),
     /// What is open for reading, and its name in messages.
     Open(Arc<File>, String),
+    /// The same of which it is known how the log begins that it is a part of, or all of.
+    Begun(Arc<File>, String, Vec<u8>),
 }
+
+impl Source {
+    /// What somebody else has open, and how its log begins.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a number that nothing is open under.
+    pub fn begun(fd: RawFd, name: String, head: Vec<u8>) -> Result<Source> {
+        let file = descriptor::duplicate(fd).map_err(Error::on(&name))?;
+        Ok(Source::Begun(Arc::new(File::from(file)), name, head))
+    }
+}
+
+/// What is looked at of a log before it is read.
+pub const HEAD_BYTES: usize = 64 << 10;
 
 /// How far a scan is, for whoever looks while it runs.
 #[derive(Debug, Default)]

@@ -9,12 +9,10 @@ use std::sync::atomic::Ordering;
 
 use kojuto_core::report::Collector;
 
-use super::{Progress, Source};
+use super::{HEAD_BYTES, Progress, Source};
 use crate::unpack::{Packer, Told};
 use crate::{Error, Result};
 
-/// What is looked at of a file before it is read.
-const HEAD_BYTES: usize = 64 << 10;
 /// No piece of a file is smaller.
 const LEAST_PIECE_BYTES: u64 = 4 << 20;
 /// So many pieces a thread gets of a file, so that all end at about the same time.
@@ -62,7 +60,10 @@ pub(super) fn plan(
     for source in sources {
         let (name, opened) = match source {
             Source::Path(path) => (path.display().to_string(), open(path)),
-            Source::Open(file, name) => (name.clone(), Ok(Arc::clone(file))),
+            Source::Lines(path, name, ..) => (name.clone(), open(path)),
+            Source::Open(file, name) | Source::Begun(file, name, _) => {
+                (name.clone(), Ok(Arc::clone(file)))
+            }
         };
         let found = opened.and_then(|file| {
             let about = file.metadata().map_err(Error::on(&name))?;
@@ -80,17 +81,28 @@ pub(super) fn plan(
             plan.failed.push((name.clone(), Error::Io { what: name, source }));
             continue;
         }
-        if about.is_file() && !seen.insert((about.dev(), about.ino())) {
+        let is_all = !matches!(source, Source::Lines(..));
+        if is_all && about.is_file() && !seen.insert((about.dev(), about.ino())) {
             plan.twice.push(name);
             continue;
         }
         plan.read.push(name.clone());
-        let is_file = about.is_file() && matches!(source, Source::Path(_));
-        if is_file {
-            progress.total_bytes.fetch_add(about.len(), Ordering::Relaxed);
-            plan.cut(name, file, about.len(), collector, jobs)?;
-        } else {
-            plan.pieces.push(Piece { name, file, part: Part::Stream, looked: None });
+        match source {
+            Source::Path(_) if about.is_file() => {
+                progress.total_bytes.fetch_add(about.len(), Ordering::Relaxed);
+                plan.cut(name, file, about.len(), collector, jobs)?;
+            }
+            Source::Lines(.., from, to) => plan.take(name, file, (*from, *to), collector)?,
+            Source::Begun(.., head) => {
+                let looked = match Packer::tell(head) {
+                    Told::Packed(_) => None,
+                    _ => Some(look(head, collector)?),
+                };
+                plan.pieces.push(Piece { name, file, part: Part::Stream, looked });
+            }
+            Source::Path(_) | Source::Open(..) => {
+                plan.pieces.push(Piece { name, file, part: Part::Stream, looked: None });
+            }
         }
     }
     Ok(plan)
@@ -106,27 +118,18 @@ impl Plan {
         collector: &Collector,
         jobs: usize,
     ) -> Result<()> {
-        let mut head = vec![0; HEAD_BYTES];
-        let count = match read_head(&file, &mut head) {
-            Ok(count) => count,
-            Err(error) => {
-                self.failed.push((name.clone(), Error::Io { what: name, source: error }));
-                return Ok(());
-            }
-        };
-        head.truncate(count);
+        let Some(head) = self.head(&name, &file) else { return Ok(()) };
         if let Told::Packed(packer) = Packer::tell(&head) {
             let part = Part::Packed(packer);
             self.pieces.push(Piece { name, file, part, looked: None });
             return Ok(());
         }
-        let mut looked = collector.another();
-        looked.look(&head)?;
+        let looked = look(&head, collector)?;
         // What an envelope has split must not be read by two.
         let is_whole = looked.envelope().is_some();
         let most = if is_whole || jobs <= 1 { 1 } else { jobs as u64 * PIECES_A_THREAD };
         let count = (size / LEAST_PIECE_BYTES).clamp(1, most);
-        let looked = Some(Arc::new(looked));
+        let looked = Some(looked);
         for at in 0..count {
             // What is added meanwhile belongs to the last one.
             let end = if at + 1 == count { u64::MAX } else { size / count * (at + 1) };
@@ -136,6 +139,44 @@ impl Plan {
         }
         Ok(())
     }
+
+    /// Takes a part of a regular file.
+    fn take(
+        &mut self,
+        name: String,
+        file: Arc<File>,
+        (from, to): (u64, u64),
+        collector: &Collector,
+    ) -> Result<()> {
+        if let Some(head) = self.head(&name, &file).filter(|_| from < to) {
+            let looked = Some(look(&head, collector)?);
+            self.pieces.push(Piece { name, file, part: Part::Lines(from, to), looked });
+        }
+        Ok(())
+    }
+
+    /// How a file begins, if it can be read.
+    fn head(&mut self, name: &str, file: &File) -> Option<Vec<u8>> {
+        let mut head = vec![0; HEAD_BYTES];
+        match read_head(file, &mut head) {
+            Ok(count) => {
+                head.truncate(count);
+                Some(head)
+            }
+            Err(source) => {
+                let what = name.to_owned();
+                self.failed.push((what.clone(), Error::Io { what, source }));
+                None
+            }
+        }
+    }
+}
+
+/// A collector that has looked at the beginning of a log.
+fn look(head: &[u8], collector: &Collector) -> Result<Arc<Collector>> {
+    let mut looked = collector.another();
+    looked.look(head)?;
+    Ok(Arc::new(looked))
 }
 
 fn open(path: &Path) -> Result<Arc<File>> {

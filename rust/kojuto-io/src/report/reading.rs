@@ -87,29 +87,33 @@ impl Piece {
             |error: io::Error| failed.take().unwrap_or_else(|| Error::on(&self.name)(error));
         let mut head = [0; Packer::HEAD_BYTES];
         let mut count = 0;
-        while count < head.len() && Packer::tell(&head[..count]) == Told::TooShort {
+        // What was looked at is plain.
+        let is_plain = self.looked.is_some();
+        while !is_plain && count < head.len() && Packer::tell(&head[..count]) == Told::TooShort {
             match input.read(&mut head[count..]).map_err(wrong)? {
                 0 => break,
                 more => count += more,
             }
         }
         let head = &head[..count];
+        let mut is_first = true;
         if let Told::Packed(packer) = Packer::tell(head) {
             let mut block = Vec::new();
             let mut result = Ok(());
             let taken = (head, fd);
             packer.read(taken, &self.name, &mut block, cancel, |bytes| {
-                result = lines.take_all(bytes);
+                result = lines.take_all(bytes, std::mem::take(&mut is_first));
                 result.is_ok()
             })?;
             return result.and_then(|()| lines.finish());
         }
-        lines.take_all(head)?;
+        is_first = head.is_empty();
+        lines.take_all(head, true)?;
         loop {
             match input.read(lines.cutter.space()).map_err(wrong)? {
                 0 => return lines.finish(),
                 count => {
-                    lines.take(count, false)?;
+                    lines.take(count, std::mem::take(&mut is_first))?;
                     lines.progress.bytes.fetch_add(count as u64, Ordering::Relaxed);
                 }
             }
@@ -195,13 +199,13 @@ impl<'c> Lines<'c> {
         Ok(result?)
     }
 
-    fn take_all(&mut self, mut bytes: &[u8]) -> Result<()> {
+    fn take_all(&mut self, mut bytes: &[u8], mut is_first: bool) -> Result<()> {
         while !bytes.is_empty() {
             let space = self.cutter.space();
             let count = space.len().min(bytes.len());
             space[..count].copy_from_slice(&bytes[..count]);
             bytes = &bytes[count..];
-            self.take(count, false)?;
+            self.take(count, std::mem::take(&mut is_first))?;
         }
         Ok(())
     }

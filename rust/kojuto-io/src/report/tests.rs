@@ -162,3 +162,49 @@ fn names_are_as_the_options_say() {
     let found = scan(&paths(&[&log]), &options, 1, &Progress::default(), &Never).unwrap();
     assert_eq!(found.totals.answer().unwrap().endpoints.len(), 3);
 }
+
+#[test]
+fn parts_that_are_named_are_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("access.log");
+    let text = lines(3000);
+    fs::write(&log, &text).unwrap();
+    let whole = scanned(&paths(&[&log]), 1).totals.to_bytes().unwrap();
+    let part = |from: u64, to: u64| Source::Lines(log.clone(), "a part".to_owned(), from, to);
+    let third = text.len() as u64 / 3;
+    let ends = [(0, third), (third, third + 1), (third + 1, u64::MAX)];
+    let parts = ends.map(|(from, to)| part(from, to));
+    let found = scanned(&parts, 2);
+    assert_eq!((found.read.len(), found.twice.len(), found.failed.len()), (3, 0, 0));
+    assert_eq!(found.read[0], "a part");
+    assert!(found.totals.to_bytes().unwrap() == whole);
+    let nothing = scanned(&[part(5, 5), Source::Lines("/no".into(), "no".to_owned(), 0, 9)], 1);
+    assert_eq!((nothing.totals.lines(), nothing.failed.len()), (0, 1));
+}
+
+#[test]
+fn a_part_is_read_as_the_beginning_of_its_log_tells() {
+    let line = |uri: &str, time: u32| format!("uri:/{uri}\tstatus:200\tduration:{time}\n");
+    let log = [line("a", 250), line("b", 1)].concat();
+    let read = |head: &[u8]| {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(line("b", 1).as_bytes()).unwrap();
+        drop(writer);
+        let file = Arc::new(File::from(OwnedFd::from(reader)));
+        let source = Source::Begun(file, "b.log".to_owned(), head.to_vec());
+        scanned(&[source], 1).totals.all().sum_s()
+    };
+    // Whole numbers that are above 1 are milliseconds.
+    assert_eq!((read(log.as_bytes()), read(b"")), (0.001, 1.0));
+}
+
+#[test]
+fn a_stream_may_begin_with_a_byte_order_mark() {
+    for jobs in [1, 2] {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(format!("\u{feff}{}", lines(3)).as_bytes()).unwrap();
+        drop(writer);
+        let found = scanned(&[open(reader)], jobs);
+        assert_eq!((found.totals.lines(), found.totals.bad().first()), (3, None));
+    }
+}

@@ -7,7 +7,7 @@ use kojuto_io::report::{Live, State};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{ReportData, options, sources};
+use super::{Log, ReportData, options, sources};
 use crate::errors::to_py;
 use crate::job;
 
@@ -25,7 +25,11 @@ impl ReportLive {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<ReportLive> {
         let options = options::resolve(options)?;
-        let live = Live::new(&sources(paths)?, &options.report, job::seconds(window_s));
+        let live = Live::new(
+            &sources(paths.into_iter().map(Log::Path).collect())?,
+            &options.report,
+            job::seconds(window_s),
+        );
         Ok(ReportLive(live.map_err(to_py)?))
     }
 
