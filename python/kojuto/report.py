@@ -19,7 +19,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from kojuto._native import ReportData
-from kojuto.tools.report import columns, scanning
+from kojuto.tools.report import columns, reading, scanning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -255,34 +255,33 @@ def scan(paths: Path | Sequence[Path], **options: Unpack[Options]) -> Report:
     """Count the lines of access logs.
 
     Args:
-        paths: a log or several; ``-`` is standard input. gzip, zstd and xz are unpacked.
+        paths: a log or several, each of which is read once: files, URLs (``s3://…``, by fsspec),
+            patterns of those, ``-`` for standard input. gzip, zstd and xz are unpacked.
         options: those of `Options`.
 
     Raises:
         TypeError: there is no such option.
         ValueError: an option cannot be so, or no line of the logs can be read.
+        KojutoError: what reads such a URL is not installed.
         OSError: a log cannot be read.
     """
-    from kojuto.errors import KojutoError
+    from kojuto.errors import UsageError
     from kojuto.tools.report import telling
 
     for name in options:
         if name not in Options.__annotations__:
             raise TypeError(f"scan() has no option {name}")
     several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    for path in several:
-        if path != "-":
-            os.stat(path)
     given: dict[str, Any] = {**options}
     for name in ("since", "until"):
         if name in given:
             given[name] = _bound(given[name])
     try:
-        data = scanning.scan(several, given)
+        names = reading.each_once([os.fspath(path) for path in several], lambda *_: None)
+        data = scanning.scan(names, given)
         facts, counted = data.facts(), data.total([])["count"]
-        names = [os.fsdecode(path) for path in several]
         telling.refuse_nothing(names, given.get("format", "auto"), facts, counted)
-    except KojutoError as error:
+    except UsageError as error:
         hint = f" ({error.hint})" if error.hint else ""
         raise ValueError(f"{error}{hint}") from None
     if facts["failed"]:

@@ -170,7 +170,8 @@ COMMAND = Command(
     ],
     positional="LOG …",
     epilog="""
-LOG is a file, a pattern as 'old/*.gz' or - for standard input; gzip, zstd and xz are unpacked.
+LOG is a file, a URL (s3://…, https://…, by fsspec: pip install 'kojuto[url]'), a pattern of those
+as 'old/*.gz', or - for standard input; gzip, zstd and xz are unpacked.
 
 Examples:
   kojuto report /var/log/nginx/access.log

@@ -6,51 +6,81 @@ import os
 
 from kojuto.common import cli
 from kojuto.errors import KojutoError, UsageError
+from kojuto.tools.report.stores import Stored, is_url, local, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kojuto._native import ReportData
 
 
 def title(name: str) -> str:
-    """The name for messages; a file name need not be text."""
+    """The name for messages; a file name need not be text, and a URL may have secrets."""
+    if is_url(name):
+        return shown(name)
     return "standard input" if name == "-" else os.fsencode(name).decode(errors="replace")
 
 
 def paths(prog: str, names: Sequence[str], *, may_be_missing: bool = False) -> list[str]:
-    """The files that are meant, each once; those named twice are told.
+    """The logs that are meant, each once; those named twice are told.
 
     Args:
         prog: the command, for the message.
-        names: files, patterns, ``-``; none is standard input, unless that is a terminal.
+        names: files, URLs, patterns of those, ``-``; none is standard input, unless that is a
+            terminal.
         may_be_missing: a file that is named need not be there yet.
 
     Raises:
         UsageError: nothing is named, or a pattern matches nothing.
-        OSError: a file is not there.
+        KojutoError: what reads such a URL is not installed.
+        OSError: a file or an object is not there.
     """
     if not names:
         if os.isatty(0):
             raise UsageError("no log is named", f"{prog} /var/log/nginx/access.log")
         names = ["-"]
-    found: dict[tuple[int, int] | str, str] = {}
+
+    def tell(path: str, first: str) -> None:
+        same = "" if first == path else f", as {title(first)},"
+        cli.complain(prog, f"{title(path)} is named twice{same} and read once")
+
+    return each_once(names, tell, may_be_missing=may_be_missing)
+
+
+def each_once(
+    names: Sequence[str], tell: Callable[[str, str], None], *, may_be_missing: bool = False
+) -> list[str]:
+    """The logs that are meant, each once.
+
+    Args:
+        names: files, URLs, patterns of those, ``-``.
+        tell: is called with one that was named before, and how that was called.
+        may_be_missing: a file that is named need not be there yet.
+
+    Raises:
+        UsageError: a pattern matches nothing.
+        KojutoError: what reads such a URL is not installed.
+        OSError: a file or an object is not there.
+    """
+    found: dict[object, str] = {}
     for name in names:
-        for path in _expanded(name):
-            if path == "-":
-                cli.must_be_open(0, title(path))
+        for path in _expanded(local(name)):
             key = _identity(path, may_be_missing=may_be_missing)
             if key in found:
-                same = "" if found[key] == path else f", as {title(found[key])},"
-                cli.complain(prog, f"{title(path)} is named twice{same} and read once")
+                tell(path, found[key])
             else:
                 found[key] = path
     return list(found.values())
 
 
-def _identity(path: str, *, may_be_missing: bool) -> tuple[int, int] | str:
-    """What is the same of one file under two names; of one that is not there its name."""
+def _identity(path: str, *, may_be_missing: bool) -> object:
+    """What is the same for all names of a log; of one that is not there its name."""
+    if is_url(path):
+        stored = Stored(path)
+        return stored.fs, stored.path
+    if path == "-":
+        cli.must_be_open(0, title(path))
     try:
         about = os.fstat(0) if path == "-" else os.stat(path)
     except FileNotFoundError:
@@ -62,6 +92,8 @@ def _identity(path: str, *, may_be_missing: bool) -> tuple[int, int] | str:
 
 def _expanded(name: str) -> list[str]:
     """What a name stands for: itself, or the files that match it as a pattern, in order."""
+    if is_url(name):
+        return Stored(name).matching()
     if name == "-" or not any(sign in name for sign in "*?[") or os.path.lexists(name):
         return [name]
     from glob import glob
@@ -84,8 +116,7 @@ def merged(names: Sequence[str]) -> ReportData:
     whole: ReportData | None = None
     for name in names:
         try:
-            with os.fdopen(_open(name), "rb", closefd=name != "-") as file:
-                part = ReportData.from_bytes(file.read())
+            part = ReportData.from_bytes(_content(name))
         except OSError as error:
             raise OSError(error.errno, error.strerror, title(name)) from None
         except ValueError as error:
@@ -102,5 +133,11 @@ def merged(names: Sequence[str]) -> ReportData:
     return whole
 
 
-def _open(name: str) -> int:
-    return 0 if name == "-" else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+def _content(name: str) -> bytes:
+    if is_url(name):
+        from kojuto.tools.report import parts
+
+        return parts.content(name)
+    fd = 0 if name == "-" else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb", closefd=name != "-") as file:
+        return file.read()

@@ -8,6 +8,7 @@ import time
 
 from kojuto.errors import UsageError
 from kojuto.tools.report.reading import title
+from kojuto.tools.report.stores import is_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def scan(
     """Count the lines of logs.
 
     Args:
-        paths: files, or ``-`` for standard input.
+        paths: files, URLs, or ``-`` for standard input.
         options: those of `OPTIONS` that were given, as the command reads them.
         slowest: how many of the slowest lines are kept.
         progress: is told how far it is.
@@ -56,13 +57,12 @@ def scan(
         UsageError: an option cannot be so.
         OSError: the file of routes cannot be read.
     """
-    from kojuto._native import report_scan
-
     lines = _line_options(options)
+    names = [os.fspath(path) for path in paths]
     try:
-        lines.update(_window(paths, options, lines))
-        names = [os.fspath(path) for path in paths]
-        return report_scan(names, **lines, slowest=slowest, progress=progress)
+        lines.update(_window(names, options, lines))
+        lines["slowest"] = slowest
+        return _count(names, lines, progress)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -80,6 +80,21 @@ def live(paths: Sequence[str], options: Mapping[str, Any], window_s: float) -> R
         return ReportLive(paths, window_s, **_line_options(options))
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _count(
+    names: Sequence[str], lines: Mapping[str, Any], progress: ReportProgress | None = None
+) -> ReportData:
+    """Count the lines of files, and of objects of stores, by the options of the scan."""
+    from kojuto._native import report_scan
+
+    whole = report_scan([name for name in names if not is_url(name)], **lines, progress=progress)
+    urls = [name for name in names if is_url(name)]
+    if urls:
+        from kojuto.tools.report import parts
+
+        whole.merge(parts.count_stored(urls, lines, progress))
+    return whole
 
 
 def _line_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +131,7 @@ def _routes(path: str) -> list[str]:
 
 
 def _window(
-    paths: Sequence[str | os.PathLike[str]], options: Mapping[str, Any], lines: dict[str, Any]
+    paths: Sequence[str], options: Mapping[str, Any], lines: dict[str, Any]
 ) -> dict[str, float]:
     """The window of time as the scan calls it, in seconds since the epoch."""
     bounds: dict[str, Bound] = {
@@ -139,36 +154,54 @@ def _window(
     }
 
 
-def _end(
-    paths: Sequence[str | os.PathLike[str]], lines: Mapping[str, Any]
-) -> tuple[float | None, int | None]:
+def _end(paths: Sequence[str], lines: Mapping[str, Any]) -> tuple[float | None, int | None]:
     """The time of the last line of all files, and the log's offset from UTC.
 
     Of a plain file the end is read, of a packed one all; of standard input nothing.
     """
     from tempfile import TemporaryDirectory
 
-    from kojuto._native import packed_by, report_scan
-
     with TemporaryDirectory(prefix="kojuto-report-") as folder:
         ends: list[str] = []
-        for path in [os.fspath(path) for path in paths]:
-            if path == "-" or not os.path.isfile(path):
+        for path in paths:
+            if not is_url(path) and (path == "-" or not os.path.isfile(path)):
                 continue
-            with open(path, "rb") as file:
-                if packed_by(file.read(10))[0] is not None:
-                    ends.append(path)
-                    continue
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(size - TAIL_BYTES, 0))
-                tail = file.read(TAIL_BYTES)
-            if size > len(tail):
-                tail = tail[tail.find(b"\n") + 1 :]
+            tail = _tail(path)
+            if tail is None:
+                ends.append(path)
+                continue
             ends.append(os.path.join(folder, str(len(ends))))
             with open(ends[-1], "wb") as out:
                 out.write(tail)
-        facts = report_scan(ends, **lines).facts() if ends else {"to_s": None, "zone_s": None}
+        facts = _count(ends, lines).facts() if ends else {"to_s": None, "zone_s": None}
     return facts["to_s"], facts["zone_s"]
+
+
+def _tail(path: str) -> bytes | None:
+    """The last lines of a plain log; None where all of it must be read."""
+    from kojuto._native import packed_by
+
+    if is_url(path):
+        from kojuto.tools.report.stores import Stored
+
+        stored = Stored(path)
+        size = stored.size()
+        if size is None or size <= TAIL_BYTES:
+            return None
+        try:
+            tail = stored.part(size - TAIL_BYTES, size, size)
+        except ValueError:  # it gives no parts
+            return None
+        head = stored.part(0, 10, size)
+    else:
+        with open(path, "rb") as file:
+            head = file.read(10)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - TAIL_BYTES, 0))
+            tail = file.read(TAIL_BYTES)
+    if packed_by(head)[0] is not None:
+        return None
+    return tail[tail.find(b"\n") + 1 :] if size > len(tail) else tail
 
 
 def scan_with_progress(

@@ -10,6 +10,7 @@ from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.report import compare, printing, reading, scanning
 from kojuto.tools.report.columns import DEFAULT_PERCENTILES, TABLE_PERCENTILES
 from kojuto.tools.report.options import PROG, TABLE_ROWS
+from kojuto.tools.report.stores import Stored, is_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,6 +118,10 @@ def _is_saved(path: str) -> bool:
     """Whether a file is a saved report; standard input is a log."""
     if path == "-":
         return False
+    if is_url(path):
+        from kojuto.tools.report import parts
+
+        return parts.begun(Stored(path).chunks(None))[0].startswith(MAGIC)
     # Nothing is taken out of a pipe.
     import stat
 
