@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import json
 import pickle
+import subprocess
+import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,11 @@ def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctest.testmod(report) == (0, 5)
     failed, tried = doctest.testfile(str(ROOT / "docs/report.md"), module_relative=False)
     assert (failed, tried > 5) == (0, True)
+    # Its processes are started anew, from a program that is nothing but the page.
+    page = [sys.executable, "-m", "doctest", "-v", "docs/report-many.md"]
+    done = subprocess.run(page, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "7 passed" in done.stdout
 
 
 def test_rows_have_the_columns_of_the_command() -> None:

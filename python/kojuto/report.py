@@ -249,6 +249,8 @@ class Options(TypedDict, total=False):
     """Fields of the log that name the rows, instead of method and path."""
     jobs: int
     """Threads; as many as there are processors when left out."""
+    dask: str
+    """The scheduler of a Dask cluster that counts the lines: ``tcp://scheduler:8786``."""
 
 
 def scan(paths: Path | Sequence[Path], **options: Unpack[Options]) -> Report:
@@ -262,7 +264,8 @@ def scan(paths: Path | Sequence[Path], **options: Unpack[Options]) -> Report:
     Raises:
         TypeError: there is no such option.
         ValueError: an option cannot be so, or no line of the logs can be read.
-        KojutoError: what reads such a URL is not installed.
+        KojutoError: what reads such a URL or asks a cluster is not installed, or the cluster cannot
+            count them.
         OSError: a log cannot be read.
     """
     from kojuto.errors import UsageError

@@ -37,6 +37,8 @@ def _check(values: Values) -> None:
                 raise UsageError(
                     f"{title} cannot go with --merge", "a saved report has no lines to read"
                 )
+    if values.dask is not None and "jobs" in values.given:
+        raise UsageError("--jobs cannot go with --dask", "the cluster has its own threads")
     if values.no_fold and "fold_above" in values.given:
         raise UsageError("--fold-above cannot go with --no-fold", "leave one of them out")
     for name in ("slowest", "plot"):

@@ -127,6 +127,10 @@ COMMAND = Command(
         Option("--where", metavar="CONDITION", group=LINES,
                help="only lines for which this holds: 'status >= 500', \"path ~ '^/api/' and "
                "method != GET\""),
+        Option("--dask", metavar="ADDRESS", group=LINES,
+               help="have a Dask cluster count the lines: parts of the logs go to its workers, "
+               "which must be able to read them; tcp://scheduler:8786 (pip install "
+               "'kojuto[dask]')"),
         Option("--jobs", metavar="N", read=units.integer(1, 1024), group=LINES,
                help="so many threads; as many as there are processors when left out"),
         Option("--no-fold", help="leave every path as it is", group=ENDPOINTS),
@@ -177,6 +181,7 @@ Examples:
   kojuto report /var/log/nginx/access.log
   zcat old/*.gz | kojuto report - --sort p99 --limit 50
   kojuto report --output csv 'access.log*' >endpoints.csv
+  kojuto report --dask tcp://scheduler:8786 's3://logs/2026-11-*/*.gz'
   kojuto report --compare before.kjr after.kjr --fail-above 10%
   kojuto report --follow /var/log/nginx/access.log
   for h in web1 web2; do ssh $h kojuto report --save - /var/log/nginx/access.log; done |

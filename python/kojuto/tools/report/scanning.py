@@ -30,7 +30,7 @@ KEYS = {
 SAME = ("format", "envelope", "log_format", "regex", "time_unit", "jobs", "fold_above", "query",
         "where", "group_by")  # fmt: skip
 """Options that the scan calls as they are called here."""
-OPTIONS = (*SAME, *KEYS, "no_fold", "match", "routes", "query_keep", "since", "until")
+OPTIONS = (*SAME, *KEYS, "no_fold", "match", "routes", "query_keep", "since", "until", "dask")
 """Options of lines, which a saved report has been through already."""
 KEPT_SLOWEST = 10
 TAIL_BYTES = 1 << 18
@@ -55,6 +55,7 @@ def scan(
 
     Raises:
         UsageError: an option cannot be so.
+        KojutoError: the cluster cannot count them.
         OSError: the file of routes cannot be read.
     """
     lines = _line_options(options)
@@ -62,7 +63,13 @@ def scan(
     try:
         lines.update(_window(names, options, lines))
         lines["slowest"] = slowest
-        return _count(names, lines, progress)
+        if options.get("dask") is None:
+            return _count(names, lines, progress)
+        from kojuto.tools.report import cluster
+
+        if "-" in names:
+            raise UsageError("--dask cannot count standard input", "name files or URLs")
+        return cluster.count(options["dask"], names, lines, progress)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
