@@ -5,7 +5,7 @@ mod beginning;
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -82,7 +82,11 @@ impl Live {
         let log = |source: &Source| -> Result<Log> {
             let (name, input) = match source {
                 Source::Path(path) => (path.display().to_string(), Input::of_path(path)?),
-                Source::Open(file, name) => {
+                Source::Lines(_, name, ..) => {
+                    let why = io::Error::new(io::ErrorKind::InvalidInput, "a part is not followed");
+                    return Err(Error::on(name)(why));
+                }
+                Source::Open(file, name) | Source::Begun(file, name, _) => {
                     let file = file.try_clone().map_err(Error::on(name))?;
                     (name.clone(), Input::stream(file, name)?)
                 }
