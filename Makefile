@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := apache2-utils bash-completion busybox-static bzip2 chromium-headless-shell \
-                daemontools datamash docker.io fish fping haproxy iproute2 iputils-ping \
+                daemontools datamash docker.io fish fping goaccess haproxy iproute2 iputils-ping \
                 libmariadb3 libnginx-mod-stream libserver-starter-perl logrotate lz4 mandoc \
                 mariadb-client mariadb-server musl-tools nginx-light openssh-client openssh-server \
                 openssl postfix prometheus pv strace stunnel4 systemd tmux tshark wrk xz-utils zsh \
