@@ -40,10 +40,21 @@ pub(crate) struct Names<'k> {
 /// What the word of eight bytes at the beginning of a name must be, where the mask has ones:
 /// one comparison that settles nearly every place.
 #[derive(Clone, Copy, Default)]
-struct Head {
-    word: u64,
-    mask: u64,
-    length: usize,
+pub(crate) struct Head {
+    pub(crate) word: u64,
+    pub(crate) mask: u64,
+    pub(crate) length: usize,
+}
+
+impl Head {
+    /// Whether a text with these first eight bytes may begin with it.
+    #[inline(always)]
+    pub(crate) fn begins(&self, word: u64) -> bool {
+        word & self.mask == self.word
+    }
+
+    /// A head that nothing begins with.
+    pub(crate) const NONE: Head = Head { word: 1, mask: 0, length: 8 };
 }
 
 impl<'k> Names<'k> {
@@ -61,7 +72,7 @@ impl<'k> Names<'k> {
         for (head, key) in heads.iter_mut().zip(&keys.keys) {
             let length = key.name.len();
             *head = if key.name.iter().any(|&byte| never(byte)) {
-                Head { word: 0, mask: 0, length: 8 }
+                Head::NONE
             } else if length < 8 {
                 let word = key.head | u64::from(end) << (length * 8);
                 Head { word, mask: !0 >> ((7 - length) * 8), length }
@@ -83,14 +94,27 @@ impl<'k> Names<'k> {
         let mut index = 0;
         while index < self.keys.len() {
             let head = self.heads.get(index)?;
-            if (word ^ head.word) & head.mask == 0
-                && (head.length < 8 || self.ends(block, at, index))
-            {
+            if head.begins(word) && (head.length < 8 || self.ends(block, at, index)) {
                 return Some((index, at + head.length + 1));
             }
             index += 1;
         }
         None
+    }
+
+    /// The beginning of a key's name.
+    pub(crate) fn head(&self, key: usize) -> Head {
+        self.heads[key]
+    }
+
+    /// The beginning of a name that is none of these, up to its end at most: `None` where one that
+    /// begins so may be one of them.
+    pub(crate) fn unlike(&self, word: u64) -> Option<Head> {
+        let length = word.to_le_bytes().iter().position(|&byte| byte == self.end).unwrap_or(8);
+        let mask = if length < 8 { !0 >> ((7 - length) * 8) } else { !0 };
+        let mut heads = self.heads[..self.keys.len()].iter();
+        let is_like = |head: &Head| head.mask != 0 && (head.word ^ word) & head.mask & mask == 0;
+        (!heads.any(is_like)).then_some(Head { word: word & mask, mask, length })
     }
 
     /// Where no eight bytes are left.
@@ -102,7 +126,7 @@ impl<'k> Names<'k> {
 
     /// Whether all of the name stands there.
     #[inline(never)]
-    fn ends(&self, block: &[u8], at: usize, index: usize) -> bool {
+    pub(crate) fn ends(&self, block: &[u8], at: usize, index: usize) -> bool {
         if self.heads[index].mask == 0 {
             return false;
         }

@@ -27,11 +27,12 @@ mod strings;
 pub use self::escapes::unescape;
 pub use self::nested::members;
 
-use self::members::{slashed_string, value_at, wanted};
+use self::members::{behind_colon, slashed_string, value_at, wanted};
 use self::nested::find_slowly;
 pub(super) use self::strings::find_escaped;
 use self::strings::{Before, Strings};
 use crate::scan::fields::{Keys, Line, Names, Rows};
+use crate::scan::order::Order;
 use crate::scan::simd::{Level, Masks, Places, STRIPE_BYTES, any_of, dispatch, stripes};
 
 /// What stands before the object of a line.
@@ -78,8 +79,7 @@ fn scan_at<'a, R: Rows<'a>>(
     }
 }
 
-/// The full scan is used for this many bytes, in whole lines, at most before plain lines are
-/// expected again.
+/// The full scan is used for so many bytes at most before plain lines are expected again.
 const MOST_FULL_BYTES: usize = 64 << 10;
 
 dispatch! {
@@ -104,8 +104,8 @@ fn full_with<'a, M: Masks, R: Rows<'a>>(
     }
 }
 
-/// The first bytes of the names, by which strings are told apart that may be names; none when one
-/// of them could be taken for structure, and then every string is looked at, from its quote on.
+/// The first bytes of the names, by which strings are told apart that may be names, if none of them
+/// could be taken for structure; without them strings with something behind them are looked at.
 #[inline(always)]
 fn first_bytes(keys: &Keys) -> &[u8] {
     let first = keys.first_bytes();
@@ -163,13 +163,15 @@ fn plain_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
             let inside = strings.inside_whole_lines(masks, quotes);
             torn |= newlines & inside;
             let names = if N == 0 {
-                quotes & inside
+                // Of values, which a comma follows or the last bracket, none need be looked at.
+                strings.behind(quotes & !inside) & !masks.eq(chunk, b',')
             } else {
-                strings.beginnings(quotes & inside) & any_of(masks, chunk, first)
+                strings.behind(quotes & inside) & any_of(masks, chunk, first)
             };
             let outermost = (newlines << 1 | line_begins) | newlines >> 1;
             line_begins = newlines >> 63;
-            places.add(start + index * 64, newlines | names | masks.odd(chunk) & !outermost);
+            let found = newlines | (names | masks.odd(chunk)) & !outermost;
+            places.add::<2>(start + index * 64, found);
         }
         if torn != 0 {
             return reader.line.start;
@@ -222,7 +224,7 @@ fn full_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
                 // What else is among the brackets must not be taken for the beginning of a name.
                 let first = any_of(masks, chunk, first);
                 odd &= !first;
-                strings.beginnings(quotes & inside) & first
+                strings.behind(quotes & inside) & first
             };
             // The brace that begins a line, and what stands last on it, need no look.
             let outermost = (newlines << 1 | line_begins) | newlines >> 1;
@@ -230,7 +232,7 @@ fn full_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
             let structure = odd & !(inside | text | outermost);
             // A name may hold an escape anywhere, not just at its beginning.
             let slashes = backslashes & inside & !escaped;
-            places.add(start + index * 64, newlines | names | structure | slashes);
+            places.add::<2>(start + index * 64, newlines | names | structure | slashes);
         }
         for &at in places.list() {
             reader.place::<N>(at as usize, rows);
@@ -243,6 +245,7 @@ struct Reader<'a, 'k> {
     block: &'a [u8],
     keys: &'k Keys,
     names: Names<'k>,
+    order: Order,
     prefix: Prefix,
     stop: u32,
     line: Line<'a>,
@@ -258,16 +261,14 @@ struct Reader<'a, 'k> {
 impl<'a, 'k> Reader<'a, 'k> {
     #[inline(always)]
     fn new(block: &'a [u8], keys: &'k Keys, prefix: Prefix) -> Self {
-        let line = Line::new(0);
-        let stop = keys.stop();
-        let names = Names::as_written(keys, b'"', |byte| matches!(byte, b'"' | b'\\'));
         let mut reader = Reader {
             block,
             keys,
-            names,
+            names: Names::as_written(keys, b'"', |byte| matches!(byte, b'"' | b'\\')),
+            order: Order::new(),
             prefix,
-            stop,
-            line,
+            stop: keys.stop(),
+            line: Line::new(0),
             depth: 0,
             done: false,
             quoted_before: None,
@@ -315,12 +316,19 @@ impl<'a, 'k> Reader<'a, 'k> {
         let Some(&byte) = self.block.get(at) else { return true };
         if byte == b'\n' {
             self.line.finish(self.block, at, rows);
+            self.order.begin_line();
             self.begin_line(at + 1);
         } else if !self.done {
             if self.depth == 0 || matches!(byte, b'['..=b']' | b'{'..=b'}') {
                 return false;
             }
-            self.string(at + usize::from(N == 0));
+            if N > 0 {
+                self.string(at);
+            } else if let Some(key) = self.order.before(&self.names, self.block, at)
+                && let Some(value) = behind_colon(self.block, at)
+            {
+                self.keep(key, value);
+            }
         }
         true
     }
@@ -329,9 +337,15 @@ impl<'a, 'k> Reader<'a, 'k> {
     #[inline(always)]
     fn string(&mut self, at: usize) {
         if let Some((key, value)) = wanted(self.block, &self.names, at) {
-            self.line.keep(key, value_at(self.block, value));
-            self.done = self.line.found & self.stop == self.stop;
+            self.keep(key, value);
         }
+    }
+
+    /// Keeps the value that begins at `value`.
+    #[inline(always)]
+    fn keep(&mut self, key: usize, value: usize) {
+        self.line.keep(key, value_at(self.block, value));
+        self.done = self.line.found & self.stop == self.stop;
     }
 
     /// Brackets and escapes.
@@ -355,8 +369,7 @@ impl<'a, 'k> Reader<'a, 'k> {
                 let (end, is_name) = slashed_string(self.block, at);
                 self.passed = end;
                 if is_name {
-                    let brace = self.brace();
-                    find_slowly(self.block, brace, self.keys, self.prefix, &mut self.line);
+                    find_slowly(self.block, self.brace(), self.keys, self.prefix, &mut self.line);
                     self.done = true;
                 }
             }

@@ -3,9 +3,11 @@
 //! Fields are parted by tabs, label and value by the first colon. The first field of a label that
 //! has a value wins. A line is not split into a map and not copied: 64 bytes at a time, the places
 //! where a field begins with the first letter of a wanted label are found, and only those are
-//! looked at.
+//! looked at; with many letters all fields are, each for the label that stood there in the line
+//! before.
 
 use crate::scan::fields::{Keys, Line, Names, Rows};
+use crate::scan::order::Order;
 use crate::scan::simd::{Level, Masks, Places, any_of, dispatch, find_any, stripes};
 
 /// Scans a block of whole lines, each ended by `\n`, and hands every line to `rows`.
@@ -43,7 +45,49 @@ fn scan_with<'a, M: Masks, R: Rows<'a>>(masks: M, block: &'a [u8], keys: &Keys, 
         [a] => scan_masked::<M, R, 1>(masks, block, keys, rows, [a]),
         [a, b] => scan_masked::<M, R, 2>(masks, block, keys, rows, [a, b]),
         [a, b, c] => scan_masked::<M, R, 3>(masks, block, keys, rows, [a, b, c]),
-        _ => scan_masked::<M, R, 0>(masks, block, keys, rows, []),
+        _ => scan_in_order(masks, block, keys, rows),
+    }
+}
+
+/// The same where the wanted labels begin with many letters: every field is looked at, for what
+/// stood there in the line before.
+#[inline(always)]
+fn scan_in_order<'a, M: Masks, R: Rows<'a>>(masks: M, block: &'a [u8], keys: &Keys, rows: &mut R) {
+    let names = Names::new(keys, b':');
+    let mut order = Order::new();
+    let stop = keys.stop();
+    let mut line = Line::new(0);
+    let mut done = false;
+    let (mut begin, mut field) = (0, 0);
+    let mut places = Places::new();
+    for (start, stripe) in stripes(block, &mut [0; 64]) {
+        places.clear();
+        for (index, bytes) in stripe.iter().enumerate() {
+            let chunk = masks.load(bytes);
+            let ends = masks.eq(chunk, b'\n') | masks.eq(chunk, b'\t');
+            places.add::<4>(start + index * 64, ends);
+        }
+        for &at in places.list() {
+            let at = at as usize;
+            let is_last = block.get(at) == Some(&b'\n');
+            if !done
+                && let Some((key, value)) = order.at(&names, block, (field, begin))
+                && let Some(text) = block.get(value..at)
+            {
+                match text {
+                    [text @ .., b'\r'] if is_last => line.keep(key, text),
+                    _ => line.keep(key, text),
+                }
+                done = line.found & stop == stop;
+            }
+            if is_last {
+                line.finish(block, at, rows);
+                (done, field) = (false, 0);
+            } else {
+                field += 1;
+            }
+            begin = at + 1;
+        }
     }
 }
 
@@ -70,7 +114,7 @@ fn scan_masked<'a, M: Masks, R: Rows<'a>, const N: usize>(
             let ends = newlines | masks.eq(chunk, b'\t');
             let starts = (ends << 1 | carry) & any_of(masks, chunk, first);
             carry = ends >> 63;
-            places.add(start + index * 64, newlines | starts);
+            places.add::<2>(start + index * 64, newlines | starts);
         }
         for &at in places.list() {
             let at = at as usize;
@@ -167,6 +211,24 @@ mod tests {
         assert_eq!(rows(b"b:1\ta:2\na:2\tb:1\n", &keys)[1].1, [b"2".to_vec(), b"".to_vec()]);
     }
 
+    /// Names that are wanted, and some that begin as these do.
+    const LABELS: [&str; 14] = [
+        "request_time",
+        "request_time2",
+        "request_timer",
+        "request_",
+        "request",
+        "upstream_addr",
+        "upstream_address",
+        "upstream",
+        "u",
+        "a",
+        "b",
+        "c:d",
+        "c",
+        "",
+    ];
+
     proptest! {
         #[test]
         fn every_block_is_read_as_the_grammar_says(
@@ -183,6 +245,30 @@ mod tests {
                 prop_assert_eq!(
                     rows(block.as_bytes(), &needed(names)), model(block.as_bytes(), names));
             }
+        }
+
+        /// Lines with the labels of the line before, and lines with one of them gone, come or changed.
+        #[test]
+        fn labels_may_stand_in_another_order_than_in_the_line_before(
+            lines in proptest::collection::vec(
+                proptest::collection::vec((0usize..LABELS.len(), "[-:a-z0-9 ]{0,9}"), 0..9), 1..6),
+            order in proptest::collection::vec((0usize..6, 0usize..9), 0..40),
+            many in 0usize..70,
+        ) {
+            let mut block = String::new();
+            for (line, gone) in order {
+                let line = &lines[line % lines.len()];
+                for (at, (label, value)) in line.iter().enumerate() {
+                    let label = LABELS[(label + usize::from(at == gone)) % LABELS.len()];
+                    block += &format!("{label}:{value}\t");
+                }
+                block += &"x:y\t".repeat(many * usize::from(gone == 0));
+                block += "request_time:1\n";
+            }
+            let names = [
+                &b"request_time"[..], b"upstream_addr", b"u", b"a", b"b", b"c:d", b"request_time2"];
+            prop_assert_eq!(
+                rows(block.as_bytes(), &needed(&names)), model(block.as_bytes(), &names));
         }
     }
 }

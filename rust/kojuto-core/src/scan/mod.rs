@@ -13,5 +13,6 @@ pub mod log_format;
 pub mod ltsv;
 pub mod newlines;
 pub mod number;
+pub(crate) mod order;
 pub mod select;
 pub(crate) mod simd;

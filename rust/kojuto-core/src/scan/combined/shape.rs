@@ -39,7 +39,7 @@ fn scan_with<'a, M: Masks, R: Rows<'a>>(
         for (index, bytes) in stripe.iter().enumerate() {
             let chunk = masks.load(bytes);
             let found = masks.eq(chunk, b'\n') | masks.eq(chunk, b'"') | masks.eq(chunk, b'\\');
-            places.add(start + index * 64, found);
+            places.add::<2>(start + index * 64, found);
         }
         for &at in places.list() {
             let at = at as usize;

@@ -10,8 +10,8 @@ pub(super) struct Strings {
     open: u64,
     /// Bit 0 when the first byte is escaped.
     escaped: u64,
-    /// Bit 0 when the first byte stands behind an opening quote.
-    begun: u64,
+    /// Bit 0 when the first byte stands behind one of the quotes that were asked for.
+    behind: u64,
 }
 
 impl Strings {
@@ -50,12 +50,12 @@ impl Strings {
         inside
     }
 
-    /// Which bytes stand behind one of the opening quotes.
+    /// Which bytes stand behind one of these quotes.
     #[inline(always)]
-    pub(super) fn beginnings(&mut self, opening: u64) -> u64 {
-        let beginnings = opening << 1 | self.begun;
-        self.begun = opening >> 63;
-        beginnings
+    pub(super) fn behind(&mut self, quotes: u64) -> u64 {
+        let behind = quotes << 1 | self.behind;
+        self.behind = quotes >> 63;
+        behind
     }
 }
 

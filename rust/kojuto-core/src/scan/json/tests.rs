@@ -464,6 +464,24 @@ fn deep_change() -> impl Strategy<Value = Option<(prop::sample::Index, u8)>> {
     prop::option::of((any::<prop::sample::Index>(), byte))
 }
 
+/// Names that are wanted, and some that begin or end as these do.
+const OTHERS: [&str; 14] = [
+    "request_time",
+    "request_time2",
+    "my_request_time",
+    "request_",
+    "time",
+    "upstream_addr",
+    "upstream_address_of_a_server",
+    "u",
+    "a",
+    "b",
+    "ab",
+    ",",
+    ":",
+    "",
+];
+
 proptest! {
     #[test]
     fn every_path_reads_every_line_as_the_grammar_says(
@@ -507,7 +525,7 @@ proptest! {
 
     #[test]
     fn valid_objects_are_read_as_a_library_reads_them(
-        members in prop::collection::vec((prop::sample::select(&NAMES[..]), value()), 0..9),
+        members in prop::collection::vec((prop::sample::select(&OTHERS[..]), value()), 0..9),
     ) {
         let members: Vec<_> = members.iter().map(|(n, v)| format!("\"{n}\":{v}")).collect();
         let text = format!("{{{}}}", members.join(","));
@@ -526,5 +544,36 @@ proptest! {
                 || found.parse::<f64>().is_ok_and(|number| Ok(number) == expected.parse());
             prop_assert!(same, "{name}: {found} is not {expected}");
         }
+    }
+
+    /// Lines with the names of the line before, and lines with one of them gone, come or changed;
+    /// text between them as in no JSON.
+    #[test]
+    fn names_may_stand_in_another_order_than_in_the_line_before(
+        lines in prop::collection::vec(
+            prop::collection::vec((0usize..OTHERS.len(), 0usize..9, "[-:,a-z0-9 ]{0,9}"), 0..9), 1..6),
+        order in prop::collection::vec((0usize..6, 0usize..9), 0..40),
+        many in 0usize..70,
+    ) {
+        let mut block = String::new();
+        for (line, gone) in order {
+            block.push('{');
+            for (at, (name, form, value)) in lines[line % lines.len()].iter().enumerate() {
+                let name = OTHERS[(name + usize::from(at == gone)) % OTHERS.len()];
+                block += &match form {
+                    0 => format!("\"{name}\" : \"{value}\" , "),
+                    1 => format!("\"{name}\":17,"),
+                    2 => format!("\"{value}\"{name}\","),
+                    3 => format!("\"{name}\"{value}\":\"{name}\","),
+                    4 => format!("\"{name}\",\"{value}\""),
+                    _ => format!("\"{name}\":\"{value}\","),
+                };
+            }
+            block += &"\"x\":\"y\",".repeat(many * usize::from(gone == 0));
+            block += "\"request_time\":1}\n";
+        }
+        let names = ["request_time", "upstream_addr", "u", "a", "b", ",", "request_time2"];
+        rows(block.as_bytes(), &names, Prefix::Refuse);
+        rows(block.as_bytes(), &names, Prefix::Skip);
     }
 }

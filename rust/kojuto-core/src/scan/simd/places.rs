@@ -26,18 +26,18 @@ impl Places {
         self.count = 0;
     }
 
-    /// Adds `base` + `i` for each bit `i` that is set.
+    /// Adds `base` + `i` for each bit `i` that is set. The first `AT_ONCE` are written whether there
+    /// are so many or not; more should be rare.
     #[inline(always)]
-    pub(crate) fn add(&mut self, base: usize, mut bits: u64) {
+    pub(crate) fn add<const AT_ONCE: usize>(&mut self, base: usize, mut bits: u64) {
         let found = bits.count_ones() as usize;
         let Some(room) = self.at[self.count..].first_chunk_mut::<64>() else { return };
-        // Two at once, whether there are so many or not; more are rare.
-        for slot in &mut room[..2] {
+        for slot in &mut room[..AT_ONCE] {
             slot.write((base as u32).wrapping_add(bits.trailing_zeros()));
             bits &= bits.wrapping_sub(1);
         }
-        if found > 2 {
-            for slot in &mut room[2..found] {
+        if found > AT_ONCE {
+            for slot in &mut room[AT_ONCE..found] {
                 slot.write((base as u32).wrapping_add(bits.trailing_zeros()));
                 bits &= bits.wrapping_sub(1);
             }
@@ -49,7 +49,7 @@ impl Places {
     #[inline(always)]
     pub(crate) fn list(&self) -> &[u32] {
         let written = &self.at[..self.count];
-        // SAFETY: `add` writes each slot before it counts it: the first two of its room at
+        // SAFETY: `add` writes each slot before it counts it: the first few of its room at
         // once, and those behind them up to the number of bits.
         unsafe { &*(std::ptr::from_ref(written) as *const [u32]) }
     }
