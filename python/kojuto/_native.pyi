@@ -394,7 +394,7 @@ class _ReportOptions(TypedDict, total=False):
     slowest: int | None
     """How many of the slowest lines are kept (10)."""
     capacity: int | None
-    """How many keys each thread keeps apart at most (120,000)."""
+    """How many keys a thread keeps apart at most (120,000); several share half as many again."""
 
 @final
 class ReportProgress:

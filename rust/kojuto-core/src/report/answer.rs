@@ -38,15 +38,14 @@ impl Totals {
     pub fn answer(&self) -> Result<Answer, Error> {
         let mut keys: Vec<(&[u8], &Figures)> = self.keys.groups().collect();
         keys.sort_unstable_by_key(|(key, _)| *key);
-        let mut rows: HashMap<Box<[u8]>, Figures> = HashMap::new();
-        let mut names: HashMap<&[u8], Box<[u8]>> = HashMap::new();
-        for ((key, figures), name) in keys.iter().zip(self.names(&keys)?) {
-            rows.entry(name.clone()).or_default().merge((*figures).clone());
-            names.insert(key, name);
+        let names = self.names(&keys)?;
+        let mut rows: HashMap<&[u8], Figures> = HashMap::new();
+        for ((_, figures), name) in keys.iter().zip(&names) {
+            rows.entry(name).or_default().add_all(figures);
         }
         let rows = rows.into_iter().map(|(name, mut figures)| {
             figures.sort();
-            Endpoint { name, figures }
+            Endpoint { name: name.into(), figures }
         });
         let mut endpoints: Vec<Endpoint> = rows.collect();
         endpoints.sort_unstable_by(|a, b| {
@@ -54,7 +53,8 @@ impl Totals {
             cost(b).cmp(&cost(a)).then_with(|| a.name.cmp(&b.name))
         });
         let slowest = self.slowest.lines.iter().map(|line| {
-            let name = names.get(&*line.key).unwrap_or(&line.key);
+            let at = keys.binary_search_by_key(&&*line.key, |(key, _)| *key);
+            let name = at.map_or(&line.key, |at| &names[at]);
             (line.clone(), name.clone())
         });
         Ok(Answer { endpoints, slowest: slowest.collect() })

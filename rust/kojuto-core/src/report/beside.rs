@@ -47,12 +47,12 @@ pub fn beside(sides: [&[&Totals]; 2], fail_above: Option<f64>) -> Result<Beside,
     for (at, runs) in counted.iter().enumerate() {
         for (name, figures) in runs.iter().flatten() {
             let sides = rows.entry(name).or_default();
-            sides[at].get_or_insert_default().merge(figures.clone());
+            sides[at].get_or_insert_default().add_all(figures);
         }
     }
     let all = sides.map(|runs| {
         let mut all = Figures::default();
-        runs.iter().for_each(|run| all.merge(run.all().clone()));
+        runs.iter().for_each(|run| all.add_all(run.all()));
         all
     });
     let side_of = |at: usize, whole: &Figures, of_run: &dyn Fn(usize) -> Option<Figures>| {
@@ -102,7 +102,7 @@ fn by_name<'n>(run: &Totals, names: &'n Names) -> BTreeMap<&'n [u8], Figures> {
     let mut found: BTreeMap<&[u8], Figures> = BTreeMap::new();
     for (key, figures) in run.keys.groups() {
         if let Some(name) = names.get(key) {
-            found.entry(name).or_default().merge(figures.clone());
+            found.entry(name).or_default().add_all(figures);
         }
     }
     found

@@ -49,6 +49,14 @@ impl Collector {
         Collector { counter: self.counter.another(&self.options), ..self.clone() }
     }
 
+    /// One of so many that count side by side and are put together in the end: it reads as this one
+    /// does, has counted nothing, and keeps its share of what all keep.
+    #[must_use]
+    pub fn one_of(&self, collectors: usize) -> Collector {
+        let options = self.options.shared(collectors);
+        Collector { counter: self.counter.another(&options), options, ..self.clone() }
+    }
+
     /// Looks at the beginning of a log, of which nothing is counted.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use super::classes::CLASSES;
 use super::slices::{MOST_SLICES, Slices};
 use super::spread::Spread;
-use super::steps::step;
+use super::steps::{bucket, step};
 use crate::access::class_of;
 
 /// So many lines are kept as they are.
@@ -25,6 +25,9 @@ pub(super) struct Line {
     pub(super) second: u32,
     /// Of [`CLASSES`].
     pub(super) class: u8,
+    /// Those of the time, which are made once for all that count it.
+    step: u8,
+    bucket: u16,
     /// The time taken in nanoseconds; [`NO_TIME`] for none.
     pub(super) nanos: u64,
 }
@@ -33,14 +36,20 @@ pub(super) struct Line {
 pub(super) const NO_TIME: u64 = u64::MAX;
 
 impl Line {
+    #[inline(always)]
     pub(super) fn new(second: u32, status: i64, nanos: u64) -> Line {
-        Line { second, class: class_of(status) as u8, nanos }
+        Line::of_class(second, class_of(status) as u8, nanos)
+    }
+
+    #[inline(always)]
+    pub(super) fn of_class(second: u32, class: u8, nanos: u64) -> Line {
+        Line { second, class, step: step(nanos), bucket: bucket(nanos) as u16, nanos }
     }
 
     /// The step of its time, if it has one.
-    #[inline]
-    pub(super) fn step(&self) -> Option<u8> {
-        (self.nanos != NO_TIME).then(|| step(self.nanos))
+    #[inline(always)]
+    fn step(&self) -> Option<u8> {
+        (self.nanos != NO_TIME).then_some(self.step)
     }
 }
 
@@ -87,13 +96,20 @@ impl Many {
     #[inline]
     pub(super) fn add(&mut self, line: Line) {
         if line.nanos != NO_TIME {
-            self.spread.add(line.nanos);
+            self.spread.add_to(line.bucket);
         }
         if let Some(slices) = &mut self.slices
             && line.second != 0
         {
             slices.add(line.second, usize::from(line.class), line.step());
         }
+    }
+
+    /// Reads what [`Many::add`] will count in.
+    #[inline(always)]
+    fn near(&self, line: Line) -> u64 {
+        let slices = self.slices.as_ref().map_or(0, |slices| slices.near(line.step));
+        slices ^ self.spread.near(line.bucket)
     }
 
     fn merge(&mut self, other: &Many) {
@@ -163,6 +179,17 @@ impl Figures {
         }
     }
 
+    /// Reads what [`Figures::add`] will count in, so that it is near when that is called: the answer is
+    /// worth nothing. Many of these at once wait for memory together.
+    #[inline(always)]
+    pub(super) fn near(&self, line: Line) -> u64 {
+        let detail = match &self.detail {
+            Detail::Many(many) => many.near(line),
+            Detail::Few(lines) => lines.last().map_or(0, |line| line.nanos),
+        };
+        detail ^ self.max ^ self.classes[0]
+    }
+
     /// Takes an example that is better, or as good and stands before.
     fn offer(&mut self, is_better: bool, target: &[u8]) {
         let target = &target[..target.len().min(EXAMPLE_BYTES)];
@@ -187,8 +214,13 @@ impl Figures {
 
     /// Adds the figures of other lines.
     pub(super) fn merge(&mut self, other: Figures) {
+        self.add_all(&other);
+    }
+
+    /// The same, of figures that stay.
+    pub(super) fn add_all(&mut self, other: &Figures) {
         let slowest = |figures: &Figures| (figures.timed > 0).then_some(figures.max);
-        let (mine, theirs) = (slowest(self), slowest(&other));
+        let (mine, theirs) = (slowest(self), slowest(other));
         if theirs >= mine && other.count() > 0 {
             self.offer(theirs > mine || self.count() == 0, &other.example);
         }
@@ -201,15 +233,15 @@ impl Figures {
         self.squares = self.squares.saturating_add(other.squares);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        match (&mut self.detail, other.detail) {
+        match (&mut self.detail, &other.detail) {
             (Detail::Few(mine), Detail::Few(theirs)) if mine.len() + theirs.len() <= FEW => {
                 mine.extend(theirs);
             }
             (_, Detail::Few(theirs)) => {
                 let many = self.many();
-                theirs.into_iter().for_each(|line| many.add(line));
+                theirs.iter().for_each(|line| many.add(*line));
             }
-            (_, Detail::Many(theirs)) => self.many().merge(&theirs),
+            (_, Detail::Many(theirs)) => self.many().merge(theirs),
         }
     }
 
@@ -273,7 +305,7 @@ impl Figures {
             Detail::Few(lines) => {
                 let mut spread = Spread::default();
                 let times = lines.iter().filter(|line| line.nanos != NO_TIME);
-                times.for_each(|line| spread.add(line.nanos));
+                times.for_each(|line| spread.add_to(line.bucket));
                 spread
             }
         }

@@ -2,12 +2,31 @@
 
 use super::condition::Condition;
 use super::naming::NamingOptions;
+use super::targets::MOST as MOST_TARGETS;
 use crate::access::{Format, TimeField};
 use crate::scan::envelope::Envelope;
 use crate::scan::json::Prefix;
 
 /// The most keys of which figures are kept apart in one report.
 pub const MOST_KEYS: usize = 120_000;
+
+/// No collector of several that count side by side has fewer keys or targets, unless one alone has.
+const LEAST_SHARED: usize = 1 << 10;
+
+impl Options {
+    /// Those of each of so many collectors that count side by side: together they keep half as many
+    /// keys again as one alone, and eight times its targets, so that their memory is bounded whatever
+    /// their number.
+    #[must_use]
+    pub fn shared(&self, collectors: usize) -> Options {
+        let part = |all: usize| (all / collectors.max(1)).max(LEAST_SHARED);
+        Options {
+            capacity: self.capacity.min(part(self.capacity / 2 * 3)),
+            targets: self.targets.min(part(self.targets * 8)),
+            ..self.clone()
+        }
+    }
+}
 
 /// What to read from logs, and what to make of it.
 #[derive(Debug, Clone)]
@@ -38,6 +57,8 @@ pub struct Options {
     pub slowest: usize,
     /// How many keys are kept apart.
     pub capacity: usize,
+    /// Of how many targets it is remembered under which key they count.
+    pub targets: usize,
 }
 
 impl Default for Options {
@@ -56,6 +77,7 @@ impl Default for Options {
             zone_s: 0,
             slowest: 10,
             capacity: MOST_KEYS,
+            targets: MOST_TARGETS,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod reader;
 
-use self::reader::Reader;
+use self::reader::{Queue, Reader};
 use super::known::{self, REQUEST, WHEN, bare};
 use super::naming::Naming;
 use super::options::Options;
@@ -70,14 +70,25 @@ enum By {
     Group,
 }
 
+/// When a line was written, and its text: that of the next line is the same as a rule.
+#[derive(Debug, Clone, Default)]
+struct Moment {
+    text: Vec<u8>,
+    /// Nanoseconds since the epoch.
+    at: Option<i64>,
+    /// Seconds since the epoch; 0 for none.
+    second: u32,
+    /// The zone of the text.
+    zone_s: Option<i32>,
+}
+
 /// Counts lines.
 #[derive(Debug, Clone)]
 pub(super) struct Counter {
     naming: Naming,
     targets: Targets,
     pub(super) totals: Totals,
-    /// The text of the last moment, and what it is.
-    moment: (Vec<u8>, Option<instant::Instant>),
+    moment: Moment,
     /// That of the last line.
     host: Vec<u8>,
     /// The name of the log.
@@ -93,9 +104,9 @@ impl Counter {
     pub(super) fn new(naming: Naming, options: &Options) -> Counter {
         Counter {
             naming,
-            targets: Targets::new(),
+            targets: Targets::new(options.targets),
             totals: Totals::new(options),
-            moment: (Vec::new(), None),
+            moment: Moment::default(),
             host: Vec::new(),
             file: Vec::new(),
             key: Vec::new(),
@@ -122,7 +133,6 @@ impl Counter {
         extra: &[Extra],
         block: &[u8],
     ) {
-        let places = reading.places.map(|place| place.unwrap_or(MAX_KEYS - 1));
         let mut fields = reading.extra.iter();
         let extra: Vec<(Extra, usize)> = extra
             .iter()
@@ -131,13 +141,28 @@ impl Counter {
                 _ => (extra.clone(), MAX_KEYS - 1),
             })
             .collect();
-        let (groups, conditions) = extra.split_at(options.group_by.len());
         let naming = match &options.group_by[..] {
             [path] if path == "path" => By::Path,
             [method, path] if method == "method" && path == "path" => By::Fields,
             [] => By::Fields,
             _ => By::Group,
         };
+        self.read(reading, options, (&extra, naming), block);
+        if !self.behind_nuls.is_empty() {
+            let lines = std::mem::take(&mut self.behind_nuls);
+            self.read(reading, options, (&extra, naming), &lines);
+        }
+    }
+
+    fn read(
+        &mut self,
+        reading: &Reading,
+        options: &Options,
+        (extra, naming): (&[(Extra, usize)], By),
+        block: &[u8],
+    ) {
+        let places = reading.places.map(|place| place.unwrap_or(MAX_KEYS - 1));
+        let (groups, conditions) = extra.split_at(options.group_by.len());
         let is_line = reading.places[REQUEST].is_some() && matches!(naming, By::Fields);
         let mut rows = Reader {
             counter: self,
@@ -148,26 +173,34 @@ impl Counter {
             escapes: matches!(reading.format, Format::Json(_)),
             groups,
             conditions: options.conditions.iter().zip(conditions).collect(),
+            queue: Queue::default(),
         };
         reading.read(block, &mut rows);
-        if !rows.counter.behind_nuls.is_empty() {
-            let lines = std::mem::take(&mut rows.counter.behind_nuls);
-            reading.read(&lines, &mut rows);
-        }
+        rows.count_waiting();
     }
 
     /// When a line was written, by a text that is often the same as that of the line before.
     #[inline]
-    fn moment(&mut self, text: &[u8], zone_s: i32) -> Option<i64> {
-        if self.moment.0 != text {
-            self.moment.0.clear();
-            self.moment.0.extend_from_slice(text);
-            self.moment.1 = instant::parse(bare(text));
+    fn moment(&mut self, text: &[u8], zone_s: i32) -> (Option<i64>, u32) {
+        if self.moment.text != text {
+            self.moment.turn_to(text, zone_s);
         }
-        let instant = self.moment.1?;
-        match instant.zone_s {
-            Some(_) => Some(instant.nanos),
-            None => Some(instant.nanos - i64::from(zone_s) * 1_000_000_000),
-        }
+        (self.moment.at, self.moment.second)
+    }
+}
+
+impl Moment {
+    /// Reads a text; `zone_s` is the zone of those that have none.
+    fn turn_to(&mut self, text: &[u8], zone_s: i32) {
+        self.text.clear();
+        self.text.extend_from_slice(text);
+        let instant = instant::parse(bare(text));
+        self.zone_s = instant.and_then(|instant| instant.zone_s);
+        self.at = instant.map(|instant| match instant.zone_s {
+            Some(_) => instant.nanos,
+            None => instant.nanos - i64::from(zone_s) * 1_000_000_000,
+        });
+        let second = |at: i64| u32::try_from(at / 1_000_000_000).unwrap_or(0);
+        self.second = self.at.map_or(0, second);
     }
 }

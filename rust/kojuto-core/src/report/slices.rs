@@ -96,6 +96,12 @@ impl Slices {
         }
     }
 
+    /// How many times of a step are in the slice of the last line.
+    #[inline(always)]
+    pub(super) fn near(&self, step: u8) -> u64 {
+        self.list.get(self.recent).map_or(0, |slice| slice.steps.count(i32::from(step)))
+    }
+
     /// Has `recent` be the slice of that index.
     #[inline(never)]
     fn turn_to(&mut self, index: u32) {

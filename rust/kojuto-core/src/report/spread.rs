@@ -1,6 +1,6 @@
 //! How the times of an endpoint are spread: counts by bucket, from which every percentile can be had.
 
-use super::steps::{bucket, middle};
+use super::steps::middle;
 use crate::stats::quantile::rank_index;
 use crate::stats::sketch::Buckets;
 
@@ -9,10 +9,16 @@ use crate::stats::sketch::Buckets;
 pub struct Spread(pub(super) Buckets);
 
 impl Spread {
-    /// Counts a time.
+    /// Counts a time of a bucket.
     #[inline(always)]
-    pub(super) fn add(&mut self, nanos: u64) {
-        self.0.bump(bucket(nanos) as i32);
+    pub(super) fn add_to(&mut self, bucket: u16) {
+        self.0.bump(i32::from(bucket));
+    }
+
+    /// How many times are in a bucket.
+    #[inline(always)]
+    pub(super) fn near(&self, bucket: u16) -> u64 {
+        self.0.count(i32::from(bucket))
     }
 
     pub(super) fn merge(&mut self, other: &Spread) {
@@ -53,6 +59,7 @@ impl Spread {
 
 #[cfg(test)]
 mod tests {
+    use super::super::steps::bucket;
     use super::*;
     use proptest::prelude::*;
 
@@ -66,8 +73,8 @@ mod tests {
         ) {
             let (a, b) = times.split_at(cut.index(times.len()));
             let (mut spread, mut other) = (Spread::default(), Spread::default());
-            a.iter().for_each(|time| spread.add(*time));
-            b.iter().for_each(|time| other.add(*time));
+            a.iter().for_each(|time| spread.add_to(bucket(*time) as u16));
+            b.iter().for_each(|time| other.add_to(bucket(*time) as u16));
             spread.merge(&other);
             times.sort_unstable();
             let ends = (times[0], times[times.len() - 1]);

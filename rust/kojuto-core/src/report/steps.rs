@@ -86,26 +86,25 @@ const BEGINS: [u64; STEPS + 1] = {
 /// The step of a time, one higher than it is told outside: 0 is below a microsecond.
 #[inline(always)]
 pub(super) fn step(nanos: u64) -> u8 {
-    // 1.25^9 is 7.45: from the octave on, no more than a few steps up.
-    let octave = 63 - (nanos | 1).leading_zeros() as usize;
-    let mut step = usize::from(LEAST_STEP[octave]);
-    while step + 1 < STEPS && nanos >= BEGINS[step + 1] {
-        step += 1;
-    }
-    step as u8
+    let zeros = (nanos | 1).leading_zeros() as usize;
+    let eighth = (nanos << zeros << 1 >> 61) as usize;
+    let first = LEAST_STEP[(63 - zeros) * 8 + eighth];
+    let next = usize::from(first) + 1;
+    first + u8::from(next < STEPS && nanos >= BEGINS[next])
 }
 
-/// The step in which each octave begins.
-const LEAST_STEP: [u8; 64] = {
-    let mut least = [0; 64];
-    let mut octave = 0;
-    while octave < 64 {
-        let mut step = 0;
-        while step + 1 < STEPS && BEGINS[step + 1] <= 1 << octave {
+/// The step in which each eighth of an octave begins; none has more than one beginning in it, for
+/// an eighth is 12.5 % at most.
+const LEAST_STEP: [u8; 64 * 8] = {
+    let mut least = [0; 64 * 8];
+    let (mut at, mut step) = (0, 0);
+    while at < 64 * 8 {
+        let begins = (1u64 << (at / 8)) as u128 * (8 + at as u128 % 8) / 8;
+        while step + 1 < STEPS && BEGINS[step + 1] as u128 <= begins {
             step += 1;
         }
-        least[octave] = step as u8;
-        octave += 1;
+        least[at] = step as u8;
+        at += 1;
     }
     least
 };

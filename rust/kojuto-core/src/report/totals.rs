@@ -144,6 +144,11 @@ impl Totals {
         Ok(())
     }
 
+    /// Has at least so many keys be kept apart when others are put to these.
+    pub fn widen(&mut self, capacity: usize) {
+        self.keys.widen(capacity);
+    }
+
     /// Puts keys together whose names fold already, so that there is room for others. Whoever knows
     /// places of keys must forget them when this is true.
     pub(super) fn make_room(&mut self, naming: &Naming) -> bool {

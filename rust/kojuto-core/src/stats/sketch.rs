@@ -38,6 +38,9 @@ pub(crate) struct Buckets {
     pub(crate) counts: Vec<u64>,
 }
 
+/// So many buckets are made at once: neighbours are used next.
+const ROOM: i32 = 8;
+
 impl PartialEq for Buckets {
     fn eq(&self, other: &Self) -> bool {
         self.used().eq(other.used())
@@ -48,17 +51,18 @@ impl Buckets {
     /// Adds to one bucket; the caller sees to it that the total of all buckets fits 64 bits.
     pub(crate) fn add(&mut self, index: i32, count: u64) {
         if self.counts.is_empty() {
-            self.first = index;
+            self.first = index & -ROOM;
         }
         if index < self.first {
             // At least as much again, so that a falling series does not move everything each time.
-            let missing = ((self.first - index) as usize).max(self.counts.len());
+            let missing = (self.first - (index & -ROOM)) as usize;
+            let missing = missing.max(self.counts.len());
             self.counts.splice(..0, std::iter::repeat_n(0, missing));
             self.first -= missing as i32;
         }
         let at = (index - self.first) as usize;
         if at >= self.counts.len() {
-            self.counts.resize(at + 1, 0);
+            self.counts.resize((at + 1).next_multiple_of(ROOM as usize), 0);
         }
         self.counts[at] += count;
     }
@@ -70,6 +74,12 @@ impl Buckets {
             Some(count) => *count += 1,
             None => self.add(index, 1),
         }
+    }
+
+    /// How many are in a bucket.
+    #[inline(always)]
+    pub(crate) fn count(&self, index: i32) -> u64 {
+        self.counts.get(index.wrapping_sub(self.first) as usize).copied().unwrap_or(0)
     }
 
     /// Adds all of others, as [`Buckets::add`] does.

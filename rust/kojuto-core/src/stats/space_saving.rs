@@ -35,6 +35,20 @@ pub(crate) struct Place {
     takes: u32,
 }
 
+impl Place {
+    /// Not zero.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.takes) << 32 | (u64::from(self.at) + 1)
+    }
+
+    /// Of what [`Place::to_bits`] gave; `None` for zero.
+    #[inline]
+    pub(crate) fn from_bits(bits: u64) -> Option<Place> {
+        let at = (bits as u32).checked_sub(1)?;
+        Some(Place { at, takes: (bits >> 32) as u32 })
+    }
+}
+
 /// The count of a slot, how much of that is not its own, and its place: of two with one count the
 /// one with less of its own goes first. One number, which a processor compares without a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +106,11 @@ impl<T> SpaceSaving<T> {
         }
     }
 
+    /// Has at least `capacity` groups be kept from now on, at most [`MAX_CAPACITY`].
+    pub(crate) fn widen(&mut self, capacity: usize) {
+        self.capacity = self.capacity.max(capacity.min(MAX_CAPACITY));
+    }
+
     /// How much of its count any group can have lost, and any value that has none: 0 as long as none
     /// has lost its place.
     pub fn off_by(&self) -> u64 {
@@ -118,6 +137,12 @@ impl<T> SpaceSaving<T> {
         }
         slot.count += times;
         Some(&mut slot.figures)
+    }
+
+    /// The figures that are in a place, whose ever they are.
+    #[inline]
+    pub(crate) fn look(&self, place: Place) -> Option<&T> {
+        self.slots.get(place.at as usize).map(|slot| &slot.figures)
     }
 
     /// Whether so many new values come in without taking the place of others.

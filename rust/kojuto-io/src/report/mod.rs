@@ -94,11 +94,12 @@ pub fn scan(
     let done = if workers <= 1 {
         vec![queue.work(collector, cancel)]
     } else {
-        queue.work_together(workers, &collector, cancel)
+        queue.work_together(workers, &collector.one_of(workers), cancel)
     };
     let mut parts = done.into_iter().collect::<Result<Vec<Collector>>>()?.into_iter();
     let mut totals =
         parts.next().map_or_else(|| empty(options), |first| Ok(first.into_totals()))?;
+    totals.widen(options.capacity);
     for part in parts {
         totals.merge(part.into_totals())?;
     }

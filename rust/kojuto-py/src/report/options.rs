@@ -81,6 +81,7 @@ pub(super) fn resolve(options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved>
         zone_s: given.take("zone_s")?.unwrap_or(0),
         slowest: slowest(&given)?,
         capacity: given.take("capacity")?.unwrap_or(MOST_KEYS),
+        ..Options::default()
     };
     let jobs = match given.take::<usize>("jobs")?.unwrap_or(0) {
         0 => thread::available_parallelism().map_or(1, usize::from),

@@ -1,5 +1,7 @@
 use super::super::answer::Answer;
 use super::super::condition::Condition;
+use super::super::naming::NamingOptions;
+use super::super::options::MOST_KEYS;
 use super::super::totals::REASONS;
 use super::*;
 
@@ -313,6 +315,57 @@ fn names_that_fold_make_room_for_others() {
         let slowest = totals.answer().unwrap().slowest;
         assert!(slowest.iter().all(|(_, endpoint)| &**endpoint == b"GET /posts/*/likes"));
     }
+}
+
+/// What is counted of blocks, all that hangs on the order of lines included.
+fn all_of(collector: Collector) -> impl PartialEq + std::fmt::Debug {
+    let totals = collector.into_totals();
+    let answer = totals.answer().unwrap();
+    (answer, totals.other(), totals.all().clone(), totals.span())
+}
+
+#[test]
+fn lines_that_are_counted_together_count_as_one_by_one() {
+    let line = |n: usize| {
+        let (word, method) = (word(n * n % 701), ["GET", "POST"][n % 2]);
+        let uri = match n % 7 {
+            0 => format!("/{word}/{}", n % 50),
+            1 => format!("/one/{}?page={n}", n % 3),
+            _ => format!("/posts/{word}"),
+        };
+        let (second, status) = (1_700_000_000 + n / 9, [200, 404, 500][n * 7 % 3]);
+        format!("time:{second}\tstatus:{status}\tmethod:{method}\turi:{uri}\treqtime:0.{n:04}\n")
+    };
+    let lines: Vec<String> = (0..3_000).map(line).collect();
+    for (capacity, fold) in [(3, true), (40, true), (40, false), (300, true), (5_000, true)] {
+        let naming = NamingOptions { fold, ..NamingOptions::default() };
+        let options = Options { capacity, naming, ..Options::default() };
+        let mut whole = Collector::new(&options).unwrap();
+        whole.block(lines.concat().as_bytes()).unwrap();
+        let mut single = Collector::new(&options).unwrap();
+        lines.iter().for_each(|line| single.block(line.as_bytes()).unwrap());
+        assert_eq!(whole.lines(), 3_000);
+        assert!(all_of(whole) == all_of(single), "{capacity} {fold}");
+    }
+}
+
+#[test]
+fn collectors_side_by_side_keep_no_more_than_their_share() {
+    let options = Options::default();
+    for (collectors, capacity) in [(1, MOST_KEYS), (2, 90_000), (8, 22_500), (1_000, 1_024)] {
+        assert_eq!(options.shared(collectors).capacity, capacity);
+    }
+    let one = Collector::new(&Options { capacity: 4_000, ..Options::default() }).unwrap();
+    let mut parts: Vec<_> = (0..200).map(|_| one.one_of(200)).collect();
+    for (at, part) in parts.iter_mut().enumerate() {
+        let line = |n: usize| format!("status:200\turi:/{}\n", word(at * 20 + n));
+        part.block((0..20).map(line).collect::<String>().as_bytes()).unwrap();
+    }
+    let mut parts = parts.into_iter().map(Collector::into_totals);
+    let mut all = parts.next().unwrap();
+    all.widen(4_000);
+    parts.for_each(|part| all.merge(part).unwrap());
+    assert_eq!((all.all().count(), all.other()), (4_000, (0, 0.0, 0)));
 }
 
 #[test]

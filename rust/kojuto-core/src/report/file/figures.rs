@@ -135,7 +135,7 @@ fn read_few(reader: &mut Reader<'_>, unit: Unit) -> Read<Figures> {
         if usize::from(class) >= CLASSES.len() {
             return Err(Content);
         }
-        figures.add(Line { second, class, nanos }, 0, || b"");
+        figures.add(Line::of_class(second, class, nanos), 0, || b"");
     }
     Ok(figures)
 }

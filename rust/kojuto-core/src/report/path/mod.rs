@@ -28,14 +28,16 @@ pub(super) fn one_form(path: &[u8]) -> Cow<'_, [u8]> {
     if is_in_one_form(path) { Cow::Borrowed(path) } else { Cow::Owned(rewritten(path)) }
 }
 
-/// Without a branch for each byte, since nearly all paths are.
+/// Without a branch for each byte, many at once, since nearly all paths are.
 fn is_in_one_form(path: &[u8]) -> bool {
-    let special = path.iter().fold(false, |found, &byte| found | matches!(byte, b'%' | b';' | 0));
-    let pairs = path.windows(2).fold(false, |found, pair| {
-        found | ((pair[0] == b'/') & ((pair[1] == b'/') | (pair[1] == b'.')))
-    });
-    let ends = path.first() == Some(&b'/') && (path.len() == 1 || path.last() != Some(&b'/'));
-    ends && !special && !pairs
+    let Some((_, rest)) = path.split_first() else { return false };
+    let mut odd = 0u8;
+    for (byte, next) in path.iter().zip(rest) {
+        let dot_or_slash = u8::from(*next == b'/') | u8::from(*next == b'.');
+        odd |= u8::from(*byte == b'/') & dot_or_slash;
+        odd |= u8::from(*next == b'%') | u8::from(*next == b';') | u8::from(*next == 0);
+    }
+    path[0] == b'/' && (rest.is_empty() || path.last() != Some(&b'/')) && odd == 0
 }
 
 fn rewritten(path: &[u8]) -> Vec<u8> {

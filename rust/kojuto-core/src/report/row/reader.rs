@@ -1,7 +1,11 @@
 //! The values of a line, and where they are counted.
 
+mod waiting;
+
 use std::borrow::Cow;
 
+pub(super) use self::waiting::Queue;
+use self::waiting::Waiting;
 use super::super::condition::Condition;
 use super::super::figures::{Figures, Line, NO_TIME, weight_of};
 use super::super::known::{self, BYTES, HOST, METHOD, REQUEST, STATUS, TAKEN, URI, WHEN, bare};
@@ -32,7 +36,7 @@ const MILLISECOND: u64 = 1_000_000;
 /// Times of a century and more are none.
 const MOST_SECONDS: f64 = 3.2e9;
 /// Takes the lines of a scan.
-pub(super) struct Reader<'c> {
+pub(super) struct Reader<'c, 'a> {
     pub(super) counter: &'c mut Counter,
     pub(super) naming: By,
     pub(super) reading: &'c Reading,
@@ -42,6 +46,7 @@ pub(super) struct Reader<'c> {
     pub(super) escapes: bool,
     pub(super) groups: &'c [(Extra, usize)],
     pub(super) conditions: Vec<(&'c Condition, &'c (Extra, usize))>,
+    pub(super) queue: Queue<'a>,
 }
 
 /// The values of a line.
@@ -50,9 +55,11 @@ struct Row<'r, 'a> {
     status: i64,
     nanos: u64,
     at: Option<i64>,
+    /// That of `at`, or 0.
+    second: u32,
 }
 
-impl<'a> Rows<'a> for Reader<'_> {
+impl<'a> Rows<'a> for Reader<'_, 'a> {
     #[inline]
     fn row(&mut self, line: &'a [u8], values: &Values<'a>) {
         if line.first() == Some(&0) {
@@ -69,9 +76,9 @@ impl<'a> Rows<'a> for Reader<'_> {
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'_, 'a> {
     #[inline]
-    fn read<'r, 'a>(&mut self, values: &'r Values<'a>) -> Result<Row<'r, 'a>, usize> {
+    fn read<'r>(&mut self, values: &'r Values<'a>) -> Result<Row<'r, 'a>, usize> {
         let text = values[self.places[STATUS]];
         let status = match parse_i64(text) {
             Some(status) => status,
@@ -83,11 +90,11 @@ impl Reader<'_> {
             _ => self.nanos(values[self.places[TAKEN]])?,
         };
         let moment = values[self.places[WHEN]];
-        let at = self.counter.moment(moment, self.options.zone_s);
+        let (at, second) = self.counter.moment(moment, self.options.zone_s);
         if at.is_none() && (self.options.since.is_some() || self.options.until.is_some()) {
             return Err(NO_MOMENT);
         }
-        Ok(Row { values, status, nanos, at })
+        Ok(Row { values, status, nanos, at, second })
     }
 
     /// A status that is not just digits, or none.
@@ -203,35 +210,67 @@ impl Reader<'_> {
 
     /// Counts a line.
     #[inline]
-    fn count(&mut self, row: &Row<'_, '_>) {
-        let second = row.at.map_or(0, |at| u32::try_from(at / 1_000_000_000).unwrap_or(0));
-        let line = Line::new(second, row.status, row.nanos);
-        let weight = if row.nanos == NO_TIME { 1 } else { 1 + weight_of(row.nanos) };
-        let bytes = self.bytes(row.values[self.places[BYTES]]);
-        let mut group = std::mem::take(&mut self.counter.group);
-        let (method, target) = match self.naming {
-            By::Group => {
-                self.join_groups(row, &mut group);
-                (&b""[..], Cow::Borrowed(&group[..]))
-            }
-            By::Request => (&b""[..], self.resolved(row.values[self.places[REQUEST]])),
+    fn count(&mut self, row: &Row<'_, 'a>) {
+        match self.naming {
             By::Fields => {
                 let method = row.values[self.places[METHOD]];
-                (method, self.resolved(row.values[self.places[URI]]))
+                self.count_as(row, method, row.values[self.places[URI]]);
             }
-            By::Path => (&b""[..], self.request(row).1),
-        };
-        let place = self.place(method, &target);
-        let is_request = matches!(self.naming, By::Request);
-        let of_request = || match request::of_line(&target).filter(|_| is_request) {
-            Some(request) => request.target,
-            None if target.is_empty() => b"-",
-            None => &target,
-        };
-        let totals = &mut self.counter.totals;
-        if let Some(figures) = totals.keys.again(place, weight) {
-            figures.add(line, bytes, of_request);
+            By::Request => self.count_as(row, b"", row.values[self.places[REQUEST]]),
+            By::Path => {
+                let target = self.request(row).1;
+                let waiting = self.of_key(row, b"", &target);
+                self.count_now(waiting);
+                self.count_all(row, waiting.line, waiting.bytes, (b"", &target));
+            }
+            By::Group => {
+                let mut group = std::mem::take(&mut self.counter.group);
+                self.join_groups(row, &mut group);
+                let waiting = self.of_key(row, b"", &group);
+                self.count_now(waiting);
+                self.count_all(row, waiting.line, waiting.bytes, (b"", &group));
+                self.counter.group = group;
+            }
         }
+    }
+
+    /// Counts a line under a target as it stands in the line.
+    #[inline(always)]
+    fn count_as(&mut self, row: &Row<'_, 'a>, method: &'a [u8], target: &'a [u8]) {
+        match self.resolved(target) {
+            Cow::Borrowed(target) => {
+                let waiting = self.of_key(row, method, target);
+                self.wait(waiting);
+                self.count_all(row, waiting.line, waiting.bytes, (method, target));
+            }
+            Cow::Owned(target) => {
+                let waiting = self.of_key(row, method, &target);
+                self.count_now(waiting);
+                self.count_all(row, waiting.line, waiting.bytes, (method, &target));
+            }
+        }
+    }
+
+    /// What a line counts under its key.
+    #[inline(always)]
+    fn of_key<'t>(&self, row: &Row<'_, '_>, method: &'t [u8], target: &'t [u8]) -> Waiting<'t> {
+        let hash = self.counter.targets.hash(method, target);
+        let line = Line::new(row.second, row.status, row.nanos);
+        let weight = if row.nanos == NO_TIME { 1 } else { 1 + weight_of(row.nanos) };
+        let bytes = self.bytes(row.values[self.places[BYTES]]);
+        Waiting { method, target, hash, line, weight, bytes }
+    }
+
+    /// Counts a line among all.
+    #[inline(always)]
+    fn count_all(
+        &mut self,
+        row: &Row<'_, '_>,
+        line: Line,
+        bytes: u64,
+        (method, target): (&[u8], &[u8]),
+    ) {
+        let totals = &mut self.counter.totals;
         totals.all.add(line, bytes, || b"-");
         if row.nanos != NO_TIME {
             // As a rule it is a millisecond, and that without a division.
@@ -240,11 +279,10 @@ impl Reader<'_> {
                 totals.refine(row.nanos);
             }
             if row.nanos >= totals.slowest.least {
-                self.slow(row, method, &target);
+                self.slow(row, method, target);
             }
         }
         self.rest(row);
-        self.counter.group = group;
     }
 
     /// The bytes that were sent.
@@ -262,9 +300,8 @@ impl Reader<'_> {
 
     /// Where the figures of a target are.
     #[inline]
-    fn place(&mut self, method: &[u8], target: &[u8]) -> Place {
+    pub(super) fn place(&mut self, hash: Hash, method: &[u8], target: &[u8]) -> Place {
         let Counter { targets, totals, .. } = &mut *self.counter;
-        let hash = targets.hash(method, target);
         match targets.find(hash) {
             Some(place) if totals.keys.again(place, 0).is_some() => place,
             _ => self.take_in(hash, method, target),
@@ -338,7 +375,7 @@ impl Reader<'_> {
         if let Some(at) = row.at {
             let is_inside = totals.span.is_some_and(|span| span.first < at && at <= span.last);
             if !is_inside {
-                let zone_s = moment.1.and_then(|moment| moment.zone_s);
+                let zone_s = moment.zone_s;
                 totals.stretch(Span { first: at, zone_s, last: at });
             }
         }
