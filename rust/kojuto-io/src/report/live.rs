@@ -91,7 +91,8 @@ impl Live {
                     (name.clone(), Input::stream(file, name)?)
                 }
             };
-            let (collector, clock) = (collector.another(), Clock::default());
+            let (mut collector, clock) = (collector.another(), Clock::default());
+            collector.turn_to(&name, None);
             Ok(Log { name, input, collector, clock, trouble: None, note: None, is_new: false })
         };
         let window = Window::new(options, window)?;

@@ -40,7 +40,7 @@ impl Beginning {
         now: i64,
         clock: &mut Clock,
     ) -> io::Result<u64> {
-        self.collector.turn_to(None);
+        self.collector.turn_to("", None);
         let tail_begins = size.saturating_sub(LOOK_BYTES);
         let tail = look(file, tail_begins, size)?;
         let end =
