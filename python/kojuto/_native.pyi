@@ -1,16 +1,26 @@
 """The Rust core. Every call that waits or works long lets go of the GIL."""
 
 import builtins
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypedDict, final
 
-from typing_extensions import Unpack
+from typing_extensions import Buffer, Unpack
 
 _GroupOf: TypeAlias = tuple[str, bytes]
 """What a group of lines is of: ``value``, ``missing`` or ``other``, and the value."""
 
 CORE_VERSION: str
 """Version of the Rust core."""
+
+class _ArrowArray(Protocol):
+    """An array by Arrow's PyCapsule protocol."""
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]: ...
+
+class _ArrowStream(Protocol):
+    """A stream of arrays by Arrow's PyCapsule protocol."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
 
 # -- state files --------------------------------------------------------------------------------
 
@@ -608,6 +618,114 @@ def packed_by(head: builtins.bytes) -> tuple[str | None, bool]:
         The program that packed it (``gzip``, ``xz``, ``zstd``, ``bzip2``, ``lz4``), None when it is
         not compressed; and whether more bytes may tell.
     """
+
+@final
+class Sketch:
+    """Numbers of which every quantile is known within an accuracy, in a few KiB.
+
+    It is `kojuto.Sketch`. Count, sum, smallest and largest number are exact, and a quantile is no
+    farther than `accuracy`, relatively, from the number at its place (Masson, Rim, Lee, "DDSketch",
+    2019). Numbers may be negative; what is not finite is refused, as a line of ``percentile`` is
+    that holds no number.
+
+    Sketches of parts merge, in any order, into the sketch of the whole. `bytes(sketch)` are the
+    file that ``percentile --sketch`` writes. It pickles, and threads may share it.
+
+    Args:
+        accuracy: the relative error of a quantile, 0.001 to 0.2; 0.01 is 1 %.
+
+    Raises:
+        ValueError: `accuracy` is out of these bounds.
+
+    Example:
+        >>> from kojuto import Sketch
+        >>> sketch = Sketch()
+        >>> sketch.extend(range(1, 1001))
+        >>> sketch.count, sketch.sum, sketch.min, sketch.max
+        (1000, 500500.0, 1.0, 1000.0)
+        >>> abs(sketch.quantile(0.99) / 990 - 1) < 0.01
+        True
+    """
+
+    def __new__(cls, accuracy: float = 0.01) -> Sketch: ...
+    @property
+    def accuracy(self) -> float:
+        """The relative error of a quantile, at most; 0.01 is 1 %."""
+
+    @property
+    def count(self) -> int:
+        """How many numbers were added."""
+
+    @property
+    def sum(self) -> float:
+        """Their sum, exact until it is rounded once to a double."""
+
+    @property
+    def min(self) -> float | None:
+        """The smallest, None when there are none."""
+
+    @property
+    def max(self) -> float | None:
+        """The largest, None when there are none."""
+
+    def add(self, x: float) -> None:
+        """Add a number.
+
+        Raises:
+            ValueError: it is infinite or not a number.
+            TypeError: it is no number at all.
+        """
+
+    def extend(self, values: Iterable[float] | Buffer | _ArrowArray | _ArrowStream) -> None:
+        """Add numbers, all of them or, when one is refused, none.
+
+        Args:
+            values: any iterable; a buffer of one dimension (``array.array``, NumPy); or an array
+                or column of Arrow's (pyarrow, Polars, pandas) by the PyCapsule protocol, whose
+                nulls are left out. A buffer and Arrow's arrays are read without a Python object
+                for each number.
+
+        Raises:
+            ValueError: one is infinite or not a number.
+            TypeError: one is no number at all.
+        """
+
+    def quantile(self, q: float) -> float | None:
+        """The number at place round(n * q) of the n sorted ones, as ``percentile`` counts places.
+
+        Args:
+            q: 0 (the smallest) to 1 (the largest); 0.5 is the median.
+
+        Returns:
+            None when there are no numbers.
+
+        Raises:
+            ValueError: `q` is below 0 or above 1.
+        """
+
+    def merge(self, other: Sketch) -> None:
+        """Add all that another sketch has counted.
+
+        Raises:
+            kojuto.errors.AccuracyError: it is of another accuracy (a ValueError); nothing is added.
+        """
+
+    def __add__(self, other: Sketch, /) -> Sketch: ...
+    def __radd__(self, other: Sketch, /) -> Sketch: ...
+    def __bytes__(self) -> builtins.bytes: ...
+    @classmethod
+    def from_bytes(cls, content: builtins.bytes) -> Sketch:
+        """A sketch as `bytes(sketch)` or ``percentile --sketch`` gave it.
+
+        Args:
+            content: one, or several behind each other, which are merged.
+
+        Raises:
+            kojuto.errors.GroupsError: they are of groups (``--by``; a ValueError).
+            ValueError: it is none, or damaged, or they are of different accuracies.
+        """
+
+    def __reduce__(self) -> tuple[Callable[[builtins.bytes], Sketch], tuple[builtins.bytes]]: ...
 
 @final
 class Numbers:

@@ -45,3 +45,8 @@ pub(crate) fn refused(why: impl Into<String>) -> PyErr {
 pub(crate) fn unknown_option(name: impl std::fmt::Display) -> PyErr {
     PyTypeError::new_err(format!("unknown option: {name}"))
 }
+
+/// The `TypeError` for an Arrow array in which there are no numbers.
+pub(crate) fn not_numbers(kind: impl std::fmt::Display) -> PyErr {
+    PyTypeError::new_err(format!("an array of numbers is needed, not of {kind}"))
+}

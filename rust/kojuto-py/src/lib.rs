@@ -1,6 +1,7 @@
 //! `kojuto._native`: converts arguments, lets go of the GIL, maps errors. The work is elsewhere.
 
 mod access;
+mod arrow;
 mod errors;
 mod follow;
 mod group_name;

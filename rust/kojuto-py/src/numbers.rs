@@ -1,5 +1,7 @@
 //! Wrapper of the readers of numbers, their summaries and sketches.
 
+mod sketch;
+
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::job;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("MAX_SKETCH_BYTES", sketch_file::MAX_BYTES)?;
     module.add_function(wrap_pyfunction!(packed_by, module)?)?;
+    module.add_class::<sketch::Sketch>()?;
     module.add_class::<Numbers>()
 }
 

@@ -121,7 +121,7 @@ impl Sketch {
     }
 
     /// Forgets all numbers.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         let Sketch { accuracy, scale, .. } = *self;
         *self = Sketch::blank(accuracy, scale);
     }
@@ -143,6 +143,26 @@ impl Sketch {
     /// The relative accuracy.
     pub fn accuracy(&self) -> f64 {
         self.accuracy
+    }
+
+    /// How many numbers were added.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The smallest and the largest number, exact; `None` without numbers.
+    pub fn ends(&self) -> Option<(f64, f64)> {
+        (self.count > 0).then_some((self.min, self.max))
+    }
+
+    /// The sum, rounded once from the exact one; infinite where no double is so large.
+    pub fn sum(&self) -> f64 {
+        self.sum.mean(1)
+    }
+
+    /// The quantile `fraction` (0 to 1) within the accuracy; `None` without numbers.
+    pub fn quantile(&self, fraction: f64) -> Option<f64> {
+        (self.count > 0).then(|| self.nearest_rank(fraction))
     }
 
     /// Adds a finite number.
@@ -209,7 +229,7 @@ impl Sketch {
 
     /// The quantile `fraction` (0 to 1); count must not be 0. The smallest and the largest number
     /// are exact.
-    fn quantile(&self, fraction: f64) -> f64 {
+    fn nearest_rank(&self, fraction: f64) -> f64 {
         let rank = rank_index(usize::try_from(self.count).unwrap_or(usize::MAX), fraction) as u64;
         if rank == 0 {
             return self.min;
@@ -235,7 +255,7 @@ impl Sketch {
             max: self.max,
             mean: self.sum.mean(self.count).clamp(self.min, self.max),
             min: self.min,
-            quantiles: fractions.iter().map(|&fraction| self.quantile(fraction)).collect(),
+            quantiles: fractions.iter().map(|&part| self.nearest_rank(part)).collect(),
         })
     }
 }
@@ -278,6 +298,20 @@ mod tests {
         assert_eq!(summary.quantiles[0], f64::MIN);
         assert_eq!(summary.quantiles[4], f64::MAX);
         assert_eq!(summary.mean, 0.2);
+    }
+
+    #[test]
+    fn figures_one_by_one_are_those_of_the_summary() {
+        let some = sketch(0.01, &[0.1, -2.0, 7.0, 0.1]);
+        let summary = some.summarise(&[0.0, 0.5, 1.0]).unwrap();
+        let quantiles = [0.0, 0.5, 1.0].map(|fraction| some.quantile(fraction).unwrap());
+        assert_eq!(summary.quantiles, quantiles);
+        assert_eq!((some.count(), some.ends()), (4, Some((summary.min, summary.max))));
+        assert_eq!(some.sum(), 5.2);
+        let none = sketch(0.01, &[]);
+        let figures = (none.count(), none.ends(), none.sum(), none.quantile(0.5));
+        assert_eq!(figures, (0, None, 0.0, None));
+        assert_eq!(sketch(0.01, &[f64::MAX, f64::MAX]).sum(), f64::INFINITY);
     }
 
     #[test]

@@ -65,6 +65,20 @@ impl SketchPool {
         Ok(())
     }
 
+    /// The sketch of all numbers; an error where they are of groups.
+    ///
+    /// # Errors
+    /// [`Error::Groups`] with the key that parts them.
+    pub fn into_whole(mut self) -> Result<Option<Sketch>, Error> {
+        match self.by() {
+            Some(by) => {
+                let theirs = Some(String::from_utf8_lossy(by).into_owned());
+                Err(Error::Groups { theirs, ours: None })
+            }
+            None => Ok(self.sketches.remove(&None)),
+        }
+    }
+
     /// The sketches: that of all numbers, or those of the groups, the largest first and the pool
     /// last; it takes in what is over `most` values.
     pub fn into_sorted(mut self, most: usize) -> Vec<(Option<GroupName>, Pile)> {
@@ -124,6 +138,19 @@ mod tests {
         assert_eq!(pool.into_sorted(9)[0].0, None);
         let mut pool = SketchPool::new(Some(Sketch::new(0.02).unwrap()));
         assert!(pool.take(part("uri", value("/"), 0.01, &[])).is_err());
+    }
+
+    #[test]
+    fn the_sketch_of_all_numbers_is_not_one_of_groups() {
+        let mut pool = SketchPool::new(None);
+        assert_eq!(pool.clone().into_whole().unwrap(), None);
+        let whole = Part { group: None, ..part("", GroupName::Other, 0.01, &[1.0]) };
+        pool.take(whole.clone()).unwrap();
+        pool.take(whole).unwrap();
+        assert_eq!(pool.into_whole().unwrap().unwrap().count(), 2);
+        let mut pool = SketchPool::new(None);
+        pool.take(part("uri", value("/"), 0.01, &[1.0])).unwrap();
+        assert!(matches!(pool.into_whole(), Err(Error::Groups { .. })));
     }
 
     #[test]
