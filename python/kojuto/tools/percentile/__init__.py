@@ -67,8 +67,8 @@ COMMAND = Command(
                help="keep a small sketch instead of all numbers (with --by one for each group) and "
                "write it to FILE ('-': to standard output, without figures)"),
         Option("--merge", group="Many hosts",
-               help="the FILEs are sketches: show the percentiles of all of them together, or of "
-               "each group"),
+               help="the FILEs are sketches, or reports of kojuto report --save: show the "
+               "percentiles of all of them together, or of each group or endpoint"),
         Option("--accuracy", metavar="PART", default="1%", read=_accuracy, group="Many hosts",
                help="relative error of a sketch's percentiles, 0.1% to 20%; count, "
                "max, avg and min are always exact"),
@@ -148,19 +148,24 @@ def _work(values: Values, names: list[str]) -> int:
         strict=values.strict,
     )
     skipped = reading.Skipped()
+    figures: reading.Figures = numbers
     if values.merge:
-        reading.merge(numbers, names)
-        by = None if numbers.by is None else os.fsdecode(numbers.by)
+        figures = reading.merge(numbers, names)
+        if figures is not numbers:
+            from kojuto.tools.percentile import reported
+
+            reported.check(values)
+        by = None if figures.by is None else os.fsdecode(figures.by)
         setattr(values, "by", by)  # noqa: B010
     else:
         skipped = reading.read(numbers, names, strict=values.strict)
     fractions = [fraction for _, fraction in values.percentile_set]
     results = [
         reading.Result(index, row, values.by)
-        for index, row in enumerate(numbers.summaries(fractions))
+        for index, row in enumerate(figures.summaries(fractions))
     ]
     skipped.tell(PROG)
-    printing.write(values, numbers, results, skipped.bad, names)
+    printing.write(values, figures, results, skipped.bad, names)
     return cli.DONE
 
 

@@ -10,9 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kojuto._native import Numbers
     from kojuto.common.cli import Values
-    from kojuto.tools.percentile.reading import Result
+    from kojuto.tools.percentile.reading import Figures, Result
 
 SPECIAL = {"other": "pooled", "missing": "no value", "bytes": "not valid UTF-8"}
 """What the head of a group says of it in the text, when it is not a value as it stands."""
@@ -20,7 +19,7 @@ SPECIAL = {"other": "pooled", "missing": "no value", "bytes": "not valid UTF-8"}
 
 def write(
     values: Values,
-    numbers: Numbers,
+    numbers: Figures,
     results: list[Result],
     skipped: int,
     names: list[str],
@@ -55,7 +54,7 @@ def write(
 
 def _print(
     values: Values,
-    numbers: Numbers,
+    numbers: Figures,
     results: list[Result],
     skipped: int,
     names: list[str],
@@ -87,7 +86,7 @@ def _print(
             sys.stdout.write(piece)
 
 
-def _text(results: list[Result], values: Values, numbers: Numbers) -> Iterator[str]:
+def _text(results: list[Result], values: Values, numbers: Figures) -> Iterator[str]:
     for result in results:
         if result.group is not None:
             # The pool and a value that is called as it is have heads of their own.
@@ -109,7 +108,7 @@ def _shown(value: float) -> str:
     return "0.0000" if text == "-0.0000" else text
 
 
-def _plot(result: Result, numbers: Numbers) -> Iterator[str]:
+def _plot(result: Result, numbers: Figures) -> Iterator[str]:
     from shutil import get_terminal_size
 
     from kojuto.common import histogram, terminal

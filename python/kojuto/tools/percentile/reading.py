@@ -12,8 +12,24 @@ from kojuto.errors import AccuracyError, GroupsError, KojutoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kojuto._native import Numbers, _GroupOf
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from kojuto._native import Numbers, ReportData
     from kojuto.common.plugin.metrics import Group
+    from kojuto.tools.percentile.reported import Row
+
+    class Figures(Protocol):
+        """What is printed: numbers that were read or merged, or a report."""
+
+        @property
+        def accuracy(self) -> float | None: ...  # noqa: D102
+        @property
+        def by(self) -> bytes | None: ...  # noqa: D102
+        def summaries(self, fractions: Sequence[float]) -> list[Row]: ...  # noqa: D102
+        def histogram(self, group: int, edges: Sequence[float]) -> list[int]: ...  # noqa: D102
+        def sketch(self) -> bytes | None: ...  # noqa: D102
+
 
 PROGRESS_EVERY_S = 0.5
 FEED_BYTES = 1 << 20
@@ -183,19 +199,43 @@ def _read_bzip2(numbers: Numbers, rest: _Rest) -> bool:
     return True
 
 
-def merge(numbers: Numbers, names: list[str]) -> None:
-    """Take in sketches.
+def merge(numbers: Numbers, names: list[str]) -> Figures:
+    """Take in sketches, or what ``kojuto report --save`` wrote.
+
+    Returns:
+        The numbers, or the report of all of these files.
 
     Raises:
         KojutoError: a file is none, or one of another accuracy or of other groups.
         OSError: a file cannot be read.
     """
-    for name in names:
-        _merge_file(numbers, name)
+    report: ReportData | None = None
+    for at, name in enumerate(names):
+        part = _merge_file(numbers, name)
+        if at and (part is None) != (report is None):
+            kinds = ["a sketch", "a report"]
+            kind, before = kinds if part is None else reversed(kinds)
+            hint = "percentile --sketch writes sketches, kojuto report --save reports"
+            raise KojutoError(f"{_title(name)}: it is {kind}, not {before}", hint)
+        if report is not None and part is not None:
+            try:
+                report.merge(part)
+            except ValueError as error:
+                hint = "make all reports with the same options"
+                raise KojutoError(f"{_title(name)}: {error}", hint) from None
+        else:
+            report = part
+    if report is None:
+        return numbers
+    from kojuto.tools.percentile.reported import Reported
+
+    return Reported(report)
 
 
-def _merge_file(numbers: Numbers, name: str) -> None:
-    from kojuto._native import MAX_SKETCH_BYTES
+def _merge_file(numbers: Numbers, name: str) -> ReportData | None:
+    """Take in the sketches of a file; a report comes back."""
+    from kojuto._native import MAX_SKETCH_BYTES, ReportData
+    from kojuto.tools.percentile.reported import MAGIC
 
     try:
         with os.fdopen(_open(name), "rb", closefd=name != "-") as file:
@@ -206,6 +246,8 @@ def _merge_file(numbers: Numbers, name: str) -> None:
                 more = file.read(wanted)
                 last = len(more) < wanted
                 data = rest + more
+                if not begun and data.startswith(MAGIC):
+                    return ReportData.from_bytes(data + file.read())
                 if data or not begun:
                     rest = data[numbers.merge(data, last) :]
                 begun = True
@@ -220,6 +262,7 @@ def _merge_file(numbers: Numbers, name: str) -> None:
     except ValueError as error:
         hint = "sketches are written by --sketch"
         raise KojutoError(f"{_title(name)}: {error}", hint) from None
+    return None
 
 
 class Result:
@@ -236,7 +279,7 @@ class Result:
     def __init__(
         self,
         index: int,
-        row: tuple[_GroupOf | None, int, float, float, float, list[float]],
+        row: Row,
         by: str | None,
     ) -> None:
         name, self.count, self.max, self.avg, self.min, self.values = row
