@@ -603,6 +603,23 @@ def report_scan(
         TypeError: there is no such option.
     """
 
+# -- Arrow ------------------------------------------------------------------------------------
+
+def arrow_stream(columns: Sequence[tuple[str, str, Sequence[Any]]]) -> Any:
+    """A table as what `__arrow_c_stream__` returns, in one batch.
+
+    Args:
+        columns: of each its name, what it holds (``text``, ``whole`` or ``real``), and its values,
+            None for null.
+
+    Raises:
+        ValueError: the columns have different lengths.
+        TypeError: a value is not what its column holds.
+    """
+
+def arrow_file(columns: Sequence[tuple[str, str, Sequence[Any]]]) -> builtins.bytes:
+    """The same table as an IPC stream: schema, batch, end."""
+
 # -- numbers ------------------------------------------------------------------------------------
 
 MAX_SKETCH_BYTES: int

@@ -149,6 +149,25 @@ class Report:
         """
         return columns.total_of(self._data, _checked(percentiles))
 
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows by Arrow's PyCapsule protocol: ``polars.DataFrame(report)`` and its like.
+
+        Args:
+            requested_schema: what the protocol has; there is one schema only.
+
+        Returns:
+            A stream of one batch with the columns of the command's ``--output csv``, the costliest
+            endpoint first: what the rows are of as text, counts as 64-bit integers, `share` and
+            times (seconds) as doubles, null where there is no time.
+        """
+        from kojuto._native import arrow_stream
+        from kojuto.tools.report.arrow import table
+
+        of = columns.names_of(self._data.facts())
+        percentiles = columns.DEFAULT_PERCENTILES
+        rows = columns.rows_of(self._data, percentiles, of)
+        return arrow_stream(table(rows, columns.all_columns(percentiles, of)))
+
     def to_json(
         self,
         percentiles: Iterable[float] = columns.DEFAULT_PERCENTILES,

@@ -31,6 +31,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     last_words::prepare(module.py())?;
     module.add("CORE_VERSION", kojuto_core::VERSION)?;
     access::register(module)?;
+    arrow::register(module)?;
     follow::register(module)?;
     http::register(module)?;
     incr_rate::register(module)?;

@@ -42,12 +42,14 @@ def _check(values: Values) -> None:
     if values.no_fold and "fold_above" in values.given:
         raise UsageError("--fold-above cannot go with --no-fold", "leave one of them out")
     for name in ("slowest", "plot"):
-        if name in values.given and values.output in ("csv", "tsv"):
+        if name in values.given and values.output in ("csv", "tsv", "arrow"):
             raise UsageError(
                 f"--{name} cannot go with --output {values.output}", "it is for a table or markdown"
             )
     if values.plot and values.output in ("json", "html"):
         raise UsageError(f"--plot cannot go with --output {values.output}", "a plot is text")
+    if values.output == "arrow" and sys.stdout.isatty():
+        raise UsageError("--output arrow would fill the terminal with bytes", "redirect it: > FILE")
     if values.html == "-":
         raise UsageError("--html needs a file", "--output html prints the page")
     if values.save == "-":

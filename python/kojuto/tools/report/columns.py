@@ -94,6 +94,11 @@ def is_time(name: str) -> bool:
     return name in TIMES or percentile_of(name) is not None
 
 
+def is_whole(name: str) -> bool:
+    """Whether a column has whole numbers."""
+    return not is_text(name) and not is_time(name)
+
+
 def text_of(value: bytes | str) -> str:
     r"""A text of the log; what is no UTF-8 in it is written as `\xff`."""
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kojuto.tools.report.times import Bound
 
 PROG = "kojuto report"
-OUTPUTS = ("table", "markdown", "csv", "tsv", "json", "html")
+OUTPUTS = ("table", "markdown", "csv", "tsv", "json", "html", "arrow")
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 TABLE_ROWS = 20
 LINES, ENDPOINTS, SHOWN, KEPT, SIDES, GROWING = (
@@ -74,8 +74,9 @@ COMMAND = Command(
     "folded.",
     [
         Option("--output", metavar="FORM", default="table", choices=OUTPUTS, group=SHOWN,
-               help="how to print: table, markdown, csv, tsv or json (the last three have every "
-               "endpoint and plain numbers, times in seconds), or html, the page of --html"),
+               help="how to print: table, markdown, csv, tsv, json or arrow, an IPC stream (the "
+               "last four have every endpoint and plain numbers, times in seconds), or html, the "
+               "page of --html"),
         Option("--sort", metavar="COLUMN", group=SHOWN,
                offers=(*columns.BEFORE, "p50", "p90", "p99", *columns.BEHIND),
                help="the column to sort by, the largest first; left out, sum, or count where a log "

@@ -118,6 +118,12 @@ def write(data: ReportData, values: Values) -> None:
             zone=view.zone,
         )  # fmt: skip
         sys.stdout.write(dumps(found) + "\n")
+    elif values.output == "arrow":
+        from kojuto._native import arrow_file
+        from kojuto.tools.report.arrow import table
+
+        sys.stdout.flush()
+        sys.stdout.buffer.write(arrow_file(table(view.rows, view.columns)))
     elif values.output in ("csv", "tsv"):
         from kojuto.tools.report.plain import lines
 
