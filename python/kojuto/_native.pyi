@@ -545,6 +545,36 @@ class ReportLive:
     def descriptors(self) -> list[int]:
         """What is readable when there is something to read: the pipes that have not ended."""
 
+@final
+class LineScan:
+    """Logs whose lines can be read as columns, each time from their beginning.
+
+    Args:
+        paths: files, `-` for standard input.
+        columns: `time`, `method`, `path`, `uri`, `request`, `host`, `status`, `bytes`,
+            `request_time`, or keys of the log.
+        batch_rows: so many rows a batch has at most.
+        options: those of `report_scan`.
+
+    Raises:
+        ValueError: an option is wrong.
+        TypeError: there is no such option.
+    """
+
+    def __new__(
+        cls,
+        paths: Sequence[str],
+        columns: Sequence[str],
+        batch_rows: int,
+        **options: Unpack[_ReportOptions],
+    ) -> LineScan: ...
+    def stream(self) -> Any:
+        """The lines as what `__arrow_c_stream__` returns."""
+
+    @property
+    def bad(self) -> dict[str, int]:
+        """Lines of the last stream that was read to its end which could not be read, by reason."""
+
 def report_compare(
     old: Sequence[ReportData],
     new: Sequence[ReportData],

@@ -289,6 +289,7 @@ def scan(paths: Path | Sequence[Path], **options: Unpack[Options]) -> Report:
     """
     from kojuto.errors import UsageError
     from kojuto.tools.report import telling
+    from kojuto.tools.report.times import bound_of
 
     for name in options:
         if name not in Options.__annotations__:
@@ -297,7 +298,7 @@ def scan(paths: Path | Sequence[Path], **options: Unpack[Options]) -> Report:
     given: dict[str, Any] = {**options}
     for name in ("since", "until"):
         if name in given:
-            given[name] = _bound(given[name])
+            given[name] = bound_of(given[name])
     try:
         names = reading.each_once([os.fspath(path) for path in several], lambda *_: None)
         data = scanning.scan(names, given)
@@ -309,18 +310,3 @@ def scan(paths: Path | Sequence[Path], **options: Unpack[Options]) -> Report:
     if facts["failed"]:
         raise OSError("; ".join(f"{name}: {why}" for name, why in facts["failed"]))
     return Report(data)
-
-
-def _bound(value: str | datetime | float) -> Any:
-    """An end of the window, as the scan takes it.
-
-    Raises:
-        ValueError: it is no time.
-    """
-    from kojuto.tools.report.times import Bound, read_bound
-
-    if isinstance(value, str):
-        return read_bound(value)
-    if isinstance(value, int | float):
-        return Bound("at", float(value))
-    return Bound("at", value.timestamp())

@@ -145,3 +145,9 @@ fn table(columns: Vec<(String, String, Bound<'_, PyAny>)>) -> PyResult<RecordBat
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(wrong)
 }
+
+/// Whether this thread has run Python, be it that it holds the GIL now or not.
+pub(crate) fn is_python_thread() -> bool {
+    // SAFETY: it may be called at any time, and without the GIL.
+    unsafe { !pyo3::ffi::PyGILState_GetThisThreadState().is_null() }
+}

@@ -1,6 +1,8 @@
 //! Wrappers of `kojuto_core::report` and of the scan that feeds it.
 
+mod batch;
 mod compare;
+mod lines;
 mod live;
 mod options;
 
@@ -28,6 +30,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("REPORT_HEAD_BYTES", HEAD_BYTES)?;
     module.add_function(wrap_pyfunction!(compare::report_compare, module)?)?;
     module.add_class::<ReportData>()?;
+    module.add_class::<lines::LineScan>()?;
     module.add_class::<live::ReportLive>()?;
     module.add_class::<ReportProgress>()
 }
@@ -135,6 +138,17 @@ fn report_envelope(
     Ok(found.map(|envelope| envelope.name()))
 }
 
+/// Lines that could not be counted, by reason.
+fn bad_of<'py>(py: Python<'py>, totals: &Totals) -> PyResult<Bound<'py, PyDict>> {
+    let bad = PyDict::new(py);
+    for (reason, count) in REASONS.iter().zip(totals.bad().counts()) {
+        if *count > 0 {
+            bad.set_item(reason, count)?;
+        }
+    }
+    Ok(bad)
+}
+
 /// What a scan has counted.
 #[pyclass(module = "kojuto._native")]
 struct ReportData {
@@ -185,13 +199,7 @@ impl ReportData {
         let facts = PyDict::new(py);
         facts.set_item("lines", totals.lines())?;
         facts.set_item("left_out", totals.left_out())?;
-        let bad = PyDict::new(py);
-        for (reason, count) in REASONS.iter().zip(totals.bad().counts()) {
-            if *count > 0 {
-                bad.set_item(reason, count)?;
-            }
-        }
-        facts.set_item("bad", bad)?;
+        facts.set_item("bad", bad_of(py, totals)?)?;
         let first = totals.bad().first().map(|(_, line)| PyBytes::new(py, line));
         facts.set_item("first_bad", first)?;
         let span = totals.span();

@@ -58,10 +58,9 @@ def scan(
         KojutoError: the cluster cannot count them.
         OSError: the file of routes cannot be read.
     """
-    lines = _line_options(options)
     names = [os.fspath(path) for path in paths]
     try:
-        lines.update(_window(names, options, lines))
+        lines = line_options(names, options)
         lines["slowest"] = slowest
         if options.get("dask") is None:
             return _count(names, lines, progress)
@@ -104,8 +103,20 @@ def _count(
     return whole
 
 
+def line_options(paths: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of lines as the native scan calls them.
+
+    Raises:
+        UsageError: an option cannot be so.
+        ValueError: the native scan says so.
+        OSError: the file of routes cannot be read.
+    """
+    lines = _line_options(options)
+    return {**lines, **_window(paths, options, lines)}
+
+
 def _line_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of lines as the scan calls them."""
+    """The options of lines but for the window of time."""
     found: dict[str, Any] = {name: options[name] for name in SAME if name in options}
     keys = {role: options[name] for name, role in KEYS.items() if options.get(name) is not None}
     if keys:

@@ -105,6 +105,19 @@ def read_bound(text: str) -> Bound:
     return found
 
 
+def bound_of(value: str | datetime | float) -> Bound:
+    """An end of a window as programs give it: in words, as a moment, or in seconds since the epoch.
+
+    Raises:
+        ValueError: it is no time.
+    """
+    if isinstance(value, str):
+        return read_bound(value)
+    if isinstance(value, int | float):
+        return Bound("at", float(value))
+    return Bound("at", value.timestamp())
+
+
 def _clock(text: str) -> Bound | None:
     """``12:48`` and ``12:48:30``."""
     parts = text.split(":")

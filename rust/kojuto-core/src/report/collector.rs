@@ -1,5 +1,6 @@
 //! Reads lines, block by block, and counts them under their keys.
 
+use super::cells::Columns;
 use super::known::{self, ROLES};
 use super::naming::Naming;
 use super::options::Options;
@@ -8,7 +9,9 @@ use super::row::{Counter, Extra};
 use super::totals::{Found, OVERLONG, Totals};
 use crate::Error;
 use crate::access::{Format, Found as Said};
+use crate::error::Argument;
 use crate::scan::envelope::{Envelope, Opener};
+use crate::scan::fields::MAX_KEYS;
 
 /// Counts the lines of logs.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub struct Collector {
     /// The fields that are read beside those of roles.
     extra: Vec<Extra>,
     counter: Counter,
+    /// What is asked of each line, where lines are not counted but put into columns.
+    columns: Option<Columns>,
 }
 
 impl Collector {
@@ -40,7 +45,36 @@ impl Collector {
             reading: None,
             extra: groups.chain(conditions).collect(),
             counter: Counter::new(naming, options),
+            columns: None,
         })
+    }
+
+    /// One that puts the lines that the options want into columns: of each its time of writing
+    /// (`time`), another of [`ROLES`], the `path`, or a field as it stands in the log.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] as [`Collector::new`].
+    pub fn of_columns(options: &Options, names: &[String]) -> Result<Collector, Error> {
+        let conditions = options.conditions.iter().map(|condition| Extra::of(&condition.key));
+        let asked: Vec<Extra> = names.iter().map(|name| Extra::of_column(name)).collect();
+        // Every role has its key beside them.
+        let (count, most) = (asked.iter().filter_map(Extra::field).count(), MAX_KEYS - ROLES.len());
+        if count > most {
+            return Err(Error::Argument(Argument::Keys { count, most }));
+        }
+        let columns = Some(Columns::named(names));
+        let extra: Vec<Extra> = asked.into_iter().chain(conditions).collect();
+        // Whether a line counts does not hang on these: without them its end need not be looked at.
+        let unasked = [known::BYTES, known::HOST].into_iter();
+        let unasked = unasked.filter(|role| !extra.contains(&Extra::Role(*role))).collect();
+        let options =
+            Options { group_by: Vec::new(), unasked, capacity: 1, slowest: 0, ..options.clone() };
+        Ok(Collector { extra, columns, ..Collector::new(&options)? })
+    }
+
+    /// The columns of the lines that were read since they were taken last.
+    pub fn columns(&mut self) -> Option<&mut Columns> {
+        self.columns.as_mut()
     }
 
     /// One that reads as this one does and has counted nothing.
@@ -124,7 +158,12 @@ impl Collector {
         self.find(block)?;
         let Some(reading) = &self.reading else { return Ok(()) };
         let before = self.counter.totals.lines;
-        self.counter.count(reading, &self.options, &self.extra, block);
+        match &mut self.columns {
+            None => self.counter.count(reading, &self.options, &self.extra, block),
+            Some(columns) => {
+                self.counter.gather(reading, &self.options, &self.extra, columns, block);
+            }
+        }
         let lines = self.counter.totals.lines - before;
         if lines > 0 {
             let found = self.found(reading);

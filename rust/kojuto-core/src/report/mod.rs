@@ -5,6 +5,7 @@ pub mod naming;
 
 mod answer;
 mod beside;
+mod cells;
 mod classes;
 mod collector;
 mod condition;
@@ -27,6 +28,7 @@ mod window;
 
 pub use self::answer::{Answer, Endpoint};
 pub use self::beside::{Beside, Row, beside};
+pub use self::cells::{Cells, Columns, Texts, Values};
 pub use self::classes::CLASSES;
 pub use self::collector::Collector;
 pub use self::condition::Condition;

@@ -39,6 +39,8 @@ pub struct Options {
     pub time_field: TimeField,
     /// The keys that are given, by the name of what they are for (of [`super::ROLES`]).
     pub keys: Vec<(&'static str, String)>,
+    /// Roles that are not looked for, since nothing is asked of them.
+    pub unasked: Vec<usize>,
     /// What a time without a unit of its own is multiplied with to give seconds, if it is given.
     pub time_scale: Option<f64>,
     /// How endpoints are named.
@@ -68,6 +70,7 @@ impl Default for Options {
             format: Format::Auto(Prefix::Refuse),
             time_field: TimeField::Telling,
             keys: Vec::new(),
+            unasked: Vec::new(),
             time_scale: None,
             naming: NamingOptions::default(),
             group_by: Vec::new(),

@@ -106,6 +106,7 @@ pub(super) fn find(
         _ => options.time_field.clone(),
     };
     keep_one_way(&mut names, &fields);
+    options.unasked.iter().for_each(|role| names[*role] = None);
     let is_given = options.keys.iter().any(|(name, _)| *name == ROLES[TAKEN]);
     let (unit, scale) = unit(&names, &fields, format, profile.filter(|_| !is_given), &time_field);
     let scale = options.time_scale.unwrap_or(scale);

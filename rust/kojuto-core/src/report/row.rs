@@ -2,7 +2,8 @@
 
 mod reader;
 
-use self::reader::{Queue, Reader};
+use self::reader::{Gather, Queue, Reader};
+use super::cells::Columns;
 use super::known::{self, REQUEST, WHEN, bare};
 use super::naming::Naming;
 use super::options::Options;
@@ -30,6 +31,11 @@ pub(super) enum Extra {
 }
 
 impl Extra {
+    /// A column of lines, in which the time is when they were written.
+    pub(super) fn of_column(name: &str) -> Extra {
+        if name == known::ROLES[WHEN] { Extra::Role(WHEN) } else { Extra::of(name) }
+    }
+
     pub(super) fn of(name: &str) -> Extra {
         match known::ROLES.iter().position(|role| *role == name) {
             // What the log calls time may well be what is meant.
@@ -80,6 +86,16 @@ struct Moment {
     second: u32,
     /// The zone of the text.
     zone_s: Option<i32>,
+}
+
+/// What is asked of lines, each with the place of the field that is read for it.
+fn placed(reading: &Reading, extra: &[Extra]) -> Vec<(Extra, usize)> {
+    let mut fields = reading.extra.iter();
+    let place = |extra: &Extra| match extra {
+        Extra::Field(_) => (extra.clone(), fields.next().map_or(MAX_KEYS - 1, |at| *at)),
+        _ => (extra.clone(), MAX_KEYS - 1),
+    };
+    extra.iter().map(place).collect()
 }
 
 /// Counts lines.
@@ -133,14 +149,7 @@ impl Counter {
         extra: &[Extra],
         block: &[u8],
     ) {
-        let mut fields = reading.extra.iter();
-        let extra: Vec<(Extra, usize)> = extra
-            .iter()
-            .map(|extra| match extra {
-                Extra::Field(_) => (extra.clone(), fields.next().map_or(MAX_KEYS - 1, |at| *at)),
-                _ => (extra.clone(), MAX_KEYS - 1),
-            })
-            .collect();
+        let extra = placed(reading, extra);
         let naming = match &options.group_by[..] {
             [path] if path == "path" => By::Path,
             [method, path] if method == "method" && path == "path" => By::Fields,
@@ -177,6 +186,46 @@ impl Counter {
         };
         reading.read(block, &mut rows);
         rows.count_waiting();
+    }
+
+    /// Puts what is asked of the lines of a block into columns.
+    pub(super) fn gather(
+        &mut self,
+        reading: &Reading,
+        options: &Options,
+        extra: &[Extra],
+        columns: &mut Columns,
+        block: &[u8],
+    ) {
+        let extra = placed(reading, extra);
+        self.gather_lines(reading, options, &extra, columns, block);
+        if !self.behind_nuls.is_empty() {
+            let lines = std::mem::take(&mut self.behind_nuls);
+            self.gather_lines(reading, options, &extra, columns, &lines);
+        }
+    }
+
+    fn gather_lines(
+        &mut self,
+        reading: &Reading,
+        options: &Options,
+        extra: &[(Extra, usize)],
+        columns: &mut Columns,
+        block: &[u8],
+    ) {
+        let (asked, conditions) = extra.split_at(columns.cells.len());
+        let reader = Reader {
+            counter: self,
+            naming: By::Group,
+            reading,
+            options,
+            places: reading.places.map(|place| place.unwrap_or(MAX_KEYS - 1)),
+            escapes: matches!(reading.format, Format::Json(_)),
+            groups: &[],
+            conditions: options.conditions.iter().zip(conditions).collect(),
+            queue: Queue::default(),
+        };
+        reading.read(block, &mut Gather::new(reader, asked, columns));
     }
 
     /// When a line was written, by a text that is often the same as that of the line before.

@@ -1,6 +1,7 @@
 //! Logs read for a report: files, standard input, compressed ones, on as many threads as there are
 //! pieces of work. A large plain file is several, cut at line ends.
 
+mod lines;
 mod live;
 mod pieces;
 mod reading;
@@ -15,8 +16,9 @@ use std::time::Duration;
 
 use kojuto_core::report::{Collector, Options, Totals};
 
+pub use self::lines::{LineOptions, LineStream};
 pub use self::live::{Live, State};
-use self::pieces::{Piece, plan};
+use self::pieces::{Cut, PIECES_A_THREAD, Piece, plan};
 use crate::sys::descriptor;
 use crate::{Cancel, Error, Result};
 
@@ -87,7 +89,8 @@ pub fn scan(
     cancel: &dyn Cancel,
 ) -> Result<Scanned> {
     let collector = Collector::new(options)?;
-    let plan = plan(sources, &collector, jobs, progress)?;
+    let most = if jobs <= 1 { 1 } else { jobs as u64 * PIECES_A_THREAD };
+    let plan = plan(sources, &collector, Cut { most, ..Cut::default() }, progress)?;
     let queue =
         Queue { pieces: Mutex::new(plan.pieces.iter()), failed: Mutex::new(plan.failed), progress };
     let workers = jobs.min(plan.pieces.len());
@@ -124,7 +127,7 @@ impl<'p, I: Iterator<Item = &'p Piece> + Send> Queue<'p, I> {
         loop {
             let next = self.pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(piece) = next else { return Ok(collector) };
-            match piece.read(&mut collector, self.progress, cancel) {
+            match piece.read(&mut collector, self.progress, cancel, &mut |_| {}) {
                 Ok(()) => {}
                 Err(error @ (Error::Cancelled | Error::Core(_))) => return Err(error),
                 Err(error) => {

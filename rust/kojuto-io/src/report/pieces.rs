@@ -13,10 +13,23 @@ use super::{HEAD_BYTES, Progress, Source};
 use crate::unpack::{Packer, Told};
 use crate::{Error, Result};
 
-/// No piece of a file is smaller.
-const LEAST_PIECE_BYTES: u64 = 4 << 20;
 /// So many pieces a thread gets of a file, so that all end at about the same time.
-const PIECES_A_THREAD: u64 = 4;
+pub(super) const PIECES_A_THREAD: u64 = 4;
+
+/// How a file is cut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut {
+    /// No piece is smaller.
+    pub(super) least_bytes: u64,
+    /// There are no more pieces.
+    pub(super) most: u64,
+}
+
+impl Default for Cut {
+    fn default() -> Self {
+        Cut { least_bytes: 4 << 20, most: 1 }
+    }
+}
 
 /// What one thread reads at a time.
 #[derive(Debug)]
@@ -52,7 +65,7 @@ pub(super) struct Plan {
 pub(super) fn plan(
     sources: &[Source],
     collector: &Collector,
-    jobs: usize,
+    cut: Cut,
     progress: &Progress,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
@@ -90,7 +103,7 @@ pub(super) fn plan(
         match source {
             Source::Path(_) if about.is_file() => {
                 progress.total_bytes.fetch_add(about.len(), Ordering::Relaxed);
-                plan.cut(name, file, about.len(), collector, jobs)?;
+                plan.cut(name, file, about.len(), collector, cut)?;
             }
             Source::Lines(.., from, to) => plan.take(name, file, (*from, *to), collector)?,
             Source::Begun(.., head) => {
@@ -116,7 +129,7 @@ impl Plan {
         file: Arc<File>,
         size: u64,
         collector: &Collector,
-        jobs: usize,
+        cut: Cut,
     ) -> Result<()> {
         let Some(head) = self.head(&name, &file) else { return Ok(()) };
         if let Told::Packed(packer) = Packer::tell(&head) {
@@ -127,8 +140,8 @@ impl Plan {
         let looked = look(&head, collector)?;
         // What an envelope has split must not be read by two.
         let is_whole = looked.envelope().is_some();
-        let most = if is_whole || jobs <= 1 { 1 } else { jobs as u64 * PIECES_A_THREAD };
-        let count = (size / LEAST_PIECE_BYTES).clamp(1, most);
+        let most = if is_whole { 1 } else { cut.most };
+        let count = (size / cut.least_bytes).clamp(1, most);
         let looked = Some(looked);
         for at in 0..count {
             // What is added meanwhile belongs to the last one.

@@ -21,14 +21,16 @@ use crate::{Cancel, Error, Result};
 pub(super) const MAX_LINE_BYTES: usize = 64 << 20;
 
 impl Piece {
+    /// Reads it to its end; `after` sees the collector each time lines have come to it.
     pub(super) fn read(
         &self,
         collector: &mut Collector,
         progress: &Progress,
         cancel: &dyn Cancel,
+        after: &mut dyn FnMut(&mut Collector),
     ) -> Result<()> {
         collector.turn_to(&self.name, self.looked.as_deref());
-        let mut lines = Lines::new(collector, progress, self.is_cut());
+        let mut lines = Lines::new(collector, progress, self.is_cut(), after);
         match self.part {
             Part::Lines(from, to) => self.read_part(from, to, &mut lines, cancel),
             Part::Stream => self.read_stream(&mut lines, cancel),
@@ -174,15 +176,21 @@ struct Lines<'c> {
     progress: &'c Progress,
     /// Once so many lines were read they are told.
     told: u64,
+    after: &'c mut dyn FnMut(&mut Collector),
 }
 
 impl<'c> Lines<'c> {
-    fn new(collector: &'c mut Collector, progress: &'c Progress, is_cut: bool) -> Lines<'c> {
+    fn new(
+        collector: &'c mut Collector,
+        progress: &'c Progress,
+        is_cut: bool,
+        after: &'c mut dyn FnMut(&mut Collector),
+    ) -> Lines<'c> {
         let cutter = Cutter::new(MAX_LINE_BYTES);
         // What an envelope has split is handed over as a whole.
         let cutter = if is_cut { cutter } else { cutter.keeping(envelope::whole_bytes) };
         let told = collector.lines();
-        Lines { cutter, collector, progress, told }
+        Lines { cutter, collector, progress, told, after }
     }
 
     /// Takes bytes that were read to the space of the cutter.
@@ -225,5 +233,6 @@ impl<'c> Lines<'c> {
         let lines = self.collector.lines();
         self.progress.lines.fetch_add(lines - self.told, Ordering::Relaxed);
         self.told = lines;
+        (self.after)(self.collector);
     }
 }

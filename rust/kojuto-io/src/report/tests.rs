@@ -41,7 +41,9 @@ fn a_large_file_is_cut_at_line_ends_and_each_line_counts_once() {
     let text = lines(300_000);
     fs::write(&log, text.trim_end()).unwrap();
     let collector = Collector::new(&Options::default()).unwrap();
-    let plan = plan(&paths(&[&log]), &collector, 3, &Progress::default()).unwrap();
+    let plan =
+        plan(&paths(&[&log]), &collector, Cut { most: 12, ..Cut::default() }, &Progress::default())
+            .unwrap();
     assert!(plan.pieces.len() > 3, "{} bytes", text.len());
     let progress = Progress::default();
     let cut = scan(&paths(&[&log]), &Options::default(), 3, &progress, &Never).unwrap();
@@ -64,7 +66,7 @@ fn every_cut_gives_each_line_to_one_piece() {
         let (name, part) = (String::new(), Part::Lines(from, to));
         let piece = Piece { name, file: std::sync::Arc::clone(&file), part, looked: None };
         let mut collector = Collector::new(&Options::default()).unwrap();
-        piece.read(&mut collector, &Progress::default(), &Never).unwrap();
+        piece.read(&mut collector, &Progress::default(), &Never, &mut |_| {}).unwrap();
         collector.lines()
     };
     for cut in 1..text.len() as u64 {

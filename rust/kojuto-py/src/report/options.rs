@@ -72,6 +72,7 @@ pub(super) fn resolve(options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved>
         format,
         time_field,
         keys: keys(&given)?,
+        unasked: Vec::new(),
         time_scale: time_scale(&given)?,
         naming: naming(&given)?,
         group_by: given.take("group_by")?.unwrap_or_default(),

@@ -1,9 +1,11 @@
 //! The values of a line, and where they are counted.
 
+mod gather;
 mod waiting;
 
 use std::borrow::Cow;
 
+pub(super) use self::gather::Gather;
 pub(super) use self::waiting::Queue;
 use self::waiting::Waiting;
 use super::super::condition::Condition;
@@ -62,21 +64,30 @@ struct Row<'r, 'a> {
 impl<'a> Rows<'a> for Reader<'_, 'a> {
     #[inline]
     fn row(&mut self, line: &'a [u8], values: &Values<'a>) {
-        if line.first() == Some(&0) {
-            self.counter.behind_nuls.extend_from_slice(behind_nuls(line));
-            self.counter.behind_nuls.push(b'\n');
-            return;
-        }
-        self.counter.totals.lines += 1;
-        match self.read(values) {
-            Ok(row) if self.is_wanted(&row) => self.count(&row),
-            Ok(_) => self.counter.totals.left_out += 1,
-            Err(reason) => self.counter.totals.bad.count(reason, line),
+        if let Some(row) = self.wanted(line, values) {
+            self.count(&row);
         }
     }
 }
 
 impl<'a> Reader<'_, 'a> {
+    /// What a line has, if it can be read and is wanted; else it is counted as what it is.
+    #[inline(always)]
+    fn wanted<'r>(&mut self, line: &[u8], values: &'r Values<'a>) -> Option<Row<'r, 'a>> {
+        if line.first() == Some(&0) {
+            self.counter.behind_nuls.extend_from_slice(behind_nuls(line));
+            self.counter.behind_nuls.push(b'\n');
+            return None;
+        }
+        self.counter.totals.lines += 1;
+        match self.read(values) {
+            Ok(row) if self.is_wanted(&row) => return Some(row),
+            Ok(_) => self.counter.totals.left_out += 1,
+            Err(reason) => self.counter.totals.bad.count(reason, line),
+        }
+        None
+    }
+
     #[inline]
     fn read<'r>(&mut self, values: &'r Values<'a>) -> Result<Row<'r, 'a>, usize> {
         let text = values[self.places[STATUS]];
@@ -201,10 +212,15 @@ impl<'a> Reader<'_, 'a> {
             let value = |role: usize| self.resolved(row.values[self.places[role]]);
             return (value(METHOD), value(URI));
         }
-        let line = self.resolved(row.values[self.places[REQUEST]]);
-        match request::of_line(&line) {
-            Some(found) => (found.method.to_vec().into(), found.target.to_vec().into()),
-            None => (Cow::Borrowed(b""), line),
+        match self.resolved(row.values[self.places[REQUEST]]) {
+            Cow::Borrowed(line) => match request::of_line(line) {
+                Some(found) => (found.method.into(), found.target.into()),
+                None => (Cow::Borrowed(b""), line.into()),
+            },
+            Cow::Owned(line) => match request::of_line(&line) {
+                Some(found) => (found.method.to_vec().into(), found.target.to_vec().into()),
+                None => (Cow::Borrowed(b""), line.into()),
+            },
         }
     }
 
