@@ -127,7 +127,7 @@ fn pipes_are_read_without_waiting_and_end() {
     writer.write_all(text.as_bytes()).unwrap();
     assert_eq!(count(&mut live, NOW_S), 3);
     // The last line has no end.
-    writer.write_all(text[..text.len() - 1].as_bytes()).unwrap();
+    writer.write_all(&text.as_bytes()[..text.len() - 1]).unwrap();
     assert_eq!(count(&mut live, NOW_S), 4);
     drop(writer);
     assert_eq!((count(&mut live, NOW_S), live.descriptors().count()), (5, 0));
