@@ -78,3 +78,39 @@ fn the_file_of_a_short_mark_has_what_was_read_of_it() {
     fs::copy(&place.log, place.dir.join("access.log-20250101")).unwrap();
     assert_eq!(place.lines(), numbered(0..30));
 }
+
+#[test]
+fn a_copy_that_copytruncate_has_not_cut_from_the_log_yet_counts_once() {
+    for (rotations, preserves_time) in [(1, true), (1, false), (2, true), (2, false), (3, false)] {
+        let place = Place::new();
+        place.append(&numbered(0..50));
+        place.run();
+        let mut expected = String::new();
+        for rotation in 1..=rotations {
+            let lines = numbered(rotation * 100..rotation * 100 + 40 * rotation);
+            place.append(&lines);
+            expected += &lines;
+            for number in (1..rotation).rev() {
+                let name = |number: u32| place.dir.join(format!("access.log.{number}"));
+                fs::rename(name(number), name(number + 1)).unwrap();
+            }
+            if rotation < rotations {
+                place.copytruncate("access.log.1");
+            }
+        }
+        fs::copy(&place.log, place.dir.join("access.log.1")).unwrap();
+        if preserves_time {
+            let time = fs::metadata(&place.log).unwrap().modified().unwrap();
+            let copy = OpenOptions::new().write(true).open(place.dir.join("access.log.1")).unwrap();
+            copy.set_modified(time).unwrap();
+        }
+        let (lines, report) = place.run();
+        let about = format!("{rotations} {preserves_time}: {:?}", report.notes);
+        assert!(lines == expected, "{lines} {about}");
+        fs::write(&place.log, "").unwrap();
+        place.append(&numbered(0..5));
+        let (lines, report) = place.run();
+        assert!(lines == numbered(0..5), "{lines} {about} {:?}", report.notes);
+        assert_eq!(place.lines(), "");
+    }
+}

@@ -29,7 +29,11 @@ pub(super) fn add(
     plan: &mut Plan,
 ) -> io::Result<()> {
     let mut all: Vec<Newer> = Vec::new();
-    for new in newer {
+    let newer: Vec<Newer> = newer.collect();
+    let newest = newer.iter().map(|new| new.index).max();
+    for mut new in newer {
+        // Its name says that it came last; but what copytruncate has copied and not cut yet did, too.
+        new.is_sure &= origin != Origin::Sealed || Some(new.index) != newest;
         let is_in = |other: &Source| new.is_copy_of(other, rotated);
         let mut others = plan.links.iter().map(|link| &link.source).chain(&plan.live);
         if others.try_fold(false, |found, other| Ok::<_, io::Error>(found || is_in(other)?))? {
