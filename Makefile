@@ -35,17 +35,17 @@ test:
 	$(MAKE) --no-print-directory -j4 test-a-m test-n-z test-shared fuzz
 
 lint:
-	$(MAKE) --no-print-directory -j3 build lint-rust lint-python
-	$(BIN)/python -m mypy.stubtest kojuto._native
+	$(MAKE) --no-print-directory -j2 lint-rust lint-python
 
 lint-rust:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 
-lint-python: $(VENV)/.dev
+lint-python: build
 	$(BIN)/ruff format --check python tests benches
 	$(BIN)/ruff check python tests benches
 	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest kojuto._native
 
 bench: build servers
 	cargo bench --quiet -p kojuto-core --bench scan
