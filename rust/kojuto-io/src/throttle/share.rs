@@ -299,6 +299,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let member = Member::join(dir.path(), 1000, 1).unwrap();
         let meta = member.files[0].0.metadata().unwrap();
+        // Open, so that no file of another test is given its inode number.
+        let _held = File::open(&member.files[0].1).unwrap();
         assert_eq!(meta.mode() & 0o777, 0o644);
         assert_eq!(is_locked(meta.ino()), Some(true));
         drop(member);
