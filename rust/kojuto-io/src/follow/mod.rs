@@ -58,7 +58,8 @@
 //! led to another one and back: then, too, what came between is looked for. Content
 //! tells if it has 64 bytes, is more than one line, does not come again and again, at the beginning
 //! or before the remembered place, and if no two known files have had it ([`telling`]). Of the new
-//! files themselves, one that is a copy of another one or of the live log is left out; of a file and
+//! files themselves, one that is a copy of another one or of the live log is left out (what is new by
+//! its number only if it is the newest of a log that was cut in place: not cut yet); of a file and
 //! its copies the longest counts, else one that does not say it is a copy, whose place in the order
 //! agrees with the times, or that was born first; the others are known from then on. A position of an old
 //! version knows the newest file: what comes after it in the order of the names is new. One of the Go tools
