@@ -1,29 +1,29 @@
 //! The values of a line, and where they are counted.
 
 mod gather;
+mod key;
 mod waiting;
 
 use std::borrow::Cow;
 
 pub(super) use self::gather::Gather;
+use self::key::MOST_KEY_BYTES;
 pub(super) use self::waiting::Queue;
 use self::waiting::Waiting;
 use super::super::condition::Condition;
-use super::super::figures::{Figures, Line, NO_TIME, weight_of};
+use super::super::figures::{Line, NO_TIME, weight_of};
 use super::super::known::{self, BYTES, HOST, METHOD, REQUEST, STATUS, TAKEN, URI, WHEN, bare};
 use super::super::options::Options;
 use super::super::path::request;
 use super::super::roles::Reading;
 use super::super::slowest::Slow;
-use super::super::targets::Hash;
-use super::super::totals::{Span, drop_into};
-use super::{By, Counter, Extra, GROUP_SEPARATOR};
+use super::super::totals::Span;
+use super::{By, Counter, Extra};
 use crate::scan::beginning::behind_nuls;
 use crate::scan::duration::{self, TimeList};
 use crate::scan::fields::{Rows, Values};
 use crate::scan::json::unescape;
 use crate::scan::number::{Short, parse_f64, parse_i64, parse_short};
-use crate::stats::space_saving::Place;
 
 // Why a line could not be counted: indexes of `REASONS`.
 const FORMAT: usize = 0;
@@ -32,8 +32,6 @@ const BAD_STATUS: usize = 2;
 const BAD_TIME: usize = 3;
 const NO_MOMENT: usize = 4;
 
-/// A longer key is cut.
-const MOST_KEY_BYTES: usize = 1024;
 const MILLISECOND: u64 = 1_000_000;
 /// Times of a century and more are none.
 const MOST_SECONDS: f64 = 3.2e9;
@@ -310,64 +308,6 @@ impl<'a> Reader<'_, 'a> {
             None => {
                 let number = parse_f64(bare(text)).filter(|number| *number >= 0.0);
                 number.map_or(0, |number| number as u64)
-            }
-        }
-    }
-
-    /// Where the figures of a target are.
-    #[inline]
-    pub(super) fn place(&mut self, hash: Hash, method: &[u8], target: &[u8]) -> Place {
-        let Counter { targets, totals, .. } = &mut *self.counter;
-        match targets.find(hash) {
-            Some(place) if totals.keys.again(place, 0).is_some() => place,
-            _ => self.take_in(hash, method, target),
-        }
-    }
-
-    #[inline(never)]
-    fn take_in(&mut self, hash: Hash, method: &[u8], target: &[u8]) -> Place {
-        self.make_key(method, target);
-        let Counter { naming, targets, totals, key, .. } = &mut *self.counter;
-        if !totals.keys.has_room_for(1) && totals.make_room(naming) {
-            targets.forget();
-        }
-        let pool = &mut totals.other;
-        let drop = |figures: &mut Figures| drop_into(pool, figures);
-        let (place, _) = totals.keys.place(key, 0, drop);
-        targets.put(hash, place);
-        place
-    }
-
-    /// Puts what a target is counted under into the buffer for it.
-    fn make_key(&mut self, method: &[u8], target: &[u8]) {
-        let Counter { naming, key, .. } = &mut *self.counter;
-        key.clear();
-        match self.naming {
-            By::Request => naming.key_of_request(target, key),
-            By::Fields | By::Path => naming.key(method, target, key),
-            By::Group => key.extend_from_slice(target),
-        }
-        if key.len() > MOST_KEY_BYTES {
-            key.truncate(MOST_KEY_BYTES);
-            key.extend_from_slice("\u{2026}".as_bytes());
-        }
-    }
-
-    /// The values that name the row, one behind the other.
-    fn join_groups(&self, row: &Row<'_, '_>, group: &mut Vec<u8>) {
-        group.clear();
-        for (at, extra) in self.groups.iter().enumerate() {
-            if at > 0 {
-                group.push(GROUP_SEPARATOR);
-            }
-            match &*self.value(row, extra) {
-                b"" => group.push(b'-'),
-                value => {
-                    let value = &value[..value.len().min(MOST_KEY_BYTES)];
-                    // Nothing of the log stands for what is between two values.
-                    let plain = |byte: &u8| if *byte == GROUP_SEPARATOR { b'?' } else { *byte };
-                    group.extend(value.iter().map(plain));
-                }
             }
         }
     }
