@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import need_program, wait_until
 from tests.peers.servers import Program, echo, free_port, read_all, read_exactly
+from tests.tools.test_ppdp_access import ask
 
 if TYPE_CHECKING:
     from tests.peers.servers import Ppdp, Stage
@@ -272,19 +273,10 @@ def test_who_is_allowed_is_the_client_of_haproxy_in_both_families(
     bind = f"  bind [::]:{port} v4v6\n  server s 127.0.0.1:{ppdp.port} {option}"
     haproxy(stage, bind, port)
 
-    def asked(host: str, source: str) -> bytes:
-        try:
-            with socket.create_connection((host, port), 10, (source, 0)) as conn:
-                conn.sendall(b"hi")
-                conn.shutdown(socket.SHUT_WR)
-                return read_all(conn)
-        except ConnectionResetError:
-            return b""
-
-    assert asked("::1", "::1") == b"hi"
-    assert asked("127.0.0.1", "127.0.0.5") == b"hi"
-    assert asked("127.0.0.1", "127.0.0.9") == b""
-    assert asked("127.0.0.1", "127.0.1.1") == b""
+    assert ask(port, "::1", host="::1") == b"hi"
+    assert ask(port, "127.0.0.5") == b"hi"
+    assert ask(port, "127.0.0.9") == b"refused"
+    assert ask(port, "127.0.1.1") == b"refused"
     denied, other = ppdp.wait_for_lines(2, status="Failed")
     served = {line["remote-addr"].rpartition(":")[0] for line in ppdp.lines(status="Connected")}
     assert served - {"127.0.0.1"} == {"[::1]", "127.0.0.5"}, "127.0.0.1 looked for the port"
