@@ -16,14 +16,15 @@ may be counted anywhere and put together here.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from kojuto._native import ReportData
+from kojuto.logs import Options as LineOptions
 from kojuto.tools.report import columns, reading, scanning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime, tzinfo
+    from datetime import tzinfo
 
     from typing_extensions import Unpack
 
@@ -224,34 +225,9 @@ def _checked(percentiles: Iterable[float]) -> list[float]:
     return wanted
 
 
-class Options(TypedDict, total=False):
+class Options(LineOptions, total=False):
     """What `scan` takes beside the logs: the options of ``kojuto report``, by their names."""
 
-    format: str
-    """``auto`` (when left out), ``ltsv``, ``json`` or ``combined``."""
-    envelope: str
-    """What stands around each line; found when left out."""
-    log_format: str
-    """Lines in nginx's or Apache's words."""
-    regex: str
-    """Lines as a regular expression with named groups."""
-    time_key: str
-    """Of the time taken; this and the other keys are found when left out."""
-    time_unit: str
-    """``s``, ``ms``, ``us`` or ``ns``; found when left out."""
-    status_key: str
-    method_key: str
-    uri_key: str
-    """Of the path, the URL or the request line."""
-    bytes_key: str
-    when_key: str
-    """Of the time at which a line was written."""
-    since: str | datetime | float
-    """Only lines from then on: as the option has it, or in seconds since the epoch."""
-    until: str | datetime | float
-    """Only lines before then."""
-    where: str
-    """Only lines for which this holds: ``status >= 500``."""
     no_fold: bool
     """Leave every path as it is."""
     fold_above: int
@@ -266,8 +242,6 @@ class Options(TypedDict, total=False):
     """Parameters of the query that are kept with their values."""
     group_by: Sequence[str]
     """Fields of the log that name the rows, instead of method and path."""
-    jobs: int
-    """Threads; as many as there are processors when left out."""
     dask: str
     """The scheduler of a Dask cluster that counts the lines: ``tcp://scheduler:8786``."""
 
