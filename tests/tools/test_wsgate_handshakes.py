@@ -181,7 +181,8 @@ def test_the_answer_of_the_rfc_is_taken_and_one_to_another_key_is_not() -> None:
 
 
 def opener(**options: str) -> Opener:
-    headers = [("X-Team", "ops"), ("host", "other.example")] if options else []
+    headers = [("X-Team", "ops"), ("host", "other.example"), ("Authorization", "Basic x")]
+    headers = headers if options else []
     token = (lambda _: options["token"]) if options else None
     return Opener(
         Address("http://gate.example/proxy/db?x=1"), headers, token, Trust(None, False, None), 10

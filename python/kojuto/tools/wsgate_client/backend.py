@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from websockets.client import ClientProtocol
+    from websockets.http11 import Request
 
     from kojuto._native import TlsStream
 
@@ -218,6 +219,14 @@ class Opener:
             OpenError: there is no token, or none in time.
         """
         protocol = self._protocol(extensions)
+        request = self._bare_request(protocol)
+        if token := self._bearer(deadline):
+            request.headers["Authorization"] = f"Bearer {token}"
+        protocol.send_request(request)
+        return protocol, b"".join(protocol.data_to_send())
+
+    def _bare_request(self, protocol: ClientProtocol) -> Request:
+        """What is asked of the backend, without a token."""
         request = protocol.connect()
         request.headers[httphead.END_HEADER] = httphead.END_BY_CLOSE
         names = {name.lower() for name, _ in self._headers}
@@ -226,10 +235,7 @@ class Opener:
                 del request.headers[name]
         for name, value in self._headers:
             request.headers[name] = value
-        if token := self._bearer(deadline):
-            request.headers["Authorization"] = f"Bearer {token}"
-        protocol.send_request(request)
-        return protocol, b"".join(protocol.data_to_send())
+        return request
 
     def _protocol(self, extensions: Any = None) -> ClientProtocol:
         from websockets.client import ClientProtocol
@@ -257,8 +263,8 @@ class Opener:
         from base64 import b64encode
 
         if not self._usual:
-            lines = self.request(deadline)[1].split(b"\r\n")
-            own = (b"sec-websocket-key:", b"authorization:" if self._token else b"\n")
+            lines = self._bare_request(self._protocol()).serialize().split(b"\r\n")
+            own = b"sec-websocket-key:"
             kept = [line for line in lines if line and not line.lower().startswith(own)]
             self._usual = b"\r\n".join(kept)
         key = b64encode(os.urandom(16)).decode()
