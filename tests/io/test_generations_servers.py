@@ -195,9 +195,9 @@ def test_under_start_server_no_connection_fails_or_is_cut(
     load = Load(port, case.way)
     try:
         for generation in range(2, TIMES + 2):
-            before = load.done
             program.kill(signal.SIGHUP)
             wait_until(lambda: restarted(program, generation), what=program.text)  # noqa: B023
+            before = load.done  # from here on only the new generation accepts
             wait_until(lambda: load.done > before + 20)  # noqa: B023
     finally:
         load.stop()
@@ -208,8 +208,9 @@ def test_under_start_server_no_connection_fails_or_is_cut(
     captures = sorted(stage.folder.glob("capture.pcap*"))
     assert len(captures) == (TIMES + 1 if name == "ppdp" else 0)
     for path in captures:  # of each generation, and none was cut by the next
-        assert path.read_bytes()[:4] in (b"\xd4\xc3\xb2\xa1", b"M<\xb2\xa1", b"\n\r\r\n")
-        assert path.stat().st_size > 1000
+        data = path.read_bytes()
+        assert data[:4] in (b"\xd4\xc3\xb2\xa1", b"M<\xb2\xa1", b"\n\r\r\n")
+        assert b"ping" in data
         assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -246,5 +247,6 @@ def test_under_systemds_socket_none_is_refused_and_long_ones_have_their_time(
         assert program.end() == 0
     assert load.failures == []
     for cut in load.cut:
-        assert min(abs(cut - stop - 1) for stop in stops if stop <= cut) < 0.9, "after the time-out"
+        since = cut - max(stop for stop in stops if stop <= cut)
+        assert since > 0.99, "before its time-out"
     assert len(load.cut) == (0 if case.way not in (tcp, tunnel) else 2 * TIMES)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 import threading
 import zlib
 from typing import TYPE_CHECKING
@@ -221,6 +224,11 @@ def frames(data: bytes, *, deflate: bool) -> Iterator[bytes]:
         yield bytes([frame[0] | (RSV1 if deflate else 0)]) + frame[1:]
 
 
+def in_flight(conn: socket.socket) -> int:
+    """The bytes that the peer's kernel doesn't have yet, its end counts as one (tcp(7), SIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(conn, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
 def opened(gate: Server, *lines: str) -> socket.socket:
     conn = socket.create_connection((LOOPBACK, gate.port), timeout=60)
     conn.sendall(handshake(f"{LOOPBACK}:{gate.port}", *lines))
@@ -245,6 +253,9 @@ def test_what_came_before_the_end_of_tcp_arrives(stage: Stage, deflate: bool) ->
     with opened(gate, *([DEFLATE] if deflate else [])) as conn:
         for frame in frames(data, deflate=deflate):
             conn.sendall(frame)
+        conn.shutdown(socket.SHUT_WR)
+        # A kernel whose program has closed forgets what it has not sent yet once it is spoken to.
+        wait_until(lambda: in_flight(conn) == 0)
     assert len(slow.got) < len(data), "not slow enough to tell anything"
     slow.gone.set()
     wait_until(lambda: slow.end, what=lambda: f"{len(slow.got)} of {len(data)} bytes")
