@@ -84,6 +84,7 @@ TABLE = [
     ["user=a"], ["User=a"], ["USER = a "], ["us=a"], ["loose-user=a"], ["loose_us=a"],
     ["maximum-user=a"], ["skip-user"], ["enable-user"], ["skip-user=0"], ["user"], ["user="],
     ["port=3310"], ["maximum-port=3310"], ["loose-maximum-port=3310"], ["port=3310", "port=3311"],
+    ["skip-port"], ["skip-port=0"], ["skip-port=1"], ["port=3310", "disable-port=0"],
     ["ssl"], ["ssl=0"], ["ssl=1"], ["ssl=off"], ["ssl=On"], ["ssl=TRUE"], ["ssl=yes"], ["ssl="],
     ["skip-ssl"], ["skip_ssl"], ["disable-ssl"], ["enable-ssl"], ["SKIP-ssl"], ["loose-ssl=0"],
     ["skip-ssl=0"], ["skip-ssl=1"], ["skip-ssl=off"], ["disable-ssl=0"], ["enable-ssl=0"],
@@ -127,8 +128,6 @@ def lines(draw: st.DrawFn) -> str:
     before = "".join(draw(st.lists(PREFIX, max_size=2)))
     if name == "protocol":  # which has a value of its own for each of these
         before = "loose-" * ("loose-" in before)
-    if name == "port":
-        before = before.replace("enable-", "maximum-")
     word = before + name[:letters]
     if draw(st.booleans()):
         word = word.replace("-", "_", 1)

@@ -64,6 +64,8 @@ def _value(name: str, prefix: str, value: str | None) -> str | None:
         on = (value == "0") != (prefix == "enable")
         if name in SWITCHES:
             return "1" if on else "0"
+        if name == "port":
+            return "1" if on else "0"
         return "" if on or name == "password" else "0"
     if name in SWITCHES:
         text = "1" if value is None else value.lower()
