@@ -143,7 +143,7 @@ URIS = st.lists(st.sampled_from(PIECES), max_size=9).map(lambda pieces: PATH + "
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(URIS, st.randoms(use_true_random=False))
 def test_what_passes_has_no_reading_elsewhere(
     gate: TokenGate, uri: str, rng: random.Random
@@ -163,7 +163,7 @@ BEYOND = ("%3f", "%23", "%20")
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(URIS)
 def test_what_is_refused_has_a_reading_elsewhere_or_none(gate: TokenGate, uri: str) -> None:
     why = gate.decide(0, uri, "GET")
@@ -178,7 +178,7 @@ def test_what_is_refused_has_a_reading_elsewhere_or_none(gate: TokenGate, uri: s
     assert inside(uri.partition("?")[0]) is False or not all(map(inside, found)), (uri, why)
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1), max_size=5))
 def test_honest_names_pass_however_they_are_written(gate: TokenGate, names: list[str]) -> None:
     """Any names of letters, digits and signs that are not dots, with all in escapes or what needs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -75,12 +76,30 @@ class Cluster:
         return found
 
 
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[Cluster]:
+    cluster = Cluster(folder)
+    try:
+        yield cluster
+    finally:
+        for program in cluster.programs:
+            program.close()
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path / "cluster")
-    yield cluster
-    for program in cluster.programs:
-        program.close()
+    """A scheduler for a test that ends it or its workers."""
+    with started(tmp_path / "cluster") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A scheduler and two workers that go on."""
+    with started(tmp_path_factory.mktemp("pair") / "cluster") as cluster:
+        cluster.worker()
+        cluster.worker()
+        yield cluster
 
 
 def alone(*arguments: str | Path) -> dict[str, Any]:
@@ -90,17 +109,15 @@ def alone(*arguments: str | Path) -> dict[str, Any]:
     return found
 
 
-def test_the_answer_is_that_of_one_machine(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_answer_is_that_of_one_machine(pair: Cluster, tmp_path: Path) -> None:
     large, packed = tmp_path / "large.log", tmp_path / "b.log.gz"
     large.write_bytes(text(30_000) * 24)  # more than two parts
     packed.write_bytes(gzip.compress(text(4000, first=9000)))
     assert len(parts.cut(str(large), "large.log", {})[1]) > 2
-    cluster.worker()
-    cluster.worker()
     names = (large, packed)
     for options in ((), ("--since", "end-4m", "--group-by", "file")):
-        assert cluster.answer(*options, *names) == alone(*options, *names)
-    found = report.scan([large, packed], dask=cluster.address)
+        assert pair.answer(*options, *names) == alone(*options, *names)
+    found = report.scan([large, packed], dask=pair.address)
     assert found.rows() == report.scan([large, packed]).rows()
     # All that the report keeps, as --merge would put it together.
     whole = report.Report.from_bytes(bytes(report.scan(large)) + bytes(report.scan(packed)))
@@ -131,24 +148,23 @@ def test_what_a_lost_worker_did_is_done_again(cluster: Cluster, tmp_path: Path) 
         assert sum(len(web.got(name)) for name in web.files) > len(urls)
 
 
-def test_a_log_that_a_worker_cannot_read_is_named(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.worker()
+def test_a_log_that_a_worker_cannot_read_is_named(pair: Cluster, tmp_path: Path) -> None:
     good, broken = tmp_path / "good.log", tmp_path / "broken.gz"
     good.write_bytes(text(30))
     broken.write_bytes(gzip.compress(text(3000))[:-2000])
-    done = cluster.report(good, broken)
+    done = pair.report(good, broken)
     assert (done.returncode, done.stdout) == (1, b"")
     (first, *_) = done.stderr.decode().splitlines()
     assert re.fullmatch(rf"kojuto report: error: {broken}: damaged .* \(worker tcp://.*\)", first)
     with weblogs.serving() as web:
         web.files = {"/a.log": text(30_000)}
         web.breaks = {"/a.log": 100_000}
-        done = cluster.report(good, f"{web.url}/a.log?secret")
+        done = pair.report(good, f"{web.url}/a.log?secret")
         assert (done.returncode, done.stdout) == (1, b"")
         assert f"error: {web.url}/a.log: ".encode() in done.stderr
         assert b"(worker tcp://" in done.stderr
     with pytest.raises(KojutoError, match=r"broken\.gz"):
-        report.scan([good, broken], dask=cluster.address)
+        report.scan([good, broken], dask=pair.address)
 
 
 def test_a_worker_without_kojuto_is_named(cluster: Cluster, tmp_path: Path) -> None:
@@ -201,14 +217,13 @@ def test_a_scheduler_that_ends_in_the_middle_is_told(cluster: Cluster) -> None:
         assert b"error: " in told
 
 
-def test_the_progress_is_shown_on_a_terminal(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.worker()
+def test_the_progress_is_shown_on_a_terminal(pair: Cluster, tmp_path: Path) -> None:
     with weblogs.serving() as web:
         web.files = {f"/{n:02}.log": text(500) for n in range(20)}
         web.pause_s = 0.2
         ours, theirs = pty.openpty()
         urls = [web.url + name for name in web.files]
-        command = [script("kojuto"), "report", "--dask", cluster.address, *urls]
+        command = [script("kojuto"), "report", "--dask", pair.address, *urls]
         running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)
         os.close(theirs)
         told = b""

@@ -225,7 +225,7 @@ def frames(data: bytes, *, deflate: bool) -> Iterator[bytes]:
 
 
 def in_flight(conn: socket.socket) -> int:
-    """The bytes that the peer's kernel doesn't have yet, its end counts as one (tcp(7), SIOCOUTQ)."""
+    """The bytes that the peer's kernel doesn't have yet; an end is one (tcp(7), SIOCOUTQ)."""
     return int.from_bytes(fcntl.ioctl(conn, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
