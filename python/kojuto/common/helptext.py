@@ -7,6 +7,8 @@ from textwrap import fill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kojuto.common.command import Command, Option
 
 WIDEST, NARROWEST = 98, 18
@@ -91,14 +93,25 @@ def grouped(command: Command) -> dict[str, list[Option]]:
     return groups
 
 
+def head(option: Option, name: Callable[[str], str], value: Callable[[str], str]) -> str:
+    """The names and the value of an option as a help, a manual or a page shows them.
+
+    Args:
+        option: the option.
+        name: how a name is written there.
+        value: how what stands for the value is.
+    """
+    names = ", ".join(map(name, option.names))
+    if option.metavar is None:
+        return names
+    called = value(option.metavar)
+    return f"{names}[={called}]" if option.bare is not None else f"{names} {called}"
+
+
 def _head(option: Option) -> str:
-    """The names and the value of an option, aligned where there is no short name."""
-    head = ", ".join(option.names)
-    if option.names[0].startswith("--"):
-        head = "    " + head
-    if option.metavar is not None:
-        head += f"[={option.metavar}]" if option.bare is not None else f" {option.metavar}"
-    return "  " + head
+    """That of the help, aligned where there is no short name."""
+    indent = "      " if option.names[0].startswith("--") else "  "
+    return indent + head(option, str, str)
 
 
 def about(option: Option) -> str:

@@ -6,6 +6,7 @@ bash-completion finds it by the name of the command, so that there is a link for
 from __future__ import annotations
 
 from kojuto.tools.install import words
+from kojuto.tools.install.words import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def script(programs: list[Node], behind: dict[str, Node]) -> str:
         _case("takes_next", _takes_next(nodes)),
         _case("command", _commands(nodes, behind)),
         _case("runs_program", ((n.name, "return 0") for n in nodes if n.command.runs_program), 1),
-        _case("options", ((n.name, f"echo {_quoted(_options(n))}") for n in nodes), 1),
+        _case("options", ((n.name, f"echo {quoted(_options(n))}") for n in nodes), 1),
         _case("values", _values(nodes)),
         _case("arguments", _arguments(nodes, behind), 1),
     ]
@@ -129,7 +130,7 @@ def _case(name: str, cases: Iterator[tuple[str, str]], words_in: int = 2) -> str
     subject = '"$1"' if words_in == 1 else '"$1 $2"'
     lines = [f"_kojuto_{name}() {{", f"    case {subject} in"]
     for answer, patterns in by_answer.items():
-        lines += [f"    {' | '.join(map(_quoted, dict.fromkeys(patterns)))}) {answer} ;;"]
+        lines += [f"    {' | '.join(map(quoted, dict.fromkeys(patterns)))}) {answer} ;;"]
     return "\n".join([*lines, "    *) return 1 ;;", "    esac", "}", ""])
 
 
@@ -141,10 +142,10 @@ def _takes_next(nodes: list[Node]) -> Iterator[tuple[str, str]]:
 
 
 def _commands(nodes: list[Node], behind: dict[str, Node]) -> Iterator[tuple[str, str]]:
-    yield from ((f"kojuto {word}", f"at={_quoted(node.name)}") for word, node in behind.items())
+    yield from ((f"kojuto {word}", f"at={quoted(node.name)}") for word, node in behind.items())
     for node in nodes[1:]:
         for word, below in node.nodes.items():
-            yield f"{node.name} {word}", f"at={_quoted(below.name)}"
+            yield f"{node.name} {word}", f"at={quoted(below.name)}"
 
 
 def _options(node: Node) -> str:
@@ -156,7 +157,7 @@ def _values(nodes: list[Node]) -> Iterator[tuple[str, str]]:
         for option in node.command.options:
             values = words.of_value(option)
             if values:
-                answer = f"echo {_quoted(values if isinstance(values, str) else ' '.join(values))}"
+                answer = f"echo {quoted(values if isinstance(values, str) else ' '.join(values))}"
                 yield from ((f"{node.name} {name}", answer) for name in option.names)
 
 
@@ -167,8 +168,4 @@ def _arguments(nodes: list[Node], behind: dict[str, Node]) -> Iterator[tuple[str
         if isinstance(arguments, tuple) or own:
             arguments = " ".join([*own, *(arguments if isinstance(arguments, tuple) else ())])
         if arguments:
-            yield node.name, f"echo {_quoted(arguments)}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
+            yield node.name, f"echo {quoted(arguments)}"

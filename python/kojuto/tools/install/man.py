@@ -71,8 +71,8 @@ def _options(command: Command, heading: str) -> list[str]:
 
 
 def _head(option: Option) -> str:
-    names = ", ".join(rf"\fB{roff.text(name)}\fR" for name in option.names)
-    if option.metavar is None:
-        return names
-    value = rf"\fI{roff.text(option.metavar)}\fR"
-    return f"{names}[={value}]" if option.bare is not None else f"{names} {value}"
+    return helptext.head(
+        option,
+        lambda name: rf"\fB{roff.text(name)}\fR",
+        lambda value: rf"\fI{roff.text(value)}\fR",
+    )

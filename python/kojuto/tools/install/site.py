@@ -49,11 +49,7 @@ def _options(command: Command, heading: str) -> list[str]:
 
 
 def _head(option: Option) -> str:
-    names = ", ".join(f"`{name}`" for name in option.names)
-    if option.metavar is None:
-        return names
-    value = f"*{_cell(option.metavar)}*"
-    return f"{names}[={value}]" if option.bare is not None else f"{names} {value}"
+    return helptext.head(option, lambda name: f"`{name}`", lambda value: f"*{_cell(value)}*")
 
 
 def _cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a shell may offer where a word of a command line is to come."""
+"""What a shell may offer where a word of a command line is to come, and words in quotes."""
 
 from __future__ import annotations
 
@@ -44,3 +44,8 @@ def takes_next(option: Option) -> bool:
 def is_long(name: str) -> bool:
     """Whether it is a long name; ``-4`` and ``-l`` are short."""
     return name.startswith("--")
+
+
+def quoted(text: str) -> str:
+    """A word for bash and zsh, always in quotes: there are no others in what is written."""
+    return "'" + text.replace("'", "'\\''") + "'"

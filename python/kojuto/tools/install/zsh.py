@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kojuto.tools.install import words
+from kojuto.tools.install.words import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _function(node: Node, below: dict[str, Node]) -> str:
     lines += ["    typeset -A opt_args", _call(specs, "-S -C") + " && return 0"]
     lines += ["    case $state in", "    command)", "        local -a below=("]
     lines += [
-        f"            {_quoted(f'{word}:{each.about}')}" for word, each in sorted(below.items())
+        f"            {quoted(f'{word}:{each.about}')}" for word, each in sorted(below.items())
     ]
     lines.append("        )")
     lines.append("        _describe -t commands command below")
@@ -92,7 +93,7 @@ def _function(node: Node, below: dict[str, Node]) -> str:
 
 
 def _call(specs: list[str], flags: str) -> str:
-    rows = " \\\n".join("        " + _quoted(spec) for spec in specs)
+    rows = " \\\n".join("        " + quoted(spec) for spec in specs)
     return f"    _arguments -s {flags} : \\\n{rows}"
 
 
@@ -120,7 +121,3 @@ def _escaped(text: str) -> str:
     for character in "\\[]:":
         text = text.replace(character, "\\" + character)
     return text
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
