@@ -19,7 +19,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
 
 .PHONY: demo test lint lint-rust lint-python bench wheel test-wheel build servers fuzz compile-tests test-rust \
         test-python test-a-l-w-z test-m-o test-p-v test-shared soak repeat coverage \
-        docs release-check deny oldest cross cross-bench cross-tools clean
+        docs pictures release-check deny oldest cross cross-bench cross-tools clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -178,16 +178,21 @@ wheel: $(VENV)/.dev
 test-wheel: $(VENV)/.dev
 	$(BIN)/maturin build --release --quiet --out target/wheels
 
-# The site, in target/site; a link that leads nowhere fails it.
+# The site, in target/site; a link that leads nowhere fails it. The options of the commands are read from
+# their source, for which nothing has to be compiled.
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/.docs
-	@$(BIN)/python -c 'import kojuto._native' 2>/dev/null || $(MAKE) --no-print-directory build
 	@# Not --quiet, which keeps warnings from --strict.
-	$(BIN)/mkdocs build --strict
+	PYTHONPATH=python $(BIN)/mkdocs build --strict
 
 $(VENV)/.docs: $(VENV)/.dev pyproject.toml
 	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
+
+# The pictures of README and the docs, drawn again by what they show.
+pictures: build
+	$(BIN)/python -m tests.report.terminal
+	$(BIN)/python -m tests.report.pictures
 
 # What takes minutes and is wanted before a release: the site, every command line that is shown, run as
 # it stands, and the units of systemd, started by one.
