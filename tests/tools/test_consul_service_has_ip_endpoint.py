@@ -85,6 +85,17 @@ def test_sighup_reads_the_token_again(stage: Stage, consul: Consul) -> None:
     # The answer may be that to the question before; the next one follows.
     wait_until(lambda: consul.asked[-1].headers["X-Consul-Token"] == "the-next-token")
     assert not server.lines(msg="Consul refuses")
+    for broken, words in (("", "holds no token"), (None, "No such file or directory")):
+        told = len(server.lines(level="error"))
+        if broken is None:
+            path.unlink()
+        else:
+            path.write_text(broken)
+        server.kill(signal.SIGHUP)
+        line = server.wait_for_lines(told + 1, level="error")[-1]
+        assert line["msg"] == "Failed to read the token again, the last one is kept"
+        assert line["error"] == f"{path}: {words}"
+        assert server.status("/has/web/10.0.0.2") == 200
 
 
 def test_consul_by_environment_unix_socket_and_password(stage: Stage, consul: Consul) -> None:

@@ -12,7 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kojuto.common.server.logs import Logger
     from kojuto.tools.consul_service_has_ip.accesslog import AccessLog
+    from kojuto.tools.consul_service_has_ip.consul import Settings
     from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
 
 MAX_WAIT = "10m"
@@ -307,7 +309,7 @@ def _work(values: Values, _: list[str]) -> int:
             values,
             metrics=metrics,
             collect=lambda: families(server, table, watches),
-            on_hangup=settings.token.again,
+            on_hangup=lambda: _read_token_again(settings, log),
             finish=None if access_log is None else access_log.close,
             consul=endpoint.name,
         )
@@ -315,6 +317,12 @@ def _work(values: Values, _: list[str]) -> int:
         if access_log is not None:
             access_log.close()
         log.close()
+
+
+def _read_token_again(settings: Settings, log: Logger) -> None:
+    error = settings.token.again()
+    if error is not None:
+        log.error("Failed to read the token again, the last one is kept", error=error)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

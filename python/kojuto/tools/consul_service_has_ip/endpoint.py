@@ -91,12 +91,19 @@ class Token:
             raise ValueError("holds no token")
         return text
 
-    def again(self) -> None:
-        """Read the file again; what is known stays when it cannot be read."""
+    def again(self) -> str | None:
+        """Read the file again; what is known stays when it cannot be read.
+
+        Returns:
+            What is wrong with the file, if anything; Consul's next answer tells whether the token
+            at hand still holds.
+        """
         if self.path is not None:
-            # Consul's next answer tells whether the one at hand still holds.
-            with suppress(OSError, ValueError):
+            try:
                 self._text = self._read(self.path)
+            except (OSError, ValueError) as error:
+                return f"{self.path}: {words(error)}"
+        return None
 
     @property
     def text(self) -> str:
