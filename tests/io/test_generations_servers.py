@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -214,11 +215,11 @@ def test_under_start_server_no_connection_fails_or_is_cut(
         assert path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("name", SERVERS)
-def test_under_systemds_socket_none_is_refused_and_long_ones_have_their_time(
+@contextlib.contextmanager
+def held(
     stage: Stage, consul: Consul, name: str
-) -> None:
-    """A restart as systemd does it: the old process ends, the socket stays, the next one has it."""
+) -> Iterator[tuple[Case, int, Callable[[], Program]]]:
+    """A socket that outlives the server, its port, and what starts the server on it."""
     with socket.create_server((LOOPBACK, 0), backlog=1024) as sock:
         port, fd = sock.getsockname()[1], sock.fileno()
         case = Case(stage, consul, name, port)
@@ -230,6 +231,15 @@ def test_under_systemds_socket_none_is_refused_and_long_ones_have_their_time(
             program.wait_for("Start listen")
             return program
 
+        yield case, port, started
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_under_systemds_socket_none_is_refused_and_long_ones_have_their_time(
+    stage: Stage, consul: Consul, name: str
+) -> None:
+    """A restart as systemd does it: the old process ends, the socket stays, the next one has it."""
+    with held(stage, consul, name) as (case, port, started):
         program = started()
         load = Load(port, case.way)
         stops: list[float] = []
@@ -250,3 +260,53 @@ def test_under_systemds_socket_none_is_refused_and_long_ones_have_their_time(
         since = cut - max(stop for stop in stops if stop <= cut)
         assert since > 0.99, "before its time-out"
     assert len(load.cut) == (0 if case.way not in (tcp, tunnel) else 2 * TIMES)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_one_that_is_killed_costs_what_was_open_and_the_next_one_serves(
+    stage: Stage, consul: Consul, name: str
+) -> None:
+    """What a crash leaves behind (files, sockets, addresses) stops no next start."""
+    with held(stage, consul, name) as (case, port, started):
+        program = started()
+        load = Load(port, case.way)
+        begun: list[float] = []
+        try:
+            for _ in range(TIMES):
+                before = load.done
+                wait_until(lambda: load.done > before + 20)  # noqa: B023
+                program.kill(signal.SIGKILL)
+                assert program.process.wait(20) == -signal.SIGKILL
+                program = started()
+                begun.append(time.monotonic())
+            before = load.done
+            wait_until(lambda: load.done > before + 20)
+        finally:
+            load.stop()
+        assert program.end() == 0
+    failed = [since for since, _ in load.failures]
+    assert len(failed) <= 2 * TIMES, "no more than what two threads had open"
+    assert all(since < begun[-1] for since in failed), "after the last death nothing fails"
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_system_calls_that_are_interrupted_cost_nothing(
+    stage: Stage, consul: Consul, name: str
+) -> None:
+    """Stopped and continued, a process finds its waits interrupted (signal(7)): EINTR."""
+    with held(stage, consul, name) as (case, port, started):
+        program = started()
+        load = Load(port, case.way)
+        try:
+            for _ in range(20):
+                before = load.done
+                program.kill(signal.SIGSTOP)
+                stat = Path(f"/proc/{program.pid}/stat")
+                wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")  # noqa: B023
+                program.kill(signal.SIGCONT)
+                wait_until(lambda: load.done > before + 2)  # noqa: B023
+        finally:
+            load.stop()
+        assert program.end() == 0
+    assert load.failures == []
+    assert load.cut == []

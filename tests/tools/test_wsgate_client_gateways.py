@@ -1,13 +1,19 @@
-"""The listeners of wsgate-client: how many tunnels are opened at a time."""
+"""The listeners of wsgate-client: how many tunnels are opened at a time, and out of descriptors."""
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kojuto.tools.wsgate_client import gateways
 from tests.conftest import wait_until
+from tests.peers.gates import client, opens, server
+from tests.peers.servers import echo
+
+if TYPE_CHECKING:
+    from tests.peers.servers import Stage
 
 
 def test_so_many_tunnels_are_opened_at_a_time_so_many_wait_and_one_more_is_refused() -> None:
@@ -32,3 +38,22 @@ def test_so_many_tunnels_are_opened_at_a_time_so_many_wait_and_one_more_is_refus
         finally:
             gate.set()
         wait_until(lambda: len(begun) == 256 + 4096 and line._workers == 0)
+
+
+def test_running_out_of_descriptors_pauses_and_goes_on(stage: Stage) -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    gate = server(stage, {"a": stage.peer(echo).port})
+    local = client(stage, gate.url("a"), preexec=few)
+    conns = [local.connect() for _ in range(100)]
+    local.wait_for("Accepting pauses")
+    for conn in conns:
+        conn.close()
+
+    def serves() -> bool:
+        with local.connect() as conn:
+            return opens(conn)
+
+    wait_until(serves)
+    assert local.process.poll() is None
