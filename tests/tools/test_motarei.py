@@ -309,3 +309,24 @@ def test_the_api_version_is_negotiated(stage: Stage, docker: Docker) -> None:
     assert front.paths[0] == "/version"
     assert any(path.startswith(f"/v{spoken}/containers/json") for path in front.paths)
     wait_until(lambda: any(path.startswith(f"/v{spoken}/events") for path in front.paths))
+
+
+def test_a_full_disk_behind_its_log_stops_no_connection(stage: Stage, docker: Docker) -> None:
+    docker.up("plain")
+    command = [*docker.inside, script("motarei"), "--label", "app=web"]
+    program = stage.program(
+        ["bash", "-c", 'exec "$@" 2>/dev/full', "-", *command], env=docker.env
+    )  # fmt: skip
+
+    def served() -> bool:
+        try:
+            inside(docker, exchange, 80)
+        except (ConnectionError, AssertionError):
+            return False
+        return True
+
+    wait_until(served)
+    docker.up("plain")
+    for _ in range(20):
+        inside(docker, exchange, 80)
+    assert program.end() == 0

@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import websockets.exceptions
+import websockets.sync.client
 
 from kojuto.tools.wsgate_server.dial import Dialer
+from tests.conftest import script
+from tests.peers.hosts import Hosts
+from tests.peers.servers import free_port
+
+if TYPE_CHECKING:
+    from tests.peers.servers import Stage
 
 
 def test_each_address_of_a_name_has_its_share_of_the_time() -> None:
@@ -75,3 +83,31 @@ def test_an_upstream_that_takes_its_time_is_waited_for(patient: bool) -> None:
         else:
             with pytest.raises(TimeoutError):
                 asyncio.run(dial())
+
+
+def test_a_name_is_resolved_anew_for_each_tunnel(stage: Stage) -> None:
+    def names(conn: socket.socket) -> None:
+        conn.sendall(conn.getsockname()[0].encode())
+
+    first = stage.peer(names, host="127.0.0.1")
+    stage.peer(names, host="127.0.0.2", port=first.port)
+    hosts = Hosts(stage.folder)
+    hosts.set("127.0.0.1")
+    command = [*hosts.prefix, script("wsgate-server"), "--listen", f"127.0.0.1:{free_port()}"]
+    (stage.folder / "map").write_text(f"a,db.test:{first.port}\n")
+    program = stage.program([*command, "--map", stage.folder / "map"])
+    program.wait_for("Start listen")
+    url = f"ws://{command[-1]}/proxy/a"
+
+    def reached() -> object:
+        with websockets.sync.client.connect(url, compression=None, proxy=None) as tunnel:
+            return tunnel.recv(20)
+
+    assert reached() == b"127.0.0.1"
+    hosts.set("127.0.0.2")
+    assert reached() == b"127.0.0.2"
+    hosts.set()
+    with pytest.raises(websockets.exceptions.InvalidStatus, match="502"):
+        reached()
+    hosts.set("127.0.0.1")
+    assert reached() == b"127.0.0.1"
