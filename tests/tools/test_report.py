@@ -215,6 +215,16 @@ def test_bad_lines_are_counted_with_the_first(log: Path) -> None:
     assert b", 2 bad ones beside" in done.stdout
 
 
+def test_a_line_of_100_mb_is_passed_over(log: Path) -> None:
+    before = report(log).stdout
+    with log.open("ab") as file:
+        file.write(b"x" * 100_000_000 + b"\n")
+    done = report(log)
+    assert done.returncode == 0
+    assert b"1 line not counted (longer than 64 MiB: 1)" in done.stderr
+    assert done.stdout.replace(b", 1 bad one beside", b"") == before
+
+
 def test_without_a_line_it_is_2_with_the_first_and_what_was_tried(tmp_path: Path) -> None:
     path = tmp_path / "prose"
     path.write_text("It was a dark and stormy night.\nThe rain fell in torrents.\n")
