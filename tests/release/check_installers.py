@@ -37,7 +37,7 @@ def test_pip_installs_plugins_that_start(
 
 
 def test_a_blank_in_the_path_is_for_kojuto_name(pip: Path, wheel: Path, tmp_path: Path) -> None:
-    """The kernel ends the interpreter's name at the blank; what README says is what comes."""
+    """The kernel ends the interpreter's name at the blank; what docs/install.md says comes."""
     bin_ = environment(tmp_path / "a b", pip, wheel)
     refused = started(["/bin/sh", "-c", '"$0" --version', f"{bin_}/{PLUGINS[0]}"], tmp_path)
     assert refused.returncode == 127
