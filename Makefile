@@ -18,8 +18,8 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
 .PHONY: demo test lint lint-rust lint-python bench wheel test-wheel build servers fuzz compile-tests test-rust \
-        test-python test-a-l-w-z test-m-o test-p-v test-shared soak repeat coverage \
-        docs pictures release-check deny oldest cross cross-bench cross-tools clean
+        test-python test-a-l-w-z test-m-o test-p-v test-shared soak soak-rounds repeat coverage \
+        docs pictures release-check sanitize deny oldest cross cross-bench cross-tools clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -90,10 +90,16 @@ test-p-v:
 test-shared:
 	$(BIN)/python -m pytest --ignore=tests/tools
 
-# The long random runs, each round with other dice, and the tests that `make test` leaves out (the
-# mark `soak`, at most three, each with its reason): make soak COUNT=5
-COUNT ?= 1
+# Every server and pipe side by side under load while things go wrong, for an hour or SOAK_SECONDS; what
+# was done and found is in target/soak/result.md. Then, as often as COUNT says, the long random runs with
+# other dice each time, and the tests that `make test` leaves out (the mark `soak`, at most three, each
+# with its reason): make soak SOAK_SECONDS=300 COUNT=5
+COUNT ?= 0
 soak: build servers
+	$(BIN)/python -m pytest tests/soak/check_soak.py
+	@test $(COUNT) = 0 || $(MAKE) --no-print-directory soak-rounds
+
+soak-rounds:
 	@for round in $$(seq $(COUNT)); do \
 	    seed=$$(date +%s); echo "soak: round $$round of $(COUNT), KOJUTO_CHAOS_SEED=$$seed"; \
 	    KOJUTO_CHAOS_SEED=$$seed KOJUTO_CHAOS_EVENTS=2000 KOJUTO_RACE_ROUNDS=5000 \
@@ -115,6 +121,7 @@ soak: build servers
 
 # Tests again and again, to find the one that fails now and then:
 # make repeat TESTS="tests/io/test_relay.py tests/tools/test_sabo.py" COUNT=20 BUSY=-b
+repeat: COUNT = 1
 repeat: build servers
 	tests/repeat -n $(COUNT) $(BUSY) $(TESTS)
 
@@ -166,6 +173,11 @@ deny:
 
 fuzz:
 	nice -n 10 rust/fuzz/run
+
+# The unsafe parts under AddressSanitizer, UBSan and valgrind; each crate is compiled once more.
+sanitize: build
+	@tests/install-servers gcc valgrind
+	tests/sanitize
 
 # For Linux with glibc 2.17 or later.
 wheel: $(VENV)/.dev
