@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import kojuto
+from kojuto.tools import no_excl_open
 from tests.conftest import need_program, run, script
 from tests.peers.shim import OPEN, SHIM, exclusive, opens, preloaded
 from tests.streams import processes_end, spawn
@@ -200,3 +202,20 @@ def test_path_is_what_ld_preload_takes(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"")
     assert opens(log, LD_PRELOAD=shown)
+
+
+@pytest.mark.parametrize("arguments", [["--path"], ["true"], ["doctor"]])
+def test_a_build_for_musl_says_that_it_has_no_shim(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The same is seen on a real one by tests/release/check_musl.py."""
+    monkeypatch.setattr(kojuto, "__file__", str(tmp_path / "__init__.py"))
+    assert no_excl_open.main(arguments) == 1
+    assert "the wheel carries it" in capfd.readouterr().err
+    monkeypatch.setattr(os, "confstr_names", {})  # what musl's has: none of glibc's names
+    assert no_excl_open.main(arguments) == 1
+    out, error = capfd.readouterr()
+    assert out == ""
+    assert "error: this build of kojuto, for musl, has no shim" in error
+    assert "hint: run logrotate on a system with glibc" in error

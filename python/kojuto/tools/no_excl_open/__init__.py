@@ -70,7 +70,8 @@ COMMAND = Command(
 Only a regular file with one link is opened, and only where nobody else can have put it: never in a
 directory that everybody may write to (/tmp). Wrappers and scripts pass the shim on; it acts in the
 program and ends with it, and a warning says at the end when it never got there. Signals and the
-exit status of COMMAND are passed on; 126 and 127 when it cannot be run or found.
+exit status of COMMAND are passed on; 126 and 127 when it cannot be run or found. A build of kojuto
+for musl (Alpine) has no shim: there the command says so and runs nothing.
 
   no-excl-open --only '/var/log/app/*.log' -- logrotate /etc/logrotate.conf
   no-excl-open -- nice /etc/cron.daily/logrotate
@@ -100,6 +101,11 @@ def shim_path() -> str:
     """Where ``no_excl_open.so`` lies."""
     path = os.path.join(os.path.dirname(kojuto.__file__), "no_excl_open.so")
     if not os.path.exists(path):
+        if "CS_GNU_LIBC_VERSION" not in os.confstr_names:
+            raise KojutoError(
+                "this build of kojuto, for musl, has no shim: it is made for glibc alone",
+                "run logrotate on a system with glibc; all other commands work here",
+            )
         raise KojutoError(
             f"the shim {path} is missing", "install kojuto again; the wheel carries it"
         )
