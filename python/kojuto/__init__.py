@@ -4,22 +4,26 @@ Each command lives in ``kojuto.tools`` under its own name; ``kojuto.commands`` l
 programs there are `kojuto.Sketch`, ``kojuto.report``, ``kojuto.logs`` and ``kojuto.sabo``.
 """
 
-__version__ = "0.1.0"
 __all__ = ["Sketch", "__version__"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kojuto._native import Sketch
 
+    __version__: str
+
+_OF_THE_CORE = {"Sketch": "Sketch", "__version__": "CORE_VERSION"}
+
 
 def __getattr__(name: str) -> object:
-    """`Sketch`, which brings the Rust core along, once it is asked for (PEP 562)."""
-    if name != "Sketch":
+    """What the Rust core has, which comes along once it is asked for (PEP 562)."""
+    if name not in _OF_THE_CORE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from kojuto._native import Sketch
+    from kojuto import _native
 
-    globals()[name] = Sketch
-    return Sketch
+    value: object = getattr(_native, _OF_THE_CORE[name])
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
