@@ -17,9 +17,9 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              ../shared/corpora/accesslog/combined/isucon9-with-request-time.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
-.PHONY: demo test lint lint-rust lint-python bench wheel test-wheel build servers fuzz compile-tests test-rust \
-        test-python test-a-l-w-z test-m-o test-p-v test-shared soak soak-rounds repeat coverage \
-        docs pictures release-check sanitize deny oldest cross cross-bench cross-tools clean
+.PHONY: demo test lint lint-rust lint-python bench wheel wheels wheel-tools test-wheel build servers fuzz \
+        compile-tests test-rust test-python test-a-l-w-z test-m-o test-p-v test-shared soak soak-rounds repeat \
+        coverage docs pictures release-check sanitize deny oldest cross cross-bench cross-tools clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -42,8 +42,8 @@ lint-rust:
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 lint-python: build
-	$(BIN)/ruff format --check python tests benches
-	$(BIN)/ruff check python tests benches
+	$(BIN)/ruff format --check python tests benches release
+	$(BIN)/ruff check python tests benches release
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest kojuto._native
 
@@ -179,11 +179,19 @@ sanitize: build
 	@tests/install-servers gcc valgrind
 	tests/sanitize
 
-# For Linux with glibc 2.17 or later.
-wheel: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --zig \
-	    --compatibility manylinux2014 --out dist
+# For Linux on x86-64 and AArch64, each with glibc 2.17 or later and with musl 1.2 or later, by zig: what
+# release/targets.py lists. One takes five minutes of a core; PROFILE=quick half of that.
+wheels: wheel-tools
+	$(BIN)/python -m release.wheels
+
+# The first of them: for this machine, with glibc.
+wheel: wheel-tools
+	$(BIN)/python -m release.wheels $$(uname -m)-unknown-linux-gnu
+
+wheel-tools: $(VENV)/.dev
+	@for triple in $$($(BIN)/python -m release.targets); do \
+	    rustup target list --installed | grep -qx $$triple || rustup --quiet target add $$triple || exit 1; \
+	done
 
 # The one that the tests install, unless dist has one of this source: what `make build` has compiled, for this
 # machine's glibc, so that nothing is compiled once more.
@@ -207,9 +215,13 @@ pictures: build
 	$(BIN)/python -m tests.report.pictures
 
 # What takes minutes and is wanted before a release: the site, every command line that is shown, run as
-# it stands, and the units of systemd, started by one.
-release-check: build servers docs
+# it stands, the units of systemd, started by one, and all wheels, judged and used.
+release-check: build servers docs wheels $(VENV)/.release
 	$(BIN)/python -m pytest tests/release/check_*.py
+
+$(VENV)/.release: $(VENV)/.dev pyproject.toml
+	$(BIN)/python -m pip install --quiet --group release
+	touch $@
 
 clean:
 	rm -rf $(VENV) target dist rust/fuzz/target

@@ -67,7 +67,7 @@ def test_the_map_has_each_module_and_no_other() -> None:
     }
 
 
-PATH = re.compile(r"`((?:rust|python|tests|benches|kojuto\.data)/[^`\s:]*)(?:::?[\w:.]+)?`")
+PATH = re.compile(r"`((?:rust|python|tests|benches|release|kojuto\.data)/[^`\s:]*)(?:::?[\w:.]+)?`")
 
 
 def test_each_path_in_it_exists() -> None:

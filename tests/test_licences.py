@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
-import subprocess
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from release import documents, linked
+from release.targets import TARGETS, Target, output
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -64,37 +66,59 @@ def test_expressions_are_understood() -> None:
     assert not allows("LGPL-2.1-or-later", PERMISSIVE)
 
 
-def linked_crates() -> list[dict[str, Any]]:
-    """The crates that end up in the extension module: no tests' and no build scripts'."""
-    command = ["cargo", "metadata", "--format-version", "1", "--locked"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
-    document = json.loads(done.stdout)
-    packages = {package["id"]: package for package in document["packages"]}
-    nodes = {node["id"]: node for node in document["resolve"]["nodes"]}
-    waiting = [id_ for id_, package in packages.items() if package["name"] == "kojuto-py"]
-    found: dict[str, dict[str, Any]] = {}
-    while waiting:
-        at = waiting.pop()
-        if at in found:
-            continue
-        found[at] = packages[at]
-        waiting += [
-            dep["pkg"]
-            for dep in nodes[at]["deps"]
-            if any(kind["kind"] is None for kind in dep["dep_kinds"])
-        ]
-    return [package for package in found.values() if package["source"] is not None]
+@pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.platform)
+def target(request: pytest.FixtureRequest) -> Target:
+    """A platform for which Rust's library is here: that of this machine at least."""
+    found: Target = request.param
+    library = Path(output("rustc", "--print", "sysroot").strip()) / "lib/rustlib" / found.triple
+    if not library.exists() and found is not TARGETS[0]:
+        pytest.skip(f"'make wheels' installs Rust's library for {found.triple}")
+    return found
 
 
-def test_every_linked_crate_may_be_shipped() -> None:
-    crates = linked_crates()
-    assert {"libc", "memchr", "pyo3"} <= {crate["name"] for crate in crates}
+def test_all_that_is_linked_may_be_shipped(target: Target) -> None:
+    parts = linked.parts(target)
+    assert {"libc", "memchr", "pyo3", "rust-std", "zig-compiler-rt"} <= {
+        part.name for part in parts
+    }
     refused = [
-        f"{crate['name']} {crate['version']}: {crate['license']}"
-        for crate in crates
-        if not allows(crate["license"] or "none", PERMISSIVE)
+        f"{part.name} {part.version}: {part.licence}"
+        for part in parts
+        if not allows(part.licence, PERMISSIVE)
     ]
     assert not refused
+
+
+def test_the_notices_of_a_wheel_have_each_text_once(target: Target) -> None:
+    parts = linked.parts(target)
+    notices = documents.texts(target, parts)
+    assert len(parts) > 50
+    for part in parts:
+        assert f"\n  {part.name} {part.version}: {part.licence}\n" in notices
+    sections = [" ".join(text.split()) for text in notices.split(documents.RULE)[2::2]]
+    assert len(set(sections)) == len(sections)
+    assert {" ".join(text.split()) for part in parts for text in part.texts} == set(sections)
+
+
+def test_a_crate_without_a_text_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no crate is excused that has one."""
+    assert linked.WITHOUT_TEXT
+    monkeypatch.setattr(linked, "WITHOUT_TEXT", {})
+    with pytest.raises(linked.MissingTextError, match="flatbuffers 25"):
+        linked.crates(TARGETS[0])
+
+
+def test_a_bill_of_materials_has_neither_clock_nor_chance(target: Target) -> None:
+    parts = linked.parts(target)
+    bill = documents.bill(target, parts)
+    assert bill == documents.bill(target, list(parts))
+    listed = json.loads(bill)["components"]
+    assert [part["bom-ref"] for part in listed] == [part.purl for part in parts]
+    assert len({part["bom-ref"] for part in listed}) == len(listed)
+    named = re.findall(r'name = "(\S+)"\nversion = "(\S+)"', (ROOT / "Cargo.lock").read_text())
+    crates = {(part["name"], part["version"]) for part in listed if "hashes" in part}
+    assert crates < set(named)
+    assert not {"cc", "syn", "proptest"} & {name for name, _ in crates}  # not in any binary
 
 
 def installed_beside() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -33,9 +34,12 @@ def sources() -> list[Path]:
 
 
 def current(folder: str) -> Path | None:
-    """The wheel of this source in a folder, if there is one that is not older than the source."""
+    """The wheel of this source and machine in a folder, if there is one that is not older than the
+    source; `make wheels` puts those of others beside it.
+    """
     newest = max(path.stat().st_mtime for path in sources())
-    built = sorted((ROOT / folder).glob(f"kojuto-{__version__}-*.whl"), key=os.path.getmtime)
+    names = f"kojuto-{__version__}-*-manylinux*_{platform.machine()}.whl"
+    built = sorted((ROOT / folder).glob(names), key=os.path.getmtime)
     return built[-1] if built and built[-1].stat().st_mtime >= newest else None
 
 
