@@ -249,6 +249,7 @@ class Running:
     """A server under a condition; ready, or at its end."""
 
     def __init__(self, job: Job, **how: Any) -> None:
+        within_s = how.pop("within_s", 20)
         how.setdefault("stdin", subprocess.DEVNULL)
         with TemporaryDirectory() as folder, socket.socket(AF_UNIX, SOCK_DGRAM) as told:
             told.bind(f"{folder}/notify")
@@ -257,7 +258,7 @@ class Running:
             told.settimeout(0.05)
             job.env["NOTIFY_SOCKET"] = f"{folder}/notify"
             self.job, self.process = job, job.start(**how)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + within_s
             self.ready = False
             while not self.ready and self.process.poll() is None:
                 if time.monotonic() > deadline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -41,6 +42,15 @@ def current(folder: str) -> Path | None:
     names = f"kojuto-{__version__}-*-manylinux*_{platform.machine()}.whl"
     built = sorted((ROOT / folder).glob(names), key=os.path.getmtime)
     return built[-1] if built and built[-1].stat().st_mtime >= newest else None
+
+
+def lower_bounds() -> list[str]:
+    """The oldest packages that pyproject.toml allows, as pip's constraints."""
+    import tomllib  # type: ignore[import-not-found]  # not in Python 3.10
+
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    bounds = [re.match(r"([\w-]+)>=([\d.]+)", need) for need in needs]
+    return [f"{bound[1]}=={bound[2]}" for bound in bounds if bound is not None]
 
 
 def made(target: str, folder: str) -> Path:

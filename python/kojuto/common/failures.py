@@ -12,7 +12,7 @@ MORE_MEMORY = "raise the limit of memory (ulimit -v, MemoryMax=, --memory) or gi
 MORE_THREADS = (
     "raise the limit of processes (ulimit -u, TasksMax=, --pids-limit), or the limit of memory"
 )
-DISTRIBUTIONS = {"google": "google-auth", "jwt": "pyjwt"}
+DISTRIBUTIONS = {"google": "google-auth", "jwt": "pyjwt", "markdown_it": "markdown-it-py"}
 """Packages that are not installed under the name they are imported by."""
 
 
@@ -76,4 +76,20 @@ def _missing(error: ImportError) -> tuple[str, str]:
     if package in sys.stdlib_module_names:
         return f"this Python has no {package}: {error}", "take a Python that was built with it"
     package = DISTRIBUTIONS.get(package, package)
-    return f"the package {package} is missing or broken: {error}", f"pip install {package}"
+    return f"the package {package} is missing or broken: {error}", _install(package)
+
+
+def _install(package: str) -> str:
+    """How to get a package, in the versions that kojuto takes of it."""
+    import importlib.metadata
+    import re
+
+    try:
+        needs = importlib.metadata.requires("kojuto") or ()
+    except importlib.metadata.PackageNotFoundError:
+        needs = ()
+    for need in needs:
+        found = re.match(r"([\w.-]+)\s*([^;\s]+)?", need)
+        if found and found[1] == package and found[2] and "extra ==" not in need:
+            return f"pip install '{package}{found[2]}'"
+    return f"pip install {package}"
