@@ -154,6 +154,7 @@ def test_names_of_any_bytes_are_known_again(tmp_path: Path, workdir: Path) -> No
         assert list(found.values()) == [count] * len(names)
 
 
+@pytest.mark.timeout(600)  # the strict parser reads a million lines
 @pytest.mark.parametrize("bounds", [0, 100])
 def test_as_many_groups_as_there_can_be_stay_readable(
     bounds: int, tmp_path: Path, workdir: Path
