@@ -7,11 +7,13 @@ from html import unescape
 from xml.etree import ElementTree as ET
 
 import pytest
+import tomllib  # type: ignore[import-not-found]  # the tests need 3.11, the package 3.10
 
 from tests.conftest import ROOT
 from tests.report import terminal
 
 README = (ROOT / "README.md").read_text()
+HOME = "kojuto/kojuto"
 MOST_LINES = 70
 """Of a page that is read in a minute."""
 TEXT = "{http://www.w3.org/2000/svg}text"
@@ -42,18 +44,29 @@ def test_the_picture_has_what_the_program_prints_now() -> None:
 
 def test_the_picture_is_shown_is_small_and_fetches_nothing() -> None:
     path = terminal.PICTURE.relative_to(ROOT)
-    assert f"]({path})" in README
+    assert f"](https://raw.githubusercontent.com/{HOME}/main/{path})" in README
     text = terminal.PICTURE.read_text()
     assert len(text) < 40_000
     assert "url(http" not in text
     assert "@import" not in text
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_leads_somewhere_from_the_page_of_the_package_too() -> None:
+    """There nothing is beside README, so that links are whole; they lead to what is here."""
     targets = re.findall(r"\]\(([^)\s]+)\)", README)
     assert len(targets) > 8
     for target in targets:
-        assert "://" in target or (ROOT / target.partition("#")[0]).exists(), target
+        found = re.fullmatch(
+            rf"https://(?:raw\.githubusercontent|github)\.com/{HOME}/(?:(?:blob|tree)/)?main/(.+)",
+            target,
+        )
+        assert found, target
+        assert (ROOT / found[1]).exists(), target
+
+
+def test_the_package_is_at_home_where_the_links_lead() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("urls", {})
+    assert all(f"github.com/{HOME}" in url for url in urls.values())
 
 
 def test_it_is_read_in_a_minute() -> None:

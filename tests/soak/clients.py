@@ -80,7 +80,8 @@ class Clients:
             if any(one.excuse(since, until) for one in self._troubles):
                 self.excused += 1
             else:
-                self.failures.append(f"{self.name}: {until - since:.3f} s: {error!r}"[:300])
+                at = f"{self.name}: {time.strftime('%H:%M:%S')}, after {until - since:.3f} s"
+                self.failures.append(f"{at}: {error!r}"[:300])
 
     def stop(self) -> None:
         self._stop.set()

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tests.soak.world import World
 
 
+MOST_TOLD = 10
+"""Failures of one client or process; of the others the number."""
+
+
 class Result:
     """All that is told of one.
 
@@ -40,19 +44,24 @@ class Result:
         """Ask everybody."""
         for load in world.loads:
             self.done[load.name] = (load.done, load.excused)
-            self.failures += load.failures
+            self._failed(load.name, load.failures)
         pipes = (world.lines, world.lines_killed, world.stream, world.followed, world.sketches)
         for pipe in pipes:
             self.done[pipe.name] = (pipe.done, 0)
-            self.failures += pipe.failures
+            self._failed(pipe.name, pipe.failures)
         for each in (*world.steady, *world.victims):
             self.ends[each.name] = each.ends
-            self.failures += [f"{each.name}: {line[:300]}" for line in each.found]
+            self._failed(each.name, [f"{each.name}: {line[:300]}" for line in each.found])
         for one in (*world.steady, world.lines, world.stream):
             try:
                 self.courses[one.name] = courses(one.samples)
             except ValueError as error:  # noqa: PERF203
                 self.failures.append(f"{one.name}: {error}")
+
+    def _failed(self, name: str, failures: list[str]) -> None:
+        self.failures += failures[:MOST_TOLD]
+        if len(failures) > MOST_TOLD:
+            self.failures.append(f"{name}: and {len(failures) - MOST_TOLD} more")
 
     @property
     def growing(self) -> list[str]:

@@ -9,7 +9,7 @@ from tests.conftest import wait_until
 from tests.disks import fill, small_disk
 from tests.peers.consul import Consul, instance
 from tests.peers.deteco import ED, service
-from tests.peers.engine import Docker
+from tests.peers.engine import Docker, exchange, inside
 from tests.peers.servers import LOOPBACK, Peer, echo
 from tests.soak import clients
 from tests.soak.clients import Clients
@@ -83,6 +83,7 @@ class World:
         self._ppdp()
         self._gateways()
         self._checkers()
+        self.docker_troubles = Troubles()
         self.docker = Docker(folder / "docker")
         stack.callback(self.docker.close)
         self.docker.build()
@@ -169,7 +170,7 @@ class World:
         )  # fmt: skip
         of = (clients.short, clients.long)
         steps = [clients.within(self.docker.name, each(DOCKER_PORT)) for each in of]
-        self._load(made.name, steps, made.troubles)
+        self._load(made.name, steps, made.troubles, self.docker_troubles)
         return made
 
     # -- what goes wrong -------------------------------------------------------------------------
@@ -256,8 +257,20 @@ class World:
         self.docker.docker("rm", *old)
 
     def restart_docker(self) -> None:
+        """What publishes the ports on loopback is a child of dockerd and ends with it."""
+        self.docker_troubles.begin()
         self.docker.stop()
         self.docker.start()
+
+        def serves() -> bool:
+            try:
+                inside(self.docker, exchange, DOCKER_PORT)
+            except (OSError, AssertionError):
+                return False
+            return True
+
+        wait_until(serves, within_s=60, what="the container is reached again")
+        self.docker_troubles.end()
 
     def stop(self) -> None:
         """End the clients, then the pipes and the servers."""
