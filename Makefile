@@ -205,7 +205,10 @@ docs: $(VENV)/.docs
 	@# Not --quiet, which keeps warnings from --strict.
 	PYTHONPATH=python $(BIN)/mkdocs build --strict
 
-$(VENV)/.docs: $(VENV)/.dev pyproject.toml
+# What it needs and no more: not what the tests need.
+$(VENV)/.docs: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
 
