@@ -53,7 +53,8 @@ bench: build servers
 
 build: $(VENV)/.dev
 	@touch $(VENV)/.dev
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
+	@echo 'build: the Rust core is compiled, which takes some minutes the first time'
+	@PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet
 	@# As pip does for a wheel: a command must not compile its modules at each start.
 	$(BIN)/python -m compileall -q python/kojuto
 

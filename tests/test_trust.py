@@ -73,8 +73,8 @@ def test_each_command_has_a_row_for_each_fault_that_it_can_meet() -> None:
 
 
 def test_each_fault_is_explained() -> None:
-    begin, _, _ = TEXT.partition("## By command")
-    assert [row[0] for row in rows(begin)] == list(MEETS)
+    _, _, section = TEXT.partition("\n## The faults\n")
+    assert [row[0] for row in rows(section.partition("\n## ")[0])] == list(MEETS)
 
 
 def test_each_row_says_what_happens_and_names_a_test() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,15 @@ class Backend:
 def given(*words: str) -> Callable[[int], list[str]]:
     """Arguments that do not depend on the port."""
     return lambda _: list(words)
+
+
+def fill_access_log(port: int) -> None:
+    """The 8 MB that an access log has for a disk that is full, which would look like a leak."""
+    conn = http.client.HTTPConnection(LOOPBACK, port, timeout=60)
+    for _ in range(5000):
+        conn.request("GET", "/has/web/10.0.0.1", headers={"User-Agent": "x" * 2000})
+        conn.getresponse().read()
+    conn.close()
 
 
 class World:
@@ -159,6 +169,8 @@ class World:
             if which == "kept":
                 more += ["--stale-if-error", "24h", "--access-log-dir", str(self.log_disk)]
             made = self._service(f"consul-service-has-ip {which}", given(*more))
+            if which == "kept":
+                fill_access_log(made.port)
             troubles = [made.troubles] + [self.consul_troubles] * (which == "killed")
             self._load(made.name, [clients.asks(made.port, members)] * 2, *troubles)
 
