@@ -19,7 +19,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
 
 .PHONY: demo test lint lint-rust lint-python bench wheel wheels wheel-tools test-wheel build servers fuzz \
         compile-tests test-rust test-python test-a-l-w-z test-m-o test-p-v test-shared soak soak-rounds repeat \
-        coverage docs pictures release-check sanitize deny oldest cross cross-bench cross-tools clean
+        coverage docs pictures release-check release sanitize deny oldest cross cross-bench cross-tools clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -226,6 +226,17 @@ release-check: build servers docs wheels $(VENV)/.release
 $(VENV)/.release: $(VENV)/.dev pyproject.toml
 	$(BIN)/python -m pip install --quiet --group release
 	touch $@
+
+# The version is that of Cargo.toml. It refuses a changed tree, a tag that is there, and a version without a
+# heading in CHANGELOG.md; then every check, the wheels, the sdist, the bills of materials and SHA256SUMS in
+# dist, and the tag, which is not pushed.
+release: $(VENV)/.release
+	$(BIN)/python -m release.publish --ready
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory test
+	rm -rf dist
+	$(MAKE) --no-print-directory release-check
+	$(BIN)/python -m release.publish
 
 clean:
 	rm -rf $(VENV) target dist rust/fuzz/target

@@ -1,5 +1,6 @@
-"""The wheels of glibc, installed and at work: on x86-64 with the oldest and the newest Python at
-hand and the oldest and newest packages that pyproject.toml allows, on AArch64 under qemu-user.
+"""The wheels, installed and at work: with glibc on x86-64 with the oldest and the newest Python at
+hand and the oldest and newest packages that pyproject.toml allows, and on AArch64 with Debian's
+Python under qemu-user; with musl on both, with a CPython that was compiled for it.
 
 Every help and over twenty small jobs (``tests/jobs.py``), and each warning is an error.
 """
@@ -9,13 +10,14 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from kojuto.commands import COMMANDS
 from release.targets import TARGETS
-from tests.jobs import Jobs, jobs
+from tests.jobs import Job, Jobs, jobs
 from tests.peers.servers import LOOPBACK
 from tests.release import pythons
 from tests.release.dist import wheel_of
@@ -24,9 +26,9 @@ from tests.wheels import lower_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from tests.jobs import Job
+    from release.targets import Target
+    from tests.release.pythons import Foreign
 
 __all__ = ["jobs"]
 pytestmark = pytest.mark.timeout(900)
@@ -38,6 +40,14 @@ class Installed(NamedTuple):
     start: Callable[[str], list[str]]
     """The command line of a command."""
     env: dict[str, str]
+    python: list[str]
+    """How its Python is started."""
+    libc: str = "gnu"
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether what a command starts would need qemu-user itself."""
+        return len(self.python) > 1
 
     def moved(self, job: Job) -> Job:
         """The same job there."""
@@ -57,7 +67,18 @@ def _native(folder: Path, python: str, *constraints: str) -> Installed:
          "--constraint", folder / "bounds.txt", wheel_of(TARGETS[0])],
         check=True,
     )  # fmt: skip
-    return Installed(lambda name: [str(home / "bin" / name)], {})
+    return Installed(lambda name: [str(home / "bin" / name)], {}, [str(home / "bin/python")])
+
+
+def _foreign(folder: Path, python: Foreign, target: Target) -> Installed:
+    python.install(folder / "site", wheel_of(target))
+    command = [*python.command, "-m", "kojuto"]
+    return Installed(
+        lambda name: [*command, *([] if name == "kojuto" else [name])],
+        {"PYTHONPATH": str(folder / "site"), "PYTHONDONTWRITEBYTECODE": "1"},
+        python.command,
+        target.libc,
+    )
 
 
 def oldest(folder: Path) -> Installed:
@@ -75,22 +96,51 @@ def newest(folder: Path) -> Installed:
 
 def aarch64(folder: Path) -> Installed:
     """Debian's Python for AArch64."""
-    python = pythons.aarch64()
-    python.install(folder / "site", wheel_of(TARGETS[1]))
-    command = [*python.command, "-m", "kojuto"]
-    return Installed(
-        lambda name: [*command, *([] if name == "kojuto" else [name])],
-        {"PYTHONPATH": str(folder / "site")},
-    )
+    return _foreign(folder, pythons.aarch64(), TARGETS[1])
 
 
-@pytest.fixture(scope="module", params=[oldest, newest, aarch64], ids=lambda make: make.__name__)
+def musl_x86_64(folder: Path) -> Installed:
+    """CPython with musl."""
+    return _foreign(folder, pythons.musl("x86_64"), TARGETS[2])
+
+
+def musl_aarch64(folder: Path) -> Installed:
+    """CPython with musl on AArch64."""
+    return _foreign(folder, pythons.musl("aarch64"), TARGETS[3])
+
+
+@pytest.fixture(
+    scope="module",
+    params=[oldest, newest, aarch64, musl_x86_64, musl_aarch64],
+    ids=lambda make: make.__name__,
+)
 def installed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Installed:
     """Each of them."""
     found: Installed = request.param(tmp_path_factory.mktemp(request.param.__name__))
     return found
+
+
+def python(installed: Installed, code: str, *options: str) -> str:
+    """What a few lines print there."""
+    done = subprocess.run(
+        [*installed.python[:-1], *options, installed.python[-1], "-W", "error", "-c", code],
+        env={**os.environ, **installed.env}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_is_what_it_is_said_to_be(installed: Installed, request: pytest.FixtureRequest) -> None:
+    """And each symbol of the extension is found: Python loads it with RTLD_NOW."""
+    code = (
+        "import os, sys; import kojuto._native; flags = sys.getdlopenflags();"
+        "print(os.uname().machine, flags & os.RTLD_NOW == os.RTLD_NOW,"
+        "'CS_GNU_LIBC_VERSION' in os.confstr_names)"
+    )
+    machine = "aarch64" if "aarch64" in request.node.name else "x86_64"
+    assert python(installed, code).split() == [machine, "True", str(installed.libc == "gnu")]
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "kojuto"])
@@ -127,12 +177,33 @@ def test_job(installed: Installed, jobs: Jobs, name: str) -> None:
     job = installed.moved(jobs.make(name))
     if job.port:
         serves(job)
+    elif name == "no-excl-open" and installed.libc == "musl":
+        done = job.run()
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"error: this build of kojuto, for musl, has no shim" in done.stderr
+    elif name == "no-excl-open" and installed.is_foreign:
+        acts(installed, jobs)
     else:
         does(job)
+
+
+def acts(installed: Installed, jobs: Jobs) -> None:
+    """The shim in a Python that qemu-user runs: no program can be started from there."""
+    shim = installed.moved(Job("no-excl-open", "--path")).run().stdout.decode().strip()
+    there = jobs.file("there", "")
+    code = (
+        f"import os; os.open({str(there)!r}, os.O_CREAT | os.O_EXCL | os.O_RDWR); print('opened')"
+    )
+    name = Path(installed.python[-1]).name
+    with pytest.raises(AssertionError, match="FileExistsError"):
+        python(installed, code)
+    options = ("-E", f"LD_PRELOAD={shim}", "-E", f"NO_EXCL_OPEN_FOR={name}")
+    assert python(installed, code, *options) == "opened\n"
 
 
 def test_more_jobs(installed: Installed, jobs: Jobs) -> None:
     more = [job for job in jobs.more() if job.command[1:] not in (["--help"], ["--version"])]
     assert len(COMMANDS) + len(more) >= 20
     for job in more:
-        does(installed.moved(job))
+        if (job.name, installed.libc) != ("no-excl-open", "musl"):
+            does(installed.moved(job))

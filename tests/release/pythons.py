@@ -114,9 +114,8 @@ def musl(machine: str) -> Foreign:
     version = python.resolve().name.removeprefix("python")
     platforms = [f"musllinux_1_{minor}_{machine}" for minor in (1, 2)]
     if machine == os.uname().machine:
-        loader = Path(f"/lib/ld-musl-{machine}.so.1")
-        assert loader.exists(), "'make servers' installs musl"
-        return Foreign([loader, python], version, platforms)
+        assert Path(f"/lib/ld-musl-{machine}.so.1").exists(), "'make servers' installs musl"
+        return Foreign([python], version, platforms)
     root = _of_debian().parents[2]
     return Foreign([need_program(f"qemu-{machine}"), "-L", root, python], version, platforms)
 
@@ -146,7 +145,8 @@ def _compiled(machine: str) -> Path:
         "AR": f"{zig} ar",
         "RANLIB": f"{zig} ranlib",
         "READELF": need_program("readelf"),
-        "CFLAGS": "-O1",
+        "CFLAGS": "-O1 -fno-sanitize=undefined -Wno-date-time",
+        "OPT": "-DNDEBUG -fwrapv",
     }
     # What it cannot find out when it cannot run what it compiles.
     known = ["ac_cv_file__dev_ptmx=yes", "ac_cv_file__dev_ptc=no", "ac_cv_buggy_getaddrinfo=no"]
