@@ -1,6 +1,7 @@
 """The wheels, installed and at work: with glibc on x86-64 with the oldest and the newest Python at
 hand and the oldest and newest packages that pyproject.toml allows, and on AArch64 with Debian's
-Python under qemu-user; with musl on both, with a CPython that was compiled for it.
+Python under qemu-user; with musl on both without other packages, with a CPython that was compiled
+for it.
 
 Every help and over twenty small jobs (``tests/jobs.py``), and each warning is an error.
 """
@@ -22,6 +23,7 @@ from tests.peers.servers import LOOPBACK
 from tests.release import pythons
 from tests.release.dist import wheel_of
 from tests.test_breath import Running
+from tests.test_lean import NEEDS
 from tests.wheels import lower_bounds
 
 if TYPE_CHECKING:
@@ -70,8 +72,8 @@ def _native(folder: Path, python: str, *constraints: str) -> Installed:
     return Installed(lambda name: [str(home / "bin" / name)], {}, [str(home / "bin/python")])
 
 
-def _foreign(folder: Path, python: Foreign, target: Target) -> Installed:
-    python.install(folder / "site", wheel_of(target))
+def _foreign(folder: Path, python: Foreign, target: Target, *options: str) -> Installed:
+    python.install(folder / "site", wheel_of(target), *options)
     command = [*python.command, "-m", "kojuto"]
     return Installed(
         lambda name: [*command, *([] if name == "kojuto" else [name])],
@@ -100,13 +102,13 @@ def aarch64(folder: Path) -> Installed:
 
 
 def musl_x86_64(folder: Path) -> Installed:
-    """CPython with musl."""
-    return _foreign(folder, pythons.musl("x86_64"), TARGETS[2])
+    """CPython with musl, which has neither zlib nor OpenSSL: without other packages."""
+    return _foreign(folder, pythons.musl("x86_64"), TARGETS[2], "--no-deps")
 
 
 def musl_aarch64(folder: Path) -> Installed:
-    """CPython with musl on AArch64."""
-    return _foreign(folder, pythons.musl("aarch64"), TARGETS[3])
+    """The same on AArch64."""
+    return _foreign(folder, pythons.musl("aarch64"), TARGETS[3], "--no-deps")
 
 
 @pytest.fixture(
@@ -135,9 +137,9 @@ def python(installed: Installed, code: str, *options: str) -> str:
 def test_it_is_what_it_is_said_to_be(installed: Installed, request: pytest.FixtureRequest) -> None:
     """And each symbol of the extension is found: Python loads it with RTLD_NOW."""
     code = (
-        "import os, sys; import kojuto._native; flags = sys.getdlopenflags();"
-        "print(os.uname().machine, flags & os.RTLD_NOW == os.RTLD_NOW,"
-        "'CS_GNU_LIBC_VERSION' in os.confstr_names)"
+        "import os, sys, kojuto._native; from kojuto.tools.no_excl_open import _is_glibc;"
+        "flags = sys.getdlopenflags();"
+        "print(os.uname().machine, flags & os.RTLD_NOW == os.RTLD_NOW, _is_glibc())"
     )
     machine = "aarch64" if "aarch64" in request.node.name else "x86_64"
     assert python(installed, code).split() == [machine, "True", str(installed.libc == "gnu")]
@@ -175,7 +177,11 @@ def does(job: Job) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_job(installed: Installed, jobs: Jobs, name: str) -> None:
     job = installed.moved(jobs.make(name))
-    if job.port:
+    if name in NEEDS and installed.libc == "musl":
+        done = job.run()
+        assert done.returncode == 1
+        assert b"is missing or broken" in done.stderr
+    elif job.port:
         serves(job)
     elif name == "no-excl-open" and installed.libc == "musl":
         done = job.run()
@@ -205,5 +211,5 @@ def test_more_jobs(installed: Installed, jobs: Jobs) -> None:
     more = [job for job in jobs.more() if job.command[1:] not in (["--help"], ["--version"])]
     assert len(COMMANDS) + len(more) >= 20
     for job in more:
-        if (job.name, installed.libc) != ("no-excl-open", "musl"):
+        if installed.libc == "gnu" or job.name not in {"no-excl-open", *NEEDS}:
             does(installed.moved(job))

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 ROOM = ROOT / "target/release-check"
 OLDEST = (3, 10)
 
+# Not of this machine's libraries, which are glibc's; what would ask for them is left out.
+MODULES = """\
+*static*
+binascii binascii.c
+*disabled*
+_bz2 _crypt _ctypes _curses _curses_panel _dbm _gdbm _hashlib _lzma _sqlite3 _ssl _tkinter _uuid nis
+readline zlib
+"""
+
 
 def at_hand() -> dict[tuple[int, int], str]:
     """The Pythons of this machine that kojuto is for, by version: in PATH, and what pyenv has."""
@@ -54,7 +63,9 @@ class Foreign:
         self.platforms = platforms
 
     def install(self, folder: Path, *requirements: str | Path) -> None:
-        """By pip of this machine, which chooses what that platform can have."""
+        """By pip of this machine, which chooses what that platform can have; pip's options may be
+        among the requirements.
+        """
         options = [f"--platform={platform}" for platform in self.platforms]
         subprocess.run(
             [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder,
@@ -145,19 +156,28 @@ def _compiled(machine: str) -> Path:
         "AR": f"{zig} ar",
         "RANLIB": f"{zig} ranlib",
         "READELF": need_program("readelf"),
+        "PKG_CONFIG": "false",  # it tells of this machine's libraries
         "CFLAGS": "-O1 -fno-sanitize=undefined -Wno-date-time",
         "OPT": "-DNDEBUG -fwrapv",
     }
     # What it cannot find out when it cannot run what it compiles.
     known = ["ac_cv_file__dev_ptmx=yes", "ac_cv_file__dev_ptc=no", "ac_cv_buggy_getaddrinfo=no"]
+    # In zig's musl, and not yet in that of Debian 12 (1.2.3).
+    known += ["ac_cv_func_preadv2=no", "ac_cv_func_pwritev2=no"]
     configure = [
         str(source / "configure"), "--quiet", f"--host={machine}-linux-musl",
         f"--build={os.uname().machine}-linux-gnu", "--prefix=/usr", "--without-ensurepip",
         "--disable-test-modules", f"--with-build-python={at_hand()[_numbers(version)]}", *known,
     ]  # fmt: skip
     with open(room / "log", "wb") as log:
-        for command in (configure, ["make", "-j2"], ["make", "install", f"DESTDIR={room}/root"]):
+
+        def run(*command: str) -> None:
             subprocess.run(command, cwd=room, env=env, stdout=log, stderr=log, check=True)
+
+        run(*configure)
+        (room / "Modules/Setup.local").write_text(MODULES)
+        run("make", "-j2")
+        run("make", "install", f"DESTDIR={room}/root")
     (room / ".whole").touch()
     return python
 

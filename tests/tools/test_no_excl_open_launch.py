@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -209,11 +210,15 @@ def test_a_build_for_musl_says_that_it_has_no_shim(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """The same is seen on a real one by tests/release/check_musl.py."""
+    """The same is seen on a real one by tests/release/check_installed.py."""
+
+    def confstr(name: str) -> str:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # as musl's does
+
     monkeypatch.setattr(kojuto, "__file__", str(tmp_path / "__init__.py"))
     assert no_excl_open.main(arguments) == 1
     assert "the wheel carries it" in capfd.readouterr().err
-    monkeypatch.setattr(os, "confstr_names", {})  # what musl's has: none of glibc's names
+    monkeypatch.setattr(os, "confstr", confstr)
     assert no_excl_open.main(arguments) == 1
     out, error = capfd.readouterr()
     assert out == ""

@@ -97,11 +97,19 @@ DOCTOR = Command(
 )  # fmt: skip
 
 
+def _is_glibc() -> bool:
+    """Whether Python's C library says to be glibc; musl has the name of the question, no answer."""
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (OSError, ValueError):
+        return False
+
+
 def shim_path() -> str:
     """Where ``no_excl_open.so`` lies."""
     path = os.path.join(os.path.dirname(kojuto.__file__), "no_excl_open.so")
     if not os.path.exists(path):
-        if "CS_GNU_LIBC_VERSION" not in os.confstr_names:
+        if not _is_glibc():
             raise KojutoError(
                 "this build of kojuto, for musl, has no shim: it is made for glibc alone",
                 "run logrotate on a system with glibc; all other commands work here",
