@@ -193,7 +193,8 @@ def _histogram(
     for (name, prefix, key), outcome in zip(hosts, outcomes, strict=True):
         answered = [rtt / 1e3 for rtt in outcome.rtts_ms if rtt is not None]
         tally.add(f"pinging-buckets-{key}", answered, {"host": name, "prefix": prefix})
-    metrics.histograms.append(tally.family)
+    # All packets are back or given up by now: no lock is waited for while one is under way.
+    metrics.histograms.append(tally.grow())
     return tally.keep
 
 
