@@ -70,14 +70,15 @@ def reported_share(process: subprocess.Popen[bytes]) -> str:
     return line.partition("share ")[2].partition(" of ")[0]
 
 
-def idle(work: Path, rate: str, *more: str) -> subprocess.Popen[bytes]:
+def idle(work: Path, rate: str, *more: str, weight: int = 1) -> subprocess.Popen[bytes]:
     """A sabo that waits for its input."""
-    before = len(list(work.iterdir()))
+    # It is a member once its files have the names that others count; they are made under others.
+    members = len(list(work.glob("sabo_*"))) + weight
     process = start(
         "sabo", *arguments(work, rate), *more,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
-    wait_until(lambda: len(list(work.iterdir())) > before)
+    wait_until(lambda: len(list(work.glob("sabo_*"))) == members)
     wait_for_handler(process.pid, signal.SIGUSR1)
     return process
 
@@ -105,7 +106,7 @@ def test_the_budget_is_shared_with_the_go_program_both_ways(work: Path) -> None:
 
 
 def test_weights_and_floors_are_understood_by_who_only_counts_files(work: Path) -> None:
-    heavy = idle(work, "9M", "--weight", "2")
+    heavy = idle(work, "9M", "--weight", "2", weight=2)
     go = GoMember(work, 9_000_000)
     assert go.count() == 3
     wait_until(lambda: reported_share(heavy) == "6 MB/s")
