@@ -35,7 +35,8 @@ def settings(options: Iterable[Setting]) -> list[Setting]:
         for.
 
     Raises:
-        KojutoError: a value is missing, or that of a switch is neither on nor off.
+        KojutoError: a name is cut too short to tell which is meant, a value is missing, or that
+            of a switch is neither on nor off.
     """
     found = []
     for name, value in options:
@@ -47,12 +48,19 @@ def settings(options: Iterable[Setting]) -> list[Setting]:
 
 def _known(name: str) -> tuple[str, str | None]:
     """The last prefix, and the full name of the option, None for one that is not known."""
+    given = name
     name = name.lower().replace("_", "-")
     prefix = ""
     while True:
         for full, letters in SHORTEST.items():
             if name == full or (len(name) >= letters and full.startswith(name)):
                 return prefix, full
+        meant = [full for full in SHORTEST if name and full.startswith(name)]
+        if meant:
+            # The client ends, too: with h=db1 passed over it would be another server.
+            raise KojutoError(
+                f"option {given}: cut too short", f"write {' or '.join(meant)} in the option file"
+            )
         before, dash, rest = name.partition("-")
         if not dash or before not in PREFIXES:
             return prefix, None
