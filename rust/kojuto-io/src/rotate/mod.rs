@@ -2,9 +2,9 @@
 //!
 //! Lines are looked at while they are still in the pipe, written at the end of the file, and only
 //! then taken out of the pipe: whatever happens to this process, a line is in the file or in the
-//! pipe. Reading and writing a buffer that stays in the processor's cache takes less time than
-//! moving pages by splice(2), which cannot write at the end of a file besides. While the disk
-//! refuses, lines wait in a bounded buffer.
+//! pipe. splice(2) would copy once less, but it writes to no file that is open for appending, where
+//! the kernel finds the end, and it shows no CR. While the disk refuses, lines wait in a bounded
+//! buffer.
 
 mod backlog;
 mod child;
