@@ -4,6 +4,7 @@ What is found is made up here; the test that finds it is the core's own."""
 
 from __future__ import annotations
 
+import csv
 import json
 from typing import Any
 
@@ -158,6 +159,23 @@ def test_json_has_old_new_and_verdict_of_each_endpoint() -> None:
     assert (found["old"]["lines"], found["old"]["files"]) == (1000, ["old.log"])
     assert found["old"]["from"].startswith("1970-01-01T00:16:40")
     assert (found["unknown_share"], found["fail_above"]) == (0.02, 0.1)
+
+
+def test_csv_leaves_empty_what_a_side_has_not() -> None:
+    head, new, gone = csv.reader(compare.plain(made(NEW, GONE), PERCENTILES, "csv"))
+    assert head[:3] == ["endpoint", "verdict", "moved"]
+    assert head[3:7] == ["old_count", "new_count", "old_share", "new_share"]
+    assert (new[:5], gone[:5]) == (
+        ["GET /new", "new", "", "", "10"],
+        ["GET /gone", "gone", "", "10", ""],
+    )
+    (named,) = csv.DictReader(compare.plain(made(SLOWER, bound=0.1), PERCENTILES, "csv"))
+    assert (named["above"], named["old_p50"], named["new_p99"]) == ("true", "0.1", "0.36")
+    assert list(compare.plain(made(SAME, SLOWER), PERCENTILES, "csv", limit=1))[1:] == [
+        line
+        for line in compare.plain(made(SLOWER, SAME), PERCENTILES, "csv")
+        if line.startswith("GET /slow,")
+    ]
 
 
 def test_a_log_without_times_is_compared_too() -> None:

@@ -83,6 +83,10 @@ def test_a_file_that_cannot_be_written_loses_no_other_result(tmp_path: Path) -> 
     [
         (["--html", "-"], "hint: --output html prints the page"),
         (["--output", "html", "--plot"], "--plot cannot go with --output html"),
+        (["--output", "html", "--sort", "p99"], "--sort cannot go with --output html"),
+        (["--output", "html", "--reverse"], "--reverse cannot go with --output html"),
+        (["--output", "html", "--limit", "5"], "--limit cannot go with --output html"),
+        (["--output", "html", "--columns", "count"], "--columns cannot go with --output html"),
     ],
 )
 def test_what_makes_no_sense_is_refused(words: list[str], told: str) -> None:

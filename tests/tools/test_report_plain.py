@@ -47,9 +47,13 @@ def test_any_name_is_one_cell_of_one_line_and_no_formula(name: str, form: str) -
      ("a\tb\n", "a\\tb\\n"), ("\x1b[31m", "\\x1b[31m"), ("\u202e", "\\u202e"), (None, "")],
 )  # fmt: skip
 def test_a_cell(name: str | None, cell: str) -> None:
-    assert plain.cell("endpoint", name) == cell
+    assert plain.cell(name) == cell
 
 
 def test_a_number_is_never_taken_for_a_formula() -> None:
-    assert plain.cell("avg", -1.5) == "-1.5"
-    assert plain.cell("count", 1_000_000) == "1000000"
+    assert plain.cell(-1.5) == "-1.5"
+    assert plain.cell(1_000_000) == "1000000"
+
+
+def test_what_is_so_or_not_stands_as_in_json() -> None:
+    assert [plain.cell(value) for value in (True, False)] == ["true", "false"]

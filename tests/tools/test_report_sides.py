@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from csv import DictReader
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,29 @@ def test_markdown_has_both_sides(log: Callable[..., Path]) -> None:
     assert b"| **slower** | `GET /users/{n}` |" in done.stdout
 
 
+def test_csv_has_what_json_has_and_both_keep_the_limit(log: Callable[..., Path]) -> None:
+    sides = log(1), log(2, slower=1.3)
+    words = ("--compare", "--percentiles", "50,99.9", "--fail-above", "10%")
+    arguments: list[str | Path] = [*words, *sides]
+    found = json.loads(report("--output", "json", *arguments).stdout)["endpoints"]
+    for form, separator in (("csv", ","), ("tsv", "\t")):
+        done = report("--output", form, *arguments)
+        rows = list(DictReader(done.stdout.decode().splitlines(), delimiter=separator))
+        assert done.returncode == 1
+        assert [row["endpoint"] for row in rows] == [each["endpoint"] for each in found]
+        for row, each in zip(rows, found, strict=True):
+            assert (row["verdict"], row["moved"]) == (each["verdict"], each["moved"] or "")
+            assert row["above"] == json.dumps(each["above"])
+            for side in ("old", "new"):
+                figures = {name: float(row[f"{side}_{name}"]) for name in each[side]}
+                assert figures == each[side]
+    # What has a mark is always there.
+    for output in ("csv", "json"):
+        shown = report("--output", output, "--limit", "1", *arguments).stdout
+        assert b"/users/{n}" in shown
+        assert b"/top" not in shown
+
+
 def test_every_error_is_2(log: Callable[..., Path], tmp_path: Path) -> None:
     old, new = log(1), log(2, slower=1.3)
     saved = tmp_path / "a.kjr"
@@ -123,7 +147,7 @@ def test_every_error_is_2(log: Callable[..., Path], tmp_path: Path) -> None:
         ((old, damaged), "b.kjr: "),
         ((saved, folded), "make both sides with the same options"),
         (("--merge", old, new), "--merge cannot go with --compare"),
-        (("--output", "csv", old, new), "--output csv cannot go with --compare"),
+        (("--output", "arrow", old, new), "--output arrow cannot go with --compare"),
         (("--since", "-1h", saved, new), "--since cannot go with a saved report"),
         (("--fail-above", "0", old, new), "not a percentage above 0"),
     ):

@@ -48,6 +48,12 @@ def _check(values: Values) -> None:
             )
     if values.plot and values.output in ("json", "html"):
         raise UsageError(f"--plot cannot go with --output {values.output}", "a plot is text")
+    for name in ("sort", "reverse", "limit", "columns"):
+        if name in values.given and values.output == "html":
+            raise UsageError(
+                f"--{name} cannot go with --output html",
+                "the page has every endpoint, and sorts and filters where it is read",
+            )
     if values.output == "arrow" and sys.stdout.isatty():
         raise UsageError("--output arrow would fill the terminal with bytes", "redirect it: > FILE")
     if values.html == "-":

@@ -9,7 +9,7 @@ from kojuto.tools.report.figures import NOTHING, cut, duration, padded, percent,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import tzinfo
     from typing import Any
 
@@ -122,8 +122,40 @@ def words(comparison: Comparison) -> str | None:
     return None
 
 
+def plain(
+    comparison: Comparison, percentiles: Sequence[float], form: str, *, limit: int = 0
+) -> Iterator[str]:
+    """The comparison as lines of CSV or TSV: the columns of each side as `old_count`, `new_count`.
+
+    Args:
+        comparison: what was found.
+        percentiles: those of each row.
+        form: ``csv`` or ``tsv``.
+        limit: so many endpoints, 0 for all; what has a mark is always there.
+    """
+    from kojuto.tools.report.plain import lines
+
+    columns = [name for name in names.all_columns(percentiles) if name != "endpoint"]
+    head = ["endpoint", "verdict", "moved"] + ["above"] * (comparison.bound is not None)
+    both = [f"{side}_{name}" for name in columns for side in ("old", "new")]
+
+    def row(change: Change) -> Row:
+        found = {name: getattr(change, name) for name in head}
+        for side in ("old", "new"):
+            values = getattr(change, side) or {}
+            found.update({f"{side}_{name}": values.get(name) for name in columns})
+        return found
+
+    shown, _ = limited(comparison, limit)
+    return lines([row(change) for change in shown], [*head, *both], form)
+
+
 def document(
-    comparison: Comparison, percentiles: Sequence[float], zone: tzinfo | None = None
+    comparison: Comparison,
+    percentiles: Sequence[float],
+    zone: tzinfo | None = None,
+    *,
+    limit: int = 0,
 ) -> dict[str, Any]:
     """The comparison as what JSON has.
 
@@ -131,6 +163,7 @@ def document(
         comparison: what was found.
         percentiles: those of each row.
         zone: of the times that are shown.
+        limit: so many endpoints, 0 for all; what has a mark is always there.
 
     Returns:
         `old` and `new` about the sides; `all` and each of `endpoints` with `old` and `new` (the
@@ -163,7 +196,7 @@ def document(
         "old": side("old"),
         "new": side("new"),
         "all": row(comparison.all),
-        "endpoints": [row(change) for change in comparison.changes],
+        "endpoints": [row(change) for change in limited(comparison, limit)[0]],
         "unknown_share": comparison.unknown_share,
         "fail_above": comparison.bound,
     }

@@ -155,7 +155,8 @@ COMMAND = Command(
                "--merge here or elsewhere"),
         Option("--html", metavar="FILE", group=KEPT,
                help="write the report to FILE too as one page for a browser, which needs nothing "
-               "beside it (pip install 'kojuto[report]')"),
+               "beside it (pip install 'kojuto[report]'); it has every endpoint, whatever --sort, "
+               "--limit and --columns make of what is printed"),
         Option("--merge", group=KEPT,
                help="the files are saved reports: show the report of all of them together"),
         Option("--compare", group=SIDES,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kojuto.common.streams import one_line
-from kojuto.tools.report.columns import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +16,12 @@ FORMULA = ("=", "+", "-", "@")
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 
 
-def cell(name: str, value: Any) -> str:
-    """The value of a column as it stands between two separators, not quoted yet."""
+def cell(value: Any) -> str:
+    """A value as it stands between two separators, not quoted yet."""
     if value is None:
         return ""
-    if not is_text(name):
-        return repr(value)
+    if not isinstance(value, str):
+        return repr(value).lower()  # false and true as in JSON
     text = one_line(value)
     return f"'{text}" if text.startswith(FORMULA) else text
 
@@ -38,7 +37,7 @@ def lines(rows: Sequence[Row], columns: Sequence[str], form: str) -> Iterator[st
     separator = SEPARATORS[form]
     yield separator.join(columns)
     for row in rows:
-        cells = [cell(name, row[name]) for name in columns]
+        cells = [cell(row[name]) for name in columns]
         if form == "csv":
             cells = [_quoted(text) for text in cells]
         yield separator.join(cells)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAGIC = b"KJREPORT"
 OF_ONE_REPORT = ("merge", "save", "html", "sort", "reverse", "columns", "slowest", "plot")
 """Options that have no meaning for two sides."""
-OUTPUTS = ("table", "markdown", "json")
+OUTPUTS = ("table", "markdown", "csv", "tsv", "json")
 
 
 def check(values: Values, names: Sequence[str]) -> None:
@@ -77,10 +77,14 @@ def _lines(
     comparison: compare.Comparison, percentiles: list[float], values: Values, zone_s: int | None
 ) -> list[str]:
     zone = printing.zone(values, zone_s)
+    if values.output in ("csv", "tsv"):
+        limit = values.limit or 0
+        return list(compare.plain(comparison, percentiles, values.output, limit=limit))
     if values.output == "json":
         from kojuto.tools.report.document import dumps
 
-        return [dumps(compare.document(comparison, percentiles, zone))]
+        limit = values.limit or 0
+        return [dumps(compare.document(comparison, percentiles, zone, limit=limit))]
     limit = TABLE_ROWS if values.limit is None else values.limit
     if values.output == "markdown":
         above = [f"- {printing.plain(line)}" for line in compare.summary(comparison)]
