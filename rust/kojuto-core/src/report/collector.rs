@@ -221,12 +221,12 @@ impl Collector {
     /// What was counted since it was last taken; the next lines are counted from nothing.
     pub fn take(&mut self) -> Totals {
         let next = self.counter.another(&self.options);
-        std::mem::replace(&mut self.counter, next).totals
+        std::mem::replace(&mut self.counter, next).into_totals()
     }
 
     /// What was counted.
     pub fn into_totals(self) -> Totals {
-        self.counter.totals
+        self.counter.into_totals()
     }
 }
 

@@ -6,9 +6,12 @@ use super::slices::{MOST_SLICES, Slices};
 use super::spread::Spread;
 use super::steps::{bucket, step};
 use crate::access::class_of;
+use crate::scan::simd;
 
 /// So many lines are kept as they are.
 pub(super) const FEW: usize = 32;
+/// There is room for so many at once.
+const LEAST_LINES: usize = 4;
 /// So many bytes of an example.
 pub(super) const EXAMPLE_BYTES: usize = 256;
 
@@ -18,22 +21,24 @@ pub(super) fn weight_of(nanos: u64) -> u64 {
     nanos >> 27
 }
 
-/// What a line has for the figures.
+/// What a line has for the figures, in 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Line {
     /// The second in which it was written; 0 for none.
     pub(super) second: u32,
-    /// Of [`CLASSES`].
-    pub(super) class: u8,
-    /// Those of the time, which are made once for all that count it.
-    step: u8,
-    bucket: u16,
+    /// The class in the upper bits, below them the bytes that were sent.
+    packed: u32,
     /// The time taken in nanoseconds; [`NO_TIME`] for none.
     pub(super) nanos: u64,
 }
 
 /// The time of a line without one.
 pub(super) const NO_TIME: u64 = u64::MAX;
+
+const BYTES_BITS: u32 = 29;
+/// What a line has more is counted beside it.
+const MOST_BYTES: u64 = (1 << BYTES_BITS) - 1;
+const _: () = assert!(CLASSES.len() <= 1 << (32 - BYTES_BITS));
 
 impl Line {
     #[inline(always)]
@@ -43,41 +48,57 @@ impl Line {
 
     #[inline(always)]
     pub(super) fn of_class(second: u32, class: u8, nanos: u64) -> Line {
-        Line { second, class, step: step(nanos), bucket: bucket(nanos) as u16, nanos }
+        Line { second, packed: u32::from(class) << BYTES_BITS, nanos }
     }
 
-    /// The step of its time, if it has one.
+    /// The same line, which has no bytes yet, with so many.
     #[inline(always)]
-    fn step(&self) -> Option<u8> {
-        (self.nanos != NO_TIME).then_some(self.step)
+    fn with_bytes(self, bytes: u64) -> Line {
+        Line { packed: self.packed | bytes.min(MOST_BYTES) as u32, ..self }
+    }
+
+    /// Of [`CLASSES`].
+    #[inline(always)]
+    pub(super) fn class(self) -> usize {
+        (self.packed >> BYTES_BITS) as usize
+    }
+
+    #[inline(always)]
+    fn bytes(self) -> u64 {
+        u64::from(self.packed) & MOST_BYTES
+    }
+
+    #[inline(always)]
+    fn is_timed(self) -> bool {
+        self.nanos != NO_TIME
     }
 }
 
-/// The figures of some lines.
+/// The figures of some lines. What a line needs that is taken in stands first.
 #[derive(Debug, Clone, PartialEq)]
+#[repr(C)]
 pub struct Figures {
+    /// The longest time and one, of all lines; 0 without times.
+    pub(super) slowest: u64,
+    /// Up to [`FEW`] lines: all of them, without `many`; else those that are not counted yet.
+    pub(super) lines: Vec<Line>,
+    /// How many of them are counted.
+    counted: usize,
+    /// What percentiles and maps come from, where there are more lines than are kept.
+    pub(super) many: Option<Box<Many>>,
+    /// Whose line the slowest is, or the first by its bytes.
+    pub(super) example: Vec<u8>,
     /// Lines by class of status, in the order of [`CLASSES`].
     pub classes: [u64; CLASSES.len()],
     /// The sum of what was sent.
     pub bytes: u64,
     /// How many lines have a time.
     pub timed: u64,
+    pub(super) min: u64,
+    pub(super) max: u64,
     pub(super) sum: u128,
     /// Of the squares; no larger than it can be.
     pub(super) squares: u128,
-    pub(super) min: u64,
-    pub(super) max: u64,
-    /// Whose line the slowest is, or the first by its bytes.
-    pub(super) example: Box<[u8]>,
-    pub(super) detail: Detail,
-}
-
-/// What percentiles and maps come from.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Detail {
-    /// Up to [`FEW`] lines.
-    Few(Vec<Line>),
-    Many(Box<Many>),
 }
 
 /// More lines than are kept.
@@ -93,23 +114,32 @@ impl Many {
         Many { spread: Spread::default(), slices: Some(Slices::new(most)) }
     }
 
+    /// Counts a line; tells how many bytes more are held.
     #[inline]
-    pub(super) fn add(&mut self, line: Line) {
-        if line.nanos != NO_TIME {
-            self.spread.add_to(line.bucket);
+    pub(super) fn add(&mut self, line: Line) -> usize {
+        let mut more = 0;
+        if line.is_timed() {
+            more += self.spread.add_to(bucket(line.nanos));
         }
         if let Some(slices) = &mut self.slices
             && line.second != 0
         {
-            slices.add(line.second, usize::from(line.class), line.step());
+            let step = line.is_timed().then(|| step(line.nanos));
+            more += slices.add(line.second, line.class(), step);
         }
+        more
     }
 
-    /// Reads what [`Many::add`] will count in.
-    #[inline(always)]
-    fn near(&self, line: Line) -> u64 {
-        let slices = self.slices.as_ref().map_or(0, |slices| slices.near(line.step));
-        slices ^ self.spread.near(line.bucket)
+    fn of(lines: &[Line]) -> Many {
+        let mut many = Many::new(MOST_SLICES);
+        for line in lines {
+            many.add(*line);
+        }
+        many
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        self.spread.0.allocated_bytes() + self.slices.as_ref().map_or(0, Slices::allocated_bytes)
     }
 
     fn merge(&mut self, other: &Many) {
@@ -131,8 +161,11 @@ impl Default for Figures {
             squares: 0,
             min: u64::MAX,
             max: 0,
-            example: Box::default(),
-            detail: Detail::Few(Vec::new()),
+            example: Vec::new(),
+            slowest: 0,
+            lines: Vec::new(),
+            counted: 0,
+            many: None,
         }
     }
 }
@@ -140,7 +173,12 @@ impl Default for Figures {
 impl Figures {
     /// Figures with as many slices as are given, whatever the number of lines.
     pub(super) fn with_slices(most: usize) -> Figures {
-        Figures { detail: Detail::Many(Box::new(Many::new(most))), ..Figures::default() }
+        Figures::of_many(Many::new(most))
+    }
+
+    /// Figures without counts, of lines of which it is known how they are spread.
+    pub(super) fn of_many(many: Many) -> Figures {
+        Figures { many: Some(Box::new(many)), ..Figures::default() }
     }
 
     /// What they weigh in the choice of the keys that stay, about.
@@ -154,62 +192,134 @@ impl Figures {
         self.classes.iter().sum()
     }
 
-    /// Counts a line; `target` is asked for when it may be the example.
-    #[inline]
-    pub(super) fn add<'t>(&mut self, line: Line, bytes: u64, target: impl FnOnce() -> &'t [u8]) {
-        self.classes[usize::from(line.class)] += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-        let slowest = if self.timed == 0 { None } else { Some(self.max) };
-        if line.nanos != NO_TIME {
-            self.timed += 1;
-            self.sum += u128::from(line.nanos);
-            let square = u128::from(line.nanos) * u128::from(line.nanos);
-            self.squares = self.squares.saturating_add(square);
-            self.min = self.min.min(line.nanos);
-            self.max = self.max.max(line.nanos);
-        }
-        let mine = (line.nanos != NO_TIME).then_some(line.nanos);
-        if mine >= slowest {
-            self.offer(mine > slowest, target());
-        }
-        match &mut self.detail {
-            Detail::Many(many) => many.add(line),
-            Detail::Few(lines) if lines.len() < FEW => lines.push(line),
-            Detail::Few(_) => self.many().add(line),
-        }
-    }
-
-    /// Reads what [`Figures::add`] will count in, so that it is near when that is called: the answer is
-    /// worth nothing. Many of these at once wait for memory together.
+    /// Takes a line in; `target` is asked for when it may be the example. It counts from
+    /// [`Figures::settle`] on: what is counted of many lines at once needs to be near the processor
+    /// once. Tells how many bytes more are held, about: what becomes free is not taken off.
     #[inline(always)]
-    pub(super) fn near(&self, line: Line) -> u64 {
-        let detail = match &self.detail {
-            Detail::Many(many) => many.near(line),
-            Detail::Few(lines) => lines.last().map_or(0, |line| line.nanos),
-        };
-        detail ^ self.max ^ self.classes[0]
+    pub(super) fn add<'t>(
+        &mut self,
+        line: Line,
+        bytes: u64,
+        target: impl FnOnce() -> &'t [u8],
+    ) -> usize {
+        let mut more = 0;
+        // 0 for none.
+        let slow = line.nanos.wrapping_add(1);
+        if slow >= self.slowest {
+            more += self.offer(slow > self.slowest, target());
+            self.slowest = slow;
+        }
+        let line = line.with_bytes(bytes);
+        if bytes > MOST_BYTES {
+            self.bytes = self.bytes.saturating_add(bytes - MOST_BYTES);
+        }
+        if self.lines.len() < self.lines.capacity().min(FEW) {
+            self.lines.push(line);
+        } else {
+            more += self.add_to_full(line);
+        }
+        more
     }
 
-    /// Takes an example that is better, or as good and stands before.
-    fn offer(&mut self, is_better: bool, target: &[u8]) {
-        let target = &target[..target.len().min(EXAMPLE_BYTES)];
-        if is_better || self.example.is_empty() || target < &*self.example {
-            self.example = target.into();
+    /// Takes in a line for which there is no room among the few.
+    #[inline(never)]
+    fn add_to_full(&mut self, line: Line) -> usize {
+        let mut more = 0;
+        if self.lines.len() < FEW {
+            // Twice as many, but no more than are kept.
+            let room = if self.many.is_some() { FEW } else { self.lines.len() * 2 };
+            let before = self.lines.capacity();
+            self.lines.reserve_exact(room.clamp(LEAST_LINES, FEW) - self.lines.len());
+            more += (self.lines.capacity() - before) * size_of::<Line>();
+        } else {
+            more += self.count_many();
         }
+        self.lines.push(line);
+        more
+    }
+
+    /// Counts all lines, more than are kept. Tells how many bytes more are held.
+    fn count_many(&mut self) -> usize {
+        let mut more = 0;
+        self.count_lines();
+        let many = self.many.get_or_insert_with(|| {
+            more += size_of::<Many>();
+            Box::new(Many::new(MOST_SLICES))
+        });
+        for line in self.lines.drain(..) {
+            more += many.add(line);
+        }
+        self.counted = 0;
+        more
+    }
+
+    /// Counts the lines that are not counted yet.
+    fn count_lines(&mut self) {
+        for line in &mut self.lines[self.counted..] {
+            self.classes[line.class()] += 1;
+            self.bytes = self.bytes.saturating_add(line.bytes());
+            if line.is_timed() {
+                self.timed += 1;
+                self.sum += u128::from(line.nanos);
+                let square = u128::from(line.nanos) * u128::from(line.nanos);
+                self.squares = self.squares.saturating_add(square);
+                self.min = self.min.min(line.nanos);
+                self.max = self.max.max(line.nanos);
+            }
+            line.packed &= !(MOST_BYTES as u32);
+        }
+        self.counted = self.lines.len();
+    }
+
+    /// Has all lines that were taken in be counted; all else expects that. Tells how many bytes more
+    /// are held.
+    pub(super) fn settle(&mut self) -> usize {
+        if self.many.is_some() {
+            let more = self.count_many();
+            self.lines = Vec::new();
+            return more;
+        }
+        self.count_lines();
+        0
+    }
+
+    /// The memory that they take up beside themselves.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        let many = self.many.as_ref().map_or(0, |many| size_of::<Many>() + many.allocated_bytes());
+        self.example.capacity() + self.lines.capacity() * size_of::<Line>() + many
+    }
+
+    /// Forgets what came when, where that is more than a few lines.
+    pub(super) fn forget_slices(&mut self) {
+        if let Some(many) = &mut self.many {
+            many.slices = None;
+        }
+    }
+
+    /// Has what [`Figures::add`] will write to beside them be brought near.
+    #[inline(always)]
+    pub(super) fn bring_near(&self) {
+        simd::bring_near(self.lines.as_ptr().wrapping_add(self.lines.len()));
+    }
+
+    /// Takes an example that is better, or as good and stands before; tells how many bytes more are
+    /// held.
+    fn offer(&mut self, is_better: bool, target: &[u8]) -> usize {
+        let target = &target[..target.len().min(EXAMPLE_BYTES)];
+        let before = self.example.capacity();
+        if is_better || self.example.is_empty() || target < &*self.example {
+            self.example.clear();
+            self.example.extend_from_slice(target);
+        }
+        self.example.capacity() - before
     }
 
     /// What percentiles come from, once there are more than a few lines.
     #[inline(never)]
     pub(super) fn many(&mut self) -> &mut Many {
-        if let Detail::Few(lines) = &mut self.detail {
-            let mut many = Box::new(Many::new(MOST_SLICES));
-            lines.drain(..).for_each(|line| many.add(line));
-            self.detail = Detail::Many(many);
-        }
-        match &mut self.detail {
-            Detail::Many(many) => many,
-            Detail::Few(_) => unreachable!("they were just made many"),
-        }
+        let lines = std::mem::take(&mut self.lines);
+        self.counted = 0;
+        self.many.get_or_insert_with(|| Box::new(Many::of(&lines)))
     }
 
     /// Adds the figures of other lines.
@@ -219,10 +329,9 @@ impl Figures {
 
     /// The same, of figures that stay.
     pub(super) fn add_all(&mut self, other: &Figures) {
-        let slowest = |figures: &Figures| (figures.timed > 0).then_some(figures.max);
-        let (mine, theirs) = (slowest(self), slowest(other));
-        if theirs >= mine && other.count() > 0 {
-            self.offer(theirs > mine || self.count() == 0, &other.example);
+        if other.slowest >= self.slowest && other.count() > 0 {
+            self.offer(other.slowest > self.slowest || self.count() == 0, &other.example);
+            self.slowest = other.slowest;
         }
         for (count, more) in self.classes.iter_mut().zip(other.classes) {
             *count += more;
@@ -233,23 +342,24 @@ impl Figures {
         self.squares = self.squares.saturating_add(other.squares);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        match (&mut self.detail, &other.detail) {
-            (Detail::Few(mine), Detail::Few(theirs)) if mine.len() + theirs.len() <= FEW => {
-                mine.extend(theirs);
-            }
-            (_, Detail::Few(theirs)) => {
-                let many = self.many();
-                theirs.iter().for_each(|line| many.add(*line));
-            }
-            (_, Detail::Many(theirs)) => self.many().merge(theirs),
+        let lines = self.lines.len() + other.lines.len();
+        if self.many.is_none() && other.many.is_none() && lines <= FEW {
+            self.lines.extend(&other.lines);
+            self.counted = lines;
+            return;
+        }
+        let many = self.many();
+        other.lines.iter().for_each(|line| {
+            many.add(*line);
+        });
+        if let Some(theirs) = &other.many {
+            many.merge(theirs);
         }
     }
 
     /// Has figures of the same lines be the same, whatever the order in which these came.
     pub(super) fn sort(&mut self) {
-        if let Detail::Few(lines) = &mut self.detail {
-            lines.sort_unstable();
-        }
+        self.lines.sort_unstable();
     }
 
     /// Seconds of all times.
@@ -290,36 +400,27 @@ impl Figures {
     /// Seconds at each of the quantiles (0 to 1); `None` without times.
     pub fn quantiles_s(&self, fractions: &[f64]) -> Option<Vec<f64>> {
         let ends = (self.min, self.max);
-        let nanos = match &self.detail {
+        let nanos = match &self.many {
             _ if self.timed == 0 => return None,
-            Detail::Many(many) => many.spread.quantiles(fractions, ends),
-            Detail::Few(_) => self.spread().quantiles(fractions, ends),
+            Some(many) => many.spread.quantiles(fractions, ends),
+            None => self.spread().quantiles(fractions, ends),
         };
         Some(nanos.iter().map(|nanos| nanos / 1e9).collect())
     }
 
     /// How the times are spread.
     pub fn spread(&self) -> Spread {
-        match &self.detail {
-            Detail::Many(many) => many.spread.clone(),
-            Detail::Few(lines) => {
-                let mut spread = Spread::default();
-                let times = lines.iter().filter(|line| line.nanos != NO_TIME);
-                times.for_each(|line| spread.add_to(line.bucket));
-                spread
-            }
+        match &self.many {
+            Some(many) => many.spread.clone(),
+            None => Many::of(&self.lines).spread,
         }
     }
 
     /// What came when; `None` when that was left out of a file.
     pub fn slices(&self) -> Option<Slices> {
-        match &self.detail {
-            Detail::Many(many) => many.slices.clone(),
-            Detail::Few(lines) => {
-                let mut many = Many::new(MOST_SLICES);
-                lines.iter().for_each(|line| many.add(*line));
-                many.slices
-            }
+        match &self.many {
+            Some(many) => many.slices.clone(),
+            None => Many::of(&self.lines).slices,
         }
     }
 }
@@ -335,6 +436,7 @@ mod tests {
             let line = Line::new(second, status, nanos.unwrap_or(NO_TIME));
             figures.add(line, 10, || &b"/0/1/2"[at % 3 * 2..][..2]);
         }
+        figures.settle();
         figures
     }
 
@@ -348,6 +450,22 @@ mod tests {
         assert_eq!(figures.stddev_s(), Some(0.05));
         assert_eq!(figures.example(), b"/1");
         assert_eq!(of(&[(1, 200, None)]).quantiles_s(&[0.5]), None);
+    }
+
+    #[test]
+    fn what_figures_hold_is_told_while_they_grow() {
+        let (mut figures, mut told) = (Figures::default(), 0);
+        for n in 0..700u32 {
+            let nanos = u64::from(n * 7919 % 1000) << (n % 37);
+            let line = Line::new(n * 60, 200, nanos);
+            told += figures.add(line, 1 << (n % 40), || &[b'/'; 99][..n as usize % 99]);
+            assert!(told >= figures.allocated_bytes(), "{n}");
+        }
+        told += figures.settle();
+        let exact = figures.allocated_bytes();
+        assert!((exact..exact * 3 / 2).contains(&told), "{told} {exact}");
+        let bytes: u64 = (0..700).map(|n| 1 << (n % 40)).sum();
+        assert_eq!((figures.bytes, figures.count(), figures.lines.len()), (bytes, 700, 0));
     }
 
     proptest! {
@@ -366,6 +484,7 @@ mod tests {
                     let line = Line::new(line.0, line.1, line.2.unwrap_or(NO_TIME));
                     figures.add(line, 10, || &b"/0/1/2"[at % 3 * 2..][..2]);
                 }
+                figures.settle();
                 figures
             };
             let [a, b, c] = [part(0, cuts[0]), part(cuts[0], cuts[1]), part(cuts[1], lines.len())];

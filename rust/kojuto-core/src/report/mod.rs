@@ -9,6 +9,7 @@ mod cells;
 mod classes;
 mod collector;
 mod condition;
+mod counts;
 mod figures;
 mod file;
 mod fold;

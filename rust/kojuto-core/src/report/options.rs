@@ -10,18 +10,22 @@ use crate::scan::json::Prefix;
 /// The most keys of which figures are kept apart in one report.
 pub const MOST_KEYS: usize = 120_000;
 
+/// The memory that the figures of all keys may take up, about. To answer takes as much again.
+pub(super) const MOST_BYTES: usize = 64 << 20;
+
 /// No collector of several that count side by side has fewer keys or targets, unless one alone has.
 const LEAST_SHARED: usize = 1 << 10;
 
 impl Options {
     /// Those of each of so many collectors that count side by side: together they keep half as many
-    /// keys again as one alone, and eight times its targets, so that their memory is bounded whatever
-    /// their number.
+    /// keys again as one alone, in half as much memory again, and eight times its targets, so that
+    /// their memory is bounded whatever their number.
     #[must_use]
     pub fn shared(&self, collectors: usize) -> Options {
         let part = |all: usize| (all / collectors.max(1)).max(LEAST_SHARED);
         Options {
             capacity: self.capacity.min(part(self.capacity / 2 * 3)),
+            room_bytes: self.room_bytes.min(part(self.room_bytes / 2 * 3)),
             targets: self.targets.min(part(self.targets * 8)),
             ..self.clone()
         }
@@ -59,6 +63,8 @@ pub struct Options {
     pub slowest: usize,
     /// How many keys are kept apart.
     pub capacity: usize,
+    /// The memory that their figures may take up, about.
+    pub room_bytes: usize,
     /// Of how many targets it is remembered under which key they count.
     pub targets: usize,
 }
@@ -80,6 +86,7 @@ impl Default for Options {
             zone_s: 0,
             slowest: 10,
             capacity: MOST_KEYS,
+            room_bytes: MOST_BYTES,
             targets: MOST_TARGETS,
         }
     }

@@ -5,10 +5,13 @@
 //! together are those of the whole, in whatever order that is done.
 
 use super::classes::CLASSES;
-use crate::stats::sketch::Buckets;
+use super::counts::Counts;
 
 /// The slices of an endpoint.
 pub(super) const MOST_SLICES: usize = 32;
+
+/// There is room for so many at once.
+const LEAST_ROOM: usize = 4;
 
 /// What came in one slice.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,12 +21,12 @@ pub struct Slice {
     /// Lines by class of status, in the order of [`CLASSES`].
     pub classes: [u64; CLASSES.len()],
     /// Times by step, one higher than it is told outside.
-    pub(super) steps: Buckets,
+    pub(super) steps: Counts,
 }
 
 impl Slice {
     pub(super) fn new(index: u32) -> Slice {
-        Slice { index, classes: [0; CLASSES.len()], steps: Buckets::default() }
+        Slice { index, classes: [0; CLASSES.len()], steps: Counts::default() }
     }
 
     /// How many lines there are.
@@ -33,14 +36,15 @@ impl Slice {
 
     /// (step, count): step i is of times from 1.25^i microseconds on, -1 of those below one.
     pub fn steps(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
-        self.steps.used().map(|(step, count)| (step - 1, count))
+        self.steps.used().map(|(step, count)| (step as i32 - 1, count))
     }
 
-    fn merge(&mut self, other: &Slice) {
+    /// Adds those of another; tells how many bytes more are held.
+    fn merge(&mut self, other: &Slice) -> usize {
         for (count, more) in self.classes.iter_mut().zip(other.classes) {
             *count += more;
         }
-        self.steps.merge(&other.steps);
+        self.steps.merge(&other.steps)
     }
 }
 
@@ -54,6 +58,9 @@ pub struct Slices {
     pub(super) list: Vec<Slice>,
     /// Where the last line went.
     recent: usize,
+    /// Steps of slices that were put together with others, all zero: the next slices take them, and
+    /// no memory is asked for.
+    spare: Vec<Counts>,
 }
 
 impl PartialEq for Slices {
@@ -65,7 +72,7 @@ impl PartialEq for Slices {
 impl Slices {
     /// None yet, and never more than `most`.
     pub(super) fn new(most: usize) -> Slices {
-        Slices { most, shift: 0, list: Vec::new(), recent: 0 }
+        Slices { most, shift: 0, list: Vec::new(), recent: 0, spare: Vec::new() }
     }
 
     /// The width in seconds.
@@ -78,62 +85,87 @@ impl Slices {
         self.list.iter().map(|slice| (u64::from(slice.index) << self.shift, slice))
     }
 
-    /// Counts a line of some second, with the step of its time if it has one.
+    /// Counts a line of some second, with the step of its time if it has one. Tells how many bytes
+    /// more are held; those that become free are not taken off.
     #[inline]
-    pub(super) fn add(&mut self, second: u32, class: usize, step: Option<u8>) {
+    pub(super) fn add(&mut self, second: u32, class: usize, step: Option<u8>) -> usize {
         let index = second >> self.shift;
+        let mut more = 0;
         if self.list.get(self.recent).is_none_or(|slice| slice.index != index) {
-            self.turn_to(index);
+            more += self.turn_to(index);
         }
         if let Some(slice) = self.list.get_mut(self.recent) {
             slice.classes[class] += 1;
             if let Some(step) = step {
-                slice.steps.bump(i32::from(step));
+                more += slice.steps.bump(usize::from(step));
             }
         }
         if self.list.len() > self.most {
-            self.fit();
+            more += self.fit();
         }
+        more
     }
 
-    /// How many times of a step are in the slice of the last line.
-    #[inline(always)]
-    pub(super) fn near(&self, step: u8) -> u64 {
-        self.list.get(self.recent).map_or(0, |slice| slice.steps.count(i32::from(step)))
+    /// The memory that they take up beside themselves.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        let steps = self.list.iter().map(|slice| &slice.steps).chain(&self.spare);
+        self.list.capacity() * size_of::<Slice>()
+            + self.spare.capacity() * size_of::<Counts>()
+            + steps.map(Counts::allocated_bytes).sum::<usize>()
     }
 
-    /// Has `recent` be the slice of that index.
+    /// Has `recent` be the slice of that index; tells how many bytes more are held.
     #[inline(never)]
-    fn turn_to(&mut self, index: u32) {
-        self.recent = match self.list.binary_search_by_key(&index, |slice| slice.index) {
-            Ok(at) => at,
-            Err(at) => {
-                self.list.insert(at, Slice::new(index));
-                at
+    fn turn_to(&mut self, index: u32) -> usize {
+        let before = self.list.capacity();
+        // As a rule it is the next one.
+        let place = match self.list.last() {
+            Some(last) if last.index >= index => {
+                self.list.binary_search_by_key(&index, |slice| slice.index)
             }
+            _ => Err(self.list.len()),
         };
+        self.recent = place.unwrap_or_else(|at| {
+            if self.list.len() == before {
+                // One more than there may be, and no memory for twice as many.
+                let room = (before * 2).clamp(LEAST_ROOM, LEAST_ROOM.max(self.most + 1));
+                self.list.reserve_exact(room.saturating_sub(before));
+            }
+            let steps = self.spare.pop().unwrap_or_default();
+            self.list.insert(at, Slice { steps, ..Slice::new(index) });
+            at
+        });
+        (self.list.capacity() - before) * size_of::<Slice>()
     }
 
     /// Doubles the width until there are few enough.
-    fn fit(&mut self) {
+    fn fit(&mut self) -> usize {
+        let mut more = 0;
         while self.list.len() > self.most {
-            self.widen();
+            more += self.widen();
         }
+        more
     }
 
-    fn widen(&mut self) {
+    fn widen(&mut self) -> usize {
+        let before = self.spare.capacity();
+        let mut more = 0;
         self.shift += 1;
         self.recent = 0;
         for slice in &mut self.list {
             slice.index >>= 1;
         }
+        let spare = &mut self.spare;
         self.list.dedup_by(|second, first| {
             let same = first.index == second.index;
             if same {
-                first.merge(second);
+                more += first.merge(second);
+                second.steps.clear();
+                spare.push(std::mem::take(&mut second.steps));
             }
             same
         });
+        more + (self.spare.capacity() - before) * size_of::<Counts>()
     }
 
     /// Adds those of another part.

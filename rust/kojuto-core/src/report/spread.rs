@@ -1,24 +1,18 @@
 //! How the times of an endpoint are spread: counts by bucket, from which every percentile can be had.
 
+use super::counts::Counts;
 use super::steps::middle;
 use crate::stats::quantile::rank_index;
-use crate::stats::sketch::Buckets;
 
 /// Counts by bucket.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Spread(pub(super) Buckets);
+pub struct Spread(pub(super) Counts);
 
 impl Spread {
-    /// Counts a time of a bucket.
+    /// Counts a time of a bucket; tells how many bytes more are held.
     #[inline(always)]
-    pub(super) fn add_to(&mut self, bucket: u16) {
-        self.0.bump(i32::from(bucket));
-    }
-
-    /// How many times are in a bucket.
-    #[inline(always)]
-    pub(super) fn near(&self, bucket: u16) -> u64 {
-        self.0.count(i32::from(bucket))
+    pub(super) fn add_to(&mut self, bucket: usize) -> usize {
+        self.0.bump(bucket)
     }
 
     pub(super) fn merge(&mut self, other: &Spread) {
@@ -27,7 +21,7 @@ impl Spread {
 
     /// (bucket, count) of those in use, ascending.
     pub(super) fn used(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        self.0.used().map(|(at, count)| (at as usize, count))
+        self.0.used()
     }
 
     /// (seconds in the middle of a bucket, count), ascending.
@@ -73,8 +67,11 @@ mod tests {
         ) {
             let (a, b) = times.split_at(cut.index(times.len()));
             let (mut spread, mut other) = (Spread::default(), Spread::default());
-            a.iter().for_each(|time| spread.add_to(bucket(*time) as u16));
-            b.iter().for_each(|time| other.add_to(bucket(*time) as u16));
+            for (times, spread) in [(a, &mut spread), (b, &mut other)] {
+                times.iter().for_each(|time| {
+                    spread.add_to(bucket(*time));
+                });
+            }
             spread.merge(&other);
             times.sort_unstable();
             let ends = (times[0], times[times.len() - 1]);

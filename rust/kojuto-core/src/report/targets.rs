@@ -7,6 +7,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
+use crate::scan::simd;
 use crate::stats::space_saving::Place;
 
 /// So many targets are remembered before all are forgotten.
@@ -49,6 +50,12 @@ impl Targets {
         let [a, b] = mix_text(lanes, [short_word(target), 0], target);
         // Each half alone may have the last bytes of a target in its upper bits only.
         Hash([a ^ b.rotate_left(29), a.wrapping_add(b)])
+    }
+
+    /// Has what [`Targets::find`] looks at be brought near.
+    #[inline(always)]
+    pub(super) fn bring_near(&self, hash: Hash) {
+        simd::bring_near(&raw const self.entries[hash.0[1] as usize & (self.entries.len() - 1)]);
     }
 
     /// Where its figures were when it came last.

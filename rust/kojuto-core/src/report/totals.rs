@@ -1,12 +1,14 @@
 //! What a report has counted: the figures of each key, and of all lines. Parts of a log are put together
 //! in any order; which keys are one endpoint is decided when it is asked for.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::answer::COSTLIEST;
 use super::classes::REFUSED;
 use super::figures::Figures;
 use super::naming::{Counted, Naming, NamingOptions};
-use super::options::Options;
+use super::options::{MOST_BYTES, Options};
 use super::roles::Taken;
 use super::slowest::Slowest;
 use crate::Error;
@@ -71,6 +73,9 @@ pub struct Totals {
     pub(super) other: (u64, u128),
     /// So many looks for room are left out, for the last one found little.
     skipped_looks: usize,
+    /// The memory that the figures of the keys may take up, and hold, about.
+    room_bytes: usize,
+    pub(super) held_bytes: usize,
     pub(super) bad: BadLines<{ REASONS.len() }>,
     pub(super) lines: u64,
     pub(super) left_out: u64,
@@ -89,7 +94,9 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 impl Totals {
     pub(super) fn new(options: &Options) -> Totals {
         let (naming, group_by) = (options.naming.clone(), options.group_by.clone());
-        Totals::of(Settings { naming, group_by }, options.capacity, options.slowest)
+        let settings = Settings { naming, group_by };
+        let room_bytes = options.room_bytes;
+        Totals { room_bytes, ..Totals::of(settings, options.capacity, options.slowest) }
     }
 
     pub(super) fn of(settings: Settings, capacity: usize, slowest: usize) -> Totals {
@@ -99,6 +106,8 @@ impl Totals {
             all: Figures::with_slices(SLICES_OF_ALL),
             other: (0, 0),
             skipped_looks: 0,
+            room_bytes: MOST_BYTES,
+            held_bytes: 0,
             bad: BadLines::default(),
             lines: 0,
             left_out: 0,
@@ -125,6 +134,11 @@ impl Totals {
         }
         let pool = &mut self.other;
         self.keys.merge(other.keys, Figures::merge, |figures| drop_into(pool, figures));
+        self.held_bytes += other.held_bytes;
+        if self.is_over() {
+            let naming = Naming::new(&self.settings.naming)?;
+            self.save_memory(&naming);
+        }
         self.all.merge(other.all);
         self.other = (self.other.0 + other.other.0, self.other.1 + other.other.1);
         self.bad.merge(other.bad);
@@ -144,9 +158,10 @@ impl Totals {
         Ok(())
     }
 
-    /// Has at least so many keys be kept apart when others are put to these.
-    pub fn widen(&mut self, capacity: usize) {
-        self.keys.widen(capacity);
+    /// Has at least so many keys be kept apart, in so much memory, when others are put to these.
+    pub fn widen(&mut self, options: &Options) {
+        self.keys.widen(options.capacity);
+        self.room_bytes = self.room_bytes.max(options.room_bytes);
     }
 
     /// Puts keys together whose names fold already, so that there is room for others. Whoever knows
@@ -156,18 +171,73 @@ impl Totals {
             self.skipped_looks = self.skipped_looks.saturating_sub(1);
             return false;
         }
+        let before = self.keys.len();
+        self.shorten(naming);
+        if self.keys.len() > before - before / 8 {
+            self.skipped_looks = before;
+        }
+        true
+    }
+
+    /// Has all lines be counted that figures have taken in; all else expects that.
+    pub(super) fn settle(&mut self) {
+        self.all.settle();
+        self.held_bytes += self.keys.figures().map(Figures::settle).sum::<usize>();
+    }
+
+    /// Puts keys together whose names fold already.
+    fn shorten(&mut self, naming: &Naming) {
+        self.settle();
         let keys: Vec<(&[u8], &Figures)> = self.keys.groups().collect();
         let shorter = naming.shorter(&counted(&keys));
         let renamed = keys.iter().zip(&shorter);
         let renamed = renamed.filter_map(|((key, _), name)| Some((*key, name.as_ref()?)));
         let renamed: HashMap<&[u8], &Box<[u8]>> = renamed.collect();
         self.slowest.rename(|key| renamed.get(key).map(|name| (*name).clone()));
-        let before = self.keys.len();
         self.keys.rename(shorter, Figures::merge);
-        if self.keys.len() > before - before / 8 {
-            self.skipped_looks = before;
+        self.weigh();
+    }
+
+    /// Whether the figures of the keys take up more memory than they may.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.bytes() > self.room_bytes
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.keys.allocated_bytes() + self.held_bytes
+    }
+
+    /// Finds how much the figures of the keys hold.
+    fn weigh(&mut self) {
+        self.held_bytes = self.keys.figures().map(|figures| figures.allocated_bytes()).sum();
+    }
+
+    /// Has the figures of the keys take up no more than three quarters of the memory that they may:
+    /// keys are put together whose names fold already; then what came when is forgotten of all but
+    /// the costliest; then the least lose their places. Whoever knows places of keys must forget
+    /// them.
+    #[inline(never)]
+    pub(super) fn save_memory(&mut self, naming: &Naming) {
+        let room_bytes = self.room_bytes / 4 * 3;
+        self.settle();
+        self.weigh();
+        let folds = self.settings.naming.fold && self.settings.names_endpoints();
+        if self.bytes() > room_bytes && folds {
+            self.shorten(naming);
         }
-        true
+        if self.bytes() > room_bytes {
+            let mut all: Vec<&mut Figures> = self.keys.figures().collect();
+            all.sort_by_key(|figures| Reverse((figures.sum, figures.count())));
+            all.into_iter().skip(COSTLIEST).for_each(Figures::forget_slices);
+            self.weigh();
+        }
+        if self.bytes() > room_bytes {
+            let pool = &mut self.other;
+            let drop = |figures: &mut Figures| drop_into(pool, figures);
+            self.keys.narrow(room_bytes, Figures::allocated_bytes, drop);
+            self.weigh();
+        }
     }
 
     pub(super) fn stretch(&mut self, other: Span) {
@@ -293,6 +363,10 @@ pub(super) fn counted<'a>(keys: &[(&'a [u8], &Figures)]) -> Vec<Counted<'a>> {
 
 /// Puts figures that lose their place into the pool.
 pub(super) fn drop_into(pool: &mut (u64, u128), figures: &mut Figures) {
-    let figures = std::mem::take(figures);
+    let mut figures = std::mem::take(figures);
+    figures.settle();
     *pool = (pool.0 + figures.count(), pool.1 + figures.sum);
 }
+
+#[cfg(test)]
+mod tests;

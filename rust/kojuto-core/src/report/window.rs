@@ -18,9 +18,11 @@ use crate::scan::envelope;
 const SLICES: i64 = 30;
 /// Lines that are this part of a slice apart are not told apart: all are where the last of them is.
 const TOGETHER: i64 = 5;
-/// So many keys are kept apart in each slice, and in the whole: some 300 MB if each has many lines.
+/// So many keys are kept apart in each slice, and in the whole, in so much memory.
 const KEYS_OF_A_SLICE: usize = 2_000;
+const BYTES_OF_A_SLICE: usize = 2 << 20;
 const KEYS: usize = 10_000;
+const BYTES: usize = 24 << 20;
 
 /// What lines are counted in, slice by slice.
 #[derive(Debug)]
@@ -104,7 +106,7 @@ impl Window {
     /// # Errors
     /// [`Error::Argument`] for an expression or a route that is none.
     pub fn new(options: &Options, window: Duration) -> Result<Window, Error> {
-        let options = Options { capacity: KEYS, ..options.clone() };
+        let options = Options { capacity: KEYS, room_bytes: BYTES, ..options.clone() };
         let empty = Collector::new(&options)?.into_totals();
         let width = (nanos(window) / SLICES).max(1);
         Ok(Window { empty, width, slices: BTreeMap::new(), before_last: None })
@@ -114,7 +116,7 @@ impl Window {
     #[must_use]
     pub fn options(options: &Options) -> Options {
         let (since, until, capacity) = (None, None, KEYS_OF_A_SLICE);
-        Options { since, until, capacity, ..options.clone() }
+        Options { since, until, capacity, room_bytes: BYTES_OF_A_SLICE, ..options.clone() }
     }
 
     /// How much time it has.

@@ -27,6 +27,8 @@ pub(crate) use places::{Places, STRIPE_BYTES, stripes};
 #[cfg(any(test, kojuto_portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use portable::Portable;
 #[cfg(all(target_arch = "x86_64", not(kojuto_portable)))]
+pub(crate) use x86::bring_near;
+#[cfg(all(target_arch = "x86_64", not(kojuto_portable)))]
 use x86::first_of_three;
 #[cfg(target_arch = "x86_64")]
 use x86::{Avx2, Avx512, Sse2, Vbmi2};
@@ -232,6 +234,11 @@ macro_rules! dispatch_squeezing {
     };
 }
 pub(crate) use dispatch_squeezing;
+
+/// Where the language has no instruction for it, what is looked at is waited for.
+#[cfg(not(all(target_arch = "x86_64", not(kojuto_portable))))]
+#[inline(always)]
+pub(crate) fn bring_near<T>(_: *const T) {}
 
 /// The first place from `from` on with byte `A` or `B` or `C`; the end of the block without one.
 #[inline(always)]

@@ -67,33 +67,9 @@ impl Buckets {
         self.counts[at] += count;
     }
 
-    /// Adds one to a bucket, which is there already as a rule.
-    #[inline(always)]
-    pub(crate) fn bump(&mut self, index: i32) {
-        match self.counts.get_mut(index.wrapping_sub(self.first) as usize) {
-            Some(count) => *count += 1,
-            None => self.add(index, 1),
-        }
-    }
-
-    /// How many are in a bucket.
-    #[inline(always)]
-    pub(crate) fn count(&self, index: i32) -> u64 {
-        self.counts.get(index.wrapping_sub(self.first) as usize).copied().unwrap_or(0)
-    }
-
     /// Adds all of others, as [`Buckets::add`] does.
     pub(crate) fn merge(&mut self, other: &Buckets) {
         other.used().for_each(|(index, count)| self.add(index, count));
-    }
-
-    /// The memory that they need beside themselves: for all buckets from the first in use to the
-    /// last.
-    pub(crate) fn held_bytes(&self) -> usize {
-        let mut used = self.used().map(|(index, _)| index);
-        let first = used.next();
-        let last = used.next_back().or(first);
-        first.zip(last).map_or(0, |(first, last)| (last - first + 1) as usize * size_of::<u64>())
     }
 
     /// (index, count) of the buckets in use, ascending.

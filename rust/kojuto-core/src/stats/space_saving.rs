@@ -9,7 +9,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::mem::offset_of;
 
+use crate::scan::simd;
 use crate::stats::name_index::NameIndex;
 
 /// The most groups that can be kept.
@@ -26,6 +28,8 @@ pub struct SpaceSaving<T> {
     smallest: BinaryHeap<Reverse<Rank>>,
     /// What those that were merged could have lost, and the most that one has lost since.
     lost: (u64, u64),
+    /// The memory of all names.
+    names_bytes: usize,
 }
 
 /// Where a group is, as long as it has its place.
@@ -75,16 +79,18 @@ impl Rank {
     }
 }
 
+/// What a value that comes again needs stands together, the figures right behind it.
 #[derive(Debug, Clone)]
+#[repr(C)]
 struct Slot<T> {
     name: Vec<u8>,
     hash: u32,
-    /// How often a value has taken the place of another here.
-    takes: u32,
+    /// How much of its count it began with.
+    inherited: u64,
     /// At least how often the value has come, those before its place was free included.
     count: u64,
-    /// How much of that it began with.
-    inherited: u64,
+    /// How often a value has taken the place of another here.
+    takes: u32,
     figures: T,
 }
 
@@ -103,6 +109,57 @@ impl<T> SpaceSaving<T> {
             by_name: NameIndex::new(),
             smallest: BinaryHeap::new(),
             lost: (0, 0),
+            names_bytes: 0,
+        }
+    }
+
+    /// The memory that the groups take up beside what their figures hold.
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot<T>>() + self.names_bytes
+    }
+
+    /// The figures of each group.
+    pub(crate) fn figures(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().map(|slot| &mut slot.figures)
+    }
+
+    /// Keeps the largest groups, as many as there is room for, and no more from now on. What a group
+    /// takes up is told by `bytes`; what the others had is handed to `evicted`. No place is where it
+    /// was.
+    pub(crate) fn narrow(
+        &mut self,
+        mut room_bytes: usize,
+        bytes: impl Fn(&T) -> usize,
+        mut evicted: impl FnMut(&mut T),
+    ) {
+        let mut order: Vec<Rank> = (0..).zip(&self.slots).map(|(at, slot)| slot.rank(at)).collect();
+        order.sort_unstable_by_key(|rank| Reverse(*rank));
+        let has_room = |rank: &&Rank| {
+            let Slot { name, figures, .. } = &self.slots[rank.at()];
+            let needed = size_of::<Slot<T>>() + name.capacity() + bytes(figures);
+            room_bytes.checked_sub(needed).map(|rest| room_bytes = rest).is_some()
+        };
+        self.capacity = order.iter().take_while(has_room).count().max(1);
+        let Some(least) = order.get(self.capacity - 1) else { return };
+        let mut at = 0;
+        self.slots.retain_mut(|slot| {
+            let stays = slot.rank(at) >= *least;
+            if !stays {
+                self.lost.1 = self.lost.1.max(slot.count);
+                evicted(&mut slot.figures);
+            }
+            at += 1;
+            stays
+        });
+        self.slots.shrink_to_fit();
+        self.by_name = NameIndex::new();
+        self.smallest.clear();
+        self.names_bytes = 0;
+        for (at, slot) in self.slots.iter_mut().enumerate() {
+            slot.hash = self.by_name.hash(&slot.name);
+            self.by_name.insert(slot.hash, at);
+            self.smallest.push(Reverse(slot.rank(at)));
+            self.names_bytes += slot.name.capacity();
         }
     }
 
@@ -143,6 +200,14 @@ impl<T> SpaceSaving<T> {
     #[inline]
     pub(crate) fn look(&self, place: Place) -> Option<&T> {
         self.slots.get(place.at as usize).map(|slot| &slot.figures)
+    }
+
+    /// Has what is in a place be brought near, of the figures the first 48 bytes.
+    #[inline(always)]
+    pub(crate) fn bring_near(&self, place: Place) {
+        let slot = self.slots.as_ptr().wrapping_add(place.at as usize).cast::<u8>();
+        simd::bring_near(slot.wrapping_add(offset_of!(Slot<T>, count)));
+        simd::bring_near(slot.wrapping_add(offset_of!(Slot<T>, figures) + 47));
     }
 
     /// Whether so many new values come in without taking the place of others.
@@ -227,7 +292,8 @@ impl<T: Default> SpaceSaving<T> {
         if self.slots.len() < self.capacity {
             let at = self.slots.len();
             let figures = T::default();
-            let name = name.into();
+            let name: Vec<u8> = name.into();
+            self.names_bytes += name.capacity();
             self.slots.push(Slot { name, hash, takes: 0, count: times, inherited: 0, figures });
             self.by_name.insert(hash, at);
             self.smallest.push(Reverse(self.slots[at].rank(at)));
@@ -247,8 +313,10 @@ impl<T: Default> SpaceSaving<T> {
             self.lost.1 = self.lost.1.max(slot.count);
             slot.takes = slot.takes.wrapping_add(1);
             (slot.count, slot.inherited, slot.hash) = (slot.count + times, slot.count, hash);
+            let before = slot.name.capacity();
             slot.name.clear();
             slot.name.extend_from_slice(name);
+            self.names_bytes += slot.name.capacity() - before;
             evicted(&mut slot.figures);
             *top = Reverse(slot.rank(at));
             return at;
@@ -331,6 +399,30 @@ mod tests {
         let mut found: Vec<_> = groups.groups().collect();
         found.sort_unstable();
         assert_eq!((found, groups.off_by()), (vec![(&b"b"[..], &0), (b"c", &1)], 2));
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_goes_the_smallest_first() {
+        let mut groups = SpaceSaving::<u64>::new(10);
+        for (name, times) in [(b"a", 5), (b"b", 1), (b"c", 3), (b"d", 2), (b"e", 4)] {
+            *groups.place(name, times, |_| ()).1 += times;
+        }
+        let room = 3 * (size_of::<Slot<u64>>() + 1);
+        let mut pool = 0;
+        groups.narrow(room, |_| 0, |count| pool += std::mem::take(count));
+        let mut found: Vec<_> = groups.groups().collect();
+        found.sort_unstable();
+        assert_eq!(found, [(&b"a"[..], &5), (b"c", &3), (b"e", &4)]);
+        assert_eq!((pool, groups.off_by()), (3, 2));
+        // What comes from now on puts out the smallest, and is known by its name.
+        *groups.group(b"a", |_| ()) += 1;
+        *groups.group(b"f", |count| pool += std::mem::take(count)) += 1;
+        let mut found: Vec<_> = groups.groups().collect();
+        found.sort_unstable();
+        assert_eq!(found, [(&b"a"[..], &6), (b"e", &4), (b"f", &1)]);
+        assert_eq!((pool, groups.off_by()), (6, 3));
+        groups.narrow(0, |_| 0, |count| pool += std::mem::take(count));
+        assert_eq!((groups.len(), pool), (1, 11));
     }
 
     proptest! {

@@ -102,7 +102,7 @@ pub fn scan(
     let mut parts = done.into_iter().collect::<Result<Vec<Collector>>>()?.into_iter();
     let mut totals =
         parts.next().map_or_else(|| empty(options), |first| Ok(first.into_totals()))?;
-    totals.widen(options.capacity);
+    totals.widen(options);
     for part in parts {
         totals.merge(part.into_totals())?;
     }

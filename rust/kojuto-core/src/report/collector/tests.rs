@@ -363,7 +363,7 @@ fn collectors_side_by_side_keep_no_more_than_their_share() {
     }
     let mut parts = parts.into_iter().map(Collector::into_totals);
     let mut all = parts.next().unwrap();
-    all.widen(4_000);
+    all.widen(&Options { capacity: 4_000, ..Options::default() });
     parts.for_each(|part| all.merge(part).unwrap());
     assert_eq!((all.all().count(), all.other()), (4_000, (0, 0.0, 0)));
 }

@@ -1,14 +1,14 @@
 //! The figures of a key in the file of a report.
 
 use super::super::classes::CLASSES;
-use super::super::figures::{Detail, FEW, Figures, Line, Many, NO_TIME};
+use super::super::counts::Counts;
+use super::super::figures::{FEW, Figures, Line, Many, NO_TIME};
 use super::super::slices::{Slice, Slices};
 use super::super::spread::Spread;
 use super::super::steps::{BUCKETS, STEPS};
 use super::super::totals::SLICES_OF_ALL;
 use super::content::{Content, Read};
 use crate::stats::packed::{Reader, write_text, write_varint, write_wide};
-use crate::stats::sketch::Buckets;
 
 /// Nanoseconds of which all times are multiples.
 #[derive(Clone, Copy)]
@@ -21,9 +21,9 @@ const IS_MANY: u64 = 2;
 pub(super) fn write_figures(out: &mut Vec<u8>, figures: &Figures, unit: Unit, slices: bool) {
     write_varint(out, figures.bytes);
     write_text(out, &figures.example);
-    match &figures.detail {
-        Detail::Few(lines) => {
-            let mut lines = lines.clone();
+    match &figures.many {
+        None => {
+            let mut lines = figures.lines.clone();
             lines.sort_unstable();
             write_varint(out, 0);
             write_varint(out, lines.len() as u64);
@@ -31,11 +31,11 @@ pub(super) fn write_figures(out: &mut Vec<u8>, figures: &Figures, unit: Unit, sl
             for line in lines {
                 let nanos = if line.nanos == NO_TIME { 0 } else { line.nanos / unit.0 + 1 };
                 write_varint(out, u64::from(line.second - before));
-                write_varint(out, nanos << 3 | u64::from(line.class));
+                write_varint(out, nanos << 3 | line.class() as u64);
                 before = line.second;
             }
         }
-        Detail::Many(many) => {
+        Some(many) => {
             let slices = many.slices.as_ref().filter(|_| slices);
             write_varint(out, IS_MANY | if slices.is_some() { HAS_SLICES } else { 0 });
             write_classes(out, &figures.classes);
@@ -61,7 +61,7 @@ fn write_classes(out: &mut Vec<u8>, classes: &[u64; CLASSES.len()]) {
     used.for_each(|(_, count)| write_varint(out, *count));
 }
 
-fn write_buckets(out: &mut Vec<u8>, buckets: &Buckets) {
+fn write_buckets(out: &mut Vec<u8>, buckets: &Counts) {
     write_varint(out, buckets.used().count() as u64);
     let mut next = 0;
     for (index, count) in buckets.used() {
@@ -92,9 +92,9 @@ fn write_slices(out: &mut Vec<u8>, slices: &Slices) {
 
 /// About the memory that figures need; without `slices` where those are not written.
 pub(super) fn held_bytes(figures: &Figures, slices: bool) -> usize {
-    let detail = match &figures.detail {
-        Detail::Few(lines) => lines.len() * size_of::<Line>(),
-        Detail::Many(many) => {
+    let detail = match &figures.many {
+        None => figures.lines.len() * size_of::<Line>(),
+        Some(many) => {
             let slices = many.slices.iter().filter(|_| slices).flat_map(|slices| &slices.list);
             let slices = slices.map(|slice| size_of::<Slice>() + slice.steps.held_bytes());
             size_of::<Many>() + many.spread.0.held_bytes() + slices.sum::<usize>()
@@ -137,6 +137,7 @@ fn read_few(reader: &mut Reader<'_>, unit: Unit) -> Read<Figures> {
         }
         figures.add(Line::of_class(second, class, nanos), 0, || b"");
     }
+    figures.settle();
     Ok(figures)
 }
 
@@ -144,7 +145,8 @@ fn read_many(reader: &mut Reader<'_>, unit: Unit, kind: u64) -> Read<Figures> {
     if kind & IS_MANY == 0 || kind > (IS_MANY | HAS_SLICES) {
         return Err(Content);
     }
-    let mut figures = Figures { classes: read_classes(reader)?, ..Figures::default() };
+    let mut figures = Figures::default();
+    figures.classes = read_classes(reader)?;
     figures.timed = reader.varint()?;
     let mut spread = Spread::default();
     if figures.timed > 0 {
@@ -154,6 +156,7 @@ fn read_many(reader: &mut Reader<'_>, unit: Unit, kind: u64) -> Read<Figures> {
         figures.min = reader.varint()?.checked_mul(unit.0).ok_or(Content)?;
         let more = reader.varint()?.checked_mul(unit.0).ok_or(Content)?;
         figures.max = figures.min.checked_add(more).ok_or(Content)?;
+        figures.slowest = figures.max.checked_add(1).ok_or(Content)?;
         let total;
         (spread.0, total) = read_buckets(reader, BUCKETS)?;
         if total != figures.timed {
@@ -161,7 +164,7 @@ fn read_many(reader: &mut Reader<'_>, unit: Unit, kind: u64) -> Read<Figures> {
         }
     }
     let slices = (kind & HAS_SLICES > 0).then(|| read_slices(reader)).transpose()?;
-    figures.detail = Detail::Many(Box::new(Many { spread, slices }));
+    figures.many = Some(Box::new(Many { spread, slices }));
     let lines = figures.classes.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
     match lines {
         Some(lines) if lines >= figures.timed => Ok(figures),
@@ -181,8 +184,8 @@ fn read_classes(reader: &mut Reader<'_>) -> Read<[u64; CLASSES.len()]> {
 }
 
 /// Buckets below `most`, and the sum of their counts.
-fn read_buckets(reader: &mut Reader<'_>, most: usize) -> Read<(Buckets, u64)> {
-    let mut buckets = Buckets::default();
+fn read_buckets(reader: &mut Reader<'_>, most: usize) -> Read<(Counts, u64)> {
+    let mut buckets = Counts::default();
     let (mut next, mut total) = (0u64, 0u64);
     for _ in 0..reader.varint()? {
         let packed = reader.varint()?;
@@ -190,7 +193,7 @@ fn read_buckets(reader: &mut Reader<'_>, most: usize) -> Read<(Buckets, u64)> {
         let index = next.checked_add(skipped).filter(|index| *index < most as u64);
         let index = index.filter(|_| packed > 1).ok_or(Content)?;
         total = total.checked_add(packed >> 1).ok_or(Content)?;
-        buckets.add(index as i32, packed >> 1);
+        buckets.add(index as usize, packed >> 1);
         next = index + 1;
     }
     Ok((buckets, total))

@@ -90,6 +90,7 @@ fn read_totals(reader: &mut Reader<'_>, mut room: usize) -> Read<Totals> {
         let held = HELD_BY_KEY_BYTES + key.len() + held_bytes(&figures, true);
         room = room.checked_sub(held).ok_or(Content)?;
         let weight = figures.weight();
+        totals.held_bytes += figures.allocated_bytes();
         let (_, mine) = totals.keys.place(&key, weight, |figures| drop_into(pool, figures));
         *mine = figures;
     }

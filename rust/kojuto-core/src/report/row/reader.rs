@@ -11,14 +11,14 @@ use self::key::MOST_KEY_BYTES;
 pub(super) use self::waiting::Queue;
 use self::waiting::Waiting;
 use super::super::condition::Condition;
-use super::super::figures::{Line, NO_TIME, weight_of};
+use super::super::figures::{Line, NO_TIME};
 use super::super::known::{self, BYTES, HOST, METHOD, REQUEST, STATUS, TAKEN, URI, WHEN, bare};
 use super::super::options::Options;
 use super::super::path::request;
 use super::super::roles::Reading;
 use super::super::slowest::Slow;
 use super::super::totals::Span;
-use super::{By, Counter, Extra};
+use super::{By, Counter, Extra, is_same};
 use crate::scan::beginning::behind_nuls;
 use crate::scan::duration::{self, TimeList};
 use crate::scan::fields::{Rows, Values};
@@ -270,9 +270,8 @@ impl<'a> Reader<'_, 'a> {
     fn of_key<'t>(&self, row: &Row<'_, '_>, method: &'t [u8], target: &'t [u8]) -> Waiting<'t> {
         let hash = self.counter.targets.hash(method, target);
         let line = Line::new(row.second, row.status, row.nanos);
-        let weight = if row.nanos == NO_TIME { 1 } else { 1 + weight_of(row.nanos) };
         let bytes = self.bytes(row.values[self.places[BYTES]]);
-        Waiting { method, target, hash, line, weight, bytes }
+        Waiting { method, target, hash, line, bytes }
     }
 
     /// Counts a line among all.
@@ -336,7 +335,7 @@ impl<'a> Reader<'_, 'a> {
             }
         }
         let value = row.values[self.places[HOST]];
-        if !value.is_empty() && value != &**host {
+        if !value.is_empty() && !is_same(value, host) {
             host.clear();
             host.extend_from_slice(value);
             if known::is_host(value) {

@@ -120,6 +120,34 @@ fn what_folds_is_decided_by_the_whole_window() {
     assert_eq!((log.count(NOW_S + 100), log.rows().len()), (6, 6));
 }
 
+/// With names of many lines that do not fold, whose times are of many sizes.
+#[test]
+fn a_full_window_takes_up_bounded_memory() {
+    let naming = NamingOptions { fold: false, ..NamingOptions::default() };
+    let mut log = Log::new(&Options { naming, ..Options::default() });
+    for second in 0..60 {
+        let line = |n: i64| {
+            let (name, time) = (n % 500, (n * 7919 % 100_003) as f64 / 1e4);
+            let (at, letter) = (NOW_S + second * 5 + n % 5, char::from(b'g' + (name % 20) as u8));
+            format!(
+                "time:{at}\turi:/{letter}{}\tstatus:200\treqtime:{time:.4}\n",
+                "x".repeat(name as usize / 20)
+            )
+        };
+        let lines: String = (0..4_000).map(|n| line(second * 4_000 + n)).collect();
+        log.read(&lines, NOW_S + second * 5 + 4);
+    }
+    let bytes = |totals: &Totals| totals.bytes();
+    let slices: Vec<usize> = log.window.slices.values().map(bytes).collect();
+    assert!(
+        slices.len() >= 30 && slices.iter().all(|bytes| *bytes <= BYTES_OF_A_SLICE),
+        "{slices:?}"
+    );
+    assert!(slices.iter().any(|bytes| *bytes > BYTES_OF_A_SLICE / 4), "{slices:?}");
+    let totals = log.window.totals().unwrap();
+    assert!(totals.bytes() <= BYTES && totals.all().count() == 240_000, "{}", totals.bytes());
+}
+
 #[test]
 fn a_slice_keeps_the_largest_of_many_keys() {
     let options = Options {

@@ -28,8 +28,11 @@ impl Reader<'_, '_> {
         if !totals.keys.has_room_for(1) && totals.make_room(naming) {
             targets.forget();
         }
-        let pool = &mut totals.other;
-        let drop = |figures: &mut Figures| drop_into(pool, figures);
+        let (pool, held_bytes) = (&mut totals.other, &mut totals.held_bytes);
+        let drop = |figures: &mut Figures| {
+            *held_bytes = held_bytes.saturating_sub(figures.allocated_bytes());
+            drop_into(pool, figures);
+        };
         let (place, _) = totals.keys.place(key, 0, drop);
         targets.put(hash, place);
         place
