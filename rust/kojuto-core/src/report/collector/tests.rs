@@ -175,6 +175,21 @@ fn given_keys_and_units_go_first() {
 }
 
 #[test]
+fn empty_lines_and_comments_are_no_lines() {
+    let log =
+        "#Version: 1.0\n\n \t\r\n#status:200\turi:/c\treqtime:1\nuri:/a\tstatus:200\n\0\0#x\n";
+    let totals = read(log);
+    assert_eq!((totals.lines(), totals.bad().counts().iter().sum::<u64>()), (1, 0));
+    assert_eq!(rows(&totals), [row("/a", 1, 0.0)]);
+    // Where an expression says that lines begin so, they do.
+    let regex = regex::bytes::Regex::new(r"^#(?P<uri>/\S+) (?P<status>\d+)").unwrap();
+    let options = Options { format: Format::Regex(regex.into()), ..Options::default() };
+    let totals = counted(&options, &["#/a 200\n# no line\n/b 200\n"]);
+    assert_eq!((totals.lines(), totals.bad().counts().iter().sum::<u64>()), (2, 1));
+    assert_eq!(rows(&totals), [row("/a", 1, 0.0)]);
+}
+
+#[test]
 fn bad_lines_are_counted_by_reason() {
     let totals = read(
         "status:200\turi:/a\treqtime:0.1\n\
@@ -400,6 +415,10 @@ fn rows_may_be_of_what_logs_call_by_many_names() {
     assert_eq!(of("upstream", ltsv), (upstream.clone(), taken("upstream", "upstream_addr")));
     assert_eq!(of("upstream", json), (upstream, taken("upstream", "upstream_host")));
     assert_eq!(of("user-agent", json).0, "curl/8");
+    let caddy =
+        "{\"request\":{\"uri\":\"/a\",\"headers\":{\"User-Agent\":[\"curl/8\"]}},\"status\":200}\n";
+    let key = "request.headers.User-Agent";
+    assert_eq!(of("user-agent", caddy), ("curl/8".to_owned(), taken("user-agent", key)));
     // What a log itself calls so goes first, and is no other name.
     assert_eq!(of("upstream", own), ("b".to_owned(), taken("uri", "uri")));
     assert_eq!(of("upstream", "uri:/a\tstatus:200\n").0, "-");

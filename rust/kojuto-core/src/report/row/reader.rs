@@ -19,6 +19,7 @@ use super::super::roles::Reading;
 use super::super::slowest::Slow;
 use super::super::totals::Span;
 use super::{By, Counter, Extra, is_same};
+use crate::access::Format;
 use crate::scan::beginning::behind_nuls;
 use crate::scan::duration::{self, TimeList};
 use crate::scan::fields::{Rows, Values};
@@ -72,9 +73,7 @@ impl<'a> Reader<'_, 'a> {
     /// What a line has, if it can be read and is wanted; else it is counted as what it is.
     #[inline(always)]
     fn wanted<'r>(&mut self, line: &[u8], values: &'r Values<'a>) -> Option<Row<'r, 'a>> {
-        if line.first() == Some(&0) {
-            self.counter.behind_nuls.extend_from_slice(behind_nuls(line));
-            self.counter.behind_nuls.push(b'\n');
+        if matches!(line.first(), None | Some(..=b'#')) && self.is_passed_over(line, values) {
             return None;
         }
         self.counter.totals.lines += 1;
@@ -84,6 +83,26 @@ impl<'a> Reader<'_, 'a> {
             Err(reason) => self.counter.totals.bad.count(reason, line),
         }
         None
+    }
+
+    /// Whether a line is none: of blanks alone, or a comment, as W3C's formats begin with. What
+    /// begins with NULs is read once more, without them.
+    #[cold]
+    fn is_passed_over(&mut self, line: &[u8], values: &Values<'a>) -> bool {
+        match line.first() {
+            Some(0) => {
+                self.counter.behind_nuls.extend_from_slice(behind_nuls(line));
+                self.counter.behind_nuls.push(b'\n');
+                true
+            }
+            // An expression, or the words of a format, may say that lines begin so.
+            Some(b'#') if matches!(self.reading.format, Format::Regex(_) | Format::Text(_)) => {
+                let is_empty = |role: &usize| values[self.places[*role]].is_empty();
+                [STATUS, REQUEST, URI].iter().all(is_empty)
+            }
+            Some(b'#') => true,
+            _ => line.trim_ascii().is_empty(),
+        }
     }
 
     #[inline]
