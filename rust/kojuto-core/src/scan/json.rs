@@ -5,7 +5,8 @@
 //! a name that has a value wins, so that a line is left as soon as all needed keys were found (with a
 //! dot among the keys, flat ones); what follows is not looked at and need not be valid. A name may be
 //! written with escapes. Strings and numbers are handed back as they stand in the line (without the
-//! quotes; [`unescape`] resolves escapes); `null`, objects and arrays count as absent.
+//! quotes; [`unescape`] resolves escapes); `null`, objects and arrays count as absent, but for the
+//! first string of an array that is a member of a member, as the headers of a request are.
 //!
 //! A line that is no JSON is read by the same grammar, which tells what is found in any line,
 //! whatever stands around it: a quote opens or closes a string, a backslash takes its meaning from

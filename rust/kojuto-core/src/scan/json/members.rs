@@ -24,7 +24,7 @@ pub(super) fn behind_colon(block: &[u8], from: usize) -> Option<usize> {
 }
 
 #[inline(always)]
-fn skip_blanks(block: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_blanks(block: &[u8], mut at: usize) -> usize {
     while matches!(block.get(at), Some(b' ' | b'\t' | b'\r')) {
         at += 1;
     }

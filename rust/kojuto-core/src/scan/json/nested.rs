@@ -2,7 +2,7 @@
 //! also the member of the outermost object that is called so, which wins. And names with escapes: what
 //! cannot be read 64 bytes at a time.
 
-use super::members::{behind_colon, string_end, value_at};
+use super::members::{behind_colon, skip_blanks, string_end, value_at};
 use super::{Prefix, unescape};
 use crate::scan::fields::{Keys, Line, MAX_KEYS, Rows, is_absent};
 
@@ -38,9 +38,9 @@ fn beginning(line: &[u8], prefix: Prefix) -> Option<usize> {
 pub fn members(line: &[u8], prefix: Prefix) -> Vec<(Vec<u8>, &[u8])> {
     let mut all = Vec::new();
     if let Some(brace) = beginning(line, prefix) {
-        walk(line, brace, prefix, |path, _, value| {
+        walk(line, brace, prefix, |path, depth, value| {
             if line[value] != b'{' {
-                all.push((path.to_vec(), value_at(line, value)));
+                all.push((path.to_vec(), text_at(line, value, depth)));
             }
             true
         });
@@ -68,7 +68,7 @@ fn find<'a>(block: &'a [u8], brace: usize, keys: &Keys, prefix: Prefix, line: &m
     let mut deeper: [&[u8]; MAX_KEYS] = [&[]; MAX_KEYS];
     walk(block, brace, prefix, |path, depth, value| {
         let Some(key) = keys.list().iter().position(|key| *key.name == *path) else { return true };
-        let value = value_at(block, value);
+        let value = text_at(block, value, depth);
         if depth == 1 {
             line.keep(key, value);
         } else if is_absent(deeper[key]) {
@@ -79,6 +79,14 @@ fn find<'a>(block: &'a [u8], brace: usize, keys: &Keys, prefix: Prefix, line: &m
     for (key, value) in deeper[..keys.count()].iter().enumerate() {
         line.keep(key, value);
     }
+}
+
+/// The text of the value that begins at `at`; that of a member of a member may be the first of an
+/// array of strings, as Go's programs write the headers of a request.
+fn text_at(block: &[u8], at: usize, depth: usize) -> &[u8] {
+    let inside = skip_blanks(block, at + 1);
+    let is_array = depth > 1 && block.get(at) == Some(&b'[');
+    value_at(block, if is_array && block.get(inside) == Some(&b'"') { inside } else { at })
 }
 
 /// Calls `member` for each member of the object that begins at `brace`, and for those of its objects,

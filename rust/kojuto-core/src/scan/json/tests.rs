@@ -90,8 +90,12 @@ fn model_objects(
                 if from == line.len() {
                     continue;
                 }
-                let value = match line.get(from) {
-                    Some(b'"') => &line[from + 1..string_end(from + 1).unwrap_or(from + 1)],
+                let inside = blanks(from + 1);
+                let is_array = line[from] == b'[' && objects.len() > 1;
+                let is_text = is_array && line.get(inside) == Some(&b'"');
+                let text = if is_text { inside } else { from };
+                let value = match line.get(text) {
+                    Some(b'"') => &line[text + 1..string_end(text + 1).unwrap_or(text + 1)],
                     Some(b'{' | b'[') | None => b"",
                     Some(_) => {
                         let text = line[from..].split(|b| b",}".contains(b)).next().unwrap();
@@ -206,6 +210,12 @@ fn a_key_with_a_dot_is_a_member_of_a_member_or_a_flat_one_which_wins() {
         (r#"{"ev\u0065nt" : { "dur\u0061tion" : 7 } ,"x":{"event.duration":8}}"#, ["7", ""]),
         (r#"{"event":{},"event":{"duration":1},"event":{"duration":2}"#, ["1", ""]),
         (r#"{"event":{"duration":1}} {"http":{"response":{"status_code":1}}}"#, ["1", ""]),
+        (
+            r#"{"event":{"duration":[ "a\"","b"]},"http":{"response":{"status_code":["c"]}}}"#,
+            ["a\\\"", "c"],
+        ),
+        (r#"{"event":{"duration":[]},"http":{"response":{"status_code":[1,"x"]}}}"#, ["", ""]),
+        (r#"{"event":{"duration":[["x"]]},"http.response.status_code":["x"]}"#, ["", ""]),
     ] {
         let found = rows(format!("{line}\n").as_bytes(), &names, Prefix::Refuse);
         assert_eq!(found[0].1, expected.map(|value| value.as_bytes().to_vec()), "{line}");
@@ -446,7 +456,8 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 
 /// An object of objects.
 fn deep() -> impl Strategy<Value = String> {
-    let leaf = prop::sample::select(&["1", "\"x\"", "null", "\"-\"", "[]", "{}", "\"}\""][..]);
+    let leaf =
+        prop::sample::select(&["1", "\"x\"", "null", "\"-\"", "[]", "{}", "\"}\"", "[ \"y\"]"][..]);
     leaf.prop_map(str::to_owned).prop_recursive(4, 24, 4, |inner| {
         let name = prop::sample::select(&["a", "b", "c", "a.b", "b.c", "", ".", r"\u0061"][..]);
         prop_oneof![
