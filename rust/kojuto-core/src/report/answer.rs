@@ -6,7 +6,7 @@ use super::figures::Figures;
 use super::naming::{Counted, Naming};
 use super::row::GROUP_SEPARATOR;
 use super::slowest::Slow;
-use super::totals::{Totals, counted};
+use super::totals::{COSTLIEST, Totals, counted};
 use crate::Error;
 
 /// An endpoint, or a row of what lines are grouped by.
@@ -26,9 +26,6 @@ pub struct Answer {
     /// The slowest lines, and the endpoint of each.
     pub slowest: Vec<(Slow, Box<[u8]>)>,
 }
-
-/// The rows for which there are maps.
-pub(super) const COSTLIEST: usize = 300;
 
 impl Totals {
     /// Decides which keys are one endpoint.

@@ -2,10 +2,10 @@
 //! how their times are spread and what came when.
 
 use super::classes::CLASSES;
+use super::line::{Line, MOST_BYTES, weight_of};
 use super::slices::{MOST_SLICES, Slices};
 use super::spread::Spread;
 use super::steps::{bucket, step};
-use crate::access::class_of;
 use crate::scan::simd;
 
 /// So many lines are kept as they are.
@@ -14,65 +14,6 @@ pub(super) const FEW: usize = 32;
 const LEAST_LINES: usize = 4;
 /// So many bytes of an example.
 pub(super) const EXAMPLE_BYTES: usize = 256;
-
-/// What a time weighs beside a line in the choice of the keys that stay: one for 2^27 nanoseconds.
-#[inline]
-pub(super) fn weight_of(nanos: u64) -> u64 {
-    nanos >> 27
-}
-
-/// What a line has for the figures, in 16 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Line {
-    /// The second in which it was written; 0 for none.
-    pub(super) second: u32,
-    /// The class in the upper bits, below them the bytes that were sent.
-    packed: u32,
-    /// The time taken in nanoseconds; [`NO_TIME`] for none.
-    pub(super) nanos: u64,
-}
-
-/// The time of a line without one.
-pub(super) const NO_TIME: u64 = u64::MAX;
-
-const BYTES_BITS: u32 = 29;
-/// What a line has more is counted beside it.
-const MOST_BYTES: u64 = (1 << BYTES_BITS) - 1;
-const _: () = assert!(CLASSES.len() <= 1 << (32 - BYTES_BITS));
-
-impl Line {
-    #[inline(always)]
-    pub(super) fn new(second: u32, status: i64, nanos: u64) -> Line {
-        Line::of_class(second, class_of(status) as u8, nanos)
-    }
-
-    #[inline(always)]
-    pub(super) fn of_class(second: u32, class: u8, nanos: u64) -> Line {
-        Line { second, packed: u32::from(class) << BYTES_BITS, nanos }
-    }
-
-    /// The same line, which has no bytes yet, with so many.
-    #[inline(always)]
-    fn with_bytes(self, bytes: u64) -> Line {
-        Line { packed: self.packed | bytes.min(MOST_BYTES) as u32, ..self }
-    }
-
-    /// Of [`CLASSES`].
-    #[inline(always)]
-    pub(super) fn class(self) -> usize {
-        (self.packed >> BYTES_BITS) as usize
-    }
-
-    #[inline(always)]
-    fn bytes(self) -> u64 {
-        u64::from(self.packed) & MOST_BYTES
-    }
-
-    #[inline(always)]
-    fn is_timed(self) -> bool {
-        self.nanos != NO_TIME
-    }
-}
 
 /// The figures of some lines. What a line needs that is taken in stands first.
 #[derive(Debug, Clone, PartialEq)]
@@ -266,7 +207,7 @@ impl Figures {
                 self.min = self.min.min(line.nanos);
                 self.max = self.max.max(line.nanos);
             }
-            line.packed &= !(MOST_BYTES as u32);
+            line.forget_bytes();
         }
         self.counted = self.lines.len();
     }
@@ -427,6 +368,7 @@ impl Figures {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::NO_TIME;
     use super::*;
     use proptest::prelude::*;
 

@@ -26,9 +26,8 @@ use flate2::write::DeflateEncoder;
 
 use self::figures::{Unit, held_bytes, write_figures};
 use self::settings::write_settings;
-use super::answer::COSTLIEST;
 use super::figures::Figures;
-use super::totals::Totals;
+use super::totals::{COSTLIEST, Totals};
 use crate::Error;
 use crate::error::{Malformed, ReportFault};
 use crate::stats::packed::{write_text, write_varint, write_wide};

@@ -14,6 +14,7 @@ mod figures;
 mod file;
 mod fold;
 mod known;
+mod line;
 mod options;
 mod path;
 mod roles;

@@ -4,7 +4,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::answer::COSTLIEST;
 use super::classes::REFUSED;
 use super::figures::Figures;
 use super::naming::{Counted, Naming, NamingOptions};
@@ -29,6 +28,8 @@ pub(super) const OVERLONG: usize = 5;
 
 /// How many slices all lines have.
 pub(super) const SLICES_OF_ALL: usize = 64;
+/// The rows for which there are maps.
+pub(super) const COSTLIEST: usize = 300;
 /// How many different hosts are remembered.
 pub(super) const MOST_HOSTS: usize = 16;
 /// How many different ways to read a log are.

@@ -2,7 +2,8 @@
 
 use super::super::classes::CLASSES;
 use super::super::counts::Counts;
-use super::super::figures::{FEW, Figures, Line, Many, NO_TIME};
+use super::super::figures::{FEW, Figures, Many};
+use super::super::line::{Line, NO_TIME};
 use super::super::slices::{Slice, Slices};
 use super::super::spread::Spread;
 use super::super::steps::{BUCKETS, STEPS};

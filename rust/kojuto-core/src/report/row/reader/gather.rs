@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::super::super::cells::{Cells, Columns};
-use super::super::super::figures::NO_TIME;
 use super::super::super::known::{BYTES, METHOD, STATUS, URI, bare};
+use super::super::super::line::NO_TIME;
 use super::super::Extra;
 use super::{Reader, Row};
 use crate::scan::fields::{Rows, Values};

@@ -6,7 +6,8 @@
 
 use std::array;
 
-use super::super::super::figures::{Figures, Line, NO_TIME, weight_of};
+use super::super::super::figures::Figures;
+use super::super::super::line::{Line, NO_TIME, weight_of};
 use super::super::super::path::request;
 use super::super::super::targets::Hash;
 use super::super::{By, Counter};
