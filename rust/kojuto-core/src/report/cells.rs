@@ -5,13 +5,17 @@ use super::known::{BYTES, ROLES, STATUS, TAKEN, WHEN};
 /// A column whose texts take up so many bytes is not to grow any more.
 const MUCH_TEXT_BYTES: usize = 32 << 20;
 
+/// Which lines have a value; nothing is kept as long as all have one.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Has(Vec<bool>);
+
 /// Numbers of lines, with what tells where there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Values<T> {
     /// A number for each line, that of a line without one is nothing.
     pub values: Vec<T>,
     /// Which lines have one.
-    pub has: Vec<bool>,
+    pub has: Has,
 }
 
 /// Texts of lines, one behind the other.
@@ -22,7 +26,7 @@ pub struct Texts {
     /// Where each ends, and before all 0.
     pub ends: Vec<i32>,
     /// Which lines have one.
-    pub has: Vec<bool>,
+    pub has: Has,
 }
 
 /// A column of lines.
@@ -47,29 +51,52 @@ pub struct Columns {
     pub cells: Vec<Cells>,
 }
 
+impl Has {
+    /// Takes in whether the next line has one, behind so many lines.
+    #[inline(always)]
+    fn push(&mut self, has: bool, lines: usize) {
+        if !has || !self.0.is_empty() {
+            self.push_odd(has, lines);
+        }
+    }
+
+    #[inline(never)]
+    fn push_odd(&mut self, has: bool, lines: usize) {
+        self.0.resize(lines, true);
+        self.0.push(has);
+    }
+
+    /// One for each line, if any has none.
+    pub fn into_bools(self) -> Option<Vec<bool>> {
+        Some(self.0).filter(|has| !has.is_empty())
+    }
+}
+
 impl<T: Copy + Default> Values<T> {
-    fn new() -> Values<T> {
-        Values { values: Vec::new(), has: Vec::new() }
+    fn with_capacity(lines: usize) -> Values<T> {
+        Values { values: Vec::with_capacity(lines), has: Has::default() }
     }
 
     #[inline]
     pub(super) fn push(&mut self, value: Option<T>) {
+        self.has.push(value.is_some(), self.values.len());
         self.values.push(value.unwrap_or_default());
-        self.has.push(value.is_some());
     }
 }
 
 impl Texts {
-    fn new() -> Texts {
-        Texts { bytes: Vec::new(), ends: vec![0], has: Vec::new() }
+    fn with_capacity(lines: usize, bytes: usize) -> Texts {
+        let mut ends = Vec::with_capacity(lines + 1);
+        ends.push(0);
+        Texts { bytes: Vec::with_capacity(bytes), ends, has: Has::default() }
     }
 
     /// Adds a text; there is no empty one.
     #[inline]
     pub(super) fn push(&mut self, text: &[u8]) {
+        self.has.push(!text.is_empty(), self.ends.len() - 1);
         self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len() as i32);
-        self.has.push(!text.is_empty());
     }
 
     fn each(&self) -> impl Iterator<Item = &[u8]> {
@@ -83,7 +110,7 @@ impl Texts {
         if self.bytes.is_ascii() || str::from_utf8(&self.bytes).is_ok_and(is_whole) {
             return self;
         }
-        let mut texts = Texts::new();
+        let mut texts = Texts::with_capacity(self.ends.len(), self.bytes.len());
         for text in self.each() {
             let mut shown = String::new();
             for part in text.utf8_chunks() {
@@ -99,20 +126,20 @@ impl Texts {
 impl Cells {
     fn named(name: &str) -> Cells {
         match ROLES.iter().position(|role| *role == name) {
-            Some(WHEN) => Cells::Moments(Values::new()),
-            Some(STATUS | BYTES) => Cells::Whole(Values::new()),
-            Some(TAKEN) => Cells::Seconds(Values::new()),
-            _ => Cells::Texts(Texts::new()),
+            Some(WHEN) => Cells::Moments(Values::with_capacity(0)),
+            Some(STATUS | BYTES) => Cells::Whole(Values::with_capacity(0)),
+            Some(TAKEN) => Cells::Seconds(Values::with_capacity(0)),
+            _ => Cells::Texts(Texts::with_capacity(0, 0)),
         }
     }
 
-    /// One of the same kind, without lines.
+    /// One of the same kind, without lines, with room for as many as this one has.
     fn another(&self) -> Cells {
         match self {
-            Cells::Moments(_) => Cells::Moments(Values::new()),
-            Cells::Whole(_) => Cells::Whole(Values::new()),
-            Cells::Seconds(_) => Cells::Seconds(Values::new()),
-            Cells::Texts(_) => Cells::Texts(Texts::new()),
+            Cells::Moments(of) => Cells::Moments(Values::with_capacity(of.values.len())),
+            Cells::Whole(of) => Cells::Whole(Values::with_capacity(of.values.len())),
+            Cells::Seconds(of) => Cells::Seconds(Values::with_capacity(of.values.len())),
+            Cells::Texts(of) => Cells::Texts(Texts::with_capacity(of.ends.len(), of.bytes.len())),
         }
     }
 }
@@ -152,26 +179,23 @@ mod tests {
         let mut collector = Collector::of_columns(options, &names).unwrap();
         collector.block(lines).unwrap();
         let Columns { rows, cells } = collector.columns().unwrap().take();
-        let number = |has: &bool, shown: String| if *has { shown } else { "-".to_owned() };
         let column = |cells: &Cells| -> Vec<String> {
-            match cells {
-                Cells::Moments(of) | Cells::Whole(of) => of
-                    .has
-                    .iter()
-                    .zip(&of.values)
-                    .map(|(has, v)| number(has, v.to_string()))
-                    .collect(),
-                Cells::Seconds(of) => of
-                    .has
-                    .iter()
-                    .zip(&of.values)
-                    .map(|(has, v)| number(has, v.to_string()))
-                    .collect(),
+            let (shown, has): (Vec<String>, &Has) = match cells {
+                Cells::Moments(of) | Cells::Whole(of) => {
+                    (of.values.iter().map(ToString::to_string).collect(), &of.has)
+                }
+                Cells::Seconds(of) => {
+                    (of.values.iter().map(ToString::to_string).collect(), &of.has)
+                }
                 Cells::Texts(of) => {
                     let text = |text: &[u8]| String::from_utf8(text.to_vec()).unwrap();
-                    of.has.iter().zip(of.each()).map(|(has, of)| number(has, text(of))).collect()
+                    (of.each().map(text).collect(), &of.has)
                 }
-            }
+            };
+            let has = has.clone().into_bools().unwrap_or_else(|| vec![true; shown.len()]);
+            assert_eq!(has.len(), shown.len());
+            let cell = |(shown, has)| if has { shown } else { "-".to_owned() };
+            shown.into_iter().zip(has).map(cell).collect()
         };
         let shown: Vec<_> = cells.iter().map(column).collect();
         assert!(shown.iter().all(|column| column.len() == rows));

@@ -30,7 +30,7 @@ mod window;
 
 pub use self::answer::{Answer, Endpoint};
 pub use self::beside::{Beside, Row, beside};
-pub use self::cells::{Cells, Columns, Texts, Values};
+pub use self::cells::{Cells, Columns, Has, Texts, Values};
 pub use self::classes::CLASSES;
 pub use self::collector::Collector;
 pub use self::condition::Condition;

@@ -6,7 +6,7 @@ use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int64Type};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
-use kojuto_core::report::{Cells, Columns, Texts, Values};
+use kojuto_core::report::{Cells, Columns, Has, Texts, Values};
 
 const UTC: &str = "UTC";
 
@@ -49,6 +49,6 @@ fn numbers<T: ArrowPrimitiveType>(
     PrimitiveArray::try_new(ScalarBuffer::from(values), nulls(has))
 }
 
-fn nulls(has: Vec<bool>) -> Option<NullBuffer> {
-    has.contains(&false).then(|| NullBuffer::from(has))
+fn nulls(has: Has) -> Option<NullBuffer> {
+    has.into_bools().map(NullBuffer::from)
 }
