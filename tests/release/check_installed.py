@@ -196,7 +196,9 @@ def test_job(installed: Installed, jobs: Jobs, name: str) -> None:
 def acts(installed: Installed, jobs: Jobs) -> None:
     """The shim in a Python that qemu-user runs: no program can be started from there."""
     shim = installed.moved(Job("no-excl-open", "--path")).run().stdout.decode().strip()
-    there = jobs.file("there", "")
+    own = jobs.folder / "own"  # the shim acts in no folder that everybody may write to
+    own.mkdir()
+    there = jobs.file("own/there", "")
     code = (
         f"import os; os.open({str(there)!r}, os.O_CREAT | os.O_EXCL | os.O_RDWR); print('opened')"
     )
