@@ -81,7 +81,7 @@ def publish() -> None:
     tag, dist = ready(), ROOT / "dist"
     files = wheels(dist)
     maturin = Path(sys.executable).parent / "maturin"
-    subprocess.run([maturin, "sdist", "--quiet", "--out", dist], cwd=ROOT, check=True)
+    subprocess.run([maturin, "sdist", "--out", dist], cwd=ROOT, check=True)
     files.append(dist / f"kojuto-{version()}.tar.gz")
     twine = [sys.executable, "-m", "twine", "check", "--strict"]
     subprocess.run([*twine, *files], cwd=ROOT, check=True)

@@ -30,7 +30,7 @@ class Clone:
         changed = output("git", "ls-files", "--modified", "--others", "--exclude-standard")
         for name in changed.splitlines():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, path / name)
+            shutil.copy(ROOT / name, path / name, follow_symlinks=False)
         log = path / "CHANGELOG.md"
         log.write_text(log.read_text().replace("## Unreleased", f"## {version()} - 2026-12-01"))
         self.commit()

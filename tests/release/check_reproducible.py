@@ -24,7 +24,7 @@ def built_elsewhere(target: Target, folder: Path) -> Path:
     ).splitlines():
         if (ROOT / name).exists():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, source / name)
+            shutil.copy(ROOT / name, source / name, follow_symlinks=False)
     (home / "cargo").mkdir(parents=True)
     cargo = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")
     for settings in cargo.glob("config*"):
