@@ -221,6 +221,7 @@ pictures: build
 # What takes minutes and is wanted before a release: the site, every command line that is shown, run as
 # it stands, the units of systemd, started by one, and all wheels, judged and used.
 release-check: build servers docs wheels $(VENV)/.release
+	@tests/install-servers debootstrap qemu-user
 	$(BIN)/python -m pytest tests/release/check_*.py
 
 $(VENV)/.release: $(VENV)/.dev pyproject.toml
