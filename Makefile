@@ -236,7 +236,7 @@ release: $(VENV)/.release
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory test
 	rm -rf dist
-	$(MAKE) --no-print-directory release-check
+	$(MAKE) --no-print-directory PROFILE=release release-check
 	$(BIN)/python -m release.publish
 
 clean:
