@@ -255,9 +255,15 @@ impl Figures {
         self.example.capacity() - before
     }
 
+    /// Whether all lines that were taken in are counted.
+    fn is_settled(&self) -> bool {
+        self.counted == self.lines.len() && (self.many.is_none() || self.lines.is_empty())
+    }
+
     /// What percentiles come from, once there are more than a few lines.
     #[inline(never)]
     pub(super) fn many(&mut self) -> &mut Many {
+        debug_assert!(self.is_settled());
         let lines = std::mem::take(&mut self.lines);
         self.counted = 0;
         self.many.get_or_insert_with(|| Box::new(Many::of(&lines)))
@@ -270,6 +276,7 @@ impl Figures {
 
     /// The same, of figures that stay.
     pub(super) fn add_all(&mut self, other: &Figures) {
+        debug_assert!(self.is_settled() && other.is_settled());
         if other.slowest >= self.slowest && other.count() > 0 {
             self.offer(other.slowest > self.slowest || self.count() == 0, &other.example);
             self.slowest = other.slowest;
@@ -300,6 +307,7 @@ impl Figures {
 
     /// Has figures of the same lines be the same, whatever the order in which these came.
     pub(super) fn sort(&mut self) {
+        debug_assert!(self.is_settled());
         self.lines.sort_unstable();
     }
 
