@@ -416,10 +416,10 @@ def test_the_same_link_reads_the_same_through_an_independent_library() -> None:
     figures = read_metrics(done.stdout)
     ours = {key: float(figures[f"pinging.p_rtt_ms.{key}"]) for key in ("min", "50_percentile")}
     assert received == "20"
-    # Not the means: on a busy machine the link itself is late now and then.
+    # Not the means: on a busy machine the link itself is late now and then. The library is late
+    # with each packet there, for it takes the time itself: it bounds ours from above alone.
     assert 25 <= ours["min"] <= float(low) + 1
-    assert float(low) - ours["min"] < 5
-    assert abs(float(middle) - ours["50_percentile"]) < 10
+    assert 25 <= ours["50_percentile"] < float(middle) + 10
 
 
 def test_an_interrupt_ends_it_soon_with_130() -> None:
