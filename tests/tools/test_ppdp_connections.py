@@ -50,10 +50,12 @@ def test_each_connection_is_told_of_the_oldest_first(stage: Stage) -> None:
     began = time.time()
     ppdp, metrics = start(stage, upstream.port)
     assert listed(metrics) == []
-    with ppdp.connect() as first, ppdp.connect() as second:
-        for conn, count in ((first, 5), (second, 700)):
-            conn.sendall(bytes(count))
-            read_exactly(conn, count)
+    with ppdp.connect() as first, contextlib.ExitStack() as later:
+        first.sendall(bytes(5))
+        read_exactly(first, 5)  # two that come at once may be accepted in either order
+        second = later.enter_context(ppdp.connect())
+        second.sendall(bytes(700))
+        read_exactly(second, 700)
         one, two = listed(metrics)
         assert (one["client"], two["client"]) == (name_of(first), name_of(second))
         assert one["upstream"] == f"127.0.0.1:{upstream.port}"

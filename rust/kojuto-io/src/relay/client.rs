@@ -22,7 +22,7 @@ pub(super) struct Client {
     /// The header said LOCAL: a health check, which is not worth a line in the log.
     pub(super) probe: bool,
     pub(super) side: Side,
-    began: Instant,
+    pub(super) began: Instant,
     timer_ms: Option<u64>,
 }
 

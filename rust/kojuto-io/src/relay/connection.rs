@@ -34,7 +34,7 @@ impl Connection {
             id: self.client.id,
             route: Arc::clone(&self.client.route),
             client: self.client.remote.clone(),
-            age: self.client.age(),
+            began: self.client.began,
             silent: silent.map(Duration::from_millis),
             progress,
         }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kojuto_core::scan::json_line::JsonLine;
 
@@ -67,14 +67,14 @@ pub(in crate::relay) struct Row {
     pub(in crate::relay) id: u64,
     pub(in crate::relay) route: Arc<Route>,
     pub(in crate::relay) client: Remote,
-    pub(in crate::relay) age: Duration,
+    pub(in crate::relay) began: Instant,
     pub(in crate::relay) silent: Option<Duration>,
     pub(in crate::relay) progress: Progress,
 }
 
 impl Row {
-    fn line(&self, session: Option<Session>, now_s: f64) -> Vec<u8> {
-        let age_s = self.age.as_secs_f64();
+    fn line(&self, session: Option<Session>, (now, now_s): (Instant, f64)) -> Vec<u8> {
+        let age_s = now.duration_since(self.began).as_secs_f64();
         let mut line = JsonLine::begin("state", self.progress.state.name())
             .number("id", self.id)
             .text("listener", &self.route.name)
@@ -105,11 +105,12 @@ pub(in crate::relay) fn document(
     session: impl Fn(u64) -> Option<Session>,
 ) -> Vec<u8> {
     rows.sort_by_key(|row| row.id);
-    let now_s = unix_time_s();
+    // One moment for all of them, whenever a worker told: the older one is the older one.
+    let now = (Instant::now(), unix_time_s());
     let mut text = b"{\"connections\":[".to_vec();
     for (at, row) in rows.iter().enumerate() {
         text.extend_from_slice(if at == 0 { b"\n" } else { b"," });
-        text.extend_from_slice(&row.line(session(row.id), now_s));
+        text.extend_from_slice(&row.line(session(row.id), now));
     }
     text.extend_from_slice(b"]}\n");
     text
@@ -156,5 +157,12 @@ mod tests {
         assert_eq!(ids.len(), clients.len());
         let states = some.iter().flatten().map(|row| row.progress.state);
         assert!(states.into_iter().all(|state| state == State::Connecting));
+        // The ages are those of one moment, though the workers told at several.
+        let text = document(some.into_iter().flatten().collect(), |_| None);
+        let text = String::from_utf8(text).unwrap();
+        let age = |line: &str| line.split_once("\"age_s\":")?.1.split(',').next()?.parse().ok();
+        let ages: Vec<f64> = text.lines().filter_map(age).collect();
+        assert_eq!(ages.len(), COUNT);
+        assert!(ages.is_sorted_by(|older, younger| older >= younger), "{ages:?}");
     }
 }
