@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 class Docker:
     """A dockerd with everything it owns in one folder and one network namespace."""
 
+    timeout_s = 60
+    """Of one call of its client."""
+
     def __init__(self, folder: Path) -> None:
         need_program("dockerd")
         need_program("docker")
@@ -75,7 +78,7 @@ class Docker:
             input=stdin,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=self.timeout_s,
         )
         if check and done.returncode != 0:
             pytest.fail(f"docker {arguments}: {done.stderr.decode()}")

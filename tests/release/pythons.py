@@ -142,7 +142,7 @@ def _compiled(machine: str) -> Path:
     import ziglang
 
     room = ROOM / f"musl-{machine}"
-    python = room / "root/usr/bin/python3"
+    python = room / "root/musl/bin/python3"
     if (room / ".whole").exists():
         return python
     shutil.rmtree(room, ignore_errors=True)
@@ -160,13 +160,14 @@ def _compiled(machine: str) -> Path:
         "CFLAGS": "-O1 -fno-sanitize=undefined -Wno-date-time",
         "OPT": "-DNDEBUG -fwrapv",
     }
+    # A prefix of its own: below /usr the headers of this machine's glibc would be found.
     # What it cannot find out when it cannot run what it compiles.
     known = ["ac_cv_file__dev_ptmx=yes", "ac_cv_file__dev_ptc=no", "ac_cv_buggy_getaddrinfo=no"]
     # In zig's musl, and not yet in that of Debian 12 (1.2.3).
     known += ["ac_cv_func_preadv2=no", "ac_cv_func_pwritev2=no"]
     configure = [
         str(source / "configure"), "--quiet", f"--host={machine}-linux-musl",
-        f"--build={os.uname().machine}-linux-gnu", "--prefix=/usr", "--without-ensurepip",
+        f"--build={os.uname().machine}-linux-gnu", "--prefix=/musl", "--without-ensurepip",
         "--disable-test-modules", f"--with-build-python={at_hand()[_numbers(version)]}", *known,
     ]  # fmt: skip
     with open(room / "log", "wb") as log:
