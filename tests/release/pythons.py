@@ -52,6 +52,15 @@ def at_hand() -> dict[tuple[int, int], str]:
     return found
 
 
+# Asked for its folders of headers, zig tells those of this machine, whatever it takes itself, and
+# setup.py would have it take them first.
+COMPILER = """\
+#!/bin/sh
+case " $*" in *" -E -v -") exit 1 ;; esac
+exec {zig} cc -target {machine}-linux-musl -dynamic "$@"
+"""
+
+
 class Foreign:
     """A Python for another platform: how it is started, and where pip puts packages for it."""
 
@@ -150,9 +159,12 @@ def _compiled(machine: str) -> Path:
     source = _source()
     version = ".".join(source.name.removeprefix("Python-").split(".")[:2])
     zig = Path(ziglang.__file__).parent / "zig"
+    compiler = room / "cc"
+    compiler.write_text(COMPILER.format(zig=zig, machine=machine))
+    compiler.chmod(0o755)
     env = {
         **os.environ,
-        "CC": f"{zig} cc -target {machine}-linux-musl -dynamic",
+        "CC": str(compiler),
         "AR": f"{zig} ar",
         "RANLIB": f"{zig} ranlib",
         "READELF": need_program("readelf"),
@@ -160,7 +172,6 @@ def _compiled(machine: str) -> Path:
         "CFLAGS": "-O1 -fno-sanitize=undefined -Wno-date-time",
         "OPT": "-DNDEBUG -fwrapv",
     }
-    # A prefix of its own: below /usr the headers of this machine's glibc would be found.
     # What it cannot find out when it cannot run what it compiles.
     known = ["ac_cv_file__dev_ptmx=yes", "ac_cv_file__dev_ptc=no", "ac_cv_buggy_getaddrinfo=no"]
     # In zig's musl, and not yet in that of Debian 12 (1.2.3).
