@@ -30,7 +30,7 @@ def sources() -> list[Path]:
         for folder in ("python", "rust", "kojuto.data")
         for path in (ROOT / folder).rglob("*")
         if path.suffix in SUFFIXES or path.parent.name == "scripts"
-        if "fuzz" not in path.parts
+        if not {"fuzz", "proptest-regressions"} & {*path.parts}
     ]
 
 
