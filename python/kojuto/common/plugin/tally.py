@@ -63,7 +63,7 @@ class Tally:
 
         until = monotonic() + PATIENCE_S
         # In one order in all runs: no two wait for each other.
-        paths = sorted(path for path, _, _ in self._samples)
+        paths = sorted({path for path, _, _ in self._samples})
         ours = {path for path in paths if self._lock(path, until)}
         for path, values, labels in self._samples:
             if path not in ours:
