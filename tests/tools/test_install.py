@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from kojuto.errors import KojutoError
 from kojuto.tools.install import place
 from kojuto.tools.install.place import File
-from tests.conftest import run
+from tests.conftest import run, script
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +23,12 @@ def put(folder: Path, *files: File, force: bool = False, dry_run: bool = False) 
 
 
 def test_each_file_is_told_and_there_whatever_the_umask(tmp_path: Path) -> None:
-    done = run("kojuto", "install", tmp_path)
+    folder = tmp_path / "usr/local"
+    line = [script("kojuto"), "install", str(folder)]
+    done = subprocess.run(line, capture_output=True, umask=0o077, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+    for top, _, _ in os.walk(tmp_path / "usr"):
+        assert os.stat(top).st_mode & 0o777 == 0o755, top
     told = done.stdout.decode().splitlines()
     there = {os.path.join(top, name) for top, _, names in os.walk(tmp_path) for name in names}
     assert set(told) == there
@@ -30,10 +36,10 @@ def test_each_file_is_told_and_there_whatever_the_umask(tmp_path: Path) -> None:
     for path in told:
         assert os.path.islink(path) or os.stat(path).st_mode & 0o777 == 0o644
         assert os.path.exists(path), f"{path} leads nowhere"
-    assert f"{tmp_path}/share/man/man1/kojuto-install.1" in there
-    assert f"{tmp_path}/share/bash-completion/completions/ppdp" in there
-    assert f"{tmp_path}/share/zsh/site-functions/_kojuto" in there
-    assert f"{tmp_path}/share/fish/vendor_completions.d/myps.fish" in there
+    assert f"{folder}/share/man/man1/kojuto-install.1" in there
+    assert f"{folder}/share/bash-completion/completions/ppdp" in there
+    assert f"{folder}/share/zsh/site-functions/_kojuto" in there
+    assert f"{folder}/share/fish/vendor_completions.d/myps.fish" in there
 
 
 def test_one_of_both_and_below_the_home_of_who_is_not_root(tmp_path: Path) -> None:
@@ -116,6 +122,24 @@ def test_links_are_made_again_and_turned(tmp_path: Path) -> None:
     with pytest.raises(KojutoError):
         put(tmp_path, *files)
     assert [path.name for path in (tmp_path / "d").iterdir() if ".new" in path.name] == []
+
+
+def test_a_link_to_another_kojuto_is_turned_and_one_to_another_program_stays(
+    tmp_path: Path,
+) -> None:
+    for name in ("old", "new", "theirs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "plugin").touch()
+    (tmp_path / "old/kojuto").touch()
+    turned = tmp_path / "bin/plugin"
+    (tmp_path / "bin").mkdir()
+    for before, may in (("old/plugin", True), ("gone/plugin", True), ("theirs/plugin", False),
+                        ("old/kojuto", False)):  # fmt: skip
+        turned.symlink_to(tmp_path / before)
+        with nullcontext() if may else pytest.raises(KojutoError):
+            put(tmp_path, place.link("bin/plugin", f"{tmp_path}/new/plugin"))
+        assert os.readlink(turned) == f"{tmp_path}/{'new/plugin' if may else before}"
+        turned.unlink()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\n", b"# kojuto install 0.1.0 sha256=\n"])

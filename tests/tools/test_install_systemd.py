@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
+import pytest
+
+from kojuto.commands import COMMANDS
 from kojuto.start import HELD
+from kojuto.tools import install
 from kojuto.tools.install import systemd, tree
-from tests.conftest import need_program, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
+from tests.conftest import need_program, run, script
 
 SERVERS = sorted(systemd.SERVERS)
 EXPOSURE = "15"
@@ -75,18 +75,64 @@ def test_a_reload_is_waited_for_where_systemd_can(tmp_path: Path) -> None:
     assert told == {252: 0, 253: len(SERVERS)}
 
 
-def test_programs_that_no_service_can_see_are_warned_of(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from kojuto.tools import install
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder of all programs, whose modules are elsewhere."""
+    folder = tmp_path / "kojuto/bin"
+    folder.mkdir(parents=True)
+    for name in ["kojuto", *COMMANDS]:
+        (folder / name).touch(0o755)
+    for each in (folder, folder.parent):
+        each.chmod(0o755)
+    return folder
 
-    monkeypatch.setattr("sys.argv", ["/home/me/.venv/bin/kojuto"])
-    monkeypatch.setattr("os.path.exists", lambda path: path == "/home/me/.venv/bin/ppdp")
-    monkeypatch.setattr("sys.base_prefix", "/root/python")
-    install._systemd("/usr/local")
-    programs, _, python, _ = capsys.readouterr().err.splitlines()
-    assert "programs are in /home/me/.venv/bin, and the units let no service look into" in programs
-    assert "their Python is in /root/python, and the units let no service" in python
+
+def warned(programs: Path, capsys: pytest.CaptureFixture[str], hidden: tuple[str, ...]) -> str:
+    """What is said of programs where the units hide these folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", [str(programs / "kojuto")])
+        patch.setattr(systemd, "HIDDEN", hidden)
+        files = install._systemd("/usr/local")
+    assert f"\nExecStart={programs}/ppdp " in files[0].content
+    return capsys.readouterr().err
+
+
+def test_programs_that_no_service_can_see_are_warned_of(
+    programs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = warned(programs, capsys, (str(tmp_path), sys.base_prefix))
+    assert f"programs are in {programs}, and the units let no service look into {tmp_path}" in told
+    assert f"their Python is in {sys.base_prefix}, and the units let no service look into" in told
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in programs.iterdir():
+        (elsewhere / path.name).symlink_to(path)
+    told = warned(elsewhere, capsys, (str(programs.parent),))
+    assert f"programs are in {elsewhere}, and the units let no service look into" in told
+
+
+def test_programs_that_only_root_may_see_are_warned_of(
+    programs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As pip installs them where the umask is 077."""
+    programs.parent.chmod(0o700)
+    told = warned(programs, capsys, ())
+    assert f"{programs.parent} is closed to the users that services run as\nhint: open it" in told
+    programs.parent.chmod(0o755)
+    (programs / "ppdp").chmod(0o700)
+    assert f"and {programs}/ppdp is closed to the users" in warned(programs, capsys, ())
+
+
+def test_a_folder_with_links_to_some_of_the_programs_is_not_that_of_all(tmp_path: Path) -> None:
+    for name in ("kojuto", "ppdp"):
+        (tmp_path / name).symlink_to(script(name))
+    done = subprocess.run(
+        [tmp_path / "kojuto", "install", "--systemd", tmp_path], capture_output=True, check=True
+    )
+    units = [Path(os.fsdecode(p)) for p in done.stdout.splitlines() if p.endswith(b".service")]
+    assert len(units) == len(SERVERS)
+    for path in units:
+        assert f"\nExecStart={script(path.stem)} " in path.read_text()
 
 
 def test_a_path_with_anything_in_it_is_one_word() -> None:

@@ -82,14 +82,14 @@ def _systemd(_: str) -> list[File]:
     from kojuto.tools.install import systemd, tree
 
     folder = _programs()
-    for what, where in (("the programs are", folder), ("their Python is", sys.base_prefix)):
-        for top in systemd.HIDDEN:
-            if f"{where}/".startswith(f"{top}/"):
-                complain(
-                    COMMAND.prog,
-                    f"warning: {what} in {where}, and the units let no service look into {top}",
-                    "install kojuto in a folder such as /opt/kojuto, with a Python for all users",
-                )
+    for what, where, path in (
+        ("the programs are", folder, os.path.join(folder, "ppdp")),
+        ("their modules are", os.path.dirname(__file__), __file__),
+        ("their Python is", sys.base_prefix, os.__file__),
+    ):
+        hidden = systemd.unseen(path)
+        if hidden is not None:
+            complain(COMMAND.prog, f"warning: {what} in {where}, and {hidden[0]}", hidden[1])
     known = systemd.version() >= systemd.NOTIFY_RELOAD
     return systemd.units(tree.programs(), folder, notify_reload=known)
 
@@ -117,12 +117,18 @@ MAKERS = {
 
 
 def _programs() -> str:
-    """The folder of the commands: that of this one, else where pip puts them."""
-    folder = os.path.dirname(os.path.abspath(sys.argv[0]))
-    if os.path.exists(os.path.join(folder, "ppdp")):
-        return folder
+    """The folder of the commands: that of this one, else where pip puts them.
+
+    A folder such as /usr/local/bin may have links to some of them alone.
+    """
     import sysconfig
 
+    from kojuto.commands import COMMANDS
+
+    called = os.path.abspath(sys.argv[0])
+    for folder in map(os.path.dirname, (called, os.path.realpath(called))):
+        if all(os.path.exists(os.path.join(folder, name)) for name in COMMANDS):
+            return folder
     return sysconfig.get_path("scripts")
 
 

@@ -89,15 +89,26 @@ def put(files: list[File], folder: str, *, force: bool, dry_run: bool) -> Iterat
 
 
 def _may_replace(path: str, file: File) -> bool:
-    if os.path.islink(path) and file.is_link and os.readlink(path) == file.content:
+    if os.path.islink(path) and file.is_link and _leads_to_ours(path, file.content):
         return True
     return is_ours(path)
+
+
+def _leads_to_ours(path: str, to: str) -> bool:
+    """Whether a link leads there, or to that name beside another kojuto, or to one that is gone."""
+    old = os.readlink(path)
+    if old == to:
+        return True
+    if os.path.basename(old) != os.path.basename(to):
+        return False
+    real = os.path.join(os.path.dirname(path), old)
+    return not os.path.exists(real) or os.path.exists(f"{os.path.dirname(real)}/kojuto")
 
 
 def _put(path: str, file: File) -> None:
     from kojuto._native import write_state
 
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _make_folder(os.path.dirname(path))
     if not file.is_link:
         write_state(path, file.content.encode())
         os.chmod(path, 0o644)
@@ -109,3 +120,15 @@ def _put(path: str, file: File) -> None:
     except OSError:
         os.unlink(beside)
         raise
+
+
+def _make_folder(path: str) -> None:
+    """A folder and those above it, open to all whatever the umask; what is there stays as it is."""
+    if os.path.exists(path):
+        return
+    _make_folder(os.path.dirname(path))
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return  # by another one meanwhile
+    os.chmod(path, 0o755)  # noqa: S103

@@ -7,6 +7,7 @@ Sources: systemd.service(5), systemd.exec(5), systemd.socket(5); what the server
 from __future__ import annotations
 
 import os
+import stat
 
 from kojuto.tools.install.place import File
 
@@ -202,6 +203,26 @@ def _quoted(path: str) -> str:
     """A path as the first word of ExecStart=."""
     text = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{text}"' if text != path or " " in path else path
+
+
+def unseen(path: str) -> tuple[str, str] | None:
+    """Why a service as a user of its own does not get to a file, and the way out; else None."""
+    real = os.path.realpath(path)
+    for top in HIDDEN:
+        if f"{real}/".startswith(f"{top}/"):
+            return (
+                f"the units let no service look into {top}",
+                "install kojuto in a folder such as /opt/kojuto, with a Python for all users",
+            )
+    above = real
+    while os.path.exists(above) and above != "/":
+        if not os.stat(above).st_mode & (stat.S_IXOTH if os.path.isdir(above) else stat.S_IROTH):
+            return (
+                f"{above} is closed to the users that services run as",
+                "open it as far as all may read it: chmod -R go+rX FOLDER",
+            )
+        above = os.path.dirname(above)
+    return None
 
 
 def version() -> int:
