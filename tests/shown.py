@@ -1,4 +1,4 @@
-"""The command lines that documents and helps show."""
+"""The command lines that documents and helps show, and what is shown below them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,44 @@ PICTURE = re.compile(r"myps top  \d\d:\d\d:\d\d  ")
 """The first line of a picture of ``myps top``, which begins as a command does."""
 
 
+MEASURED = re.compile(r"(?<![\w.])\d+(?:\.(\d+))?(?![\w.])")
+"""A number that stands for itself: no part of an address, a name or a key."""
+
+
 class Line(NamedTuple):
     """A line as one would type it."""
 
     where: str
     text: str
+
+
+class Output(NamedTuple):
+    """A line behind ``$``, and what is shown below it."""
+
+    typed: str
+    printed: str
+
+    def words(self) -> list[str]:
+        """Those of the line behind the program's name."""
+        return words(self.typed)[1:]
+
+    def compare(self, said: bytes, *, exactly: bool = False) -> None:
+        """Fail where `said` is not what is shown: lines and their order, keys, words and the
+        decimals of each number, with `exactly` the numbers too. ``…`` stands for what is left out:
+        whole lines, or a part of one.
+        """
+        form = str if exactly else _form
+        pattern = "".join(
+            "(?:.*\n)*" if line == "…" else re.escape(line).replace("…", ".*") + "\n"
+            for line in form(self.printed).splitlines()
+        )
+        text = said.decode()
+        assert re.fullmatch(pattern, form(text)), f"{text}is shown as\n{self.printed}"
+
+
+def _form(text: str) -> str:
+    """With zeros for the digits of each number; there are as many decimals."""
+    return MEASURED.sub(lambda number: f"{0:.{len(number[1] or '')}f}", text)
 
 
 def documents() -> dict[str, str]:
@@ -70,6 +103,29 @@ def lines() -> list[Line]:
                 if calls(line.strip()):
                     found.setdefault(line.strip(), Line(where, line.strip()))
     return list(found.values())
+
+
+def outputs() -> list[Output]:
+    """Those of all documents."""
+    found: list[Output] = []
+    for text in documents().values():
+        for block in blocks(text):
+            for piece in re.split(r"^\$ ", "\n".join(block) + "\n", flags=re.M)[1:]:
+                typed, _, printed = piece.partition("\n")
+                if printed:
+                    found.append(Output(typed, printed))
+    return found
+
+
+def output(typed: str, instead: dict[str, str] | None = None) -> Output:
+    """The one below the line that begins so, with what stands for files, addresses and the like
+    where the test runs. `tests/test_shown.py` wants each asked for.
+    """
+    (found,) = (each for each in outputs() if each.typed.startswith(typed))
+    for word, other in (instead or {}).items():
+        assert word in found.typed + found.printed
+        found = Output(*(text.replace(word, other) for text in found))
+    return found
 
 
 def words(text: str) -> list[str]:

@@ -46,6 +46,12 @@ def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         monkeypatch.delenv(name, raising=False)
 
 
+def settings(server: Server, home: Path) -> dict[str, str]:
+    """The environment of one who has this server in his option file."""
+    (home / ".my.cnf").write_text(f"[client]\nuser=root\nsocket={server.socket}\n")
+    return {"HOME": str(home)}
+
+
 class Thread(threading.Thread):
     """A connection that runs one statement (or sleeps) until it ends or is killed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kojuto._native import Membership
+from tests import shown
 from tests.conftest import need_program, run, wait_until
 from tests.peers.consul import Consul, instance
 from tests.peers.consul_checker import NAME, checker, consul
@@ -62,6 +64,17 @@ def test_what_cannot_be_used_ends_the_start_with_1(tmp_path: Path) -> None:
         error, hint = done.stderr.decode().splitlines()[-2:]
         assert message in error
         assert hint.startswith("hint: ")
+
+
+def test_it_answers_what_the_manual_shows(stage: Stage, consul: Consul) -> None:
+    consul.set("api", instance("10.0.9.1"))
+    consul.set("api", instance("10.0.20.1", tags=("green",)), dc="tokyo")
+    server = checker(stage, consul, "--stale-if-error", "5m")
+    curl = [need_program("curl"), "--silent", "--show-error"]
+    there = {":3000/": f":{server.port}/"}
+    for output in (shown.output("curl http://", there), shown.output("curl 'http://", there)):
+        said = subprocess.run([*curl, *output.words()], capture_output=True, check=True).stdout
+        output.compare(said, exactly=True)
 
 
 def test_answers_are_those_of_the_original(stage: Stage, consul: Consul) -> None:

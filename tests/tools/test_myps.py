@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import shown
 from tests.conftest import run, script, wait_until
 from tests.peers.mariadb import Server, mariadb
-from tests.peers.myps import Question, ids, myps, no_settings_of_ours, rows, shop, threads
+from tests.peers.myps import Question, ids, myps, no_settings_of_ours, rows, settings, shop, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,17 @@ def test_the_lines_of_the_original(server: Server) -> None:
         [row] = rows(myps(server, "grep", "-u", "app2").stdout)
         assert (row["DB"], row["STATE"], row["INFO"], row["COMMAND"]) == ("", "", "", "Sleep")
         assert row["ID"] == str(s.id)
+
+
+def test_it_prints_what_the_manual_shows(server: Server, tmp_path: Path) -> None:
+    server.execute("CREATE USER app@'%' IDENTIFIED BY 'pw'")
+    server.execute("GRANT ALL ON shop.* TO app@'%'")
+    output = shown.output("myps grep", {"--time 10": "--time 0", "10.0.0.7": "127.0.0.7"})
+    who = {"user": "app", "database": "shop", "host": "127.0.0.1", "port": server.port}
+    with threads(server, ("select sleep(600)", {**who, "bind_address": "127.0.0.7"})):
+        done = run("myps", *output.words(), env=settings(server, tmp_path))
+        output.compare(done.stdout)
+    server.execute("DROP USER app@'%'")
 
 
 def test_without_a_match_grep_is_1_and_kill_is_0(server: Server) -> None:

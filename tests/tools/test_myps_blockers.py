@@ -12,12 +12,14 @@ import pytest
 from kojuto.tools.myps.blockers import tree
 from kojuto.tools.myps.locks import ASKED_BEFORE, HELD_AGAINST, Lock, Wait, between, roots
 from kojuto.tools.myps.processes import Process
-from tests.conftest import wait_until
+from tests import shown
+from tests.conftest import run, wait_until
 from tests.peers.mariadb import Server, mariadb
-from tests.peers.myps import Thread, ids, myps, threads
+from tests.peers.myps import Thread, ids, myps, settings, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 UPDATE = "UPDATE shop.t SET n = n + 1 WHERE id = 1"
 ALTER = "ALTER TABLE shop.t ADD COLUMN note TEXT"
@@ -117,6 +119,27 @@ def test_a_reader_waits_for_an_alter_that_waits_for_an_open_transaction(server: 
             for each in (alter, reader):
                 each.join(60)
                 assert (each.is_alive(), each.error) == (False, None)
+
+
+def test_it_prints_what_the_manual_shows(server: Server, tmp_path: Path) -> None:
+    output = shown.output("myps blockers", {"10.0.0.": "127.0.0."})
+    for user in ("app", "batch"):
+        server.execute(f"CREATE USER {user}@'%' IDENTIFIED BY 'pw'")
+        server.execute(f"GRANT ALL ON shop.* TO {user}@'%'")
+    server.execute("CREATE TABLE shop.orders (id INT PRIMARY KEY) ENGINE=InnoDB")
+    there = {"host": "127.0.0.1", "port": server.port, "password": "pw"}
+    app = {**there, "user": "app", "bind_address": "127.0.0.7"}
+    batch = {**there, "user": "batch", "bind_address": "127.0.0.9"}
+    holder = server.connect(**app, database="shop", autocommit=False)
+    with contextlib.closing(holder), holder.cursor() as cursor:
+        cursor.execute("SELECT * FROM orders")
+        with threads(server, ("ALTER TABLE shop.orders ADD COLUMN note TEXT", batch)) as (alter,):
+            waiting(server, alter)
+            sql = "SELECT * FROM orders"
+            with threads(server, (sql, {**app, "database": "shop"})) as (reader,):
+                waiting(server, reader)
+                done = run("myps", *output.words(), env=settings(server, tmp_path))
+                output.compare(done.stdout)
 
 
 def test_filters_narrow_the_blockers(server: Server) -> None:

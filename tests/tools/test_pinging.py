@@ -20,6 +20,7 @@ from kojuto import _native
 from kojuto.errors import UsageError
 from kojuto.tools import pinging
 from kojuto.tools.pinging import jitter_ms, longest_loss
+from tests import shown
 from tests.conftest import need_program, read_metrics, run, script, wait_until
 from tests.peers.network import Link, Profile, namespace, netem, wire
 from tests.peers.wire import answers, ip_packet
@@ -51,6 +52,13 @@ def test_the_lines_of_the_original_on_loopback(host: str) -> None:
     assert metrics["pinging.lo_rtt_count.error"] == "0.000000"
     low, mid, high = (float(metrics[f"pinging.lo_rtt_ms.{k}"]) for k in ("min", "average", "max"))
     assert 0 < low <= mid <= high < 100
+
+
+def test_it_prints_what_the_manual_shows() -> None:
+    output = shown.output("mackerel-plugin-pinging ")
+    with namespace() as space:
+        space.sh("ip addr add 8.8.8.8/32 dev lo")
+        output.compare(space.run(NAME, *output.words()).stdout)
 
 
 def test_a_name_that_does_not_resolve_counts_as_errors_and_the_others_go_on() -> None:
