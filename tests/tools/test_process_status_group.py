@@ -174,6 +174,15 @@ def test_a_real_unit_of_version_1(unit: str, workdir: Path) -> None:
         assert second["throttled.percentage"] > 0 or waited == 0
 
 
+def test_the_root_is_a_group_and_another_folder_is_none(tmp_path: Path, workdir: Path) -> None:
+    _, told = group("--cgroup", "/")
+    assert told == "Notice: first time execution command\n"
+    for folder in (str(tmp_path), "/proc", "/etc"):
+        figures, told = group("--cgroup", folder, status=1)
+        assert not figures
+        assert f"no control group {folder}" in told
+
+
 def test_what_cannot_be_found_or_goes_with_nothing_else(workdir: Path) -> None:
     told = group("--unit", "no-such-unit", status=1)[1]
     assert "no control group of a unit no-such-unit.service" in told

@@ -33,8 +33,9 @@ class Groups:
     def at(cls, path: str) -> Groups:
         """A group by its path below the mounts, or by its folder, wherever that is."""
         mounts = {kind: (point, "/") for kind, (point, _) in _mounts(_mountinfo()).items()}
-        if os.path.isdir(path) and path.startswith("/"):
-            inside = [p for p, _ in mounts.values() if (path + "/").startswith(p + "/")]
+        inside = [p for p, _ in mounts.values() if (path + "/").startswith(p + "/")]
+        # Another folder may have the name of a group: one of groups says who is in them.
+        if inside or (path.startswith("/") and os.path.exists(f"{path}/cgroup.procs")):
             top = max(inside, key=len, default=None)
             if top is None:  # of version 2, mounted where this namespace does not see it
                 top = path.rstrip("/")

@@ -87,9 +87,10 @@ def _from_file(path: str) -> int:
         text = os.read(descriptor, 65536).decode("utf-8", "surrogateescape").split()
     finally:
         os.close(descriptor)
-    if not text or not text[0].isascii() or not text[0].isdigit() or len(text[0]) > 9:
+    pid = text[0] if text else ""
+    if not pid.isascii() or not pid.isdigit() or len(pid) > 9 or int(pid) == 0:
         raise KojutoError(f"{path}: no process id in it")
-    return int(text[0])
+    return int(pid)
 
 
 def _by_name(name: str) -> procfs.Stat:
