@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import need_program, run, wait_until
+from tests.conftest import need_program, run, script, wait_until
 from tests.peers.relaxlogs import DAY, Running, content, logs, own
 from tests.streams import processes_end
 
@@ -238,6 +238,27 @@ def test_pattern_and_mode(logs: Path) -> None:
         done = run("relaxlogs", "--log-dir", logs, "--pattern", text)
         assert done.returncode == 2
         assert done.stderr.decode().startswith(f"relaxlogs: error: --pattern {text}: ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "umask", "file", "folder"),
+    [
+        (["--mode", "0660"], 0o022, 0o660, 0o770),
+        (["--mode", "0644"], 0o077, 0o644, 0o755),
+        (["--mode", "0600"], 0o022, 0o600, 0o700),
+        ([], 0o022, 0o644, 0o755),
+        ([], 0o077, 0o600, 0o700),
+    ],
+)
+def test_a_mode_that_is_asked_for_is_that_of_the_file(
+    asked: list[str], umask: int, file: int, folder: int, logs: Path
+) -> None:
+    """The umask takes something from the default alone."""
+    line = [script("relaxlogs"), "--log-dir", str(logs), *asked]
+    subprocess.run(line, input=b"x\n", umask=umask, check=True)
+    (path,) = own(logs)
+    assert path.stat().st_mode & 0o777 == file
+    assert logs.stat().st_mode & 0o777 == folder
 
 
 def test_what_another_program_left_as_current_is_kept(logs: Path) -> None:

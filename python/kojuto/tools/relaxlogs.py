@@ -114,7 +114,7 @@ COMMAND = Command(
         Option("--utc", group="Files", help="count periods, names and stamps in UTC"),
         Option(
             "--mode", metavar="OCTAL", default="0644", read=_mode, group="Files",
-            help="permission bits of new files, such as 0640",
+            help="permission bits of new files, such as 0640, whatever the umask",
         ),
         Option(
             "--fsync", metavar="TIME", bare="1s", read=units.timed("1ms", "24h"), group="Files",
@@ -192,12 +192,19 @@ def _work(values: Values, _: list[str]) -> int:
     # let through when its handler is there.
     held = {signals.SIGHUP, signals.SIGUSR1, signals.SIGALRM, signals.SIGTERM}.difference(ignored)
     signals.pthread_sigmask(signals.SIG_SETMASK, held)
+    if "mode" in values.given:
+        _open_umask(values.mode)
     signal, dropped, lost = _rotate(values, directory, on_full, [int(each) for each in ignored])
     if dropped:
         cli.complain("relaxlogs", f"warning: {dropped} lines were dropped")
     if lost:
         raise KojutoError(f"{lost} bytes of lines could not be written before the end")
     return cli.INTERRUPTED if signal == 2 else cli.DONE
+
+
+def _open_umask(mode: int) -> None:
+    """Let the umask take nothing of a mode that was asked for, nor of its directory's."""
+    os.umask(os.umask(0o077) & ~(mode | (mode & 0o444) >> 2))
 
 
 def _rotate(
