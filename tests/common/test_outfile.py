@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kojuto.common import outfile
+from kojuto.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,3 +53,24 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert caught.value.filename == "/dev/full"
     with pytest.raises(FileNotFoundError):
         outfile.write(str(tmp_path / "no" / "such"), b"x")
+
+
+def test_what_is_something_else_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+
+    def check() -> None:
+        outfile.must_be("--save", str(path), "page", (b"<!doctype html", b"<html"))
+
+    check()
+    for replaced in (b"", b"<!DOCTYPE html>\n", b"<html>"):
+        path.write_bytes(replaced)
+        check()
+    for kept in (b"<", b"status:200\n", b"\n<html>"):
+        path.write_bytes(kept)
+        with pytest.raises(UsageError, match=f"--save {path}: it is there and no page"):
+            check()
+    for other in ("-", "/dev/null", "/dev/full"):
+        outfile.must_be("--save", other, "page", (b"<html",))
+    path.unlink()
+    os.mkfifo(path)  # which would be waited for
+    check()

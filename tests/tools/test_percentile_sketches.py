@@ -146,6 +146,14 @@ def test_a_sketch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert b"No such file or directory" in done.stderr
 
 
+def test_numbers_that_were_named_for_the_sketch_stay(tmp_path: Path) -> None:
+    numbers = tmp_path / "numbers"
+    numbers.write_bytes(b"1\n2\n")
+    done = run("percentile", "--sketch", numbers, numbers)
+    assert (done.returncode, done.stdout, numbers.read_bytes()) == (2, b"", b"1\n2\n")
+    assert done.stderr.decode().startswith(f"percentile: error: --sketch {numbers}: it is there")
+
+
 def test_a_device_or_a_link_in_place_of_the_sketch_stays_what_it_is(tmp_path: Path) -> None:
     node, target, link = tmp_path / "null", tmp_path / "target", tmp_path / "link"
     os.mkfifo(node)

@@ -189,6 +189,17 @@ def test_what_is_no_report_is_named(log: Path, tmp_path: Path) -> None:
     assert b"hint: make all reports with the same options" in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--save", "--html"])
+def test_a_log_that_was_named_for_a_result_stays(option: str, log: Path) -> None:
+    before = log.read_bytes()
+    done = report(option, log, log)  # as the shell makes it of `--save *.log`
+    assert (done.returncode, done.stdout, log.read_bytes()) == (2, b"", before)
+    assert done.stderr.decode().startswith(f"kojuto report: error: {option} {log}: it is there")
+    result = log.parent / "result"
+    assert report(option, result, log).returncode == 0
+    assert report(option, result, log).returncode == 0
+
+
 # -- what it is given ----------------------------------------------------------------------------
 
 

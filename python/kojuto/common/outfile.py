@@ -4,6 +4,42 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def must_be(option: str, path: str, what: str, begins: Sequence[bytes]) -> None:
+    """Refuse to replace what holds anything else, as the first log in ``--save *.log``.
+
+    Args:
+        option: the option that names the file, for the message.
+        path: the file; ``-``, one that is not there, an empty one and what is no regular file pass.
+        what: what may be replaced.
+        begins: how that begins, in small letters.
+
+    Raises:
+        UsageError: it holds something else.
+        OSError: it cannot be read.
+    """
+    from stat import S_ISREG
+
+    from kojuto.errors import UsageError
+
+    try:
+        if path == "-" or not S_ISREG(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with open(path, "rb", buffering=0) as file:
+        head = file.read(max(map(len, begins))).lower()
+    if head and not head.startswith(tuple(begins)):
+        raise UsageError(
+            f"{option} {path}: it is there and no {what}, so it is not replaced",
+            f"{option} takes the file to write, before the files to read; name another, or "
+            "remove that one",
+        )
+
 
 def write(path: str, content: bytes) -> None:
     """Replace a regular file as a whole, with its mode; a device or a named pipe is written to.

@@ -124,6 +124,10 @@ def _check(values: Values) -> None:
             clash("--sketch -", "prints the sketch and nothing else", "give it a FILE instead")
         if sys.stdout.isatty():
             clash("--sketch -", "would fill the terminal with bytes", "redirect it: > FILE")
+    if values.sketch is not None:
+        from kojuto.common import outfile
+
+        outfile.must_be("--sketch", values.sketch, "sketch", (b"kjsketch", b"kjreport"))
 
 
 def _work(values: Values, names: list[str]) -> int:

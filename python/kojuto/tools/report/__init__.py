@@ -65,6 +65,18 @@ def _check(values: Values) -> None:
             )
         if sys.stdout.isatty():
             raise UsageError("--save - would fill the terminal with bytes", "redirect it: > FILE")
+    if values.save is not None or values.html is not None:
+        _check_files(values)
+
+
+def _check_files(values: Values) -> None:
+    """Refuse to write over what is not such a file: a log is soon named for one."""
+    from kojuto.common import outfile
+
+    if values.save is not None:
+        outfile.must_be("--save", values.save, "saved report", (b"kjreport",))
+    if values.html is not None:
+        outfile.must_be("--html", values.html, "HTML page", (b"<!doctype html", b"<html"))
 
 
 def _options(values: Values) -> dict[str, Any]:
