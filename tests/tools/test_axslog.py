@@ -155,6 +155,23 @@ def test_several_logs_are_pooled(tmp_path: Path, workdir: Path) -> None:
     assert 180 / 62 <= rate <= 3
 
 
+def test_a_log_that_is_named_twice_is_read_once(tmp_path: Path, workdir: Path) -> None:
+    log, link = tmp_path / "log", tmp_path / "current"
+    link.symlink_to(log)
+    no = tmp_path / "no"
+    for again in (log, link):
+        write(log, "status:200\tptime:1")
+        done = run(PROG, "--logfile", f"{log},{again},{no},{no}", "--key-prefix", "t",
+                   "--output", "prometheus", "--once")  # fmt: skip
+        assert done.stdout.count(b'status="2xx"} 1\n') == 1
+        told = done.stderr.decode()
+        assert told.count(f"{PROG}: {again} is named twice") == 1
+        assert told.count(f"{PROG}: {no} is named twice and read once\n") == 1
+        log.unlink()
+    write(log, "status:200\tptime:1")
+    assert follow(Path(f"{log},{log}"))["axslog.latency_t.average"] == "1.000000"
+
+
 def test_one_missing_log_is_a_warning_and_all_missing_an_error(
     tmp_path: Path, workdir: Path
 ) -> None:

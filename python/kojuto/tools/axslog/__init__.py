@@ -238,7 +238,7 @@ def _work(values: Values, _: list[str]) -> int:
 
     from kojuto import _native
 
-    paths = [path for path in values.logfile.split(",") if path]
+    paths = follow.each_once(PROG, [path for path in values.logfile.split(",") if path])
     logs = _logs(values.logfile, f"{getuid()}-axslog-v5-{prefix}", paths)
     limit = values.max_read_size or MAX_READ_BYTES.get(values.format, MAX_READ_BYTES_OTHERS)
     options = FollowOptions(values, limit, once=follow.is_once(values, paths))
