@@ -145,6 +145,7 @@ class FakeReport(Face):  # type: ignore[misc]  # the native class is final
             keys["request_time"] = ("reqtime", "s")
         return {
             "lines": len(self.requests),
+            "left_out": 0,
             "bad": self.bad,
             "first_bad": self.first_bad,
             "from_s": min(times, default=None),

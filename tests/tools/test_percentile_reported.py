@@ -97,6 +97,15 @@ def test_reports_merged_are_written_as_the_report_of_all(tmp_path: Path) -> None
     assert shown.startswith(b"method,status: GET 200\n")
 
 
+def test_without_merge_a_sketch_or_report_is_no_list_of_bad_lines(tmp_path: Path) -> None:
+    sketch = tmp_path / "sketch"
+    assert run("percentile", "--sketch", sketch, stdin=SAMPLE).returncode == 0
+    for file, what in ((sketch, "a sketch"), (saved(logs_of(tmp_path))[0], "a saved report")):
+        done = run("percentile", "-", file, stdin=SAMPLE)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert f"percentile: error: {file}: it is {what}\nhint: --merge".encode() in done.stderr
+
+
 def test_sketches_and_reports_do_not_mix_and_damage_is_named(tmp_path: Path) -> None:
     files = saved(logs_of(tmp_path))
     sketch = tmp_path / "sketch"

@@ -49,6 +49,28 @@ def test_a_log_without_times_is_told_what_to_add(capsys: pytest.CaptureFixture[s
     assert "Apache: put rt=%Dus" in hint
 
 
+def test_where_no_line_is_one_that_was_asked_for_the_log_is_not_blamed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = {**FACTS, "lines": 22, "left_out": 20, "bad": {"no status": 2}, "first_bad": b"x"}
+    _, _, line, hint = told(capsys, facts, timed=False)
+    assert line == "kojuto report: none of 20 lines of access.log is one that was asked for"
+    assert hint == "hint: are --since, --until and --where as meant?"
+    assert "has the time taken" in told(capsys, {**facts, "left_out": 19}, timed=False)[2]
+
+
+def test_of_logs_that_could_not_be_read_nothing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {**FACTS, "format": None, "keys": {}, "lines": 0}
+    assert told(capsys, facts, timed=False) == []
+
+
+def test_a_saved_report_among_logs_is_refused() -> None:
+    facts = {**FACTS, "bad": {"no": 1}, "first_bad": b"KJREPORT\1"}
+    with pytest.raises(UsageError, match="2 files: one of them is a saved report") as caught:
+        telling.refuse_nothing(["a", "b"], "auto", facts, 20)
+    assert caught.value.hint == "--merge FILE … reads those"
+
+
 def test_without_a_line_the_first_and_the_formats_tried_are_named() -> None:
     facts = {**FACTS, "lines": 0, "bad": {"not recognised": 2}, "first_bad": b"nonsense"}
     with pytest.raises(UsageError) as caught:

@@ -45,8 +45,15 @@ class Skipped:
         self.first = ""
 
     def add(self, name: str, report: tuple[int, int, int, bytes], *, strict: bool) -> None:
-        """Add what `Numbers.finish` reports of a file; with `strict` such a line is an error."""
+        """Add what `Numbers.finish` reports of a file; with `strict` such a line is an error.
+
+        Raises:
+            KojutoError: that, or the file is a sketch or a saved report.
+        """
         lines, bad, line, raw = report
+        if bad and raw.startswith((b"KJSKETCH", b"KJREPORT")):
+            what = "a sketch" if raw.startswith(b"KJSKETCH") else "a saved report"
+            raise KojutoError(f"{name}: it is {what}", "--merge reads those, and no numbers beside")
         text = raw.decode(errors="backslashreplace")
         if bad and strict:
             raise KojutoError(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SHOWN_CHARS = 300
 """Of a bad line."""
+SAVED = b"KJREPORT"
+"""How a saved report begins."""
 ROLES = {"request_time": "time taken", "uri": "path", "time": "when"}
 """How those roles of keys are called whose names do not say it."""
 ADD_TIMES = (
@@ -34,11 +36,17 @@ def found_in(facts: Mapping[str, Any]) -> str:
 
 def tell(prog: str, names: Sequence[str], facts: Mapping[str, Any], *, timed: bool) -> None:
     """Say what the lines were taken as, which were bad, and what is missing."""
+    if facts["format"] is None:
+        return  # nothing was read
     cli.complain(prog, f"read as {found_in(facts)}")
     bad = sum(facts["bad"].values())
     if bad:
         cli.complain(prog, f"{_lines(bad)} not counted ({_reasons(facts)}){_first(facts)}")
-    if not timed:
+    left_out = facts["left_out"]
+    if left_out and left_out == facts["lines"] - bad:
+        none = f"none of {_lines(left_out)} of {_names(names)} is one that was asked for"
+        cli.complain(prog, none, "are --since, --until and --where as meant?")
+    elif not timed:
         cli.complain(
             prog, f"no line of {_names(names)} has the time taken; sorted by count", ADD_TIMES
         )
@@ -60,7 +68,7 @@ def tell_failed(prog: str, facts: Mapping[str, Any]) -> int:
 
 
 def refuse_nothing(names: Sequence[str], form: str, facts: Mapping[str, Any], counted: int) -> None:
-    """Refuse logs of which no line could be read.
+    """Refuse logs of which no line could be read, and saved reports.
 
     Args:
         names: the logs.
@@ -71,6 +79,9 @@ def refuse_nothing(names: Sequence[str], form: str, facts: Mapping[str, Any], co
     Raises:
         UsageError: there is none; the first line and the formats that were tried are named.
     """
+    if (facts["first_bad"] or b"").startswith(SAVED):
+        one = "it is" if len(names) == 1 else "one of them is"
+        raise UsageError(f"{_names(names)}: {one} a saved report", "--merge FILE … reads those")
     if counted or facts.get("left_out") or facts.get("failed"):
         return
     if not facts["bad"]:
