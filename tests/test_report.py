@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,25 @@ def test_a_report_is_the_same_after_any_journey(tmp_path: Path) -> None:
     for wrong in (b"", b"nothing of the kind", bytes(found)[:-1]):
         with pytest.raises(ValueError, match=r"\w"):
             report.Report.from_bytes(wrong)
+
+
+def test_threads_share_a_report_and_it_may_be_merged_with_itself() -> None:
+    whole, part = report.scan(ALP), report.scan(ALP)
+
+    def work(at: int) -> None:
+        for _ in range(100):
+            if at % 3 == 0:
+                whole.merge(part)
+            elif at % 3 == 1:
+                part.rows()
+            else:
+                bytes(whole), whole.rows(), whole.to_json(), whole.total()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert (whole.lines, part.lines) == (201 * 14, 14)
+    part.merge(part)
+    assert part.lines == 28
 
 
 def test_it_is_json() -> None:

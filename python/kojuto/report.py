@@ -16,6 +16,8 @@ may be counted anywhere and put together here.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from kojuto._native import ReportData
@@ -36,13 +38,15 @@ Path = str | os.PathLike[str]
 class Report:
     """What the lines of access logs cost, by endpoint.
 
-    Times are in seconds. `scan`, `Report.load` and `Report.from_bytes` make one.
+    Times are in seconds. `scan`, `Report.load` and `Report.from_bytes` make one. Threads may
+    share it.
     """
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_lock")
 
     def __init__(self, data: ReportData) -> None:
         self._data = data
+        self._lock = Lock()
 
     @classmethod
     def load(cls, path: Path) -> Report:
@@ -65,7 +69,8 @@ class Report:
         return cls(ReportData.from_bytes(content))
 
     def __bytes__(self) -> bytes:
-        return bytes(self._data.to_bytes())
+        with self._lock:
+            return bytes(self._data.to_bytes())
 
     def save(self, path: Path) -> None:
         """Write it to a file, which is replaced as a whole.
@@ -86,7 +91,13 @@ class Report:
         Raises:
             ValueError: their endpoints are named in different ways.
         """
-        self._data.merge(other._data)
+        if other is self:
+            other = Report.from_bytes(bytes(self))
+        with ExitStack() as both:
+            # In one order, whoever is merged into whom.
+            for each in sorted((self, other), key=id):
+                both.enter_context(each._lock)
+            self._data.merge(other._data)
 
     def __add__(self, other: Report) -> Report:
         if not isinstance(other, Report):
@@ -98,12 +109,14 @@ class Report:
     @property
     def lines(self) -> int:
         """Lines that were counted."""
-        return int(self._data.total([])["count"])
+        with self._lock:
+            return int(self._data.total([])["count"])
 
     @property
     def bad(self) -> dict[str, int]:
         """Lines that could not be counted, by reason."""
-        return dict(self._data.facts()["bad"])
+        with self._lock:
+            return dict(self._data.facts()["bad"])
 
     def rows(
         self,
@@ -130,13 +143,15 @@ class Report:
             ValueError: there is no such column or percentile.
         """
         wanted = _checked(percentiles)
-        of = columns.names_of(self._data.facts())
-        key = columns.canonical(sort, of) if sort is not None else None
-        if key is None:
-            key = "sum" if self._data.total([])["timed"] else "count"
-        more = columns.percentile_of(key)
-        computed = wanted if more is None or more in wanted else [*wanted, more]
-        rows = columns.order(columns.rows_of(self._data, computed, of), key, reverse=reverse)
+        with self._lock:
+            of = columns.names_of(self._data.facts())
+            key = columns.canonical(sort, of) if sort is not None else None
+            if key is None:
+                key = "sum" if self._data.total([])["timed"] else "count"
+            more = columns.percentile_of(key)
+            computed = wanted if more is None or more in wanted else [*wanted, more]
+            found = columns.rows_of(self._data, computed, of)
+        rows = columns.order(found, key, reverse=reverse)
         if computed is not wanted:
             for row in rows:
                 del row[key]
@@ -148,7 +163,9 @@ class Report:
         Raises:
             ValueError: there is no such percentile.
         """
-        return columns.total_of(self._data, _checked(percentiles))
+        wanted = _checked(percentiles)
+        with self._lock:
+            return columns.total_of(self._data, wanted)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows by Arrow's PyCapsule protocol: ``polars.DataFrame(report)`` and its like.
@@ -164,9 +181,10 @@ class Report:
         from kojuto._native import arrow_stream
         from kojuto.tools.report.arrow import table
 
-        of = columns.names_of(self._data.facts())
         percentiles = columns.DEFAULT_PERCENTILES
-        rows = columns.rows_of(self._data, percentiles, of)
+        with self._lock:
+            of = columns.names_of(self._data.facts())
+            rows = columns.rows_of(self._data, percentiles, of)
         return arrow_stream(table(rows, columns.all_columns(percentiles, of)))
 
     def to_json(
@@ -186,7 +204,10 @@ class Report:
         """
         from kojuto.tools.report.document import document, dumps
 
-        return dumps(document(self._data, _checked(percentiles), zone=tz))
+        wanted = _checked(percentiles)
+        with self._lock:
+            found = document(self._data, wanted, zone=tz)
+        return dumps(found)
 
     def to_html(
         self,
@@ -206,7 +227,10 @@ class Report:
         """
         from kojuto.tools.report import page
 
-        return page.of_report(self._data, _checked(percentiles), zone=tz).decode()
+        wanted = _checked(percentiles)
+        with self._lock:
+            content = page.of_report(self._data, wanted, zone=tz)
+        return content.decode()
 
     def __repr__(self) -> str:
         return f"<kojuto.report.Report of {self.lines:,} lines>"
