@@ -73,6 +73,17 @@ def test_a_sketch_through_a_pipe() -> None:
     assert run("percentile", "--merge", stdin=empty.stdout).stdout == b""
 
 
+def test_a_sketch_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    sketch, link = tmp_path / "sketch", tmp_path / "link"
+    assert run("percentile", "--sketch", sketch, stdin=b"1\n2\n3\n").returncode == 0
+    link.symlink_to(sketch)
+    done = run("percentile", "--merge", sketch, link, sketch)
+    assert done.stdout.startswith(b"count: 3\n")
+    assert (
+        f"percentile: {link} is named twice, as {sketch}, and read once\n" in done.stderr.decode()
+    )
+
+
 def test_sketches_behind_each_other_are_merged_as_from_files(tmp_path: Path) -> None:
     parts = [SAMPLE, b"1\n2\n", b"", b"-5\n"]
     names = [tmp_path / f"{number}.sketch" for number in range(len(parts))]

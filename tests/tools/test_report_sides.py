@@ -103,6 +103,21 @@ def test_runs_with_commas_between_them_are_one_side(log: Callable[..., Path]) ->
     assert {e["endpoint"]: e["verdict"] for e in found["endpoints"]}["GET /users/{n}"] == "slower"
 
 
+def test_a_run_that_is_named_twice_is_one(log: Callable[..., Path], tmp_path: Path) -> None:
+    old, new, link = log(10), log(20), tmp_path / "link"
+    link.symlink_to(old)
+    saved = tmp_path / "saved"
+    report("--save", saved, new)
+    done = report("--compare", "--output", "json", f"{old},{link}", f"{saved},{saved}")
+    found = json.loads(done.stdout)
+    assert (found["old"]["lines"], found["new"]["lines"]) == (LINES, LINES)
+    told = done.stderr.decode()
+    assert f"{link} is named twice, as {old}, and read once\n" in told
+    assert f"{saved} is named twice and read once\n" in told
+    # The two sides may well be one file.
+    assert verdicts(old, link)[0] == {"GET /users/{n}": "same", "GET /top": "same"}
+
+
 def test_markdown_has_both_sides(log: Callable[..., Path]) -> None:
     done = report("--compare", "--output", "markdown", log(1), log(2, slower=1.3))
     assert b"| **slower** | `GET /users/{n}` |" in done.stdout

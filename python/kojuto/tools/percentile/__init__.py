@@ -154,6 +154,9 @@ def _work(values: Values, names: list[str]) -> int:
     skipped = reading.Skipped()
     figures: reading.Figures = numbers
     if values.merge:
+        from kojuto.tools.report import reading as reports
+
+        names = reports.paths(PROG, names)
         figures = reading.merge(numbers, names)
         if figures is not numbers:
             from kojuto.tools.percentile import reported

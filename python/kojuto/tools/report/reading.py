@@ -22,7 +22,13 @@ def title(name: str) -> str:
     return "standard input" if name == "-" else os.fsencode(name).decode(errors="replace")
 
 
-def paths(prog: str, names: Sequence[str], *, may_be_missing: bool = False) -> list[str]:
+def paths(
+    prog: str,
+    names: Sequence[str],
+    *,
+    may_be_missing: bool = False,
+    known: dict[object, str] | None = None,
+) -> list[str]:
     """The logs that are meant, each once; those named twice are told.
 
     Args:
@@ -30,6 +36,7 @@ def paths(prog: str, names: Sequence[str], *, may_be_missing: bool = False) -> l
         names: files, URLs, patterns of those, ``-``; none is standard input, unless that is a
             terminal.
         may_be_missing: a file that is named need not be there yet.
+        known: logs that were meant before, to which these are added.
 
     Raises:
         UsageError: nothing is named, or a pattern matches nothing.
@@ -45,11 +52,15 @@ def paths(prog: str, names: Sequence[str], *, may_be_missing: bool = False) -> l
         same = "" if first == path else f", as {title(first)},"
         cli.complain(prog, f"{title(path)} is named twice{same} and read once")
 
-    return each_once(names, tell, may_be_missing=may_be_missing)
+    return each_once(names, tell, may_be_missing=may_be_missing, known=known)
 
 
 def each_once(
-    names: Sequence[str], tell: Callable[[str, str], None], *, may_be_missing: bool = False
+    names: Sequence[str],
+    tell: Callable[[str, str], None],
+    *,
+    may_be_missing: bool = False,
+    known: dict[object, str] | None = None,
 ) -> list[str]:
     """The logs that are meant, each once.
 
@@ -57,21 +68,24 @@ def each_once(
         names: files, URLs, patterns of those, ``-``.
         tell: is called with one that was named before, and how that was called.
         may_be_missing: a file that is named need not be there yet.
+        known: logs that were meant before, to which these are added.
 
     Raises:
         UsageError: a pattern matches nothing.
         KojutoError: what reads such a URL is not installed.
         OSError: a file or an object is not there.
     """
-    found: dict[object, str] = {}
+    known = {} if known is None else known
+    found = []
     for name in names:
         for path in _expanded(local(name)):
             key = _identity(path, may_be_missing=may_be_missing)
-            if key in found:
-                tell(path, found[key])
+            if key in known:
+                tell(path, known[key])
             else:
-                found[key] = path
-    return list(found.values())
+                known[key] = path
+                found.append(path)
+    return found
 
 
 def _identity(path: str, *, may_be_missing: bool) -> object:

@@ -100,10 +100,16 @@ def _lines(
 
 
 def _runs(side: str, values: Values, scan: Scan) -> list[ReportData]:
-    """The runs of a side: saved reports as they are, logs counted."""
+    """The runs of a side, each once: saved reports as they are, logs counted.
+
+    A run that counts twice would be two that agree, and chance be taken for a change.
+    """
     found = []
+    known: dict[object, str] = {}
     for run in compare.runs(side, [side] if os.path.lexists(side) else []):
-        paths = reading.paths(PROG, [run])
+        paths = reading.paths(PROG, [run], known=known)
+        if not paths:
+            continue
         if not _is_saved(paths[0]):
             found.append(scan(values, paths))
             continue
