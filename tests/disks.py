@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def mount_tmpfs(path: Path, options: str) -> None:
-    """Mount a tmpfs; where that is refused the test fails under CI and is skipped elsewhere."""
-    path.mkdir(exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "none", str(path)], capture_output=True, check=False
-    )
+def mount(*arguments: str | Path) -> None:
+    """Mount something; where that is refused the test fails under CI and is skipped elsewhere."""
+    done = subprocess.run(["mount", *arguments], capture_output=True, check=False)
     if done.returncode != 0:
-        text = f"cannot mount a tmpfs: {done.stderr.decode().strip()}"
+        text = f"cannot mount: {done.stderr.decode().strip()}"
         if os.environ.get("CI") == "true":
             pytest.fail(text)
         pytest.skip(text)
+
+
+def mount_tmpfs(path: Path, options: str) -> None:
+    """Mount a tmpfs, as `mount` does."""
+    path.mkdir(exist_ok=True)
+    mount("-t", "tmpfs", "-o", options, "none", path)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from kojuto.common import outfile
 from kojuto.errors import UsageError
+from tests.disks import mount
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +47,18 @@ def test_a_named_pipe_is_written_to(tmp_path: Path) -> None:
     outfile.write(str(path), bytes(200_000))
     reader.join()
     assert got == [bytes(200_000)]
+
+
+def test_a_file_that_is_mounted_is_written_to(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.write_bytes(b"a longer one")
+    inside.touch()
+    mount("--bind", outside, inside)
+    try:
+        outfile.write(str(inside), b"one")
+    finally:
+        subprocess.run(["umount", inside], check=True)
+    assert (outside.read_bytes(), inside.read_bytes()) == (b"one", b"")
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:

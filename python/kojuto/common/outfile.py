@@ -44,9 +44,13 @@ def must_be(option: str, path: str, what: str, begins: Sequence[bytes]) -> None:
 def write(path: str, content: bytes) -> None:
     """Replace a regular file as a whole, with its mode; a device or a named pipe is written to.
 
+    So is a file that may be written but not replaced: one that is mounted into a container, or in a
+    folder of somebody else's.
+
     Raises:
         OSError: it cannot be written.
     """
+    from errno import EACCES, EBUSY, EPERM
     from stat import S_ISREG
 
     from kojuto._native import write_state
@@ -59,9 +63,14 @@ def write(path: str, content: bytes) -> None:
         # A link stays one: its target is replaced.
         path = os.path.realpath(path) if os.path.islink(path) else path
         mode = _mode(path)
-        write_state(path, content)
-        os.chmod(path, mode)
-        return
+        try:
+            write_state(path, content)
+        except OSError as error:
+            if error.errno not in (EACCES, EBUSY, EPERM) or not os.access(path, os.W_OK):
+                raise
+        else:
+            os.chmod(path, mode)
+            return
     with open(path, "wb", buffering=0) as file:
         try:
             rest = memoryview(content)
