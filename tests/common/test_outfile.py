@@ -86,5 +86,7 @@ def test_what_is_something_else_is_not_replaced(tmp_path: Path) -> None:
     for other in ("-", "/dev/null", "/dev/full"):
         outfile.must_be("--save", other, "page", (b"<html",))
     path.unlink()
+    with pytest.raises(FileNotFoundError):
+        outfile.must_be("--save", str(path / "page"), "page", (b"<html",))
     os.mkfifo(path)  # which would be waited for
     check()

@@ -200,6 +200,23 @@ def test_a_log_that_was_named_for_a_result_stays(option: str, log: Path) -> None
     assert report(option, result, log).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--columns", "count,nope"], "--columns: 'nope' is not a column (write any of endpoint, "),
+        (["--sort", "nope"], "--sort: 'nope' is not a column"),
+        (["--group-by", "uri", "--sort", "endpoint"], "--sort: 'endpoint' is not a column"),
+        (["--save", "/no/such/folder/a.kjr"], "/no/such/folder: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_is_told_before_a_long_log_is_read(
+    options: list[str], message: str, log: Path
+) -> None:
+    done = report(*options, log)
+    assert done.stderr.decode().startswith(f"kojuto report: error: {message}")
+    assert done.returncode in (1, 2)
+
+
 # -- what it is given ----------------------------------------------------------------------------
 
 

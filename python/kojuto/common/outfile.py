@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 def must_be(option: str, path: str, what: str, begins: Sequence[bytes]) -> None:
     """Refuse to replace what holds anything else, as the first log in ``--save *.log``.
 
+    To be asked before the work, so that a folder that is not there costs none.
+
     Args:
         option: the option that names the file, for the message.
         path: the file; ``-``, one that is not there, an empty one and what is no regular file pass.
@@ -20,7 +22,7 @@ def must_be(option: str, path: str, what: str, begins: Sequence[bytes]) -> None:
 
     Raises:
         UsageError: it holds something else.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or its folder is missing.
     """
     from stat import S_ISREG
 
@@ -30,6 +32,7 @@ def must_be(option: str, path: str, what: str, begins: Sequence[bytes]) -> None:
         if path == "-" or not S_ISREG(os.stat(path).st_mode):
             return
     except FileNotFoundError:
+        os.stat(os.path.dirname(os.path.realpath(path)))
         return
     with open(path, "rb", buffering=0) as file:
         head = file.read(max(map(len, begins))).lower()

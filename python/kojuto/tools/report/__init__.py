@@ -65,6 +65,10 @@ def _check(values: Values) -> None:
             )
         if sys.stdout.isatty():
             raise UsageError("--save - would fill the terminal with bytes", "redirect it: > FILE")
+    if {"columns", "sort"} & values.given and not (values.merge or values.compare):
+        from kojuto.tools.report import printing
+
+        printing.check_columns(values)
     if values.save is not None or values.html is not None:
         _check_files(values)
 

@@ -60,6 +60,17 @@ class View:
         self.zone = zone(values, facts["zone_s"])
 
 
+def check_columns(values: Values) -> None:
+    """Refuse columns that rows of these options have not, before a log is read.
+
+    Raises:
+        UsageError: there is no such column.
+    """
+    of = names.names_of({"group_by": values.group_by or []})
+    _read(values.columns or [], "--columns", of)
+    _read([] if values.sort is None else [values.sort], "--sort", of)
+
+
 def _read(written: Sequence[str], option: str, of: Sequence[str]) -> list[str]:
     """Columns that were asked for, each once.
 
