@@ -64,6 +64,8 @@ def test_a_combined_line_counts_by_its_status_whatever_its_end_is(
          "--time-field", "upstream_response_time", "--time-list", "sum"], "0.300000"),
         ('h - - [x y] "GET / HTTP/1.1" 200 5 2500', ['%h %l %u %t "%r" %>s %b %D'], "0.002500"),
         ("a.example 200 15", ['LogFormat "%v %>s %{ms}T" mine'], "0.015000"),
+        ("a.example 200 0.5", ["'$host $status '\n   '$request_time';"], "0.500000"),
+        ('"r" 200 15', [r"\"%r\" %>s %{ms}T"], "0.015000"),
         (HEAD, ["combined"], None),
     ],
 )  # fmt: skip

@@ -36,8 +36,8 @@ struct Piece {
 }
 
 impl LogFormat {
-    /// Compiles a format: what stands in `log_format NAME '…';` or `LogFormat "…" NAME`, or all of
-    /// that directive, or one of Apache's own names.
+    /// Compiles a format: what stands in `log_format NAME '…';` or `LogFormat "…" NAME`, with its
+    /// quotes or without, or all of that directive, or one of Apache's own names.
     ///
     /// # Errors
     /// [`Error::Argument`] for a word that is not known, with all that are, and for a format that
@@ -143,29 +143,57 @@ impl LogFormat {
     }
 }
 
-/// The format of a whole directive, with its quotes resolved; other text as it is.
+/// The format of a whole directive, or of its strings, which are put together; of other text what is
+/// escaped in it, as between the quotes of `LogFormat`, is resolved.
 fn directive(text: &str) -> String {
-    let (quote, rest) = match text.split_once(char::is_whitespace) {
-        Some(("log_format", rest)) => ('\'', rest),
-        Some((word, rest)) if word.eq_ignore_ascii_case("LogFormat") => ('"', rest),
-        _ => return text.to_owned(),
+    let word = text.split(|c: char| c.is_whitespace() || c == '=').next().unwrap_or_default();
+    let is_directive = word == "log_format" || word.eq_ignore_ascii_case("LogFormat");
+    if !is_directive && !is_of_strings(text) {
+        return unescaped(text);
+    }
+    let Some(begin) = text.find(['\'', '"']) else {
+        return text[word.len()..].to_owned();
     };
-    let Some(begin) = rest.find(['\'', '"']) else { return rest.to_owned() };
-    let quote = rest[begin..].chars().next().unwrap_or(quote);
-    let (mut format, mut inside, mut escaped) = (String::new(), false, false);
-    for character in rest[begin..].chars() {
-        match character {
-            '\\' if inside && !escaped => {
-                escaped = true;
+    let (mut format, mut quote, mut escaped) = (String::new(), None, false);
+    for character in text[begin..].chars() {
+        match quote {
+            None => quote = Some(character).filter(|c| matches!(c, '\'' | '"')),
+            Some(open) if character == open && !escaped => quote = None,
+            Some(_) => format.push(character),
+        }
+        escaped = character == '\\' && !escaped;
+    }
+    unescaped(&format)
+}
+
+/// Whether all of a text is strings of nginx's, as they stand behind a format's name, or one of
+/// Apache's. A format may well begin with a quote of its own: `"%r" %>s "%{Referer}i"`.
+fn is_of_strings(text: &str) -> bool {
+    let inside = |quote: char| {
+        let text = text.trim_end_matches(';').trim_end();
+        text.len() > 1 && text.starts_with(quote) && text.ends_with(quote)
+    };
+    text.starts_with("escape=") || inside('\'') || (inside('"') && text.contains("\\\""))
+}
+
+/// A string of a configuration, as nginx and Apache resolve it.
+fn unescaped(text: &str) -> String {
+    let mut resolved = String::new();
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        let next = if character == '\\' { rest.clone().next() } else { None };
+        let meant = match next {
+            Some(quoted @ ('"' | '\'' | '\\')) => quoted,
+            Some('t') => '\t',
+            _ => {
+                resolved.push(character);
                 continue;
             }
-            _ if character == quote && !escaped => inside = !inside,
-            _ if inside => format.push(character),
-            _ => {}
-        }
-        escaped = false;
+        };
+        resolved.push(meant);
+        rest.next();
     }
-    format
+    resolved
 }
 
 /// The variable that begins behind a `$`, and its length.

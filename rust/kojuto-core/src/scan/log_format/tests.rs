@@ -69,6 +69,35 @@ fn the_words_of_apache() {
 }
 
 #[test]
+fn what_stands_in_a_directive_is_read_as_it_stands_there() {
+    let names = ["status", "uri"];
+    let expected = ["0.5", "200", "/"];
+    let line = r#"h - u [t t] "GET / HTTP/1.1" 200 0.5"#;
+    for strings in [
+        "'$remote_addr - $remote_user [$time_local] '\n    '\"$request\" $status $request_time'",
+        "'$remote_addr - $remote_user [$time_local] '\t\"\\\"$request\\\" \" '$status $request_time';",
+        "escape=json '$remote_addr - $remote_user [$time_local] \"$request\" $status $request_time';",
+        r#""%h %l %u %t \"%r\" %>s %T""#,
+        r#"%h %l %u %t \"%r\" %>s %T"#,
+    ] {
+        assert_eq!(read(strings, "", line, &names), expected, "{strings}");
+    }
+    // Quotes of the format's own are none of a directive.
+    let line = r#""GET / HTTP/1.1" 200 0.5 "u a""#;
+    assert_eq!(read(r#""%r" %>s %T "%{User-Agent}i""#, "", line, &names), expected);
+    assert_eq!(
+        read(
+            "log_format ltsv \"uri:$uri\"\n\"\\tstatus:$status\";",
+            "",
+            "uri:/\tstatus:200",
+            &names
+        ),
+        ["", "200", "/"]
+    );
+    assert_eq!(read(r"%U \a %>s", "", r"/ \a 200", &names), ["", "200", "/"]);
+}
+
+#[test]
 fn whole_directives_and_formats_known_by_name() {
     let directive = "log_format  main  '$remote_addr - $remote_user [$time_local] '\n   '\"$request\" $status $request_time';";
     let line = r#"h - u [t t] "GET / HTTP/1.1" 200 0.5"#;
