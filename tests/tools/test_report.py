@@ -125,8 +125,10 @@ def test_a_condition_and_a_window_leave_lines_out(log: Path) -> None:
     assert counts(as_json("--until", "12:05", log)) == {"GET /search": 5, "GET /users/{n}": 10}
     none = as_json("--since", "-15m", "--until", "-14m", log)
     assert (none["lines"], none["endpoints"]) == (0, [])
-    wrong = report("--where", "status >>= 5", log)
-    assert wrong.returncode == 2
+    for wrong in ("status >>= 5", "status >= x", "reqtime > 200ms"):
+        assert report("--where", wrong, log).returncode == 2, wrong
+    slow = [counts(as_json("--where", f"request_time > {at}", log)) for at in ("0.25", "250ms")]
+    assert slow[0] == slow[1] != {}
     piped = report("--since", "end-9m", "-", stdin=log.read_bytes())
     assert piped.returncode == 2
     assert b"a time before now is written as -15m" in piped.stderr

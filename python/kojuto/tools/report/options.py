@@ -126,8 +126,8 @@ COMMAND = Command(
         Option("--until", metavar="TIME", read=_bound, group=LINES,
                help="only lines written before then"),
         Option("--where", metavar="CONDITION", group=LINES,
-               help="only lines for which this holds: 'status >= 500', \"path ~ '^/api/' and "
-               "method != GET\""),
+               help="only lines for which this holds: 'status >= 500', 'request_time > 200ms', "
+               "\"path ~ '^/api/' and method != GET\""),
         Option("--dask", metavar="ADDRESS", group=LINES,
                help="have a Dask cluster count the lines: parts of the logs go to its workers, "
                "which must be able to read them; tcp://scheduler:8786 (pip install "

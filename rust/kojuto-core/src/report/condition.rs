@@ -2,8 +2,10 @@
 
 use regex::bytes::Regex;
 
+use super::known::{BYTES, ROLES, STATUS, TAKEN};
 use crate::Error;
 use crate::error::Argument;
+use crate::scan::duration;
 use crate::scan::number::parse_f64;
 use crate::scan::select;
 
@@ -50,7 +52,8 @@ pub struct Condition {
 impl Condition {
     /// The conditions of an expression: a key, one of `== = != < <= > >= ~ !~` and a value each, with
     /// `and` between them. A value with blanks is quoted. Two numbers are compared as such, all else
-    /// as bytes; behind `~` stands a regular expression.
+    /// as bytes; behind `~` stands a regular expression. The time taken is in seconds, or in the unit
+    /// of the value: `request_time > 200ms`.
     ///
     /// # Errors
     /// [`Error::Argument`] with what could stand where it breaks off, and for an expression that is no
@@ -129,12 +132,30 @@ fn one<'t>(
         }
         None => return Err(fault("a value")),
     };
-    let test = match (relation, parse_f64(value.as_bytes()).filter(|_| !is_quoted)) {
-        (None, _) => Test::Matches(select::regex(value)?, *sign != "!~"),
-        (Some(relation), Some(number)) => Test::Number(*relation, number),
-        (Some(relation), None) => Test::Text(*relation, value.as_bytes().into()),
+    let test = match relation {
+        None => Test::Matches(select::regex(value)?, *sign != "!~"),
+        Some(relation) if is_quoted => Test::Text(*relation, value.as_bytes().into()),
+        Some(relation) => match number(key, *relation, value).map_err(fault)? {
+            Some(number) => Test::Number(*relation, number),
+            None => Test::Text(*relation, value.as_bytes().into()),
+        },
     };
     Ok((Condition { key: key.to_owned(), test }, rest))
+}
+
+/// The number that a value is; what a key's values cannot be compared with is refused with what they
+/// can.
+fn number(key: &str, relation: Relation, value: &str) -> Result<Option<f64>, &'static str> {
+    let value = value.as_bytes();
+    let is_order = !matches!(relation, Relation::Equal | Relation::Unequal);
+    match (parse_f64(value), duration::seconds(value)) {
+        (Some(number), _) => Ok(Some(number)),
+        (None, Some(seconds)) if key == ROLES[TAKEN] => Ok(Some(seconds)),
+        (None, None) if key == ROLES[TAKEN] => Err("seconds, or a time such as 200ms"),
+        (None, _) if key == ROLES[STATUS] || key == ROLES[BYTES] => Err("a number"),
+        (None, Some(_)) if is_order => Err("a number: request_time alone has units"),
+        (None, _) => Ok(None),
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +184,12 @@ mod tests {
             ("version == '1.0'", "1.0", "1"),
             ("status <= 2", "2", ""),
             ("user == ''", "", "x"),
+            ("request_time > 200ms", "0.25", "0.1"),
+            ("request_time <= 1m2.5s", "62.5", "63"),
+            ("request_time == ''", "", "0.1"),
+            ("reqtime > '200ms'", "201ms", "199ms"),
+            ("name == 5s", "5s", "5"),
+            ("when > 2026-11-30T14:00", "2026-11-30T14:01", "2026-11-30T13:59"),
         ] {
             assert!(holds(text, yes), "{text}: {yes}");
             assert!(!holds(text, no), "{text}: {no}");
@@ -179,6 +206,10 @@ mod tests {
             ("a == 'x", "the end of a quote"),
             ("a == 1 or b == 2", "'and'"),
             ("a == 1 and", "a key"),
+            ("status >= abc", "a number"),
+            ("bytes > 1kB", "a number"),
+            ("request_time > x", "200ms"),
+            ("reqtime > 200ms", "request_time alone"),
         ] {
             let error = Condition::parse(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
