@@ -134,6 +134,27 @@ def test_a_condition_and_a_window_leave_lines_out(log: Path) -> None:
     assert b"a time before now is written as -15m" in piped.stderr
 
 
+def test_the_zone_of_the_machine_is_for_clocks_that_tell_none(tmp_path: Path) -> None:
+    rest = '"method":"GET","uri":"/","status":200,"request_time":0.1}\n'
+    for line, shown in (
+        ('{"ts":1764511200,' + rest, "2025-11-30T23:00:00+09:00"),
+        ("1764511200.000 5 10.0.0.1 TCP_MISS/200 1 GET http://a/ - NONE/- -\n",
+         "2025-11-30T23:00:00+09:00"),
+        ("2025-11-30 14:00:00 10.0.0.1 GET / - 80 - 10.0.0.2 ua - 200 0 0 5\n",
+         "2025-11-30T23:00:00+09:00"),
+        ("2025-11-30\t14:00:00\tL\t3\t10.0.0.1\tGET\ta.example\t/\t200" + "\t-" * 9 + "\t0.1\n",
+         "2025-11-30T23:00:00+09:00"),
+        ('{"time":"2025-11-30T14:00:00Z",' + rest, "2025-11-30T14:00:00+00:00"),
+        ('{"time":"2025-11-30 14:00:00",' + rest, "2025-11-30T14:00:00+09:00"),
+    ):  # fmt: skip
+        log = tmp_path / "log"
+        log.write_text(line)
+        for option, found in (("--since", shown), ("--until", None)):
+            done = run("kojuto", "report", "--output", "json", option, shown, log,
+                       env={"TZ": "JST-9"})  # fmt: skip
+            assert json.loads(done.stdout)["from"] == found, line
+
+
 def test_what_becomes_of_ids_and_queries(log: Path) -> None:
     assert len(as_json("--no-fold", log)["endpoints"]) == 102
     assert "GET /users/{n}?page=2" in counts(as_json("--query", "keep", log))

@@ -144,6 +144,12 @@ impl Profile {
         self.kind == Kind::Combined
     }
 
+    /// Whether its times have no zone and are UTC's: W3C's Extended Log File Format has them so, and
+    /// CloudFront's standard log.
+    pub(crate) fn is_utc(&self) -> bool {
+        matches!(self.kind, Kind::Pattern("iis" | "cloudfront"))
+    }
+
     /// What a number in its unit is multiplied with to give seconds.
     pub(crate) fn scale(&self) -> f64 {
         match self.unit {

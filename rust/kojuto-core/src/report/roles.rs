@@ -26,6 +26,8 @@ pub(super) struct Reading {
     /// Where those of further fields are, in the order in which they were asked for.
     pub(super) extra: Vec<usize>,
     pub(super) taken: Vec<Taken>,
+    /// Times without a zone are UTC's, whatever the zone of the machine.
+    pub(super) is_utc: bool,
 }
 
 impl Reading {
@@ -111,7 +113,9 @@ pub(super) fn find(
     let (unit, scale) = unit(&names, &fields, format, profile.filter(|_| !is_given), &time_field);
     let scale = options.time_scale.unwrap_or(scale);
     let extra: Vec<_> = extra.iter().map(|name| further(name, &fields)).collect();
-    reading(format, time_field, names, (unit, scale), &extra)
+    let mut found = reading(format, time_field, names, (unit, scale), &extra)?;
+    found.is_utc = profile.is_some_and(Profile::is_utc);
+    Ok(found)
 }
 
 /// A further field as the log calls it; with what it is for where that is another name.
@@ -248,7 +252,8 @@ fn reading(
     let needed: Vec<(&[u8], bool)> =
         wanted.iter().map(|name| (&name[..], **name != *b"\0")).collect();
     let keys = Keys::new(&needed)?;
-    Ok(Reading { format: format.clone(), keys, time_field, scale, places, extra, taken })
+    let (format, is_utc) = (format.clone(), false);
+    Ok(Reading { format, keys, time_field, scale, places, extra, taken, is_utc })
 }
 
 /// Where a name is among those that are wanted.

@@ -268,9 +268,9 @@ impl Moment {
         self.text.extend_from_slice(text);
         let instant = instant::parse(bare(text));
         self.zone_s = instant.and_then(|instant| instant.zone_s);
-        self.at = instant.map(|instant| match instant.zone_s {
-            Some(_) => instant.nanos,
-            None => instant.nanos - i64::from(zone_s) * 1_000_000_000,
+        self.at = instant.map(|instant| match instant.is_local {
+            true => instant.nanos - i64::from(zone_s) * 1_000_000_000,
+            false => instant.nanos,
         });
         let second = |at: i64| u32::try_from(at / 1_000_000_000).unwrap_or(0);
         self.second = self.at.map_or(0, second);

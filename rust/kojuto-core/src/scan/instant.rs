@@ -9,6 +9,8 @@ pub struct Instant {
     pub nanos: i64,
     /// How far the clock of its notation is ahead of UTC, in seconds, where it tells.
     pub zone_s: Option<i32>,
+    /// Whether it is by a clock that does not tell its zone, and was taken as UTC's.
+    pub is_local: bool,
 }
 
 const MONTHS: [&[u8]; 12] = [
@@ -83,7 +85,8 @@ fn moment([year, month, day]: [i64; 3], rest: &[u8]) -> Option<Instant> {
     let zone_s = zone(rest.trim_ascii_start())?;
     let seconds = days(year, month, day) * 86400 + clock[0] * 3600 + clock[1] * 60 + clock[2]
         - i64::from(zone_s.unwrap_or(0));
-    Some(Instant { nanos: seconds * 1_000_000_000 + fraction, zone_s })
+    let is_local = zone_s.is_none();
+    Some(Instant { nanos: seconds * 1_000_000_000 + fraction, zone_s, is_local })
 }
 
 /// `Z`, `+0900`, `+09:00`, `+09` or nothing; what else follows is no part of the moment.
@@ -134,7 +137,7 @@ fn number(text: &[u8]) -> Option<Instant> {
             (number * unit(number)? as f64).round() as i64
         }
     };
-    Some(Instant { nanos, zone_s: None })
+    Some(Instant { nanos, zone_s: None, is_local: false })
 }
 
 /// How many nanoseconds one of a number since the epoch is.
@@ -172,6 +175,21 @@ mod tests {
             ("1527006306862000000", 1_527_006_306.862, None),
         ] {
             assert_eq!(read(text), Some((seconds, zone)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_since_the_epoch_is_by_no_clock() {
+        for (text, is_local) in [
+            ("1693840791.5", false),
+            ("1527006306862", false),
+            ("1.6938407917565e9", false),
+            ("2026-11-29T14:06:41Z", false),
+            ("10/Oct/2000:13:55:36 -0700", false),
+            ("10/Oct/2000:13:55:36", true),
+            ("2026-11-29 14:06:41", true),
+        ] {
+            assert_eq!(parse(text.as_bytes()).map(|at| at.is_local), Some(is_local), "{text}");
         }
     }
 

@@ -245,6 +245,23 @@ fn lines_out_of_the_window_or_against_a_condition_are_left_out() {
 }
 
 #[test]
+fn the_zone_of_the_machine_is_for_clocks_that_tell_none() {
+    let rest = "status:200\tmethod:GET\turi:/\treqtime:0.1";
+    let elf = "2026-11-29 14:06:00 10.0.0.1 GET / - 80 - 10.0.0.2 ua - 200 0 0 500";
+    for (line, zone_s) in [
+        (format!("time:1795961160\t{rest}\n"), 0),
+        (format!("time:1795961160000\t{rest}\n"), 0),
+        (format!("time:2026-11-29T14:06:00Z\t{rest}\n"), 0),
+        (format!("{elf}\n"), 0), // W3C: "UTC"
+        (format!("time:2026-11-29T14:06:00\t{rest}\n"), 32400),
+    ] {
+        let totals = counted(&Options { zone_s: 32400, ..Options::default() }, &[&line]);
+        let first = totals.span().map(|(first, ..)| first / 1_000_000_000);
+        assert_eq!(first, Some(1_795_961_160 - zone_s), "{line}");
+    }
+}
+
+#[test]
 fn lines_are_grouped_by_any_fields() {
     let block = "status:200\tmethod:GET\turi:/a/1?x\tua:x y\n\
         status:404\tmethod:GET\turi:/a/2\tua:x y\nstatus:404\tmethod:PUT\turi:/a/3\n";
