@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from kojuto.tools.wsgate_client import gateways
-from tests.conftest import wait_until
+from tests.conftest import need_program, script, wait_until
 from tests.peers.gates import client, opens, server
-from tests.peers.servers import echo
+from tests.peers.servers import echo, free_port
+from tests.tools.test_wsgate_client import named
 
 if TYPE_CHECKING:
     from tests.peers.servers import Stage
@@ -57,3 +63,64 @@ def test_running_out_of_descriptors_pauses_and_goes_on(stage: Stage) -> None:
 
     wait_until(serves)
     assert local.process.poll() is None
+
+
+def said(host: str, port: int) -> bytes:
+    """What a port says first; nothing where its clients are turned away."""
+    with socket.create_connection((host, port), timeout=20) as conn:
+        try:
+            return conn.recv(1)
+        except ConnectionResetError:
+            return b""
+
+
+def test_each_inherited_socket_is_for_the_line_of_its_address(stage: Stage) -> None:
+    """Two databases on one port of two local addresses; a line that goes and comes back."""
+    port, hosts = free_port(), ["127.0.0.1", "127.0.0.2"]
+    gate = server(stage, {name: stage.peer(named(name.encode())).port for name in "ab"})
+    lines = [f"{host}:{port},{gate.url(name)}\n" for host, name in zip(hosts, "ab", strict=True)]
+    table = stage.folder / "lines.map"
+    table.write_text("".join(lines))
+    sockets = [word for host in reversed(hosts) for word in ("--port", f"{host}:{port}")]
+    command = [need_program("start_server"), *sockets, "--", script("wsgate-client")]
+    starter = stage.program([*command, "--map", str(table)])
+    starter.wait_for_lines(2, msg="Start listen")
+    assert [said(host, port) for host in hosts] == [b"a", b"b"]
+    pid = int(Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text())
+    table.write_text(lines[0])
+    os.kill(pid, signal.SIGHUP)
+    warned = "No line is for an inherited socket, its clients are turned away"
+    (line,) = starter.wait_for_lines(1, msg=warned)
+    assert line["listener"] == f"127.0.0.2:{port}"
+    assert [said(host, port) for host in hosts] == [b"a", b""]
+    table.write_text("".join(lines))
+    os.kill(pid, signal.SIGHUP)
+    starter.wait_for_lines(3, msg="Start listen")
+    assert [said(host, port) for host in hosts] == [b"a", b"b"]
+    assert len(starter.lines(msg=warned)) == 1
+    assert starter.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("places", "hosts", "expected"),
+    [
+        (["127.0.0.1"], ["0.0.0.0"], {"127.0.0.1": 0}),
+        ([""], ["0.0.0.0"], {"": 0}),
+        (["localhost", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"], {"localhost": 1, "127.0.0.2": 0}),
+        (["127.0.0.1", "127.0.0.2"], ["127.0.0.2"], {"127.0.0.2": 0}),
+        (["127.0.0.1", "127.0.0.2"], ["127.0.0.3"], {}),
+        (["127.0.0.1"], ["127.0.0.2", "127.0.0.3"], {}),
+    ],
+)
+def test_a_port_alone_tells_where_there_is_no_other(
+    places: list[str], hosts: list[str], expected: dict[str, int]
+) -> None:
+    port = free_port()
+    sockets = [socket.create_server((host, port)) for host in hosts]
+    try:
+        found = gateways.match([(host, port) for host in places], sockets)
+        assert found == {(host, port): sockets[at] for host, at in expected.items()}
+        assert gateways.match([(host, port + 1) for host in places], sockets) == {}
+    finally:
+        for sock in sockets:
+            sock.close()

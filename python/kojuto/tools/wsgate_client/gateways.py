@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import socket
+from functools import partial
+from struct import pack
 
 from kojuto.common.gateway import deflate, mapfile, metrics
 from kojuto.common.gateway.acceptor import Acceptor
@@ -59,6 +61,30 @@ def read_forwards(texts: Sequence[str], found: dict[Place, Address]) -> dict[Pla
             raise UsageError(f"-L {where}: this address is already given")
         found = {**found, place: address}
     return found
+
+
+def match(places: Sequence[Place], sockets: Sequence[socket.socket]) -> dict[Place, socket.socket]:
+    """Which of a supervisor's sockets is for which line: the one that is bound to its address.
+
+    Where one socket and one line of a port are left, they belong together, too: a supervisor that
+    is given a port alone binds all addresses, and a line may name its host.
+    """
+    found: dict[Place, socket.socket] = {}
+    names = {listen.one_name(listen.name_of(sock)): sock for sock in sockets}
+    for place in places:
+        if sock := names.pop(listen.one_name(listen.address_text(*place)), None):
+            found[place] = sock
+    for place in places:
+        rivals = [other for other in places if other[1] == place[1] and other not in found]
+        left = [sock for sock in names.values() if _port_of(sock) == place[1]]
+        if rivals == [place] and len(left) == 1:
+            found[place] = left[0]
+    return found
+
+
+def _port_of(sock: socket.socket) -> int | None:
+    name = sock.getsockname()
+    return name[1] if isinstance(name, tuple) else None
 
 
 class Line:
@@ -126,7 +152,7 @@ class Gateways:
         engine: moves the bytes of tunnels.
         log: of everything.
         values: the command line.
-        inherited: listening sockets of a supervisor, used for the ports they are bound to.
+        inherited: listening sockets of a supervisor, for the lines of their addresses, see `match`.
         headers: added to each request.
         token: makes the Bearer token of a request, or None.
         trust: how certificates are checked.
@@ -148,9 +174,10 @@ class Gateways:
         self._engine = engine
         self._log = log
         self._values = values
-        self._inherited = {
-            name[1]: sock for sock in inherited if isinstance(name := sock.getsockname(), tuple)
-        }
+        self._inherited: dict[socket.socket, Line | None] = dict.fromkeys(inherited)
+        """Each with the line that has it; whoever handed them down listens on for ever."""
+        self._accepted: set[socket.socket] = set()
+        self._turned_away: set[socket.socket] = set()
         self.headers = headers
         self.token = token
         self._trust = trust
@@ -168,22 +195,21 @@ class Gateways:
         Raises:
             KojutoError: an address cannot be bound; nothing has changed then.
         """
+        stay = [line.sock for place, line in self._lines.items() if place in wanted]
+        free = [sock for sock in self._inherited if sock not in stay]
+        places = [place for place in wanted if place not in self._lines]
+        matched = match(places, free)
         fresh: dict[Place, socket.socket] = {}
         try:
-            for place in wanted:
-                if place not in self._lines:
-                    fresh[place] = self._inherited.get(place[1]) or listen.bind(*place)
+            for place in places:
+                fresh[place] = matched.get(place) or listen.bind(*place)
         except KojutoError:
-            for sock in fresh.values():
-                if sock not in self._inherited.values():
+            for place, sock in fresh.items():
+                if place not in matched:
                     sock.close()
             raise
-        from functools import partial
-
         for place in [place for place in self._lines if place not in wanted]:
-            line = self._lines.pop(place)
-            self._acceptor.remove(line.sock)
-            self._log.info("Stop listen", listener=line.name)
+            self._close(self._lines.pop(place))
         for place, address in wanted.items():
             opener = Opener(
                 address, self.headers, self.token, self._trust, self._values.connect_timeout
@@ -192,9 +218,48 @@ class Gateways:
                 self._lines[place].opener = opener
                 continue
             line = self._lines[place] = Line(fresh[place], opener)
-            self._inherited.pop(place[1], None)
-            self._acceptor.add(line.sock, partial(self._begin, line))
+            if line.sock in self._inherited:
+                self._inherited[line.sock] = line
+            else:
+                self._acceptor.add(line.sock, partial(self._begin, line))
             self._log.info("Start listen", listener=line.name, upstream=address.text)
+        self._serve_inherited()
+
+    def _close(self, line: Line) -> None:
+        """Listen no longer for a line."""
+        self._log.info("Stop listen", listener=line.name)
+        if line.sock in self._inherited:
+            self._inherited[line.sock] = None
+        else:
+            self._acceptor.remove(line.sock)
+
+    def _serve_inherited(self) -> None:
+        """Accept on all inherited sockets.
+
+        The system does so for whoever handed them down: clients for whom there is no line would
+        wait for ever.
+        """
+        for sock, line in self._inherited.items():
+            if sock not in self._accepted:
+                self._accepted.add(sock)
+                self._acceptor.add(sock, partial(self._arrive, sock))
+            if line is not None:
+                self._turned_away.discard(sock)
+            elif sock not in self._turned_away:
+                self._turned_away.add(sock)
+                self._log.warn(
+                    "No line is for an inherited socket, its clients are turned away",
+                    listener=listen.name_of(sock),
+                )
+
+    def _arrive(self, sock: socket.socket, conn: socket.socket, remote: str) -> None:
+        line = self._inherited[sock]
+        if line is None:
+            # Closed so, it ends by a reset, as where nobody listens.
+            conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+            conn.close()
+        else:
+            self._begin(line, conn, remote)
 
     # -- life ---------------------------------------------------------------------------------
 
