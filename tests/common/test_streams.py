@@ -1,9 +1,11 @@
-"""The shared part of progress lines on a terminal."""
+"""The standard streams: lines of progress, output that fails, and streams that do not wait."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
 
 import pytest
 
@@ -39,3 +41,23 @@ def test_output_that_fails_is_told_by_what_it_still_holds(monkeypatch: pytest.Mo
     assert streams.output_fails()
     with contextlib.suppress(OSError):
         full.close()
+
+
+def test_a_stream_that_does_not_wait_is_waited_for() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    data = os.urandom(1 << 20)  # a pipe holds a sixteenth
+
+    def send() -> None:
+        streams.give(writer, data)
+        os.close(writer)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    got = bytearray()
+    while piece := streams.take(reader, 1 << 16):
+        got += piece
+    thread.join()
+    os.close(reader)
+    assert got == data

@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kojuto.tools.consul_service_has_ip import accesslog
 from tests.conftest import wait_until
 from tests.peers.consul import Consul, instance
 from tests.peers.consul_checker import checker, consul
@@ -136,6 +138,25 @@ def test_none_is_no_access_log_and_no_directory(stage: Stage, consul: Consul) ->
     assert server.end() == 0
     assert "/live" not in server.text()
     assert not (folder / "none").exists()
+
+
+def test_standard_output_that_does_not_wait_loses_no_line() -> None:
+    log: Any = None
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    access_log = accesslog.AccessLog(accesslog.STDOUT, 0, log)
+    access_log._writer = writer
+    lines = b"".join(b"line %d\n" % number for number in range(20_000))
+
+    def take() -> None:
+        access_log.take(lines)
+        os.close(writer)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    with open(reader, "rb") as file:
+        assert file.read() == lines
+    thread.join()
 
 
 def test_a_full_disk_costs_the_access_log_and_no_answer(

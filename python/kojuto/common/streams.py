@@ -178,6 +178,48 @@ def _flushed_error() -> bool:
     return True
 
 
+def take(descriptor: int, most: int) -> bytes:
+    """What comes next, 1 to `most` bytes, or nothing at the end.
+
+    Whoever started us may have made it one that does not wait (O_NONBLOCK): it is waited for all
+    the same.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    while True:
+        try:
+            return os.read(descriptor, most)
+        except BlockingIOError:  # noqa: PERF203
+            from select import POLLIN
+
+            _wait_for(descriptor, POLLIN)
+
+
+def give(descriptor: int, data: bytes) -> None:
+    """Write all, however long that takes, also to one that does not wait.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:  # noqa: PERF203
+            from select import POLLOUT
+
+            _wait_for(descriptor, POLLOUT)
+
+
+def _wait_for(descriptor: int, event: int) -> None:
+    from select import poll
+
+    waiting = poll()
+    waiting.register(descriptor, event)
+    waiting.poll()
+
+
 def complain(prog: str, message: str, hint: str | None = None) -> None:
     """Write ``PROG: MESSAGE`` and a hint to standard error, each in one line."""
     lines = f"{prog}: {one_line(message)}\n"

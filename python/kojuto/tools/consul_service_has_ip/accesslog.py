@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 
+from kojuto.common import streams
 from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
@@ -42,8 +43,8 @@ class AccessLog:
     def __init__(self, directory: str, keep_days: int, log: Logger) -> None:
         from threading import Thread
 
-        streams = (STDOUT, STDERR)
-        self._directory = None if directory in streams else os.path.abspath(directory)
+        to_stream = directory in (STDOUT, STDERR)
+        self._directory = None if to_stream else os.path.abspath(directory)
         self._to_log = directory == STDERR
         self._keep_s = keep_days * 86400.0 or None
         self._log = log
@@ -69,8 +70,7 @@ class AccessLog:
             self._log.writer.write_accesses(lines)
             return
         with contextlib.suppress(OSError):  # nobody reads standard output any more
-            while lines:
-                lines = lines[os.write(self._writer, lines) :]
+            streams.give(self._writer, lines)
 
     def close(self) -> None:
         """Write what was taken and end."""

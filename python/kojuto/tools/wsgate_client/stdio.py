@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from contextlib import suppress
 
+from kojuto.common import streams
 from kojuto.common.cli import must_be_open
 from kojuto.common.server import relay
 from kojuto.errors import KojutoError, UsageError, words
@@ -83,7 +83,7 @@ def through(
 
 def _send(sock: socket.socket, problems: list[str]) -> None:
     try:
-        while data := os.read(0, PIECE):
+        while data := streams.take(0, PIECE):
             try:
                 sock.sendall(data)
             except OSError:  # noqa: PERF203
@@ -99,9 +99,7 @@ def _send(sock: socket.socket, problems: list[str]) -> None:
 def _receive(sock: socket.socket) -> None:
     try:
         while data := _read(sock):
-            view = memoryview(data)
-            while view:
-                view = view[os.write(1, view) :]
+            streams.give(1, data)
     except BrokenPipeError:
         raise
     except OSError as error:
