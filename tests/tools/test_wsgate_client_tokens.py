@@ -80,14 +80,13 @@ def test_a_token_is_renewed_in_the_background_before_it_expires(
     now = 1_000_000.0
     made: list[float] = []
     log: Any = Collected()
-    real = time.monotonic
 
     class Clock:
         @staticmethod
         def time() -> float:
             return now
 
-        monotonic = staticmethod(real)
+        monotonic = time
 
         @staticmethod
         def sleep(pause: float) -> None:
@@ -107,6 +106,35 @@ def test_a_token_is_renewed_in_the_background_before_it_expires(
     assert made == [1_000_000.0 + 10 * i for i in range(len(made))]
     assert renewed.get() == f"token {len(made)}"
     assert log.lines == []
+
+
+@pytest.mark.parametrize("set_s", [-9 * 3600, -2, 56])
+def test_a_token_does_not_outlive_a_clock_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, set_s: float
+) -> None:
+    """The machine's clock was hours wrong when it started, or it was suspended for a minute."""
+    clock = {"wall": 1_000_000.0, "monotonic": 50.0}
+
+    class Clock:
+        time = staticmethod(lambda: clock["wall"])
+        monotonic = staticmethod(lambda: clock["monotonic"])
+
+    fetched: list[float] = []
+
+    def fetch() -> tuple[str, float, float]:
+        fetched.append(clock["wall"])
+        return f"token {len(fetched)}", clock["wall"] + 55, clock["wall"] + 10
+
+    monkeypatch.setattr(tokens, "time", Clock)
+    log: Any = Collected()
+    renewed = tokens.Renewed(fetch, log)
+    assert renewed.get() == "token 1"
+    clock["wall"] += set_s
+    assert renewed.get() == "token 2"
+    # It ages by the other clock, too: one of them may stand still.
+    clock["monotonic"] += 56
+    assert renewed.get() == "token 3"
+    assert renewed.get() == "token 3"
 
 
 def test_a_token_that_was_asked_for_first_is_not_fetched_again(

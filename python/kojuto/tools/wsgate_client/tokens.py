@@ -23,9 +23,47 @@ KEY_RENEWAL_S = 10.0
 IAP_EARLIEST_S = 600.0
 """An id_token lasts an hour; it is renewed so long before its end, or after half its life."""
 RETRY_S = 10.0
+SET_BACK_S = 1.0
+"""A clock that goes back by more was set."""
 FETCH_TIMEOUT_S = 20.0
 _SHORT_ID = r"\d{6,}-[0-9a-z]{20,}"
 _ID_SUFFIX = ".apps.googleusercontent.com"
+
+
+class Held:
+    """A token, and how long it is good for.
+
+    Its times are the clock's, which may be set while it is held: at the start of a machine whose
+    clock was wrong, most of all. So its age is what passed since by whichever clock shows more (the
+    monotonic one stands still while a machine is suspended), and a token that was made later than
+    now is none: who checks it does not take what comes from the future.
+
+    Args:
+        token: the token.
+        expires: when it does, in seconds since 1970.
+        renews: when it is to be renewed.
+    """
+
+    def __init__(self, token: str, expires: float, renews: float) -> None:
+        self.token = token
+        self._made = time.time()
+        self._made_monotonic = time.monotonic()
+        self._life_s = expires - self._made
+        self._renewed_after_s = renews - self._made
+
+    def left_s(self) -> float:
+        """How long it is good for yet; nothing or less when it is not."""
+        return self._life_s - self._age_s()
+
+    def renewal_s(self) -> float:
+        """When it is to be renewed; now when that is nothing or less."""
+        return min(self._renewed_after_s - self._age_s(), self.left_s())
+
+    def _age_s(self) -> float:
+        passed_s = time.time() - self._made
+        if passed_s < -SET_BACK_S:
+            return float("inf")
+        return max(passed_s, time.monotonic() - self._made_monotonic)
 
 
 class Renewed:
@@ -44,8 +82,7 @@ class Renewed:
         self._log = log
         self._changed = Condition()
         self._fetching = False
-        self._token = ""
-        self._expires = self._renews = 0.0
+        self._held = Held("", 0.0, 0.0)
         self._problem: tuple[float, KojutoError] | None = None
 
     def start(self) -> None:
@@ -86,8 +123,8 @@ class Renewed:
             raise self._problem[1] if self._problem else KojutoError("the token had expired")
 
     def _valid(self) -> str:
-        token, expires = self._token, self._expires
-        return token if time.time() < expires else ""
+        held = self._held
+        return held.token if held.left_s() > 0 else ""
 
     def _renew(self) -> None:
         """Fetch, and let those know who wait for it; `_fetching` is set already."""
@@ -100,7 +137,7 @@ class Renewed:
         finally:
             with self._changed:
                 if found is not None:
-                    self._token, self._expires, self._renews = found
+                    self._held = Held(*found)
                 self._problem = (time.monotonic(), problem) if problem else None
                 self._fetching = False
                 self._changed.notify_all()
@@ -114,7 +151,7 @@ class Renewed:
     def _renew_when_due(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not self._fetching)
-            due = time.time() >= self._renews  # who asked first may have just fetched it
+            due = self._held.renewal_s() <= 0  # who asked first may have just fetched it
             self._fetching = due
         if due:
             self._renew()
@@ -131,7 +168,7 @@ class Renewed:
                 text = "the old one is kept" if self._valid() else "there is none"
                 self._log.warn(f"The token cannot be renewed, {text}", error=str(error))
                 failing = True
-            pause = RETRY_S if failing else self._renews - time.time()
+            pause = RETRY_S if failing else self._held.renewal_s()
             time.sleep(min(max(pause, 0.2), 3600.0))
 
 
