@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 
 from kojuto.tools.motarei.containers import Container, Details, signal_number
 from kojuto.tools.motarei.refusals import RefusalError, as_error, refusal
@@ -37,6 +38,7 @@ class Finder:
         self, labels: Sequence[str], connect_ip: str, warn: Callable[..., None] | None = None
     ) -> None:
         self._labels = list(labels)
+        self._filters = {"type": "container", "label": self._labels}
         self._connect_ip = connect_ip
         self._warn = warn
         self._told: set[str] = set()
@@ -44,7 +46,10 @@ class Finder:
         self._client: APIClient | None = None
         self._details: dict[str, Details] = {}
         self._first_seen: dict[str, float] = {}
-        self._stopping: dict[str, float] = {}
+        self._signals: dict[str, dict[int, float]] = {}
+        """Which a container was sent and when first, by the monotonic clock."""
+        self._since_s = 0
+        """What is known of events: until then, by the engine's clock; 0 before it was asked."""
         self.expected = False
         """Whether a container was created that is about to run, as of the last list."""
 
@@ -76,6 +81,8 @@ class Finder:
         try:
             if self._client is None:
                 self._client = self._connect()
+            if not self._since_s:
+                self._catch_up(self._client)
             wanted = {"label": self._labels, "status": ["running", "created"]}
             rows = self._client.containers(filters=wanted, all=True)
             self._look_up(self._client, rows)
@@ -90,11 +97,12 @@ class Finder:
         ]
         found = [container for container in found if container.ports]
         for container in found:
-            told_at = self._stopping.get(container.id)
-            if told_at is not None:
+            details, signals = container.details, self._signals.get(container.id, {})
+            told = [at for number, at in list(signals.items()) if number in details.stop_signals]
+            if told:
                 container.stopping = True
-                left_s = told_at + container.details.stop_timeout_s - time.monotonic()
-                container.ending = left_s > 0 or container.details.stop_timeout_s < 0
+                left_s = min(told) + details.stop_timeout_s - time.monotonic()
+                container.ending = left_s > 0 or details.stop_timeout_s < 0
             container.first_seen_s = self._first_seen[container.id]
         return sorted(found, key=lambda container: container.age, reverse=True)
 
@@ -128,7 +136,32 @@ class Finder:
         self._first_seen = {
             name: self._first_seen.get(name, time.monotonic()) for name in self._details
         }
-        self._stopping = {name: at for name, at in self._stopping.items() if name in self._details}
+        for name in set(self._signals) - set(self._details):
+            self._signals.pop(name, None)
+
+    def _catch_up(self, client: APIClient) -> None:
+        """Learn who was told to stop before anybody listened: the list has them run as before.
+
+        By the engine's clock, which may be another machine's. Where it or the events are refused,
+        nothing is known of what was.
+        """
+        from email.utils import parsedate_to_datetime
+        from json import loads
+
+        from docker.utils import convert_filters
+        from requests.exceptions import RequestException
+
+        def ask(path: str, **about: Any) -> Response:
+            return client.get(f"{client.base_url}{path}", params=about, timeout=API_TIMEOUT_S)
+
+        with suppress(RequestException, ValueError, KeyError):
+            date = ask("/_ping").headers["Date"]
+            self._since_s = int(parsedate_to_datetime(date).timestamp())
+            about = {"since": 1, "until": self._since_s, "filters": convert_filters(self._filters)}
+            past = ask(f"/v{client.api_version}/events", **about)
+            for line in past.text.splitlines() if past.ok else ():
+                event = loads(line)
+                self._note(event, max(self._since_s - int(event["time"]), 0))
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` at each event of a container with the labels, for ever."""
@@ -139,7 +172,7 @@ class Finder:
             wait_s = RETRY_S
             try:
                 stream = self._connect().events(
-                    decode=True, filters={"type": "container", "label": self._labels}
+                    decode=True, since=self._since_s or None, filters=self._filters
                 )
                 response: Response = vars(stream)[
                     "_response"
@@ -155,6 +188,7 @@ class Finder:
                 changed()  # what came before the stream began
                 for event in stream:
                     self._note(event)
+                    self._since_s = int(event.get("time") or self._since_s)
                     changed()
             except (DockerException, RequestException, OSError, ValueError):
                 pass  # the list says what is wrong
@@ -166,17 +200,15 @@ class Finder:
             self._told.add(message)
             self._warn(message, error=str(error), hint=error.hint)
 
-    def _note(self, event: dict[str, Any]) -> None:
+    def _note(self, event: dict[str, Any], age_s: float = 0.0) -> None:
         """Remember who was told to stop: the next list says so only once it has stopped."""
         actor = event.get("Actor") or {}
         name, action = str(actor.get("ID") or ""), event.get("Action")
         if action == "kill":
             number = signal_number(str((actor.get("Attributes") or {}).get("signal", "")))
-            details = self._details.get(name)
-            if details is not None and number in details.stop_signals:
-                self._stopping.setdefault(name, time.monotonic())
+            self._signals.setdefault(name, {}).setdefault(number, time.monotonic() - age_s)
         elif action == "start":
-            self._stopping.pop(name, None)
+            self._signals.pop(name, None)
 
 
 def _is_new(row: dict[str, Any]) -> bool:
