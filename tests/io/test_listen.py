@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         ("80", ("", 80)),
         ("db.example.com:3306", ("db.example.com", 3306)),
         ("db.example.com:https", ("db.example.com", 443)),
+        ("db.example.com.:80", ("db.example.com.", 80)),
+        (f"{'x' * 63}.ü:80", (f"{'x' * 63}.ü", 80)),
         ("[::1]:https", ("::1", 443)),
     ],
 )
@@ -50,6 +52,11 @@ def test_addresses(text: str, expected: tuple[str, int]) -> None:
         ("a:", "no port"),
         ("[::1]", "no port"),
         ("[::1]:", "no port"),
+        ("a..b:80", "not a host name"),
+        (".b:80", "not a host name"),
+        ("b..:80", "not a host name"),
+        (f"{'x' * 64}.b:80", "not a host name"),
+        (f"{'ü' * 60}.b:80", "not a host name"),  # longer as it is asked for
         ("a:x", "the port is no number from 0 to 65535"),
         ("a:65536", "the port is no number from 0 to 65535"),
         ("a:-1", "the port is no number from 0 to 65535"),

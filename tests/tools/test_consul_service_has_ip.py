@@ -32,6 +32,7 @@ __all__ = ["consul"]
         ([], "--consul-api-endpoint is required"),
         (["--consul-api-endpoint", "ftp://x"], "--consul-api-endpoint ftp://x: not an endpoint"),
         (["--consul-api-endpoint", "http://"], "--consul-api-endpoint http://: no host"),
+        (["--consul-api-endpoint", "http://a..b"], "--consul-api-endpoint http://a..b: not a host"),
         (["--consul-api-endpoint", "http://h:x"], "--consul-api-endpoint http://h:x: "),
         (["--consul-api-endpoint", "http://h?a"], "--consul-api-endpoint http://h?a: an endpoint"),
         (["--port", "70000"], "--port 70000: above the maximum"),

@@ -72,6 +72,7 @@ def test_a_wrong_call_names_the_value(options: list[str], message: str) -> None:
         ("127.0.0.1:1,https://u:hidden-secret@a/b\n", "line 1: a password in an address"),
         ("127.0.0.1:1,https://a/b#c\n", "line 1: an address must not have a fragment (#)"),
         ("127.0.0.1:1,https://a:x/b\n", "line 1: "),
+        ("127.0.0.1:1,https://a..b/c\n", "line 1: not a host name"),
         ("127.0.0.1:9,http://a/\n\n127.0.0.1:9,http://b/\n", "is already in line 1"),
         ("# nothing\n", "no mappings in it"),
     ],

@@ -53,6 +53,7 @@ def test_a_wrong_call_names_the_value(options: list[str], status: int, message: 
         (",127.0.0.1:1\n", "line 1: '' is not a name"),
         ("a/b,127.0.0.1:1\n", "line 1: 'a/b' is not a name"),
         ("a,127.0.0.1:1\r\nb,x:y\r\n", "line 2: the port is no"),
+        ("a,a..b:1\n", "line 1: not a host name"),
         ("a,b:1\x00\n", "line 1: not of the form name,host:port"),
     ],
 )

@@ -61,7 +61,25 @@ def split_address(text: str, default_host: str = "") -> tuple[str, int]:
         raise ValueError("an IPv6 address needs brackets: [2001:db8::1]:3306")
     if text.endswith("]") or not (port if colon else port.isdigit()):
         raise ValueError("no port (write HOST:PORT)")
-    return host or default_host, _port(port)
+    return host_name(host) or default_host, _port(port)
+
+
+def host_name(host: str) -> str:
+    """A name or an address that a resolver can be asked for, as it is; an empty one is none.
+
+    Raises:
+        ValueError: a label is empty or too long (RFC 1035, 2.3.4), or cannot be encoded.
+    """
+    labels = host.removesuffix(".").split(".")
+    right = all(0 < len(label) < 64 for label in labels) or not host
+    if right and not host.isascii():
+        try:
+            host.encode("idna")
+        except UnicodeError:
+            right = False
+    if not right:
+        raise ValueError("not a host name: between its dots are 1 to 63 characters")
+    return host
 
 
 def _port(text: str) -> int:

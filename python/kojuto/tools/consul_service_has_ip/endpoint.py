@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from kojuto.common.server.listen import host_name
 from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ class Endpoint:
             return
         if not parts.hostname:
             raise ValueError("no host (write http://127.0.0.1:8500)")
-        self.host = parts.hostname
+        self.host = host_name(parts.hostname)
         # As the URL has it: the original takes the scheme's own port.
         default = (443 if self.tls else 80) if separator else 8500
         self.port = default if parts.port is None else parts.port

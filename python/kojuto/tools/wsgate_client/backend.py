@@ -50,7 +50,7 @@ class Address:
         if parts.fragment:
             raise ValueError("an address must not have a fragment (#)")
         self.secure = secure
-        self.host = parts.hostname
+        self.host = listen.host_name(parts.hostname)
         self.port = parts.port or (443 if secure else 80)
         self.resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         where = parts.netloc
