@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,6 +72,26 @@ def test_keys_of_another_machine_are_not_fetched_without_tls() -> None:
             KeySource(where)
     for where in ("http://127.0.0.1:1/", "http://[::1]/", "http://localhost/", "https://x/", "x"):
         assert KeySource(where).where == where
+
+
+@pytest.mark.parametrize(
+    "target", ["http://keys.example/set", "HTTP://192.0.2.1/", "ftp://a.example/"]
+)
+def test_nor_are_they_where_an_address_leads_on(target: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+
+        def lead_on() -> None:
+            with sock.accept()[0] as conn:
+                conn.recv(65536)
+                head = f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n"
+                conn.sendall(head.encode())
+
+        thread = threading.Thread(target=lead_on)
+        thread.start()
+        source = KeySource(f"http://127.0.0.1:{sock.getsockname()[1]}/")
+        with pytest.raises(KojutoError, match=r"^(http|ftp)://[a-z0-9.]+/.*: keys .* without TLS$"):
+            source.renew()
+        thread.join()
 
 
 def test_an_address_of_keys_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

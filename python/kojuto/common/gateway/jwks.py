@@ -95,11 +95,7 @@ class KeySource:
     def __init__(self, where: str) -> None:
         from threading import Lock
 
-        if where.startswith("http://") and not _is_local(where):
-            raise KojutoError(
-                f"{where}: keys from another machine are not fetched without TLS",
-                "write https://, or name a file",
-            )
+        _check_address(where)
         self.where = where
         self.keys: Sequence[Key] = ()
         self.signers = Signers(())
@@ -142,10 +138,17 @@ class KeySource:
 
     def _fetch(self) -> bytes:
         from http.client import HTTPException
-        from urllib.request import urlopen
+        from urllib.request import HTTPRedirectHandler, build_opener
+
+        class Redirects(HTTPRedirectHandler):
+            """Follows to where an address could have led itself."""
+
+            def redirect_request(self, *about: Any) -> Any:
+                _check_address(about[-1])
+                return super().redirect_request(*about)
 
         try:
-            with urlopen(self.where, timeout=FETCH_TIMEOUT_S) as answer:  # noqa: S310
+            with build_opener(Redirects).open(self.where, timeout=FETCH_TIMEOUT_S) as answer:
                 return self._bounded(answer.read(MAX_BYTES + 1))
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
@@ -155,6 +158,19 @@ class KeySource:
         if len(document) > MAX_BYTES:
             raise KojutoError(f"{self.where}: over {MAX_BYTES} bytes")
         return document
+
+
+def _check_address(where: str) -> None:
+    """Refuse an address without TLS that is not of this machine.
+
+    Raises:
+        KojutoError: it is one.
+    """
+    if where.startswith(("http://", "ftp://")) and not _is_local(where):
+        raise KojutoError(
+            f"{where}: keys from another machine are not fetched without TLS",
+            "write https://, or name a file",
+        )
 
 
 def _is_local(where: str) -> bool:
