@@ -41,6 +41,9 @@ impl Duplex {
         let before = (self.up.moved(), self.down.moved());
         let mut see = seen(tap, Direction::ToUpstream);
         let up = self.up.turn(client, upstream, tools, see.as_mut().map(|see| see as _));
+        if let Turn::SinkFailed(error) = &up {
+            upstream.write_failed(error);
+        }
         if tunnels {
             forsake((&mut *client, &mut self.down), (&mut *upstream, &mut self.up), tools);
         }
@@ -129,4 +132,101 @@ fn forsake(
         }
     }
     news
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{OwnedFd, RawFd};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::net::sockopt::set_socket_linger;
+
+    use super::*;
+    use crate::relay::endpoint::{Cut, Endpoint, Tcp};
+    use crate::sys::descriptor::borrowed;
+    use crate::sys::epoll;
+
+    /// A connection over loopback: our side of it, which has heard that there is something, and the
+    /// peer.
+    fn connection() -> (Side, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = listener.accept().unwrap().0;
+        ours.set_nonblocking(true).unwrap();
+        let mut side = Side::new(Box::new(Tcp::new(OwnedFd::from(ours))));
+        side.readable = true;
+        (side, theirs)
+    }
+
+    fn wait_for(side: &Side, flags: PollFlags) {
+        let fd = borrowed(side.end.fd()).unwrap();
+        let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+        assert_eq!(poll(&mut [PollFd::new(&fd, flags)], Some(&limit)).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_reset_that_a_write_meets_first_is_no_end_of_the_stream() {
+        let (mut client, mut browser) = connection();
+        let (mut upstream, mut server) = connection();
+        server.write_all(b"half of an answ").unwrap();
+        set_socket_linger(&server, Some(Duration::ZERO)).unwrap();
+        drop(server);
+        wait_for(&upstream, PollFlags::empty()); // until POLLERR
+        upstream.saw(epoll::READ | epoll::HANGUP);
+        browser.write_all(b"more of the question").unwrap();
+        wait_for(&client, PollFlags::IN);
+        let mut tools = Tools::new(Arc::default());
+        let turn = Duplex::default().turn((&mut client, &mut upstream), &mut tools, None, None);
+        assert!(matches!(turn.0, Progress::Broken(Failure::Peer { party: Party::Upstream, .. })));
+        let mut got = [0; 64];
+        let count = browser.read(&mut got).unwrap();
+        assert_eq!(&got[..count], b"half of an answ");
+        browser.set_nonblocking(true).unwrap();
+        let next = browser.read(&mut got).unwrap_err();
+        assert_eq!(next.kind(), io::ErrorKind::WouldBlock, "and no end of it");
+    }
+
+    /// A peer that fails what is owed to it, and then looks as if it had ended.
+    struct Owing(io::ErrorKind);
+
+    impl Endpoint for Owing {
+        fn fd(&self) -> RawFd {
+            -1
+        }
+
+        fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn write(&mut self, _bytes: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reset(&mut self, _cut: Cut) {}
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn nor_is_one_that_an_answer_to_a_ping_meets() {
+        let after = |kind| {
+            let mut side = Side::new(Box::new(Owing(kind)));
+            side.end_turn(false);
+            side.read(&mut [0; 8]).map_err(|error| error.kind())
+        };
+        assert_eq!(after(io::ErrorKind::ConnectionReset), Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(after(io::ErrorKind::TimedOut), Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(after(io::ErrorKind::BrokenPipe), Ok(0), "its end came first");
+        assert_eq!(after(io::ErrorKind::WouldBlock), Ok(0));
+    }
 }

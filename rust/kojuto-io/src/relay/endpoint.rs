@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use kojuto_core::net::proxy_protocol::Header;
+use rustix::io::Errno;
 
 use crate::sys::epoll;
 use crate::sys::socket as sys;
@@ -249,11 +250,29 @@ pub(super) struct Side {
     pub(super) ending: bool,
     /// The peer's stream was read to its end.
     pub(super) ended: bool,
+    /// A write met the error by which the connection ended, and took it from the socket.
+    cut: bool,
 }
 
 impl Side {
     pub(super) fn new(end: Box<dyn Endpoint>) -> Side {
-        Side { end, readable: false, writable: true, ending: false, ended: false }
+        Side { end, readable: false, writable: true, ending: false, ended: false, cut: false }
+    }
+
+    /// Takes bytes; 0 is the end of the peer's stream.
+    ///
+    /// The system tells of an error once: what is read behind it looks like the end of a stream.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.end.read(buffer) {
+            Ok(0) if self.cut => Err(Errno::CONNRESET.into()),
+            result => result,
+        }
+    }
+
+    /// A write to it has failed.
+    pub(super) fn write_failed(&mut self, error: &io::Error) {
+        // EPIPE: the peer's stream had ended before (CLOSE_WAIT of RFC 9293).
+        self.cut |= error.kind() != io::ErrorKind::BrokenPipe;
     }
 
     /// Sends what is owed, or what there is room for.
@@ -263,7 +282,7 @@ impl Side {
                 self.writable = false;
                 Ok(())
             }
-            result => result,
+            result => result.inspect_err(|error| self.write_failed(error)),
         }
     }
 

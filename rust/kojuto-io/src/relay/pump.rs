@@ -236,7 +236,7 @@ impl Pump {
             if self.dropped - before > TURN_BYTES as u64 {
                 return Turn::Again;
             }
-            match from.end.read(buffer) {
+            match from.read(buffer) {
                 Ok(0) => {
                     self.source_ended = true;
                     from.ended = true;
@@ -311,7 +311,7 @@ impl Pump {
         let room =
             if from.end.is_plain() { buffer.len() - FRAME_HEADER_BYTES } else { buffer.len() };
         let buffer = &mut buffer[..room];
-        let count = match from.end.read(buffer) {
+        let count = match from.read(buffer) {
             Ok(0) => {
                 self.source_ended = true;
                 from.ended = true;
