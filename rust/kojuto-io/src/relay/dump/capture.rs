@@ -6,14 +6,16 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kojuto_core::net::pcap;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::log::Log;
+use crate::sys::socket as sys;
 use crate::{Error, Result};
 
 /// Where a capture goes and how much of it is kept.
@@ -44,10 +46,30 @@ struct Current {
     path: PathBuf,
     /// What its name ends in, if it is not 0.
     number: usize,
-    file: BufWriter<File>,
+    file: BufWriter<Waiting>,
     bytes: u64,
     /// Not a pipe or a device, which is not followed by another.
     regular: bool,
+}
+
+/// A file that is waited for where it does not wait itself, as standard output may not (O_NONBLOCK).
+struct Waiting(File);
+
+impl Write for Waiting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    sys::wait_for(self.0.as_raw_fd(), true, Duration::from_secs(1));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 impl Capture {
@@ -103,7 +125,7 @@ impl Capture {
         let old = std::mem::replace(current, next);
         let file =
             old.file.into_inner().map_err(|error| Error::on_path(&old.path)(error.into()))?;
-        self.former.push_back((old.path, file));
+        self.former.push_back((old.path, file.0));
         while self.former.len() >= self.options.files.max(1)
             && let Some((path, file)) = self.former.pop_front()
         {
@@ -126,7 +148,7 @@ impl Current {
                 continue;
             };
             let regular = file.metadata().is_ok_and(|found| found.is_file());
-            let mut file = BufWriter::with_capacity(256 << 10, file);
+            let mut file = BufWriter::with_capacity(256 << 10, Waiting(file));
             let head = pcap::file_header(options.snaplen);
             let written = file.write_all(&head).and_then(|()| file.flush());
             written.map_err(Error::on_path(&path))?;
@@ -219,6 +241,22 @@ mod tests {
         let (log, _thread) = Log::start(2, crate::log::Detail::Usual).unwrap();
         log.close();
         log
+    }
+
+    #[test]
+    fn a_pipe_that_does_not_wait_is_waited_for() {
+        let (mut read, write) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&write, true).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            io::Read::read_to_end(&mut read, &mut bytes).unwrap();
+            bytes
+        });
+        let body = vec![7; 4 << 20]; // of which a pipe holds a sixty-fourth
+        let mut file = Waiting(File::from(std::os::fd::OwnedFd::from(write)));
+        file.write_all(&body).unwrap();
+        drop(file);
+        assert_eq!(reader.join().unwrap(), body);
     }
 
     fn names(dir: &Path) -> Vec<String> {
