@@ -88,6 +88,15 @@ def run(
         return _report(command.prog, error)
 
 
+def stay() -> None:
+    """Import what the end of a command needs, for one that stays for long.
+
+    Its package may be replaced meanwhile (``pip install -U``): then a module of it is not found
+    any more, or one of another version is.
+    """
+    from kojuto.common import failures  # noqa: F401 (for `_report`)
+
+
 def end(status: int) -> NoReturn:
     """Leave the process with `status` at once: what is written is flushed, nothing is taken down.
 

@@ -179,6 +179,7 @@ def _work(values: Values, _: list[str]) -> int:
 
         if which("zstd") is None:
             raise KojutoError("--compress zst: zstd is not installed", "install zstd or take gz")
+    cli.stay()
     cli.must_be_open(0, "standard input")
     if directory is None:
         cli.must_be_open(1, "standard output")

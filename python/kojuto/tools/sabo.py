@@ -213,6 +213,7 @@ def _clock(seconds: float) -> str:
 def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import Budget
 
+    cli.stay()
     cli.must_be_open(0, "standard input")
     cli.must_be_open(1, "standard output")
     try:

@@ -252,6 +252,7 @@ class Killer:
 
     def watch(self) -> int:
         """List and kill every interval until the time is over or a signal comes."""
+        cli.stay()
         self._stop = Stop(self.values.run_time)
         with suppress(NoAnswer):
             self._every_interval(self._stop)

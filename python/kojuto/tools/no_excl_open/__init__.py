@@ -148,8 +148,9 @@ def _work(values: Values, positional: list[str]) -> int:
         error = KojutoError(f"{positional[0]}: {why}")
         error.exit_status = status
         raise error
-    from kojuto.tools.no_excl_open import launch
+    from kojuto.tools.no_excl_open import elf, launch, scripts  # noqa: F401 (for the end)
 
+    cli.stay()
     report = launch.Report()
     target = vars(values)["for"]
     environment = _environment(values, shim, target)
@@ -234,8 +235,8 @@ def _why_not(name: str, path: str | None) -> str | None:
 
     try:
         return why_not_preloadable(path, shim_path()) if path else _missing(name)[0]
-    except OSError as error:
-        return words(error)
+    except (OSError, KojutoError) as error:  # the shim itself may be gone by the end
+        return words(error) if isinstance(error, OSError) else str(error)
 
 
 def _why_not_behind(name: str) -> str | None:
