@@ -25,7 +25,7 @@ def test_a_textfile_is_for_others_and_keeps_its_mode(tmp_path: Path) -> None:
     link.symlink_to(target)
 
     def write() -> None:
-        old = os.umask(0o022)
+        old = os.umask(0o077)
         try:
             assert run("percentile", "--textfile", link, stdin=b"1\n").returncode == 0
         finally:

@@ -9,8 +9,8 @@ from contextlib import suppress
 def replace(path: str, content: bytes) -> None:
     """Replace a file: a temporary file beside it, fsync, rename(2).
 
-    Its mode is that of the old file, or 0666 less the umask. The temporary file's name does not
-    end in ``.prom``, so that nobody reads it.
+    Its mode is that of the old file; all may read a new one, whatever the umask. The temporary
+    file's name does not end in ``.prom``, so that nobody reads it.
 
     Args:
         path: the file; a link stays one, its target is replaced.
@@ -23,9 +23,9 @@ def replace(path: str, content: bytes) -> None:
     temporary = f"{target}.tmp{os.getpid()}"
     try:
         try:
-            mode: int | None = os.stat(target).st_mode & 0o7777
+            mode = os.stat(target).st_mode & 0o7777
         except FileNotFoundError:
-            mode = None
+            mode = 0o644
         try:
             _write(temporary, content, mode)
             os.rename(temporary, target)
@@ -39,15 +39,14 @@ def replace(path: str, content: bytes) -> None:
         _sync_directory(target)
 
 
-def _write(path: str, content: bytes, mode: int | None) -> None:
+def _write(path: str, content: bytes, mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     # One that is there already is of a run of the same pid that was killed.
     with suppress(OSError):
         os.unlink(path)
-    fd = os.open(path, flags, 0o666)
+    fd = os.open(path, flags, 0o600)
     try:
-        if mode is not None:
-            os.fchmod(fd, mode)
+        os.fchmod(fd, mode)
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(fd, rest) :]
