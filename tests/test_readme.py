@@ -74,7 +74,8 @@ def test_it_is_read_in_a_minute() -> None:
 
 
 @pytest.mark.parametrize(
-    "figure", ["0.016", "0.7 to 1.0, by machine", "a seventh of the CPU of HAProxy", "3.1 to 3.2 times"]
+    "figure",
+    ["0.016", "0.7 to 1.0, by machine", "a seventh of the CPU of HAProxy", "3.1 to 3.2 times"],
 )
 def test_its_figures_are_the_measured_ones(figure: str) -> None:
     measured = " ".join((ROOT / "docs/measured.md").read_text().split())

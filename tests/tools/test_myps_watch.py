@@ -99,9 +99,23 @@ def test_a_log_that_cannot_be_written_does_not_end_a_watch(server: Server) -> No
     assert err.count(b"warning: /dev/full: No space left on device; killing goes on") == 1
     assert b"No space left on device: 2 of 2 kills could not be reported" in err
     assert b"trying again" not in err
-    done = myps(server, "kill", "--yes", "--user", "app1", "--log", "/no/such/folder/log")
-    assert done.returncode == 1
-    assert b"/no/such/folder/log" in done.stderr
+
+
+def test_a_log_that_cannot_be_opened_stops_no_kill(server: Server, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)  # nobody reads it
+    for log, why in (
+        ("/no/such/folder/log", "No such file or directory"),
+        (fifo, "No such device or address"),
+    ):
+        with threads(server, ("SELECT SLEEP(600)", {"user": "app1"})) as (thread,):
+            done = myps(server, "kill", "--yes", "--user", "app1", "--log", str(log))
+            thread.join(20)
+            assert not thread.is_alive()
+        assert done.returncode == 1
+        told = done.stderr.decode()
+        assert told.startswith(f"myps: warning: {log}: {why}; killing goes on\n")
+        assert f"{log}: {why}: 1 of 1 kills could not be reported" in told
 
 
 def test_a_watch_ends_with_its_run_time(server: Server) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import suppress
@@ -20,7 +19,7 @@ from kojuto.tools.myps.connect import GONE, Target, code, server_words
 from kojuto.tools.myps.kill_same import Outcome, kill_same
 from kojuto.tools.myps.locks import roots, waits
 from kojuto.tools.myps.processes import Server, own_alone
-from kojuto.tools.myps.reports import Reports, open_log
+from kojuto.tools.myps.reports import Reports
 from kojuto.tools.myps.show import MAGENTA, RESET, colour
 from kojuto.tools.myps.stop import NoAnswer, NotAsked, Stop
 
@@ -331,9 +330,8 @@ def kill(values: Values) -> int:
     if values.interval is not None and not (values.yes or values.dry_run):
         raise UsageError("--interval needs --yes or --dry-run", "a watch asks no questions")
     killer = Killer(values)
-    if values.log is not None:  # find out now, not after the first kill
-        os.close(open_log(values.log))
     try:
+        killer.reports.look_at_log()
         status = killer.watch() if values.interval is not None else killer.once()
     except BaseException as error:
         told = killer.reports.unreported(WRITE_TIMEOUT_S)

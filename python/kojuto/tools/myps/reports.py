@@ -42,6 +42,15 @@ class Reports:
         self._count = 0
         self._output = Output()
         self._failed: dict[str, tuple[int, str]] = {}
+        self._warned: set[str] = set()
+
+    def look_at_log(self) -> None:
+        """Tell of a log that cannot be written before the first kill, which it does not stop."""
+        if self.values.log is not None:
+            try:
+                os.close(_open_log(self.values.log))
+            except OSError as error:
+                self._warn(self.values.log, words(error))
 
     def killed_one(self, process: Process) -> None:
         """Tell of a kill wherever it can be told."""
@@ -100,9 +109,14 @@ class Reports:
     def _lost(self, where: str, words: str) -> None:
         so_far, first = self._failed.get(where, (0, words))
         self._failed[where] = so_far + 1, first
-        if not so_far and self._watches:
+        if self._watches:
+            self._warn(where, first)
+
+    def _warn(self, where: str, words: str) -> None:
+        if where not in self._warned:
+            self._warned.add(where)
             doing = "listing" if self.values.dry_run else "killing"
-            complain("myps", f"warning: {where}: {first}; {doing} goes on")
+            complain("myps", f"warning: {where}: {words}; {doing} goes on")
 
     def _entry(self, process: Process) -> bytes:
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -144,7 +158,7 @@ def _append(path: str, entry: bytes) -> None:
     Raises:
         OSError: it could not be written whole.
     """
-    descriptor = open_log(path, os.O_NONBLOCK)  # the reader of a FIFO may not read
+    descriptor = _open_log(path)
     try:
         written = os.write(descriptor, entry)
         if written < len(entry):
@@ -157,10 +171,12 @@ def _append(path: str, entry: bytes) -> None:
         os.close(descriptor)
 
 
-def open_log(path: str, how: int = 0) -> int:
-    """Open the log to append to it, in a way of open(2) more.
+def _open_log(path: str) -> int:
+    """Open the log to append to it; of a FIFO neither the reader nor its reading is waited for.
 
     Raises:
         OSError: it cannot be opened.
     """
-    return os.open(path, how | os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(
+        path, os.O_NONBLOCK | os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
