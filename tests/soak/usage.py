@@ -14,7 +14,7 @@ MIB = 1 << 20
 WARM_UP = 0.2
 """The part of the samples that does not count: pools are filled and modules read."""
 LEAST_SAMPLES = 20
-MAY_GROW = {"descriptors": 2.0, "threads": 2.0, "memory": 0.0}
+MAY_GROW = {"descriptors": 2.0, "threads": 0.0, "memory": 0.0}
 MAY_GROW_BY = {"descriptors": 0.0, "threads": 0.0, "memory": 0.05}
 """By how many, and by which part, the least of the end may be over that of the begin."""
 MEMORY_GRAINS = 4 * MIB
