@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,6 +102,35 @@ def test_an_address_of_keys_that_says_nothing_is_left(monkeypatch: pytest.Monkey
         source = KeySource(f"http://127.0.0.1:{sock.getsockname()[1]}/")
         with pytest.raises(KojutoError, match="timed out"):
             source.renew()
+
+
+def test_addresses_that_say_little_cost_one_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One says nothing, and one a byte now and then, which is no end of its time-outs."""
+    monkeypatch.setattr(jwks, "FETCH_TIMEOUT_S", 1.0)
+    over = threading.Event()
+
+    def drip(sock: socket.socket) -> None:
+        with sock.accept()[0] as conn, contextlib.suppress(OSError):
+            conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while not over.wait(0.2):
+                conn.sendall(b" ")
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        socket.create_server(("127.0.0.1", 0)) as slow,
+    ):
+        thread = threading.Thread(target=drip, args=(slow,))
+        thread.start()
+        sources = [
+            KeySource(f"http://127.0.0.1:{sock.getsockname()[1]}/") for sock in (silent, slow)
+        ]
+        began = time.monotonic()
+        failed = jwks.renew_together(sources, 0.0)
+        took_s = time.monotonic() - began
+        over.set()
+        thread.join()
+    assert [str(error) for error in failed] == [f"{each.where}: timed out" for each in sources]
+    assert 1 <= took_s < 1.9
 
 
 @PROPERTY

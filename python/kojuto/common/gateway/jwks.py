@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from kojuto.common.jwt import Key, Signers, public_key
 from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from threading import Thread
     from typing import Any
 
 MAX_BYTES = 1 << 20
 FETCH_TIMEOUT_S = 10.0
+"""All of a fetch: looking up the name, each hop, and an answer that comes byte by byte."""
 _FAMILIES = ("RSA", "EC", "OKP")
 
 
@@ -137,7 +141,23 @@ class KeySource:
             raise KojutoError(f"{self.where}: {words(error)}") from None
 
     def _fetch(self) -> bytes:
+        from time import monotonic
+
+        ends = monotonic() + FETCH_TIMEOUT_S
+        found: list[bytes | KojutoError] = []
+        # A lookup of a name has no time-out, and those of a socket begin anew with each byte.
+        thread = _aside(lambda: found.append(self._ask(ends)))
+        if thread is not None:
+            thread.join(FETCH_TIMEOUT_S)
+        answer = found[0] if found else KojutoError(f"{self.where}: timed out")
+        if isinstance(answer, KojutoError):
+            raise answer
+        return self._bounded(answer)
+
+    def _ask(self, ends: float) -> bytes | KojutoError:
+        """What the address answers until then, or why there is nothing."""
         from http.client import HTTPException
+        from time import monotonic
         from urllib.request import HTTPRedirectHandler, build_opener
 
         class Redirects(HTTPRedirectHandler):
@@ -147,17 +167,63 @@ class KeySource:
                 _check_address(about[-1])
                 return super().redirect_request(*about)
 
+        document = bytearray()
         try:
             with build_opener(Redirects).open(self.where, timeout=FETCH_TIMEOUT_S) as answer:
-                return self._bounded(answer.read(MAX_BYTES + 1))
+                while len(document) <= MAX_BYTES and (part := answer.read1(1 << 16)):
+                    document += part
+                    if monotonic() > ends:
+                        return KojutoError(f"{self.where}: timed out")
+        except KojutoError as error:
+            # Not that one: what led to it holds the socket.
+            return KojutoError(str(error), error.hint)
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
-            raise KojutoError(f"{self.where}: {reason}") from None
+            return KojutoError(f"{self.where}: {reason}")
+        return bytes(document)
 
     def _bounded(self, document: bytes) -> bytes:
         if len(document) > MAX_BYTES:
             raise KojutoError(f"{self.where}: over {MAX_BYTES} bytes")
         return document
+
+
+def renew_together(sources: Sequence[KeySource], unless_younger_s: float) -> list[KojutoError]:
+    """Fetch sets side by side: those that do not answer cost one time-out, not one each.
+
+    Args:
+        sources: of which each may be here once.
+        unless_younger_s: as of `KeySource.renew`.
+
+    Returns:
+        Why some could not be fetched, in their order; they keep the keys that they had.
+    """
+    failed: dict[int, KojutoError] = {}
+
+    def renew(at: int, source: KeySource) -> None:
+        try:
+            source.renew(unless_younger_s)
+        except KojutoError as error:
+            failed[at] = error
+
+    threads = [_aside(partial(renew, at, source)) for at, source in enumerate(sources)]
+    for thread in threads:
+        if thread is not None:
+            thread.join()
+    return [failed[at] for at in sorted(failed)]
+
+
+def _aside(work: Callable[[], object]) -> Thread | None:
+    """Have a thread of its own do it; without one to be had it is done when this returns."""
+    from threading import Thread
+
+    thread = Thread(target=work, name="keys", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        work()
+        return None
+    return thread
 
 
 def _check_address(where: str) -> None:

@@ -7,12 +7,11 @@ from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from kojuto._native import HttpRequest, TokenGate
     from kojuto.common.gateway.jwks import KeySource
-    from kojuto.common.jwt import Key
     from kojuto.common.server.logs import Logger
     from kojuto.tools.deteco.services import Service
 
@@ -51,9 +50,11 @@ class State:
 
         services = load(conf, lambda what: log.warn("Passed over", what=what))
         known = {} if sources is None else sources
+        wanted = dict.fromkeys(service.jwks for service in services if service.jwks is not None)
+        _fetch(list(wanted), known, log)
         for service in services:
             if service.jwks is not None:
-                service.keys = [*service.keys, *_fetched(service.jwks, known, log)]
+                service.keys = [*service.keys, *known[service.jwks].keys]
         self._renew = renew
         # One key of each kind, the first.
         first = {key.algorithms: key for service in reversed(services) for key in service.keys}
@@ -176,21 +177,21 @@ class State:
         return begins, min(float(claims["exp"]), issued + self._freshness_s) + late_s
 
 
-def _fetched(where: str, sources: dict[str, KeySource], log: Logger) -> Sequence[Key]:
-    """The keys of a set; those of an address that does not answer are the last ones.
+def _fetch(wanted: list[str], sources: dict[str, KeySource], log: Logger) -> None:
+    """Read and fetch sets of keys; those of an address that does not answer are the last ones.
 
     Raises:
-        KojutoError: it is a file that cannot be used, or no address to take keys from.
+        KojutoError: a file cannot be used, or it is no address to take keys from.
     """
-    from kojuto.common.gateway.jwks import KeySource
+    if not wanted:
+        return
+    from kojuto.common.gateway.jwks import KeySource, renew_together
 
-    source = sources.get(where)
-    if source is None:
-        source = sources[where] = KeySource(where)
-    try:
-        source.renew(RENEW_SOONEST_S if source.is_address else 0.0)
-    except KojutoError as error:
-        if not source.is_address:
-            raise
+    for where in wanted:
+        if where not in sources:
+            sources[where] = KeySource(where)
+        if not sources[where].is_address:
+            sources[where].renew()
+    addresses = [sources[where] for where in wanted if sources[where].is_address]
+    for error in renew_together(addresses, RENEW_SOONEST_S):
         log.warn("Failed to fetch keys, the last ones are kept", error=str(error))
-    return source.keys
