@@ -67,11 +67,11 @@ def test_running_out_of_descriptors_pauses_and_goes_on(stage: Stage) -> None:
 
 def said(host: str, port: int) -> bytes:
     """What a port says first; nothing where its clients are turned away."""
-    with socket.create_connection((host, port), timeout=20) as conn:
-        try:
+    try:
+        with socket.create_connection((host, port), timeout=20) as conn:
             return conn.recv(1)
-        except ConnectionResetError:
-            return b""
+    except ConnectionResetError:  # which may come before connect(2) has returned
+        return b""
 
 
 def test_each_inherited_socket_is_for_the_line_of_its_address(stage: Stage) -> None:
