@@ -135,7 +135,7 @@ fn one<'t>(
     let test = match relation {
         None => Test::Matches(select::regex(value)?, *sign != "!~"),
         Some(relation) if is_quoted => Test::Text(*relation, value.as_bytes().into()),
-        Some(relation) => match number(key, *relation, value).map_err(fault)? {
+        Some(relation) => match number(key, *relation, value, fault)? {
             Some(number) => Test::Number(*relation, number),
             None => Test::Text(*relation, value.as_bytes().into()),
         },
@@ -145,15 +145,20 @@ fn one<'t>(
 
 /// The number that a value is; what a key's values cannot be compared with is refused with what they
 /// can.
-fn number(key: &str, relation: Relation, value: &str) -> Result<Option<f64>, &'static str> {
+fn number(
+    key: &str,
+    relation: Relation,
+    value: &str,
+    fault: &impl Fn(&'static str) -> Error,
+) -> Result<Option<f64>, Error> {
     let value = value.as_bytes();
     let is_order = !matches!(relation, Relation::Equal | Relation::Unequal);
     match (parse_f64(value), duration::seconds(value)) {
         (Some(number), _) => Ok(Some(number)),
         (None, Some(seconds)) if key == ROLES[TAKEN] => Ok(Some(seconds)),
-        (None, None) if key == ROLES[TAKEN] => Err("seconds, or a time such as 200ms"),
-        (None, _) if key == ROLES[STATUS] || key == ROLES[BYTES] => Err("a number"),
-        (None, Some(_)) if is_order => Err("a number: request_time alone has units"),
+        (None, None) if key == ROLES[TAKEN] => Err(fault("seconds, or a time such as 200ms")),
+        (None, _) if key == ROLES[STATUS] || key == ROLES[BYTES] => Err(fault("a number")),
+        (None, Some(_)) if is_order => Err(fault("a number: request_time alone has units")),
         (None, _) => Ok(None),
     }
 }
