@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from requests import exceptions
 
 from kojuto.errors import KojutoError
 from kojuto.tools.motarei import finder as finding
@@ -108,7 +109,12 @@ def test_a_container_says_how_long_its_end_may_take() -> None:
 
 
 class Engine:
-    """A client of an engine with these containers; notes whose details were asked for."""
+    """A client of an engine with these containers; notes whose details were asked for.
+
+    What was before it does not tell.
+    """
+
+    base_url = "http://engine"
 
     def __init__(self, *rows: Any) -> None:
         self.rows = list(rows)
@@ -116,6 +122,9 @@ class Engine:
 
     def containers(self, **_: object) -> list[Any]:
         return self.rows
+
+    def get(self, url: str, **_: object) -> Any:
+        raise exceptions.ConnectionError(url)
 
     def inspect_container(self, name: str) -> dict[str, Any]:
         self.asked.append(name)
