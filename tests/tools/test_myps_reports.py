@@ -117,6 +117,21 @@ def test_in_a_watch_a_full_disk_is_no_trouble_of_the_server(
     assert server.socket not in told
 
 
+def test_a_log_that_cannot_be_opened_stops_no_kill(server: Server, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)  # nobody reads it
+    for log, why in (
+        ("/no/such/folder/log", "No such file or directory"),
+        (str(fifo), "No such device or address"),
+    ):
+        with sleepers(server) as found:
+            status, told = kill_all(server, "--log", log)
+            gone(found)
+        assert status == 1
+        assert told.startswith(f"myps: warning: {log}: {why}; killing goes on\n")
+        assert unreported(log, why) in told
+
+
 def test_a_statement_in_kanji_is_reported_in_any_locale(server: Server) -> None:
     with sleepers(server) as found:
         where = ["--mysql-socket", server.socket, "--mysql-user", "root"]

@@ -101,23 +101,6 @@ def test_a_log_that_cannot_be_written_does_not_end_a_watch(server: Server) -> No
     assert b"trying again" not in err
 
 
-def test_a_log_that_cannot_be_opened_stops_no_kill(server: Server, tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)  # nobody reads it
-    for log, why in (
-        ("/no/such/folder/log", "No such file or directory"),
-        (fifo, "No such device or address"),
-    ):
-        with threads(server, ("SELECT SLEEP(600)", {"user": "app1"})) as (thread,):
-            done = myps(server, "kill", "--yes", "--user", "app1", "--log", str(log))
-            thread.join(20)
-            assert not thread.is_alive()
-        assert done.returncode == 1
-        told = done.stderr.decode()
-        assert told.startswith(f"myps: warning: {log}: {why}; killing goes on\n")
-        assert f"{log}: {why}: 1 of 1 kills could not be reported" in told
-
-
 def test_a_watch_ends_with_its_run_time(server: Server) -> None:
     start = time.monotonic()
     done = myps(server, "kill", "-y", "-u", "nobody", "--interval", "0.2", "--run-time", "1s")
