@@ -40,7 +40,12 @@ def test_lines_of_the_command_line_stand_beside_those_of_a_map(stage: Stage) -> 
 
 
 def test_quiet_logs_what_fails_and_nothing_else(stage: Stage) -> None:
-    gate = server(stage, {"a": stage.peer(echo).port, "b": stage.peer(reset).port})
+
+    def reset_once_reached(conn: socket.socket) -> None:
+        conn.recv(1)  # before that, no connection could be made: 502
+        reset(conn)
+
+    gate = server(stage, {"a": stage.peer(echo).port, "b": stage.peer(reset_once_reached).port})
     done = run("wsgate-client", "--quiet", "stdio", gate.url("a"), stdin=b"hello")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
     failed = run("wsgate-client", "stdio", gate.url("b"), "-q", stdin=b"hello")
