@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import prometheus
 from kojuto.common.prometheus import Family
-from kojuto.common.server import listen
+from kojuto.common.server import forever, listen
 from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
@@ -88,11 +88,9 @@ class Port:
         if self._sock is not None:
             self._begin(self._sock, collect, log)
             return
-        from threading import Thread
-
         name = listen.address_text(*self._address)
         log.warn("The metrics port is in use, trying again until it is free", listen=name)
-        Thread(target=self._insist, args=(collect, log), name="metrics", daemon=True).start()
+        forever.begin("metrics", lambda: self._insist(collect, log), log)
 
     def _insist(self, collect: Callable[[], list[Family]], log: Logger) -> None:
         while not self._closed.wait(RETRY_S):

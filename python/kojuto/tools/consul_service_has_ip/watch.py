@@ -6,6 +6,7 @@ import random
 import time
 from threading import Condition, Event, Lock, Semaphore, Thread
 
+from kojuto.common.server import forever
 from kojuto.tools.consul_service_has_ip.consul import Answer, Channel, ConsulError
 from kojuto.tools.consul_service_has_ip.once import MIN_GAP_S, Questions
 
@@ -251,7 +252,7 @@ class Watches:
         self._idle_s = idle_s
         self._known: dict[str, Watch] = {}
         self._filtered: set[str] = set()
-        Thread(target=self._look_for_idle, name="idle", daemon=True).start()
+        forever.begin("idle", self._look_for_idle, log)
 
     def pin(self, key: str) -> None:
         """Watch a key for as long as the process lives."""

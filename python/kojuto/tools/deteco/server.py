@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kojuto.common import cli
 from kojuto.common.prometheus import Family
-from kojuto.common.server import exporter, front, listen, service
+from kojuto.common.server import exporter, forever, front, listen, service
 from kojuto.errors import KojutoError
 from kojuto.tools.deteco.gate import State
 
@@ -118,8 +118,6 @@ def run(values: Values) -> int:
 
 
 def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
-    from threading import Thread
-
     from kojuto._native import HttpServer
 
     service.preload(*service.TOKENS)
@@ -139,7 +137,7 @@ def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
         pass_over_bodies=True,
         max_connections=values.max_connections,
     )
-    Thread(target=keeper.renew_for_ever, args=(server,), name="keys", daemon=True).start()
+    forever.begin("keys", lambda: keeper.renew_for_ever(server), log)
     return front.run(
         server,
         sockets,

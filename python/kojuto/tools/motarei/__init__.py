@@ -6,7 +6,7 @@ import sys
 
 from kojuto.common import cli, units
 from kojuto.common.cli import Command, Option, Values
-from kojuto.common.server import exporter, listen, relay, service
+from kojuto.common.server import exporter, forever, listen, relay, service
 from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.motarei import options, refusals
 from kojuto.tools.motarei.ports import Ports, View
@@ -118,7 +118,6 @@ def _work(values: Values) -> int:
     options.check(values)
     refusals.check_host()
     from json import dumps
-    from threading import Thread
 
     from kojuto._native import Relay
     from kojuto.common.server.logs import Logger
@@ -143,7 +142,7 @@ def _work(values: Values) -> int:
             ("events", lambda: finder.watch(switch.changed.set)),
             ("follow", switch.follow),
         ):
-            Thread(target=target, name=name, daemon=True).start()
+            forever.begin(name, target, log)
         if metrics is not None:
             metrics.pages["/status"] = lambda: dumps(switch.state()).encode()
         return relay.run(

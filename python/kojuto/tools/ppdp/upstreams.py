@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.common.server import listen, relay
+from kojuto.common.server import forever, listen, relay
 from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
@@ -90,9 +90,7 @@ class Refresher:
 
     def start(self) -> None:
         """Resolve again and again, in a thread that ends with the process."""
-        from threading import Thread
-
-        Thread(target=self._run, name="refresh", daemon=True).start()
+        forever.begin("refresh", self._run, self._log)
 
     def _tell(self, upstream: tuple[str, int]) -> None:
         names = [text_of(*address) for address in self._known[upstream]]

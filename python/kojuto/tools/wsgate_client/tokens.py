@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from kojuto.common import jwt
+from kojuto.common.server import forever
 from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
@@ -87,9 +88,7 @@ class Renewed:
 
     def start(self) -> None:
         """Fetch now and then again and again, in a thread that ends with the process."""
-        from threading import Thread
-
-        Thread(target=self._run, name="token", daemon=True).start()
+        forever.begin("token", self._run, self._log)
 
     def get(self, within_s: float | None = None) -> str:
         """A token that has not expired; fetched on the spot when there is none.
@@ -134,6 +133,9 @@ class Renewed:
         except KojutoError as error:
             problem = error
             raise
+        except Exception as error:  # of the libraries that fetch it: who waits is told something
+            problem = KojutoError(f"unexpected {type(error).__name__}: {error}")
+            raise problem from error
         finally:
             with self._changed:
                 if found is not None:

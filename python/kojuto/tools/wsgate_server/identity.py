@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from kojuto.common import jwt
+from kojuto.common.server import forever
 from kojuto.errors import KojutoError
 
 TYPE_CHECKING = False
@@ -101,9 +102,7 @@ class Identity:
     def start(self) -> None:
         """Fetch the keys that are at an address, now and again and again."""
         if self._iap is not None and self._iap.is_address:
-            from threading import Thread
-
-            Thread(target=self._renew_for_ever, name="keys", daemon=True).start()
+            forever.begin("keys", self._renew_for_ever, self._log)
 
     @property
     def checks(self) -> bool:
