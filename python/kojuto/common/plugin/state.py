@@ -19,8 +19,16 @@ def work_directory() -> str:
 
 
 def state_path(name: str) -> str:
-    """The path of a state file; a slash in `name` cannot lead out of the work directory."""
-    return os.path.join(work_directory(), name.replace("/", "_").replace("\0", "_"))
+    """The path of a state file; a slash in `name` cannot lead out of the work directory.
+
+    Two names have two files: where a character had to be replaced a short hash follows.
+    """
+    safe = name.replace("/", "_").replace("\0", "_")
+    if safe != name:
+        from kojuto.common.plugin.metrics import unique
+
+        safe = unique(name, safe)
+    return os.path.join(work_directory(), safe)
 
 
 def originals_path(name: str) -> str | None:
