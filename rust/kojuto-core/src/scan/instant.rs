@@ -66,7 +66,7 @@ fn moment([year, month, day]: [i64; 3], rest: &[u8]) -> Option<Instant> {
     let clock: [i64; 3] = [digits(&time[..2])?, digits(&time[3..5])?, digits(&time[6..])?];
     let in_range = YEARS.contains(&year)
         && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
+        && (1..=days_of(year, month)).contains(&day)
         && clock[0] < 24
         && clock[1] < 60
         && clock[2] <= 60;
@@ -110,6 +110,16 @@ fn zone(text: &[u8]) -> Option<Option<i32>> {
 pub fn seconds(nanos: i64) -> f64 {
     const SECOND: i64 = 1_000_000_000;
     (nanos / SECOND) as f64 + (nanos % SECOND) as f64 / SECOND as f64
+}
+
+/// How many days a month has.
+fn days_of(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 /// Days since the epoch (Hinnant, "chrono-compatible low-level date algorithms").
@@ -161,6 +171,8 @@ mod tests {
             ("10/Oct/2000:13:55:36 -0700", 971_211_336.0, Some(-25200)),
             ("[10/Oct/2000:13:55:36 -0700]", 971_211_336.0, Some(-25200)),
             ("29/Feb/2024:00:00:00.250 +0900", 1_709_132_400.25, Some(32400)),
+            ("29/Feb/2000:00:00:00 +0000", 951_782_400.0, Some(0)),
+            ("31/Dec/2024:00:00:00 +0000", 1_735_603_200.0, Some(0)),
             ("2015-09-06T05:58:05+09:00", 1_441_486_685.0, Some(32400)),
             ("2026-11-29T14:06:41.5Z", 1_795_961_201.5, Some(0)),
             ("2026-11-29 14:06:41,5", 1_795_961_201.5, None),
@@ -211,6 +223,13 @@ mod tests {
             "10/Oct/2000:13:55:36 -070",
             "2026-11-29T14:06:41.Z",
             "1969-12-31T23:59:59Z",
+            "31/Feb/2024:00:00:00 +0900",
+            "30/Feb/2024:00:00:00 +0900",
+            "29/Feb/2023:00:00:00 +0900",
+            "29/Feb/2100:00:00:00 +0900",
+            "31/Apr/2024:00:00:00 +0900",
+            "2024-11-31T00:00:00Z",
+            "32/Dec/2024:00:00:00 +0900",
         ] {
             assert_eq!(read(text), None, "{text:?}");
         }
