@@ -18,8 +18,9 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
 .PHONY: demo test lint lint-rust lint-python bench wheel wheels wheel-tools test-wheel build servers fuzz \
-        compile-tests test-rust test-python test-a-l-w-z test-m-o test-p-v test-shared soak soak-rounds repeat \
-        coverage docs pictures release-check release sanitize deny oldest cross cross-bench cross-tools clean
+        test-rust test-rust-and-fuzz test-python test-a-l-w-z test-m-o test-p-v test-house test-shared \
+        soak soak-rounds repeat coverage docs pictures release-check release sanitize deny oldest \
+        cross cross-bench cross-tools clean
 
 demo: build
 	$(BIN)/kojuto demo
@@ -27,12 +28,11 @@ demo: build
 	    test ! -e "$$log" || { printf '\n== %s\n' "$$log"; $(BIN)/kojuto demo --logfile "$$log" || exit 1; }; \
 	done
 
-# Things are done beside each other where one alone would leave a core idle: a release build ends with
-# one thread, packages are waited for, and the Python tests wait more than they work.
+# Things are done beside each other where one alone would leave a core idle: packages are waited for, and
+# the Python tests wait more than they work, so that Rust's are compiled and run with what they leave.
 test:
-	$(MAKE) --no-print-directory -j3 build servers compile-tests
-	$(MAKE) --no-print-directory test-rust
-	$(MAKE) --no-print-directory -j5 $(TESTS_PYTHON) fuzz
+	$(MAKE) --no-print-directory -j2 build servers
+	$(MAKE) --no-print-directory -j6 $(TESTS_PYTHON) test-rust-and-fuzz
 
 lint:
 	$(MAKE) --no-print-directory -j2 lint-rust lint-python
@@ -69,14 +69,15 @@ $(VENV)/.dev: pyproject.toml
 servers:
 	@tests/install-servers $(APT_PACKAGES)
 
-compile-tests:
-	cargo test --workspace --quiet --no-run
-
 test-rust:
 	cargo test --workspace --quiet
 
-# Of the same length: the commands, by the alphabet; and what they share.
-TESTS_PYTHON := test-a-l-w-z test-m-o test-p-v test-shared
+test-rust-and-fuzz:
+	nice -n 10 cargo test --workspace --quiet
+	$(MAKE) --no-print-directory fuzz
+
+# Of similar length: the commands, by the alphabet; what holds for all of them; and what they share.
+TESTS_PYTHON := test-a-l-w-z test-m-o test-p-v test-house test-shared
 test-python: $(TESTS_PYTHON)
 
 test-a-l-w-z:
@@ -88,8 +89,11 @@ test-m-o:
 test-p-v:
 	$(BIN)/python -m pytest tests/tools/test_[p-v]*.py
 
+test-house:
+	$(BIN)/python -m pytest tests/test_*.py
+
 test-shared:
-	$(BIN)/python -m pytest --ignore=tests/tools
+	$(BIN)/python -m pytest --ignore=tests/tools --ignore-glob='tests/test_*.py'
 
 # Every server and pipe side by side under load while things go wrong, for an hour or SOAK_SECONDS; what
 # was done and found is in target/soak/result.md. Then, as often as COUNT says, the long random runs with
