@@ -226,7 +226,7 @@ pictures: build
 # it stands, the units of systemd, started by one, and all wheels, judged and used.
 release-check: build servers docs wheels $(VENV)/.release
 	@tests/install-servers debootstrap qemu-user
-	$(BIN)/python -m pytest tests/release/check_*.py
+	$(BIN)/python -m pytest tests/release/check_*.py tests/test_licences.py
 
 $(VENV)/.release: $(VENV)/.dev pyproject.toml
 	$(BIN)/python -m pip install --quiet --group release
