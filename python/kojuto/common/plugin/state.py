@@ -23,12 +23,9 @@ def state_path(name: str) -> str:
 
     Two names have two files: where a character had to be replaced a short hash follows.
     """
-    safe = name.replace("/", "_").replace("\0", "_")
-    if safe != name:
-        from kojuto.common.plugin.metrics import unique
+    from kojuto.common.plugin.metrics import unique
 
-        safe = unique(name, safe)
-    return os.path.join(work_directory(), safe)
+    return os.path.join(work_directory(), unique(name, name.replace("/", "_").replace("\0", "_")))
 
 
 def originals_path(name: str) -> str | None:
