@@ -14,12 +14,27 @@ use super::directory::LogDir;
 /// A file that could not be compressed is left alone for so long, or until the next rotation.
 const TRY_AGAIN: Duration = Duration::from_secs(600);
 
+/// A file that is being compressed, and what it was at the beginning.
+#[derive(Debug)]
+struct Working {
+    child: Child,
+    source: PathBuf,
+    state: State,
+}
+
+/// Of a file: its device and inode, its size, and when it was written to last.
+type State = (u64, u64, u64, i64, i64);
+
+fn state_of(meta: &fs::Metadata) -> State {
+    (meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
+}
+
 /// Compresses with a program at the lowest priority.
 #[derive(Debug)]
 pub(super) struct Compressor {
     program: &'static str,
     suffix: &'static str,
-    working: Option<(Child, PathBuf)>,
+    working: Option<Working>,
     /// What failed and when; it was told of once.
     failed: HashMap<PathBuf, Option<Instant>>,
 }
@@ -63,10 +78,10 @@ impl Compressor {
         is_kept: impl Fn(&Path) -> bool,
     ) -> Vec<String> {
         let mut told = Vec::new();
-        if let Some((child, source)) = &mut self.working {
+        if let Some(Working { child, source, state }) = &mut self.working {
             let finished = match child.try_wait() {
                 Ok(None) => return told,
-                Ok(Some(status)) if status.success() => finish(source, self.suffix),
+                Ok(Some(status)) if status.success() => finish(source, *state, self.suffix),
                 Ok(Some(status)) => {
                     Err(io::Error::other(format!("{} ended with {status}", self.program)))
                 }
@@ -86,8 +101,8 @@ impl Compressor {
         }
         while let Some(next) = self.next(directory, &is_kept) {
             match self.start(&next) {
-                Ok(child) => {
-                    self.working = Some((child, next));
+                Ok(working) => {
+                    self.working = Some(working);
                     break;
                 }
                 Err(error) => told.extend(self.fail(next, &error)),
@@ -126,13 +141,14 @@ impl Compressor {
         self.failed.values_mut().for_each(|at| *at = None);
     }
 
-    fn start(&self, source: &Path) -> io::Result<Child> {
+    fn start(&self, source: &Path) -> io::Result<Working> {
         let done = with_suffix(source, self.suffix);
         if fs::symlink_metadata(&done).is_ok() {
             let name = done.file_name().unwrap_or_default().display().to_string();
             return Err(io::Error::other(format!("{name} is there already")));
         }
         let input = File::open(source)?;
+        let state = state_of(&input.metadata()?);
         let out = temporary(source, self.suffix);
         let _ = fs::remove_file(&out);
         let started = made_like(&input, &out).and_then(|output| {
@@ -143,15 +159,19 @@ impl Compressor {
                 .spawn()
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.program)))
         });
-        started.inspect_err(|_| {
-            let _ = fs::remove_file(&out);
-        })
+        match started {
+            Ok(child) => Ok(Working { child, source: source.to_owned(), state }),
+            Err(error) => {
+                let _ = fs::remove_file(&out);
+                Err(error)
+            }
+        }
     }
 }
 
 impl Drop for Compressor {
     fn drop(&mut self) {
-        if let Some((child, source)) = &mut self.working {
+        if let Some(Working { child, source, .. }) = &mut self.working {
             // The whole file is still there; the next start compresses it.
             let _ = child.kill();
             let _ = child.wait();
@@ -186,8 +206,11 @@ fn temporary(source: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The compressed file takes the place and the time of the plain one.
-fn finish(source: &Path, suffix: &str) -> io::Result<()> {
+fn finish(source: &Path, state: State, suffix: &str) -> io::Result<()> {
     let made = temporary(source, suffix);
+    if state_of(&fs::metadata(source)?) != state {
+        return Err(io::Error::other("it was written to meanwhile"));
+    }
     let file = File::options().write(true).open(&made)?;
     file.set_modified(fs::metadata(source)?.modified()?)?;
     file.sync_all()?;
@@ -266,6 +289,30 @@ mod tests {
             compressor.step(&directory, is_written);
         }
         assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_somebody_wrote_to_meanwhile_is_not_taken_away() {
+        use std::io::Write;
+
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("log.01");
+        fs::write(&source, b"first\n").unwrap();
+        let directory = directory(dir.path());
+        let mut compressor = Compressor::new("gz").unwrap();
+        assert!(compressor.step(&directory, |_| false).is_empty());
+        let mut writer = File::options().append(true).open(&source).unwrap();
+        writer.write_all(b"last\n").unwrap();
+        let mut told = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while told.is_empty() {
+            assert!(Instant::now() < deadline, "{:?}", names(dir.path()));
+            told = compressor.step(&directory, |_| false);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(told[0].contains("written to meanwhile"), "{told:?}");
+        assert_eq!(fs::read(&source).unwrap(), b"first\nlast\n");
+        assert_eq!(names(dir.path()), ["log.01"]);
     }
 
     #[test]
