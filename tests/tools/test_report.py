@@ -118,6 +118,14 @@ def test_rows_may_be_of_any_field(log: Path) -> None:
     assert b"--sort: 'endpoint' is not a column" in wrong.stderr
 
 
+def test_a_key_of_no_line_is_told_of(log: Path) -> None:
+    done = report("--group-by", "status,hots", log)
+    assert done.returncode == 0
+    assert b"no line has a value for 'hots' of --group-by" in done.stderr
+    assert b"'status'" not in done.stderr
+    assert b"--group-by" not in report("--group-by", "status,path", log).stderr
+
+
 def test_a_condition_and_a_window_leave_lines_out(log: Path) -> None:
     assert counts(as_json("--where", "status >= 499", log)) == {"GET /search": 2, "POST /login": 3}
     for since in ("12:50", "end-9m", "2026-11-29T12:50:00+09:00", "29/Nov/2026:03:50:00 +0000"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from kojuto.tools.report import times
 from kojuto.tools.report.times import Bound
+from tests.conftest import run
 
 NOON = datetime(2026, 11, 29, 12, 48, tzinfo=timezone.utc).timestamp()
 TOKYO_S = 9 * 3600
@@ -111,3 +115,31 @@ def test_a_time_is_shown_with_its_offset() -> None:
     local = times.rfc3339(NOON, None)
     assert local is not None
     assert datetime.fromisoformat(local).timestamp() == NOON
+
+
+@pytest.mark.parametrize(
+    "name", ["UTC", "Asia/Tokyo", "Europe/Berlin", "America/Sao_Paulo", "Africa/Casablanca",
+             "Australia/Lord_Howe", "Asia/Pyongyang"],
+)  # fmt: skip
+def test_the_changes_of_the_clock_are_those_of_the_zone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", name)
+    time.tzset()
+    try:
+        changes = times.clock_changes(NOON)
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    zone = ZoneInfo(name)
+    for at in (*range(times.FIRST_CHANGE_S, int(NOON), 7919 * 60), *(at for at, _ in changes)):
+        offset = next(offset for since, offset in reversed(changes) if since <= at)
+        assert timedelta(seconds=offset) == datetime.fromtimestamp(at, zone).utcoffset(), at
+
+
+@pytest.mark.parametrize(("day", "utc"), [("2026-07-01", "10:00"), ("2026-12-01", "11:00")])
+def test_a_log_without_a_zone_is_of_the_clock_as_it_was_then(day: str, utc: str) -> None:
+    line = f"time:{day}T12:00:00\tstatus:200\tmethod:GET\turi:/\treqtime:0.1\n".encode()
+    options = ("--format", "ltsv", "--output", "json", "--tz", "UTC")
+    done = run("kojuto", "report", *options, stdin=line, env={"TZ": "Europe/Berlin"})
+    assert json.loads(done.stdout)["from"] == f"{day}T{utc}:00+00:00"

@@ -102,6 +102,7 @@ def _scanned(values: Values, paths: list[str]) -> ReportData:
     facts, total = data.facts(), data.total([])
     telling.refuse_nothing(paths, values.format, facts, total["count"])
     telling.tell(PROG, paths, facts, timed=bool(total["timed"]))
+    telling.tell_absent(PROG, data, facts)
     return data
 
 

@@ -9,6 +9,7 @@ import time
 from kojuto.errors import UsageError
 from kojuto.tools.report.reading import title
 from kojuto.tools.report.stores import is_url
+from kojuto.tools.report.times import clock_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _line_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("routes"):
         found["routes"] = _routes(options["routes"])
     # A log whose times have no zone is of this machine's.
-    found["zone_s"] = time.localtime().tm_gmtoff
+    found["zone"] = clock_changes(time.time())
     return found
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from kojuto.common import cli
 from kojuto.errors import KojutoError, UsageError
-from kojuto.tools.report.columns import text_of
+from kojuto.tools.report.columns import rows_of, text_of
 from kojuto.tools.report.reading import title
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
+
+    from kojuto._native import ReportData
 
 SHOWN_CHARS = 300
 """Of a bad line."""
@@ -50,6 +52,15 @@ def tell(prog: str, names: Sequence[str], facts: Mapping[str, Any], *, timed: bo
         cli.complain(
             prog, f"no line of {_names(names)} has the time taken; sorted by count", ADD_TIMES
         )
+
+
+def tell_absent(prog: str, data: ReportData, facts: Mapping[str, Any]) -> None:
+    """Say which keys of ``--group-by`` no line has: they may be typed wrong."""
+    keys = facts.get("group_by") or ()
+    rows = rows_of(data, [], keys) if keys else []
+    for key in keys:
+        if rows and all(row[key] in ("", "-") for row in rows):
+            cli.complain(prog, f"no line has a value for {key!r} of --group-by", "is it spelt so?")
 
 
 def tell_failed(prog: str, facts: Mapping[str, Any]) -> int:

@@ -17,6 +17,39 @@ EXPECTED = (
 )
 
 
+FIRST_CHANGE_S = 946_684_800
+"""2000-01-01: no earlier change of the clock is looked for."""
+CHANGES_APART_S = 14 * 86400
+"""A clock that was changed is left so for longer (Morocco's in Ramadan: a month)."""
+
+GRAIN_S = 900
+"""Clocks are changed at quarters of an hour, UTC."""
+
+
+def clock_changes(now_s: float) -> list[tuple[int, int]]:
+    """The changes of this machine's clock, to a year from now: when, and how far it is ahead then.
+
+    Seconds since the epoch, and seconds ahead of UTC; the first has what holds before.
+    """
+    from time import localtime
+
+    at = FIRST_CHANGE_S
+    found = [(at, localtime(at).tm_gmtoff)]
+    while at < now_s + 366 * 86400:
+        before, at = at, at + CHANGES_APART_S
+        if localtime(at).tm_gmtoff == found[-1][1]:
+            continue
+        first = at
+        while first - before > GRAIN_S:
+            middle = before + (first - before) // GRAIN_S // 2 * GRAIN_S
+            if localtime(middle).tm_gmtoff == found[-1][1]:
+                before = middle
+            else:
+                first = middle
+        found.append((first, localtime(first).tm_gmtoff))
+    return found
+
+
 class Bound:
     """An end of a window of time, as it was written.
 

@@ -5,6 +5,7 @@ use super::naming::NamingOptions;
 use super::targets::MOST as MOST_TARGETS;
 use crate::access::{Format, TimeField};
 use crate::scan::envelope::Envelope;
+use crate::scan::instant::Zone;
 use crate::scan::json::Prefix;
 
 /// The most keys of which figures are kept apart in one report.
@@ -57,8 +58,8 @@ pub struct Options {
     pub since: Option<i64>,
     /// Only lines written before this moment.
     pub until: Option<i64>,
-    /// How far the clock of moments without a zone is ahead of UTC, in seconds.
-    pub zone_s: i32,
+    /// The clock of moments that tell no zone.
+    pub zone: Zone,
     /// How many of the slowest lines are kept.
     pub slowest: usize,
     /// How many keys are kept apart.
@@ -83,7 +84,7 @@ impl Default for Options {
             conditions: Vec::new(),
             since: None,
             until: None,
-            zone_s: 0,
+            zone: Zone::default(),
             slowest: 10,
             capacity: MOST_KEYS,
             room_bytes: MOST_BYTES,

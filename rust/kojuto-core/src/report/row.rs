@@ -12,7 +12,7 @@ use super::targets::Targets;
 use super::totals::Totals;
 use crate::access::Format;
 use crate::scan::fields::MAX_KEYS;
-use crate::scan::instant;
+use crate::scan::instant::{self, SECOND, Zone};
 
 /// Between the values of fields that name a row: the unit separator of ASCII.
 pub const GROUP_SEPARATOR: u8 = 0x1f;
@@ -239,9 +239,9 @@ impl Counter {
 
     /// When a line was written, by a text that is often the same as that of the line before.
     #[inline]
-    fn moment(&mut self, text: &[u8], zone_s: i32) -> (Option<i64>, u32) {
+    fn moment(&mut self, text: &[u8], zone: Option<&Zone>) -> (Option<i64>, u32) {
         if !is_same(&self.moment.text, text) {
-            self.moment.turn_to(text, zone_s);
+            self.moment.turn_to(text, zone);
         }
         (self.moment.at, self.moment.second)
     }
@@ -262,17 +262,19 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 }
 
 impl Moment {
-    /// Reads a text; `zone_s` is the zone of those that have none.
-    fn turn_to(&mut self, text: &[u8], zone_s: i32) {
+    /// Reads a text; `zone` is the clock of those that have none, UTC's where there is none.
+    fn turn_to(&mut self, text: &[u8], zone: Option<&Zone>) {
         self.text.clear();
         self.text.extend_from_slice(text);
         let instant = instant::parse(bare(text));
         self.zone_s = instant.and_then(|instant| instant.zone_s);
-        self.at = instant.map(|instant| match instant.is_local {
-            true => instant.nanos - i64::from(zone_s) * 1_000_000_000,
-            false => instant.nanos,
+        self.at = instant.map(|instant| match zone {
+            Some(zone) if instant.is_local => {
+                instant.nanos - i64::from(zone.offset(instant.nanos / SECOND)) * SECOND
+            }
+            _ => instant.nanos,
         });
-        let second = |at: i64| u32::try_from(at / 1_000_000_000).unwrap_or(0);
+        let second = |at: i64| u32::try_from(at / SECOND).unwrap_or(0);
         self.second = self.at.map_or(0, second);
     }
 }

@@ -13,9 +13,39 @@ pub struct Instant {
     pub is_local: bool,
 }
 
+/// The clock on the wall of a place: how far it is ahead of UTC, and since when.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Zone {
+    /// Seconds by that clock from which an offset holds, ascending.
+    changes: Vec<(i64, i32)>,
+}
+
+impl Zone {
+    /// One whose clock is changed at these seconds since the epoch to these offsets, in seconds; the
+    /// first holds before its moment too.
+    pub fn new(mut changes: Vec<(i64, i32)>) -> Zone {
+        changes.sort_unstable();
+        let before: Vec<i32> = changes.iter().map(|&(_, offset)| offset).collect();
+        for (index, (at, offset)) in changes.iter_mut().enumerate() {
+            // Of an hour that is there twice the first counts, as with mktime(3) and Python.
+            *at += i64::from(before[index.saturating_sub(1)].max(*offset));
+        }
+        Zone { changes }
+    }
+
+    /// How far the clock is ahead of UTC, in seconds, when it shows so many since 1970.
+    pub fn offset(&self, shown_s: i64) -> i32 {
+        let later = self.changes.partition_point(|&(from, _)| from <= shown_s);
+        self.changes.get(later.saturating_sub(1)).map_or(0, |&(_, offset)| offset)
+    }
+}
+
 const MONTHS: [&[u8]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
+
+/// So many nanoseconds are a second.
+pub const SECOND: i64 = 1_000_000_000;
 
 /// The first year and the last that a log can be of.
 const YEARS: std::ops::RangeInclusive<i64> = 1970..=2105;
@@ -86,7 +116,7 @@ fn moment([year, month, day]: [i64; 3], rest: &[u8]) -> Option<Instant> {
     let seconds = days(year, month, day) * 86400 + clock[0] * 3600 + clock[1] * 60 + clock[2]
         - i64::from(zone_s.unwrap_or(0));
     let is_local = zone_s.is_none();
-    Some(Instant { nanos: seconds * 1_000_000_000 + fraction, zone_s, is_local })
+    Some(Instant { nanos: seconds * SECOND + fraction, zone_s, is_local })
 }
 
 /// `Z`, `+0900`, `+09:00`, `+09` or nothing; what else follows is no part of the moment.
@@ -108,7 +138,6 @@ fn zone(text: &[u8]) -> Option<Option<i32>> {
 
 /// Nanoseconds as seconds, rounded once.
 pub fn seconds(nanos: i64) -> f64 {
-    const SECOND: i64 = 1_000_000_000;
     (nanos / SECOND) as f64 + (nanos % SECOND) as f64 / SECOND as f64
 }
 
@@ -203,6 +232,33 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()).map(|at| at.is_local), Some(is_local), "{text}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_changed_twice_a_year_is_read_as_it_was_then() {
+        // Berlin, 2026: on 29 March from 02:00 to 03:00, on 25 October from 03:00 to 02:00.
+        let berlin =
+            Zone::new(vec![(1_700_000_000, 3600), (1_774_746_000, 7200), (1_792_890_000, 3600)]);
+        for (text, utc) in [
+            ("2020-01-01 01:00:00", "2020-01-01T00:00:00Z"),
+            ("2026-03-29 01:59:59", "2026-03-29T00:59:59Z"),
+            ("2026-03-29 02:30:00", "2026-03-29T01:30:00Z"), // no clock there showed it
+            ("2026-03-29 03:00:00", "2026-03-29T01:00:00Z"),
+            ("2026-07-01 12:00:00", "2026-07-01T10:00:00Z"),
+            ("2026-10-25 01:59:59", "2026-10-24T23:59:59Z"),
+            ("2026-10-25 02:30:00", "2026-10-25T00:30:00Z"), // the first of two
+            ("2026-10-25 03:00:00", "2026-10-25T02:00:00Z"),
+            ("2026-12-01 12:00:00", "2026-12-01T11:00:00Z"),
+        ] {
+            let shown = parse(text.as_bytes()).unwrap().nanos / 1_000_000_000;
+            let at = shown - i64::from(berlin.offset(shown));
+            assert_eq!(
+                Some(at),
+                parse(utc.as_bytes()).map(|utc| utc.nanos / 1_000_000_000),
+                "{text}"
+            );
+        }
+        assert_eq!(Zone::default().offset(0), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use kojuto_core::access::{Format, TimeField};
 use kojuto_core::report::naming::{NamingOptions, QueryRule};
 use kojuto_core::report::{Condition, MOST_KEYS, MOST_SLOWEST, Options, ROLES};
 use kojuto_core::scan::envelope::Envelope;
+use kojuto_core::scan::instant::Zone;
 use kojuto_core::scan::json::Prefix;
 use kojuto_core::scan::log_format::LogFormat;
 use kojuto_io::report::Progress;
@@ -79,7 +80,7 @@ pub(super) fn resolve(options: Option<&Bound<'_, PyDict>>) -> PyResult<Resolved>
         conditions,
         since: nanos("since_s")?,
         until: nanos("until_s")?,
-        zone_s: given.take("zone_s")?.unwrap_or(0),
+        zone: Zone::new(given.take("zone")?.unwrap_or_default()),
         slowest: slowest(&given)?,
         capacity: given.take("capacity")?.unwrap_or(MOST_KEYS),
         ..Options::default()

@@ -4,6 +4,7 @@ use super::super::naming::NamingOptions;
 use super::super::options::MOST_KEYS;
 use super::super::totals::REASONS;
 use super::*;
+use crate::scan::instant::Zone;
 
 fn counted(options: &Options, blocks: &[&str]) -> Totals {
     let mut collector = Collector::new(options).unwrap();
@@ -238,7 +239,8 @@ fn lines_out_of_the_window_or_against_a_condition_are_left_out() {
         (None, None, 0, "method != GET", 0),
     ] {
         let conditions = Condition::parse(text).unwrap();
-        let options = Options { since, until, zone_s, conditions, ..Options::default() };
+        let zone = Zone::new(vec![(0, zone_s)]);
+        let options = Options { since, until, zone, conditions, ..Options::default() };
         let totals = counted(&options, &[&block]);
         assert_eq!((totals.all().count(), totals.left_out()), (count, 4 - count), "{text}");
     }
@@ -255,7 +257,8 @@ fn the_zone_of_the_machine_is_for_clocks_that_tell_none() {
         (format!("{elf}\n"), 0), // W3C: "UTC"
         (format!("time:2026-11-29T14:06:00\t{rest}\n"), 32400),
     ] {
-        let totals = counted(&Options { zone_s: 32400, ..Options::default() }, &[&line]);
+        let zone = Zone::new(vec![(0, 32400)]);
+        let totals = counted(&Options { zone, ..Options::default() }, &[&line]);
         let first = totals.span().map(|(first, ..)| first / 1_000_000_000);
         assert_eq!(first, Some(1_795_961_160 - zone_s), "{line}");
     }

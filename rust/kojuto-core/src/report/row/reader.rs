@@ -118,8 +118,8 @@ impl<'a> Reader<'_, 'a> {
             _ => self.nanos(values[self.places[TAKEN]])?,
         };
         let moment = values[self.places[WHEN]];
-        let zone_s = if self.reading.is_utc { 0 } else { self.options.zone_s };
-        let (at, second) = self.counter.moment(moment, zone_s);
+        let zone = (!self.reading.is_utc).then_some(&self.options.zone);
+        let (at, second) = self.counter.moment(moment, zone);
         if at.is_none() && (self.options.since.is_some() || self.options.until.is_some()) {
             return Err(NO_MOMENT);
         }
