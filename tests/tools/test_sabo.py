@@ -225,6 +225,30 @@ def test_a_broken_reader_is_status_1_with_a_message(mode: str, work: Path) -> No
     assert b"error: standard output: Broken pipe (after " in process.stderr.read()
 
 
+def test_a_file_is_not_copied_to_its_own_end(work: Path, tmp_path: Path) -> None:
+    path = tmp_path / "dump"
+
+    def copy(source: str, target: str) -> tuple[int, bytes]:
+        path.write_bytes(b"some lines\n")
+        line = ["sh", "-c", f'"$@" {source}"$0" {target}"$0"', str(path), script("sabo")]
+        done = subprocess.run(
+            [*line, *arguments(work)], capture_output=True, timeout=30, check=False
+        )
+        return done.returncode, done.stderr
+
+    status, told = copy("<", ">>")
+    assert (status, path.read_bytes()) == (2, b"some lines\n")
+    assert b"standard output is the file that is read" in told
+    # Onto itself, at its own place, it ends; so does what was emptied, or what is another file's.
+    assert copy("<", "1<>") == (0, b"")
+    assert path.read_bytes() == b"some lines\n"
+    assert copy("<", ">") == (0, b"")
+    assert path.read_bytes() == b""
+    other = str(tmp_path / "other")
+    assert copy("<", f">>{other} #") == (0, b"")
+    assert Path(other).read_bytes() == b"some lines\n"
+
+
 def test_a_read_error_is_status_1_with_a_message(work: Path) -> None:
     with open("/proc/self/mem", "rb") as unreadable:  # nothing is mapped at address 0
         process = start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from kojuto.common import cli, streams, units
@@ -210,12 +211,34 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
+def _refuse_itself() -> None:
+    """Refuse to copy a file to a later place of itself, as cat does: there is no end to that.
+
+    Raises:
+        UsageError: standard input and output are so.
+    """
+    from fcntl import F_GETFL, fcntl
+    from stat import S_ISREG
+
+    source, target = os.fstat(0), os.fstat(1)
+    if not S_ISREG(source.st_mode) or not os.path.samestat(source, target):
+        return
+    appends = fcntl(1, F_GETFL) & os.O_APPEND
+    to = target.st_size if appends else os.lseek(1, 0, os.SEEK_CUR)
+    if os.lseek(0, 0, os.SEEK_CUR) < to:
+        raise UsageError(
+            "standard output is the file that is read: it would grow for ever",
+            "write to another file",
+        )
+
+
 def _work(values: Values, _: list[str]) -> int:
     from kojuto._native import Budget
 
     cli.stay()
     cli.must_be_open(0, "standard input")
     cli.must_be_open(1, "standard output")
+    _refuse_itself()
     try:
         budget = Budget(
             values.max_bandwidth,
