@@ -73,7 +73,8 @@ test-rust:
 	cargo test --workspace --quiet
 
 test-rust-and-fuzz:
-	nice -n 10 cargo test --workspace --quiet
+	nice -n 10 cargo test --workspace --quiet --no-run
+	cargo test --workspace --quiet
 	$(MAKE) --no-print-directory fuzz
 
 # Of similar length: the commands, by the alphabet; what holds for all of them; and what they share.

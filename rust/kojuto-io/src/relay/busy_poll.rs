@@ -92,8 +92,11 @@ mod tests {
         waiter.wait(epoll, polling, events, timeout_ms, None)
     }
 
+    /// Longer than a busy machine keeps a test waiting.
+    const LIMIT: Duration = Duration::from_secs(1);
+
     fn always(most: usize) -> Polling {
-        Polling { limit: Duration::from_millis(200), most, now: AtomicUsize::new(0) }
+        Polling { limit: LIMIT, most, now: AtomicUsize::new(0) }
     }
 
     #[test]
@@ -108,11 +111,11 @@ mod tests {
         // Nothing comes: it polls to its limit, then sleeps to the time-out.
         let began = Instant::now();
         assert_eq!(wait(&mut waiter, &polling, &epoll, 50), 0);
-        assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
+        assert!(began.elapsed() >= LIMIT + Duration::from_millis(50), "{:?}", began.elapsed());
         assert!(!waiter.eager);
         let began = Instant::now();
         assert_eq!(wait(&mut waiter, &polling, &epoll, 50), 0);
-        assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+        assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
     }
 
     #[test]
@@ -122,7 +125,7 @@ mod tests {
         waiter.expect_nothing();
         let began = Instant::now();
         assert_eq!(wait(&mut waiter, &polling, &epoll, 20), 0);
-        assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+        assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
         assert!(waiter.eager, "it was short enough all the same: the one after it polls");
     }
 
@@ -157,7 +160,7 @@ mod tests {
             let (count, took) = brief(&polling);
             assert_eq!(count, 0);
             assert!(took >= Duration::from_micros(300), "{took:?}");
-            assert!(took < Duration::from_millis(500), "{took:?}");
+            assert!(took < Duration::from_secs(5), "{took:?}");
             wake.wake();
             assert_eq!(brief(&polling).0, 1);
             wake.clear();
@@ -171,7 +174,7 @@ mod tests {
         polling.now.store(1, Relaxed);
         let began = Instant::now();
         assert_eq!(wait(&mut waiter, &polling, &epoll, 20), 0);
-        assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+        assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
         assert_eq!(polling.now.load(Relaxed), 1);
         assert_eq!(Polling::new(Duration::ZERO).most, 0);
     }
