@@ -134,7 +134,7 @@ def test_an_interrupt_ends_it_at_once(busy: bool) -> None:
     process.send_signal(signal.SIGINT)
     try:
         assert process.wait(10) == 130
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 8
     finally:
         process.kill()
         out, err = process.communicate()

@@ -442,7 +442,7 @@ def test_an_interrupt_ends_it_soon_with_130() -> None:
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=10)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 4
     assert process.returncode == 130, err
     assert out == b""
 

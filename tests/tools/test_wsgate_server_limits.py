@@ -128,7 +128,7 @@ def test_an_upstream_that_does_not_answer_delays_nobody(stage: Stage) -> None:
         with gate.connect("a") as tunnel:
             tunnel.send(b"hello")
             assert tunnel.recv(timeout=20) == b"hello"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
     finally:
         for conn in conns:
             conn.close()
