@@ -14,7 +14,7 @@ from requests import exceptions
 
 from kojuto.errors import KojutoError
 from kojuto.tools.motarei import finder as finding
-from kojuto.tools.motarei.containers import Container, Details, fraction_ns
+from kojuto.tools.motarei.containers import Container, Details, fraction_ns, signal_number
 from kojuto.tools.motarei.finder import Finder
 from kojuto.tools.motarei.ports import Port, Ports
 from tests.machine import free_port
@@ -100,6 +100,26 @@ def test_a_container_says_which_signals_stop_it() -> None:
     assert Details({"Config": {"StopSignal": "SIGQUIT"}}).stop_signals == {3, 9, 15}
     assert Details({"Config": {"StopSignal": "28"}}).stop_signals == {9, 15, 28}
     assert Details({"Config": None}).stop_signals == {9, 15}
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("SIGRTMIN+3", 37),  # systemd in a container
+        ("rtmin+15", 49),
+        ("RTMAX-14", 50),
+        ("SIGRTMIN", 34),
+        ("sigquit", 3),
+        ("Quit", 3),
+        ("SIGRTMIN+", 0),
+        ("RTMIN3", 0),
+        ("SIG", 0),
+        ("", 0),
+    ],
+)
+def test_names_of_signals_are_read_as_docker_reads_them(name: str, number: int) -> None:
+    """An event has the number, whatever the container's StopSignal is written as."""
+    assert signal_number(name) == number
 
 
 def test_a_container_says_how_long_its_end_may_take() -> None:
@@ -201,6 +221,24 @@ def test_who_was_told_to_stop_comes_last_until_it_is_started_again() -> None:
     assert order() == ["old"]
     engine.rows.append(new)
     assert order() == ["new", "old"], "what ended is forgotten"
+
+
+def test_one_that_is_paused_is_the_last_resort_and_waits_for_none_that_follows() -> None:
+    """Its system accepts for it, so that who connects is served when it goes on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+        paused = {**up("new", 2, "Up (Paused)", port), "State": "paused"}
+        engine = Engine(up("old", 1, "Up (healthy)"), paused)
+        finder, look = engine.looking()
+        assert [one.id for one in look().ready] == ["old", "new"]
+        told(finder, "kill", "old")
+        assert [one.id for one in look().ready] == ["old", "new"]
+        del engine.rows[0]
+        assert [one.id for one in look().ready] == ["new"]
+        engine.rows.append(up("newer", 3, "Up (health: starting)"))
+        assert look().ready == []
+        paused["State"] = "running"
+        assert [one.id for one in look().ready] == ["new"]
 
 
 def test_one_that_ignores_its_end_counts_again_while_its_port_accepts(

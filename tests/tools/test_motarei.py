@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import urllib.request
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -203,7 +204,7 @@ def test_ports_health_pause_and_kill(stage: Stage, docker: Docker) -> None:
     docker.docker("exec", "well", "touch", "/healthy")
     wait_until(lambda: newest(program) == well[:12], within_s=20)
     assert sick[:12] not in program.lines(msg="Upstreams")[-1]["containers"]
-    # Paused: out at once; back when it goes on; killed: out again.
+    # Paused: behind the others at once; back when it goes on; killed: out.
     docker.docker("pause", well)
     wait_until(lambda: newest(program) == first[:12])
     inside(docker, exchange, 80)
@@ -213,6 +214,21 @@ def test_ports_health_pause_and_kill(stage: Stage, docker: Docker) -> None:
     wait_until(lambda: newest(program) == first[:12])
     inside(docker, exchange, 80)
     assert newest(program, 81) == first[:12]
+
+
+def test_the_only_container_may_be_paused(stage: Stage, docker: Docker) -> None:
+    """As `docker commit` does: who connects meanwhile waits as with Docker alone, and is served."""
+    only = docker.up("plain")
+    program = motarei(stage, docker, "--metrics-listen", "127.0.0.1:9100")
+    wait_until(lambda: newest(program) == only[:12])
+    status = [*docker.inside, script("motarei"), "status", "--metrics-listen", "127.0.0.1:9100"]
+    docker.docker("pause", only)
+    wait_until(lambda: b"serves  it is paused" in subprocess.check_output(status))
+    with inside(docker, socket.create_connection, ("127.0.0.1", 80), 30) as conn:
+        conn.sendall(b"hello")
+        docker.docker("unpause", only)
+        assert conn.recv(5) == b"hello"
+    assert [line["containers"] for line in program.lines(msg="Upstreams")] == [[only[:12]]]
 
 
 def scraped(accept: str) -> tuple[str, bytes]:

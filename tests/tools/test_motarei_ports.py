@@ -35,9 +35,9 @@ def test_a_port_on_which_nothing_listens_holds_up_no_other(stage: Stage, docker:
     assert "nothing accepts on its port 443" in line["reason"]
     assert program.lines(msg="Start listen", port=443) == []
     # Each round would say it again: two more of them.
-    docker.docker("pause", first)
+    docker.docker("kill", first)
     wait_until(lambda: program.lines(msg="Upstreams", port=80)[-1]["names"] == ["second"])
-    docker.docker("unpause", first)
+    docker.docker("start", first)
     wait_until(lambda: program.lines(msg="Upstreams", port=80)[-1]["names"] == ["second", "first"])
     assert len(program.lines(msg="Waiting for a port", container=second[:12], port=443)) == 1
 

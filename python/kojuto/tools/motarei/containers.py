@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 ANY = {"0.0.0.0": "", "::": "::1", "": ""}  # noqa: S104
 
+REAL_TIME = {"RTMIN": 34, "RTMAX": 64}
+
 STOP_TIMEOUT_S = 10.0
 """Docker's own, where a container has none (docker run --stop-timeout)."""
 
@@ -38,6 +40,8 @@ class Container:
         self.details = details or Details({})
         self.first_seen_s = 0.0
         """When it was first listed, by the monotonic clock."""
+        self.paused = row.get("State") == "paused"
+        """It is frozen (``docker pause``, and ``docker commit`` does it): who connects waits."""
         self.stopping = False
         """It was told to stop: it may run for a while yet, but takes no new connections."""
         self.ending = False
@@ -80,11 +84,18 @@ def fraction_ns(text: str) -> int:
 
 
 def signal_number(text: str) -> int:
-    """``SIGQUIT``, ``QUIT`` or ``3`` as 3; 0 for a name that this system does not have."""
+    """``SIGQUIT``, ``quit`` or ``3`` as 3, ``SIGRTMIN+3`` as 37; 0 for a name that is none.
+
+    Names are read as Docker reads them, which counts real-time signals as glibc does, whatever the
+    C library here does.
+    """
     if text.isascii() and text.isdigit():
         return int(text)
-    name = text if text.startswith("SIG") else f"SIG{text}"
-    return int(getattr(signal, name, 0))
+    name = text.upper().removeprefix("SIG")
+    base, offset = name[:5], name[5:]
+    if base in REAL_TIME and (not offset or (offset[0] in "+-" and offset[1:].isdecimal())):
+        return REAL_TIME[base] + int(offset or 0)
+    return int(getattr(signal, f"SIG{name}", 0))
 
 
 def _ports(rows: Sequence[dict[str, Any]], connect_ip: str) -> dict[int, tuple[str, int]]:

@@ -70,7 +70,7 @@ class Finder:
         return Client(version="auto", timeout=API_TIMEOUT_S, **kwargs_from_env())
 
     def running(self) -> list[Container]:
-        """The running containers with a published TCP port, newest first.
+        """The running and the paused containers with a published TCP port, newest first.
 
         Raises:
                 KojutoError: the engine does not answer, or refuses the list.
@@ -83,7 +83,7 @@ class Finder:
                 self._client = self._connect()
             if not self._since_s:
                 self._catch_up(self._client)
-            wanted = {"label": self._labels, "status": ["running", "created"]}
+            wanted = {"label": self._labels, "status": ["running", "paused", "created"]}
             rows = self._client.containers(filters=wanted, all=True)
             self._look_up(self._client, rows)
         except (DockerException, RequestException, OSError) as error:
@@ -113,7 +113,7 @@ class Finder:
         known, self._details = self._details, {}
         now = time.monotonic()
         for row in rows:
-            if row.get("State", "running") != "running":
+            if row.get("State", "running") not in ("running", "paused"):
                 continue
             name = str(row["Id"])
             details = known.get(name)

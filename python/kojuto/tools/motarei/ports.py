@@ -107,7 +107,8 @@ class Ports:
         from the moment that port has accepted, whatever its other ports do. Those that were told
         to stop come after all others, and not at all while a newer one is about to follow: it is
         safer to wait for that than to catch the old one's end. One that still runs after its stop
-        time-out ignores what it was told, and counts while its port accepts.
+        time-out ignores what it was told, and counts while its port accepts. Those that are paused
+        come last of all: to wait until they go on is better than to be refused.
 
         Args:
             running: newest first.
@@ -136,10 +137,12 @@ class Ports:
                     again_s = PROBE_S if age_s < QUICK_START_S else PROBE_LATER_S
                     next_look_s = min(next_look_s or again_s, again_s)
         for port in ports.values():
-            port.ready.sort(key=lambda container: container.stopping)
+            port.ready.sort(key=lambda container: (container.paused, container.stopping))
             if port.pending:
                 port.others += [(one, "it was told to stop") for one in port.ready if one.ending]
                 port.ready = [one for one in port.ready if not one.ending]
+                port.others += [(one, "it is paused") for one in port.ready if one.paused]
+                port.ready = [one for one in port.ready if not one.paused]
         return View(ports, expected=expected, next_look_s=next_look_s)
 
     def _why_not(self, container: Container, private: int) -> str:

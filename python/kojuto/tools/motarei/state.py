@@ -57,7 +57,9 @@ def _containers(port: Port) -> list[dict[str, str]]:
 
     rows = []
     for at, one in enumerate(port.ready):
-        if one.stopping:
+        if one.paused:
+            reason = "it is paused, and there is no other" if at == 0 else "paused"
+        elif one.stopping:
             reason = "it was told to stop, and there is no other" if at == 0 else "told to stop"
         elif at == 0:
             reason = f"the newest that is ready for this port ({_readiness(one)})"
