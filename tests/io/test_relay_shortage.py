@@ -64,6 +64,20 @@ def test_descriptors_run_out_and_come_back(stage: Stage) -> None:
         assert read_exactly(conn, 5) == b"after"
 
 
+def test_a_shortage_that_lasts_is_told_once_and_its_end_once(stage: Stage) -> None:
+    """Not for each connection, of which there is room for one as often as one ends."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+
+    ppdp = stage.ppdp(stage.peer(echo).port, preexec=limit)
+    answers(ppdp, 200)
+    ppdp.wait_for("accepting again")
+    wait_until(lambda: ends(ppdp) == 200, within_s=20)
+    assert len(ppdp.lines(msg="accepting is paused")) <= 3  # a machine may stand still
+    assert len(ppdp.lines(msg="accepting again")) <= 3
+
+
 def pipes_of(ppdp: Ppdp) -> int:
     """Descriptors of pipes, those of its standard streams left out."""
     count = 0

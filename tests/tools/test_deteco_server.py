@@ -150,7 +150,24 @@ def test_it_survives_running_out_of_descriptors(stage: Stage) -> None:
         conn.close()
     deteco.wait_for("accepting again")
     assert deteco.status(ED.token()) == 200
-    assert len(deteco.wait_for_lines(1, msg="accepting is paused")) == 1
+    (told,) = deteco.wait_for_lines(1, msg="accepting is paused")
+    assert told["error"] == "Too many open files"
+
+
+def test_at_the_most_connections_the_log_is_told_twice_and_not_for_each(stage: Stage) -> None:
+    """Once that there are so many, and once that there has been room for a second."""
+    deteco = start(stage, service("echo", [ED]), "--max-connections=1")
+    ask = b"GET /auth HTTP/1.1\r\nConnection: close\r\n\r\n"
+    for round_ in (1, 2):
+        conns = [socket.create_connection((LOOPBACK, deteco.port), timeout=20) for _ in range(50)]
+        for conn in conns:
+            conn.sendall(ask)
+        for conn in conns:
+            assert read_all(conn).startswith(b"HTTP/1.1 401 ")
+            conn.close()
+        deteco.wait_for_lines(round_, msg="accepting again")
+        for text in ("accepting is paused", "accepting again"):  # a machine may stand still
+            assert round_ <= len(deteco.lines(msg=text)) <= round_ + 3
 
 
 def test_sockets_from_server_starter_and_systemd(stage: Stage) -> None:

@@ -12,11 +12,14 @@ use tokio::sync::watch;
 
 use super::shared::{Course, Shared, accepting_again, pausing};
 use super::worker::{Accepted, Worker};
+use crate::error::words;
 use crate::running;
 use crate::sys::socket::{self as sys, QUEUE};
 
 /// Without descriptors or memory the next attempt is made after this time.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Longer than any server runs.
+const FOREVER: Duration = Duration::from_secs(1 << 32);
 
 type Listener = AsyncFd<OwnedFd>;
 
@@ -95,7 +98,15 @@ impl Acceptor {
     /// The next connection, when there is room for it.
     async fn next(&self, listener: &Listener) -> Accepted {
         loop {
-            let Ok(mut ready) = listener.readable().await else {
+            let rest = self.shared.pause.rest();
+            if rest == Some(Duration::ZERO) {
+                accepting_again(&self.shared);
+            }
+            let rest = rest.filter(|rest| !rest.is_zero()).unwrap_or(FOREVER);
+            let Ok(ready) = tokio::time::timeout(rest, listener.readable()).await else {
+                continue;
+            };
+            let Ok(mut ready) = ready else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
@@ -104,13 +115,10 @@ impl Acceptor {
                 self.shared.freed.notified().await;
             }
             match self.accept(listener) {
-                Ok(Some(accepted)) => {
-                    accepting_again(&self.shared);
-                    return accepted;
-                }
+                Ok(Some(accepted)) => return accepted,
                 Ok(None) => ready.clear_ready(),
                 Err(error) if is_short_of_something(&error) => {
-                    pausing(&self.shared, &error.to_string());
+                    pausing(&self.shared, &words(&error));
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(_) => tokio::task::yield_now().await, // a client that went away (accept(2))

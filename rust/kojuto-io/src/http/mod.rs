@@ -11,6 +11,7 @@ mod access_log;
 mod connection;
 mod message;
 mod options;
+mod pause;
 mod pool;
 mod server;
 mod shared;

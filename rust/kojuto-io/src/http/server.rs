@@ -12,6 +12,7 @@ use super::accept::Acceptor;
 use super::access_log::{AccessLog, LogSink};
 use super::message::{Quick, Slow};
 use super::options::{Options, Stats};
+use super::pause::Pause;
 use super::pool::Pool;
 use super::shared::{Course, LastCloses, Shared};
 use super::worker::Worker;
@@ -52,7 +53,7 @@ impl Server {
             quick: RwLock::new(quick),
             access_log: OnceLock::new(),
             freed: Notify::new(),
-            paused: AtomicBool::new(false),
+            pause: Pause::new(),
             stopping: AtomicBool::new(false),
             running: Arc::default(),
         });

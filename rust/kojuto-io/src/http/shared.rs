@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::access_log::AccessLog;
 use super::message::{Quick, Reply};
 use super::options::{Options, Stats};
+use super::pause::Pause;
 use crate::log::Log;
 use crate::running::Running;
 
@@ -28,7 +29,7 @@ pub(super) struct Shared {
     pub(super) access_log: OnceLock<Arc<AccessLog>>,
     /// Told when a connection ends, for an acceptor that waits for room.
     pub(super) freed: Notify,
-    pub(super) paused: AtomicBool,
+    pub(super) pause: Pause,
     /// [`Server::stop`](super::Server::stop) was called; the workers and their connections learn it a little later.
     pub(super) stopping: AtomicBool,
     /// Threads that still run, those that only ask [`Slow`] left out.
@@ -58,14 +59,15 @@ impl Drop for LastCloses {
 
 /// Notes that accepting pauses; says so in the log if it did not before.
 pub(super) fn pausing(shared: &Shared, why: &str) {
-    if !shared.paused.swap(true, Relaxed) {
+    if shared.pause.begin() {
         shared.stats.pauses.fetch_add(1, Relaxed);
         shared.log.write(&Log::line("warn", "accepting is paused").text("error", why).end());
     }
 }
 
+/// Notes that the pauses are over; says so in the log.
 pub(super) fn accepting_again(shared: &Shared) {
-    if shared.paused.load(Relaxed) && shared.paused.swap(false, Relaxed) {
+    if shared.pause.end() {
         shared.log.write(&Log::line("info", "accepting again").end());
     }
 }

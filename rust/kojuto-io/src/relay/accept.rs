@@ -83,6 +83,7 @@ impl Context {
     /// Stops accepting for a moment, whatever the reason; the log is told once.
     pub(super) fn pause(&mut self, why: &Shortage) {
         self.tools.pipes.clear();
+        self.shared.limit.fail();
         self.shared.pausing(why);
         if !self.stopping {
             self.look_away();
@@ -120,9 +121,7 @@ impl Context {
         self.room = None;
         self.unwatch();
         let limit = &self.shared.limit;
-        if limit.tell_full() {
-            self.shared.tell_pause(&Shortage::Connections { limit: limit.most });
-        }
+        self.shared.pausing(&Shortage::Connections { limit: limit.most });
     }
 
     /// Tells the log that there is room again, once nobody has lacked it for a while.
@@ -196,8 +195,6 @@ impl Worker {
             if !self.context.shared.limit.take() {
                 return self.context.await_room();
             }
-            // One that was accepted before another thread paused does not end the pause.
-            let paused = self.context.shared.paused.load(Relaxed);
             let accepted = sys::accept(listener.fd());
             if accepted.is_err() {
                 self.context.shared.give_place_back();
@@ -206,9 +203,6 @@ impl Worker {
                 Ok((socket, address)) => {
                     self.context.shared.stats.open.fetch_add(1, Relaxed);
                     let remote = address.map_or_else(|| Remote::Unix("".into()), Remote::Socket);
-                    if paused {
-                        self.context.shared.accepting_again();
-                    }
                     let end = self.endpoint(Tcp::new(socket), &listener.route, &remote);
                     self.begin(Arc::clone(&listener.route), Side::new(end), remote);
                 }

@@ -94,7 +94,6 @@ impl Relay {
             running: Arc::default(),
             limit,
             refusal_lines: access::Lines::default(),
-            paused: AtomicBool::new(false),
             starving: AtomicUsize::new(0),
             polling,
             pipes: Arc::default(),

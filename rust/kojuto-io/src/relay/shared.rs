@@ -60,8 +60,6 @@ pub(super) struct Shared {
     pub(super) limit: Limit,
     /// Of clients that were refused.
     pub(super) refusal_lines: access::Lines,
-    /// Accepting rests for want of descriptors or memory.
-    pub(super) paused: AtomicBool,
     /// Connections that wait for a descriptor to reach their upstream with.
     pub(super) starving: AtomicUsize,
     pub(super) polling: Polling,
@@ -98,24 +96,14 @@ impl Shared {
         }
     }
 
-    /// Notes that accepting pauses; says so in the log if it did not before.
+    /// Notes that something is short; says so in the log if it did not before.
     pub(super) fn pausing(&self, why: &Shortage) {
-        if !self.paused.swap(true, Relaxed) {
-            self.tell_pause(why);
+        if !self.limit.tell_full() {
+            return;
         }
-    }
-
-    pub(super) fn tell_pause(&self, why: &Shortage) {
         self.stats.pauses.fetch_add(1, Relaxed);
         let line = Log::line("warn", "accepting is paused").text("error", &why.to_string());
         self.log.write(&line.end());
-    }
-
-    /// Notes that the pause is over; says so in the log if nobody has yet.
-    pub(super) fn accepting_again(&self) {
-        if self.paused.swap(false, Relaxed) {
-            self.tell_resumption();
-        }
     }
 
     pub(super) fn tell_resumption(&self) {

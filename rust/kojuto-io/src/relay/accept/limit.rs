@@ -12,9 +12,9 @@ pub(in crate::relay) struct Limit {
     pub(in crate::relay) most: usize,
     taken: AtomicUsize,
     awaited: AtomicBool,
-    /// How often there was none.
+    /// How often there was none, or something else was short.
     failures: AtomicU64,
-    /// The log was told that there is none, and not yet that there is one again.
+    /// The log was told of that, and not yet that there is one again.
     told: AtomicBool,
 }
 
@@ -43,8 +43,13 @@ impl Limit {
         if take() {
             return true;
         }
-        self.failures.fetch_add(1, SeqCst);
+        self.fail();
         false
+    }
+
+    /// Notes that there was none, or that something else that a connection needs was short.
+    pub(super) fn fail(&self) {
+        self.failures.fetch_add(1, SeqCst);
     }
 
     /// Takes a place for a connection that is there already, also when there is none.
@@ -69,7 +74,7 @@ impl Limit {
     }
 
     /// Whether the log has yet to be told that there is no place; it counts as told from now on.
-    pub(super) fn tell_full(&self) -> bool {
+    pub(in crate::relay) fn tell_full(&self) -> bool {
         !self.told.swap(true, Relaxed)
     }
 
