@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kojuto.tools.wsgate_client import proxies
+from kojuto.tools.wsgate_client.errors import OpenError
 
 PROPERTY = settings(
     max_examples=100,
@@ -82,3 +83,15 @@ def test_a_stranger_names_no_proxy(
         monkeypatch.setenv(name, value)
     proxy = proxies.choose(secure, "example.com", 80)
     assert (proxy and proxy.host) == expected
+
+
+@pytest.mark.parametrize("name", ["https_proxy", "all_proxy"])
+def test_the_variable_that_names_no_http_proxy_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in ("https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.delenv(other.upper(), raising=False)
+    monkeypatch.setenv(name, "socks5://127.0.0.1:1080")
+    with pytest.raises(OpenError, match=f"^{name} is not http://HOST:PORT"):
+        proxies.choose(True, "example.com", 443)

@@ -33,7 +33,10 @@ def choose(secure: bool, host: str, port: int) -> Proxy | None:
         OpenError: the environment names what is no HTTP proxy.
     """
     name = "https_proxy" if secure else "http_proxy"
-    text = _variable(name) or _variable("all_proxy")
+    text = _variable(name)
+    if not text:
+        name = "all_proxy"
+        text = _variable(name)
     if not text or bypasses(_variable("no_proxy"), host, port):
         return None
     from urllib.parse import unquote, urlsplit

@@ -81,6 +81,14 @@ fn refusal(error: &rustls::Error) -> String {
             CertificateError::UnknownIssuer => {
                 "the server's certificate is not signed by a trusted authority".to_owned()
             }
+            CertificateError::Other(other) => match other.0.downcast_ref() {
+                Some(webpki::Error::CaUsedAsEndEntity) => {
+                    "the server's certificate is an authority's own, as one that signs itself may be, \
+                     and not among those that are trusted"
+                        .to_owned()
+                }
+                _ => format!("the server's certificate is refused: {}", other.0),
+            },
             other => format!("the server's certificate is refused: {other}"),
         },
         E::AlertReceived(alert) => format!("the server refused: {alert:?}"),

@@ -282,6 +282,21 @@ fn a_certificate_that_is_refused_before_the_end_of_its_record_is_told_to_the_ser
     }
 }
 
+/// As `openssl req -x509` makes them.
+#[test]
+fn an_authority_of_its_own_is_told_in_words() {
+    let refused = |why: webpki::Error| {
+        let other = rustls::OtherError(Arc::new(why));
+        refusal(&rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+    };
+    let own = refused(webpki::Error::CaUsedAsEndEntity);
+    assert!(own.contains("an authority's own") && !own.contains("Other"), "{own}");
+    assert_eq!(
+        refused(webpki::Error::UnsupportedCertVersion),
+        "the server's certificate is refused: UnsupportedCertVersion"
+    );
+}
+
 #[test]
 fn a_certificate_for_another_name_is_refused_with_the_names_it_is_for() {
     let error = |presented: &[&str]| {
