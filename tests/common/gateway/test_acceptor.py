@@ -22,6 +22,9 @@ class Log:
     def __init__(self) -> None:
         self.said: list[tuple[str, dict[str, Any]]] = []
 
+    def warn(self, message: str, **fields: Any) -> None:
+        self.said.append((message, fields))
+
     def error(self, message: str, **fields: Any) -> None:
         self.said.append((message, fields))
 
@@ -36,6 +39,35 @@ def acceptor(log: Log) -> Iterator[Acceptor]:
     made = Acceptor(log, lambda: True)  # type: ignore[arg-type]
     yield made
     made.stop()
+
+
+def test_the_limit_of_connections_is_told_once_and_only_when_somebody_waits(log: Log) -> None:
+    looked, room = threading.Semaphore(0), threading.Event()
+
+    def has_room() -> bool:
+        looked.release()
+        return room.is_set()
+
+    acceptor = Acceptor(log, has_room)  # type: ignore[arg-type]
+    listener = socket.create_server((LOOPBACK, 0))
+    port = listener.getsockname()[1]
+    acceptor.add(listener, lambda connection, _: connection.close())
+    try:
+        for _ in range(3):  # it has looked at the listener, too
+            assert looked.acquire(timeout=20)
+        assert not log.said
+        with socket.create_connection((LOOPBACK, port), timeout=20) as conn:
+            wait_until(lambda: log.said, what="the line of the log")
+            while looked.acquire(blocking=False):
+                pass
+            for _ in range(3):
+                assert looked.acquire(timeout=20)
+            room.set()
+            assert read_all(conn) == b""
+        assert log.said == [("Accepting pauses", {"error": "the connection limit is reached"})]
+    finally:
+        room.set()
+        acceptor.stop()
 
 
 def test_a_handler_that_fails_costs_its_connection_and_nobody_elses(

@@ -31,7 +31,7 @@ class Acceptor:
     in the kernel's queues is not lost. `stop` takes what is queued before it closes a socket.
 
     Args:
-        log: told of pauses.
+        log: told of pauses in which somebody waits.
         has_room: asked before each connection; those that were handed over are counted in it.
     """
 
@@ -46,7 +46,7 @@ class Acceptor:
         self._removed: list[socket.socket] = []
         self._stopping = False
         self._short = False
-        self._short_at = float("-inf")
+        self._told_at = float("-inf")
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
         self._selector = DefaultSelector()
@@ -86,6 +86,8 @@ class Acceptor:
 
         while True:
             if self._short or not self._has_room():
+                if not self._short and self._is_awaited():
+                    self._tell("the connection limit is reached")
                 self._short = False
                 ready = []
                 self._pause.select(PAUSE_S)
@@ -125,7 +127,8 @@ class Acceptor:
                 return
             except OSError as error:
                 if error.errno in SHORTAGE:
-                    self._pause_for(error)
+                    self._short = True
+                    self._tell(words(error))
                     return
                 continue  # that connection was gone before it was accepted
             try:
@@ -134,10 +137,14 @@ class Acceptor:
                 self._log.error("A connection is refused", error=f"{type(error).__name__}: {error}")
                 connection.close()
 
-    def _pause_for(self, error: OSError) -> None:
+    def _is_awaited(self) -> bool:
+        """Whether somebody waits to be accepted."""
+        return any(key.data is not None for key, _ in self._selector.select(0))
+
+    def _tell(self, why: str) -> None:
+        """Tell the log of a pause, unless it is one more of those that it was told of."""
         from time import monotonic
 
-        if monotonic() - self._short_at > TOLD_S:
-            self._log.warn("Accepting pauses", error=words(error))
-        self._short = True
-        self._short_at = monotonic()
+        if monotonic() - self._told_at > TOLD_S:
+            self._log.warn("Accepting pauses", error=why)
+        self._told_at = monotonic()
