@@ -85,6 +85,30 @@ def test_relaxlogs(
     piped.follow(turn)
 
 
+class Renaming(Piped):
+    """One that renames what it has written instead of making a link."""
+
+    def parts(self) -> list[Path]:
+        return list(self.folder.glob("@*"))
+
+    def stored(self) -> int:
+        return sum(path.stat().st_size for path in [self.link, *self.parts()] if path.exists())
+
+
+def test_multilog(tmp_path: Path, workdir: Path) -> None:
+    folder = tmp_path / "logs"
+    command = [need_program("multilog"), "s16777215", "n100", str(folder)]
+    process = spawn(command, stdin=subprocess.PIPE)
+    piped = Renaming(process, folder)
+
+    def turn() -> None:
+        before = len(piped.parts())
+        process.send_signal(signal.SIGALRM)
+        wait_until(lambda: len(piped.parts()) > before and piped.link.exists())
+
+    piped.follow(turn)
+
+
 @pytest.mark.parametrize("options", [["-L"], ["-l", "-L"]], ids=["-L", "-l -L"])
 @pytest.mark.parametrize("name", ["access", "access.%Y%m%d%H.log"])
 def test_rotatelogs(

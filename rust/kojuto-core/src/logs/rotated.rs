@@ -3,7 +3,8 @@
 //! For `access.log`: `access.log.1` (higher is older), `access.log-20260131` and its kin (dateext,
 //! with or without a time), `access-20260131.log`, `access20260131_001.log` and `access.1.log`
 //! (logrotate's `extension` and `addextension`), `20260131__access.log`, `access.log.old`, each with
-//! or without the ending of a compressor. What the target of a link is called is the subject of
+//! or without the ending of a compressor. For `current`, as multilog, svlogd and s6-log call their log,
+//! `@4000000069….s` too. What the target of a link is called is the subject of
 //! [`super::form`].
 
 use super::form::Form;
@@ -82,8 +83,9 @@ pub fn parse(log: &[u8], name: &[u8]) -> Option<RotatedName> {
     let (stamp, is_doubtful) = match plain.strip_prefix(log) {
         Some(suffix) => (parse_suffix(suffix).or_else(|| parse_added_extension(suffix)), false),
         None => {
-            let stamp =
-                parse_before_extension(log, plain).or_else(|| parse_before_name(log, plain));
+            let stamp = parse_before_extension(log, plain)
+                .or_else(|| parse_before_name(log, plain))
+                .or_else(|| parse_tai64n(log, plain));
             let is_number = matches!(stamp, Some(Stamp::Number(2..)));
             (stamp, is_number)
         }
@@ -165,6 +167,18 @@ fn parse_before_name(log: &[u8], plain: &[u8]) -> Option<Stamp> {
         stamp @ Stamp::Number(_) if separator == b"." => Some(stamp),
         _ => None,
     }
+}
+
+/// `@4000000069a3b2c11dcd6500.s` or `.u` for `current`: an external TAI64N label, as D. J. Bernstein's
+/// tai64nlocal reads them, and whether what is run on each file has been.
+fn parse_tai64n(log: &[u8], plain: &[u8]) -> Option<Stamp> {
+    let label = plain.strip_prefix(b"@").filter(|_| log == b"current")?;
+    let label = label.strip_suffix(b".s").or_else(|| label.strip_suffix(b".u"))?;
+    let (second, nano) = label.split_at_checked(16).filter(|(_, nano)| nano.len() == 8)?;
+    let number = |hex: &[u8]| {
+        hex.iter().try_fold(0u64, |n, &b| Some(n << 4 | u64::from(char::from(b).to_digit(16)?)))
+    };
+    Some(Stamp::Date(vec![number(second)?.checked_sub(1 << 62)?, number(nano)?]))
 }
 
 /// Whether a stamp begins with a date, the year or the day first, or with epoch seconds.
@@ -356,6 +370,22 @@ mod tests {
         }
         assert_eq!(parse(b"maillog", b"maillog.2.lzma").unwrap().packing, Packing::Unreadable);
         assert!(parse(b".log", b"-20260131.log").is_none());
+    }
+
+    #[test]
+    fn what_multilog_and_its_kin_call_their_files() {
+        let of = |log: &[u8], name: &str| parse(log, name.as_bytes());
+        let label = "@400000006b0dc3273489ab3c";
+        for ending in [".s", ".u", ".s.gz"] {
+            let name = of(b"current", &format!("{label}{ending}")).unwrap();
+            assert_eq!(name.stamp, Stamp::Date(vec![1_796_064_039, 881_437_500]));
+        }
+        for ending in ["", ".t", ".s.lock", "0.s"] {
+            assert_eq!(of(b"current", &format!("{label}{ending}")), None, "{ending}");
+        }
+        assert_eq!(of(b"current", "@400000006b0dc3273489ab3g.s"), None);
+        assert_eq!(of(b"current", "@000000006b0dc3273489ab3c.s"), None);
+        assert_eq!(of(b"access.log", &format!("{label}.s")), None);
     }
 
     #[test]
