@@ -182,3 +182,32 @@ def test_a_program_that_fails_is_told_and_the_run_goes_on(log: Path, tmp_path: P
     assert count == 10
     assert "bzip2 -dc failed: exit status: 3" in said
     assert counted(log, env) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("packer", "pack"),
+    [("gzip", gzip.compress), ("xz", lzma.compress), ("bzip2", bz2.compress), ("lz4", lz4)],
+)
+def test_a_live_log_that_is_packed_is_refused_and_not_read_as_lines(
+    packer: str, pack: Callable[[bytes], bytes], log: Path
+) -> None:
+    write(log, *lines(0, 100))
+    assert counted(log)[0] == 100
+    plain = log.with_name("plain")
+    log.rename(plain)
+    # As nginx does with `access_log … gzip`, and rsyslog with zipLevel.
+    log.write_bytes(pack(plain.read_bytes()))
+    for prog, options in {
+        PROG: ["--logfile", log, "--key-prefix", "t"],
+        "mackerel-plugin-log-incr-rate": [
+            "--log-file", log, "--base-log-file", plain, "--key-prefix", "t",
+        ],
+        "mackerel-plugin-postfix-log": ["--logfile", log],
+    }.items():  # fmt: skip
+        done = run(prog, *options)
+        text = f"{prog}: error: {log}: packed by {packer}; only plain lines can be followed\n"
+        assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", text)
+    # The position is kept: nothing is lost once the log is plain.
+    plain.rename(log)
+    write(log, *lines(100, 107))
+    assert counted(log)[0] == 7

@@ -77,7 +77,7 @@ struct Finder<'a> {
 impl Finder<'_> {
     /// `None` when something moved meanwhile.
     fn attempt(&self, before: Option<&Position>) -> io::Result<Option<Plan>> {
-        let live = match Source::open(self.log) {
+        let live = match Source::open_live(self.log) {
             Ok(source) => Some(source),
             Err(error) if error.kind() == io::ErrorKind::NotFound && before.is_some() => None,
             Err(error) => return Err(error),

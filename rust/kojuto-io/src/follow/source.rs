@@ -82,15 +82,31 @@ impl Source {
         })
     }
 
+    /// The same for a live log, which must not be compressed (nginx's `access_log … gzip` is): where
+    /// it grows, nothing of what was read before could be found again.
+    pub(super) fn open_live(path: &Path) -> io::Result<Source> {
+        let source = Source::open(path)?;
+        let Some(packer) = source.packer()? else { return Ok(source) };
+        let by = packer.program();
+        Err(io::Error::other(format!("packed by {by}; only plain lines can be followed")))
+    }
+
     /// The same for a file that may be compressed, which its first bytes tell.
     pub(super) fn open_any(path: &Path) -> io::Result<Source> {
         let mut source = Source::open(path)?;
-        let mut head = [0u8; Packer::HEAD_BYTES];
-        let length = read_at_most(&source.file, &mut head, 0)?;
-        if let Told::Packed(packer) = Packer::tell(&head[..length]) {
+        if let Some(packer) = source.packer()? {
             source.form = Form::Packed(packer);
         }
         Ok(source)
+    }
+
+    fn packer(&self) -> io::Result<Option<Packer>> {
+        let mut head = [0u8; Packer::HEAD_BYTES];
+        let length = read_at_most(&self.file, &mut head, 0)?;
+        match Packer::tell(&head[..length]) {
+            Told::Packed(packer) => Ok(Some(packer)),
+            _ => Ok(None),
+        }
     }
 
     pub(super) fn is_plain(&self) -> bool {
