@@ -132,7 +132,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io { what, source } | Error::NoThread { what, source } => {
-                write!(f, "{what}: {source}")
+                write!(f, "{what}: {}", words(source))
             }
             Error::Busy(path) => write!(f, "{}: locked by another process", path.display()),
             Error::Core(error) => error.fmt(f),
@@ -167,6 +167,7 @@ mod tests {
         let full = io::Error::from_raw_os_error(libc::ENOSPC);
         assert_eq!(words(&full), "No space left on device");
         assert_eq!(words(&io::Error::other("in (os error 28) words")), "in (os error 28) words");
+        assert_eq!(Error::on("log")(full).to_string(), "log: No space left on device");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use self::beginning::Beginning;
 use super::Source;
 use super::reading::MAX_LINE_BYTES;
 use crate::follow::{self, LineSink, Note, NoteKind, Ongoing};
-use crate::{Cancel, Error, Result, words};
+use crate::{Cancel, Error, Result};
 
 /// A stream that has more at once has to wait after so long, so that the caller sees to other things.
 const STREAM_TURN: Duration = Duration::from_millis(100);
@@ -142,7 +142,7 @@ impl Live {
                 // What was read of it comes again.
                 Err(error) => {
                     log.is_new |= error.code() == Some(libc::ENOENT);
-                    log.trouble = Some(of_trouble(&error));
+                    log.trouble = Some(error.to_string());
                     continue;
                 }
             };
@@ -262,13 +262,6 @@ impl LineSink for Sink<'_> {
         if self.wrong.is_none() {
             self.wrong = self.part.block(self.collector, lines).err();
         }
-    }
-}
-
-fn of_trouble(error: &Error) -> String {
-    match error {
-        Error::Io { what, source } => format!("{what}: {}", words(source)),
-        error => error.to_string(),
     }
 }
 

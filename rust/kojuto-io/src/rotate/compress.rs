@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{apart, watch_children};
 use super::directory::LogDir;
+use crate::words;
 
 /// A file that could not be compressed is left alone for so long, or until the next rotation.
 const TRY_AGAIN: Duration = Duration::from_secs(600);
@@ -128,8 +129,9 @@ impl Compressor {
     /// The others go on; this one is tried again later, and told of once.
     fn fail(&mut self, source: PathBuf, error: &io::Error) -> Option<String> {
         let text = format!(
-            "cannot compress {}: {error}; it stays as it is, and is tried again later",
-            source.display()
+            "cannot compress {}: {}; it stays as it is, and is tried again later",
+            source.display(),
+            words(error)
         );
         let known = self.failed.insert(source, Some(Instant::now())).is_some();
         (!known).then_some(text)
@@ -155,9 +157,9 @@ impl Compressor {
             let mut command = Command::new(self.program);
             command.arg("-c").stdin(input).stdout(output).stderr(Stdio::null());
             apart(&mut command, 19);
-            command
-                .spawn()
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.program)))
+            command.spawn().map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {}", self.program, words(&error)))
+            })
         });
         match started {
             Ok(child) => Ok(Working { child, source: source.to_owned(), state }),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::child::{apart, watch_children};
+use crate::words;
 
 /// So many closed files wait for the command at most.
 const MOST_WAITING: usize = 100;
@@ -80,7 +81,7 @@ impl Hooks {
                     told.push(failed(&running.path, &format!("killed after {limit} s")));
                 }
                 Ok(Some(status)) => told.extend(judge(&running.path, status)),
-                Err(error) => told.push(failed(&running.path, &error.to_string())),
+                Err(error) => told.push(failed(&running.path, &words(&error))),
             }
             self.running = None;
         }
@@ -91,7 +92,7 @@ impl Hooks {
                     self.running = Some(Running { child, path, until });
                     break;
                 }
-                Err(error) => told.push(failed(&path, &error.to_string())),
+                Err(error) => told.push(failed(&path, &words(&error))),
             }
         }
         if self.skipped > 0 && self.waiting.len() < MOST_WAITING / 2 {

@@ -15,7 +15,7 @@ use super::{
     CHUNK_BYTES, Ended, Ending, LINE_GRACE, LOOK_EVERY, PURGE_EVERY, Rotator, Sink, first_newline,
 };
 use crate::sys::signals::wait;
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// How often it is looked whether a command has ended, when nothing else is left to do.
 const HOOK_LOOK: Duration = Duration::from_millis(20);
@@ -215,7 +215,7 @@ impl Rotator<'_> {
             && let Err(error) = current.file.sync_data()
         {
             let path = files.directory.path.join(&current.name);
-            (self.on_event)(format!("{}: fsync: {error}", path.display()));
+            (self.on_event)(format!("{}: fsync: {}", path.display(), words(&error)));
         }
     }
 
