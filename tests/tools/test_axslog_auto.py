@@ -126,3 +126,19 @@ def test_a_group_is_found_beside_the_keys_that_were(tmp_path: Path, workdir: Pat
     log = write(tmp_path / "log", '{"host":"a","status":200,"request_time":3}')
     _, metrics = report(log, "--by", "host")
     assert metrics["axslog.latency_t.a.average"] == 3
+
+
+def test_what_a_server_says_at_its_start_does_not_hide_its_requests(workdir: Path) -> None:
+    """A log of uWSGI begins with 38 lines that are no requests."""
+    log = workdir / "uwsgi.log"
+    start = [f"*** Operational MODE: {n} of 38 ***" for n in range(38)]
+    requests = (DATA / "formats/uwsgi.log").read_text().splitlines() * 20
+    write(log, *start, *requests)
+    about, metrics = report(log)
+    assert (about["format"], about["lines"], about["counted_lines"]) == ("uwsgi", 78, 40)
+    assert metrics["axslog.latency_t.average"] == 1.0
+    done = run("kojuto", "report", "--output", "json", log, env={"TZ": "UTC"})
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["format"], document["lines"]) == ("uwsgi", 40)
+    assert document["from"] == "2014-05-06T10:13:11+00:00"

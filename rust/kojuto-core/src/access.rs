@@ -10,6 +10,7 @@ mod tally;
 use memchr::memmem::Finder;
 
 pub use self::explain::{Explained, Field, Role, Verdict, explain};
+pub(crate) use self::finding::telling;
 pub(crate) use self::options::first_lines;
 pub use self::options::{Format, Options, TimeField, TimeList};
 pub use self::recognise::{Found, Profile};

@@ -6,8 +6,18 @@ use super::patterns;
 use super::recognise::{self, Found, Profile};
 use crate::scan::json::Prefix;
 
+/// A block from the first lines on that are in any format: a program may tell of its start before it
+/// tells of requests.
+pub(crate) fn telling(block: &[u8], prefix: Prefix) -> &[u8] {
+    let tells = |from: &&[u8]| {
+        Format::detect(from, prefix).is_some() || patterns::of(from, false).is_some()
+    };
+    options::looks(block).find(tells).unwrap_or(block)
+}
+
 impl Found {
-    /// Finds the format of a block of lines, and if asked to, whose keys and unit they have.
+    /// Finds the format of a block of lines that begins with [`telling`] ones, and if asked to, whose
+    /// keys and unit they have.
     pub(crate) fn look(
         &mut self,
         block: &[u8],
@@ -45,7 +55,7 @@ impl Access {
     pub(super) fn find(&mut self, block: &[u8]) {
         let Format::Auto(prefix) = self.format else { return };
         if !self.found.is_still_of_pattern(block) {
-            let profile = self.found.look(block, prefix, self.finds_keys);
+            let profile = self.found.look(telling(block, prefix), prefix, self.finds_keys);
             self.take_keys(profile);
         }
     }

@@ -147,7 +147,8 @@ static PATTERNS: [Pattern; 14] = [
         "uwsgi",
         ["status", "msecs", "ms"],
         concat!(
-            r"^\[pid: .*?\] (?P<method>[A-Z]+) (?P<uri>\S+) => generated (?P<size>\d+) bytes ",
+            r"^\[pid: .*? \[(?P<when>[^\]]+)\] (?P<method>[A-Z]+) (?P<uri>\S+) => ",
+            r"generated (?P<size>\d+) bytes ",
             r"in (?P<msecs>\d+) msecs \(HTTP/[\d.]+ (?P<status>\d{3})\)",
         ),
     ),

@@ -135,6 +135,27 @@ fn in_combined_the_status_counts_whatever_the_time_is() {
 }
 
 #[test]
+fn a_program_that_starts_may_say_what_it_likes() {
+    let start = |lines| "lock engine: pthread robust mutexes\n".repeat(lines);
+    let uwsgi = "[pid: 7|app: 0|req: 1/1] ::1 () {8 vars in 9 bytes} [Tue May  6 10:13:11 2014] \
+                 GET / => generated 1 bytes in 2 msecs (HTTP/1.1 200) 1 headers in 9 bytes\n";
+    for (text, format) in [
+        (uwsgi, "uwsgi"),
+        ("{\"status\":200,\"request_time\":0.1}\n", "json"),
+        ("status:200\trequest_time:0.1\n", "ltsv"),
+    ] {
+        for lines in [0, 38, 200] {
+            let options =
+                Options { format: Format::Auto(Prefix::Refuse), finds_keys: true, ..options(1) };
+            let mut access = Access::new(&options).unwrap();
+            access.block((start(lines) + &text.repeat(40)).as_bytes());
+            assert_eq!((access.format_name(), access.lines()), (format, lines as u64 + 40));
+            assert_eq!(access.finish().0.total(), 40, "{format} behind {lines} lines");
+        }
+    }
+}
+
+#[test]
 fn a_given_format_tells_the_unit_of_its_time() {
     let text = |format: &str, line: &str| {
         let format = Format::Text(Box::new(LogFormat::new(format).unwrap()));

@@ -8,10 +8,11 @@ use super::roles::{self, Reading};
 use super::row::{Counter, Extra};
 use super::totals::{Found, OVERLONG, Totals};
 use crate::Error;
-use crate::access::{Format, Found as Said};
+use crate::access::{Format, Found as Said, telling};
 use crate::error::Argument;
 use crate::scan::envelope::{Envelope, Opener};
 use crate::scan::fields::MAX_KEYS;
+use crate::scan::json::Prefix;
 
 /// Counts the lines of logs.
 #[derive(Debug, Clone)]
@@ -177,9 +178,15 @@ impl Collector {
         if block.is_empty() || self.reading.as_ref().is_some_and(|reading| reading.fits(block)) {
             return Ok(());
         }
+        let is_still = self.said.is_still_of_pattern(block);
+        let prefix = match self.options.format {
+            Format::Auto(prefix) => prefix,
+            _ => Prefix::Refuse,
+        };
+        let block = if is_still { block } else { telling(block, prefix) };
         let format = match self.options.format {
             Format::Auto(prefix) => {
-                if !self.said.is_still_of_pattern(block) {
+                if !is_still {
                     self.said.profile = self.said.look(block, prefix, true);
                 }
                 self.said.format.clone().unwrap_or(Format::Ltsv(prefix))

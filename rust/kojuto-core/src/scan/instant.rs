@@ -51,9 +51,9 @@ pub const SECOND: i64 = 1_000_000_000;
 const YEARS: std::ops::RangeInclusive<i64> = 1970..=2105;
 
 /// Reads a moment: `10/Oct/2000:13:55:36 -0700` in brackets or without, RFC 3339 and what is near to
-/// it (a blank or a tab for the `T`, slashes in the date, no zone, `+09`), or a number since the
-/// epoch, whose size tells whether it is of seconds, milli-, micro- or nanoseconds. What has no zone is
-/// taken as UTC.
+/// it (a blank or a tab for the `T`, slashes in the date, no zone, `+09`), `Tue May  6 10:13:11 2014`
+/// as of ctime(3), or a number since the epoch, whose size tells whether it is of seconds, milli-, micro-
+/// or nanoseconds. What has no zone is taken as UTC.
 pub fn parse(text: &[u8]) -> Option<Instant> {
     let text = text.trim_ascii();
     let text = text.strip_prefix(b"[").unwrap_or(text);
@@ -61,6 +61,7 @@ pub fn parse(text: &[u8]) -> Option<Instant> {
     match text {
         [_, _, b'/', ..] => common(text),
         [_, _, _, _, b'-' | b'/', ..] => iso(text),
+        [b'A'..=b'Z', b'a'..=b'z', b'a'..=b'z', b' ', ..] => ctime(&text[4..]),
         _ => number(text),
     }
 }
@@ -68,12 +69,28 @@ pub fn parse(text: &[u8]) -> Option<Instant> {
 fn common(text: &[u8]) -> Option<Instant> {
     let (date, time) = text.split_at_checked(12)?;
     let day = digits(&date[..2])?;
-    let month = MONTHS.iter().position(|name| *name == &date[3..6])? as i64 + 1;
+    let month = month_of(&date[3..6])?;
     let year = digits(&date[7..11])?;
     if date[6] != b'/' || date[11] != b':' {
         return None;
     }
     moment([year, month, day], time)
+}
+
+/// What stands behind the day of the week: `May  6 10:13:11 2014`.
+fn ctime(text: &[u8]) -> Option<Instant> {
+    let (date, rest) = text.split_at_checked(7)?;
+    let (time, year) = rest.split_at_checked(rest.len().checked_sub(5)?)?;
+    let month = month_of(&date[..3])?;
+    let day = digits(date[4..6].trim_ascii_start())?;
+    if date[3] != b' ' || date[6] != b' ' || year[0] != b' ' {
+        return None;
+    }
+    moment([digits(&year[1..])?, month, day], time)
+}
+
+fn month_of(name: &[u8]) -> Option<i64> {
+    MONTHS.iter().position(|month| *month == name).map(|at| at as i64 + 1)
 }
 
 fn iso(text: &[u8]) -> Option<Instant> {
@@ -208,6 +225,8 @@ mod tests {
             ("2026/11/29 - 14:06:41", 1_795_961_201.0, None),
             ("2026-11-29\t14:06:41", 1_795_961_201.0, None),
             ("2026-11-29 14:06:41 +05", 1_795_961_201.0 - 18000.0, Some(18000)),
+            ("Tue May  6 10:13:11 2014", 1_399_371_191.0, None),
+            ("[Sun Nov 29 14:06:41.5 2026]", 1_795_961_201.5, None),
             ("1693840791.7564995", 1_693_840_791.756_499_5, None),
             ("1.6938407917565e9", 1_693_840_791.756_5, None),
             ("1693840791", 1_693_840_791.0, None),
@@ -270,6 +289,10 @@ mod tests {
             "12",
             "0.5",
             "10/Foo/2000:13:55:36 -0700",
+            "Tue May  6",
+            "Tue Foo  6 10:13:11 2014",
+            "Fri Feb 30 10:13:11 2024",
+            "Tue May  6 10:13:11 +2014",
             "10/Oct/2000",
             "2026-11-29",
             "2026-13-29T14:06:41Z",
