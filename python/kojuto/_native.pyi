@@ -231,6 +231,10 @@ class AccessScan:
         """Lines seen, those that do not count included."""
 
     @property
+    def refused_lists(self) -> int:
+        """Lines that were counted without their time, since that is a list."""
+
+    @property
     def format(self) -> str:
         """The format it was read as; the detected one for ``auto``."""
 

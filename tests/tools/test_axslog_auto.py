@@ -142,3 +142,20 @@ def test_what_a_server_says_at_its_start_does_not_hide_its_requests(workdir: Pat
     document = json.loads(done.stdout)
     assert (document["format"], document["lines"]) == ("uwsgi", 40)
     assert document["from"] == "2014-05-06T10:13:11+00:00"
+
+
+def test_a_line_that_counts_without_its_list_of_times_is_told_of(workdir: Path) -> None:
+    """nginx's `"$upstream_response_time"` at the end, of a request for which two were asked."""
+    log = workdir / "access.log"
+    request = '::1 - - [06/May/2014:10:13:11 +0000] "GET / HTTP/1.1" 200 5 "-" "-"'
+    write(log, f'{request} "0.100"', f'{request} "0.300, 0.400"', f'{request} "-"')
+    options = ("--once", "--logfile", log, "--key-prefix", "t", "--format", "combined")
+    done = run(PROG, *options)
+    assert b"latency_t.average\t0.100000" in done.stdout
+    assert done.stderr.decode() == (
+        f"{PROG}: {log}: 1 line counted by status only: the time taken is a list\n"
+        "hint: --time-list sum, last or max takes lists of times\n"
+    )
+    done = run(PROG, *options, "--time-list", "sum")
+    assert b"latency_t.average\t0.400000" in done.stdout
+    assert done.stderr == b""

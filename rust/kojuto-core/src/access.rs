@@ -77,6 +77,8 @@ struct Counter {
     other: Tally,
     bad: BadLines<{ REASONS.len() }>,
     lines: u64,
+    /// Lines that were counted without their time, since it is a list.
+    refused_lists: u64,
     /// The lines of this block that begin with NULs, without them.
     behind_nuls: Vec<u8>,
 }
@@ -120,6 +122,7 @@ impl Access {
                 other: Tally::default(),
                 bad: BadLines::default(),
                 lines: 0,
+                refused_lists: 0,
                 behind_nuls: Vec::new(),
             },
         })
@@ -177,6 +180,11 @@ impl Access {
         self.counter.lines
     }
 
+    /// How many lines were counted without their time, since that is a list and lists are refused.
+    pub fn refused_lists(&self) -> u64 {
+        self.counter.refused_lists
+    }
+
     /// The lines that could not be counted.
     pub fn bad(&self) -> &BadLines<{ REASONS.len() }> {
         &self.counter.bad
@@ -195,6 +203,7 @@ impl Access {
         mine.groups.merge(other.groups, Tally::merge, |evicted| pool.absorb(evicted));
         mine.bad.merge(other.bad);
         mine.lines += other.lines;
+        mine.refused_lists += other.refused_lists;
     }
 
     /// The figures of all lines, and those of each group: the largest first, the pool last.
@@ -317,7 +326,10 @@ impl Counter {
         }
         let latency = match self.time(values[0]) {
             Some(time) => Some(time),
-            None if self.time_optional => None,
+            None if self.time_optional => {
+                self.refused_lists += u64::from(self.is_refused_list(values[0]));
+                None
+            }
             None => return self.bad.count(BAD_TIME, line),
         };
         let Some(status) = parse_i64(self.resolved(status).trim_ascii()) else {
@@ -348,6 +360,13 @@ impl Counter {
 
     fn resolved<'v>(&self, value: &'v [u8]) -> std::borrow::Cow<'v, [u8]> {
         if self.escapes { unescape(value) } else { value.into() }
+    }
+
+    /// Whether a time taken would be one if lists were not refused.
+    fn is_refused_list(&self, text: &[u8]) -> bool {
+        self.time_list == duration::TimeList::Refuse
+            && duration::taken(&self.resolved(text), self.time_scale, duration::TimeList::Sum)
+                .is_some()
     }
 
     /// The seconds of a time taken.

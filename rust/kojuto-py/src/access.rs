@@ -173,6 +173,7 @@ impl AccessTally {
 struct AccessScan {
     report: Py<FollowReport>,
     lines: u64,
+    refused_lists: u64,
     format: String,
     found: Option<(Option<&'static str>, &'static str, &'static str, &'static str)>,
     bad_lines: Vec<(&'static str, u64)>,
@@ -189,6 +190,7 @@ impl AccessScan {
         let bad_example =
             bad.first().map(|(reason, line)| (REASONS[reason], PyBytes::new(py, line).unbind()));
         let (lines, format) = (access.lines(), access.format_name().to_owned());
+        let refused_lists = access.refused_lists();
         let found = access.found().profile.map(|profile| {
             let envelope = access.found().envelope.map(Envelope::name);
             (envelope, profile.status, profile.time, profile.unit)
@@ -197,6 +199,7 @@ impl AccessScan {
         Ok(AccessScan {
             report,
             lines,
+            refused_lists,
             format,
             found,
             bad_lines,

@@ -257,9 +257,7 @@ def _work(values: Values, _: list[str]) -> int:
             cli.complain(PROG, f"warning: {cli.describe(outcome)}")
             continue
         follow.tell(PROG, path, outcome.report)
-        follow.tell_bad_lines(
-            PROG, path, outcome.bad_lines, outcome.bad_example, _hint(values, outcome)
-        )
+        _tell_lines(values, path, outcome)
         if values.verbose and outcome.found:
             cli.complain(PROG, f"{path}: {found_in(outcome)}")
         follow.tell_sum(PROG, path, outcome.report)
@@ -307,6 +305,18 @@ def _path_hash(path: str) -> str:
     from hashlib import md5
 
     return "-" + md5(path.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+def _tell_lines(values: Values, path: str, scan: AccessScan) -> None:
+    """Tell of the lines that do not count, or not wholly."""
+    follow.tell_bad_lines(PROG, path, scan.bad_lines, scan.bad_example, _hint(values, scan))
+    if scan.refused_lists:
+        lines = follow.count(scan.refused_lists, "line")
+        cli.complain(
+            PROG,
+            f"{path}: {lines} counted by status only: the time taken is a list",
+            "--time-list sum, last or max takes lists of times",
+        )
 
 
 def _hint(values: Values, scan: AccessScan) -> str | None:

@@ -135,6 +135,28 @@ fn in_combined_the_status_counts_whatever_the_time_is() {
 }
 
 #[test]
+fn a_line_that_counts_without_its_list_of_times_is_told_of() {
+    let line = |time| {
+        format!(
+            "::1 - - [10/Oct/2000:13:55:36 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\" \"{time}\"\n"
+        )
+    };
+    let mut refused = [TimeList::Refuse, TimeList::Sum].map(|list| {
+        let options = Options { format: Format::Combined, time_list: list, ..options(1) };
+        let mut access = Access::new(&options).unwrap();
+        for time in ["0.1", "0.1, 0.2", "-, 0.5 : 0.1", "-", "-, -", "Mozilla, like 0.2"] {
+            access.block(line(time).as_bytes());
+        }
+        access
+    });
+    assert_eq!(refused[0].refused_lists(), 2);
+    assert_eq!(refused[1].refused_lists(), 0);
+    let other = refused[0].clone();
+    refused[0].merge(other);
+    assert_eq!((refused[0].lines(), refused[0].refused_lists()), (12, 4));
+}
+
+#[test]
 fn a_program_that_starts_may_say_what_it_likes() {
     let start = |lines| "lock engine: pthread robust mutexes\n".repeat(lines);
     let uwsgi = "[pid: 7|app: 0|req: 1/1] ::1 () {8 vars in 9 bytes} [Tue May  6 10:13:11 2014] \
