@@ -73,7 +73,7 @@ pub(crate) fn taken(text: &[u8], scale: f64, list: TimeList) -> Option<f64> {
     if let Some(time) = one(text) {
         return Some(time);
     }
-    if list == TimeList::Refuse || text.is_empty() {
+    if list == TimeList::Refuse || text.is_empty() || has_decimal_comma(text) {
         return None;
     }
     // nginx parts upstreams by ", " and groups after an internal redirect by " : "; an
@@ -91,6 +91,17 @@ pub(crate) fn taken(text: &[u8], scale: f64, list: TimeList) -> Option<f64> {
             TimeList::Max => time.max(next),
             TimeList::Last | TimeList::Refuse => next,
         })
+    })
+}
+
+/// Whether a comma stands within a number, as in `0,123` and `1,5ms`: between digits, with no point before
+/// it or behind. Such a text is no list: nginx puts a blank behind the comma, and its times have a point.
+fn has_decimal_comma(text: &[u8]) -> bool {
+    memchr::memchr_iter(b',', text).any(|at| {
+        let before = text[..at].rsplit(|b| b", :".contains(b)).next().unwrap_or_default();
+        let behind = text[at + 1..].split(|b| b", :".contains(b)).next().unwrap_or_default();
+        let is_whole = !before.is_empty() && before.iter().all(u8::is_ascii_digit);
+        is_whole && behind.first().is_some_and(u8::is_ascii_digit) && !behind.contains(&b'.')
     })
 }
 
@@ -168,6 +179,23 @@ mod tests {
         }
         for text in ["", "-", "4096", "1, 2", "www.example.com", "TLSv1.3", "10.0.0.1:80", "a1.5"] {
             assert!(!is_telling(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_comma_within_a_number_makes_no_list() {
+        let sum = |text: &str| taken(text.as_bytes(), 1.0, TimeList::Sum);
+        for (text, value) in [
+            ("0.5, 0.25", 0.75),
+            ("0.5,0.25", 0.75),
+            ("1, 2", 3.0),
+            ("-, 1 : 2", 3.0),
+            ("12ms,1s", 1.012),
+        ] {
+            assert_eq!(sum(text), Some(value), "{text}");
+        }
+        for text in ["0,123", "1,234,567", "0,5 : 0,25", "0.5, 1,5", "12,5ms,1s", ",", "1,x"] {
+            assert_eq!(sum(text), None, "{text}");
         }
     }
 }
