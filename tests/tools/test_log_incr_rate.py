@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import read_metrics, run
+from tests.conftest import ROOT, read_metrics, run
 
 if TYPE_CHECKING:
     import subprocess
@@ -77,6 +77,16 @@ def test_the_ratio_is_left_out_while_the_base_does_not_grow(logs: Logs) -> None:
     metrics = logs.metrics()
     assert list(metrics) == ["log-incr-rate.t_count.log", "log-incr-rate.t_count.base"]
     assert metrics["log-incr-rate.t_count.base"] == "0.000000"
+
+
+def test_the_manual_names_the_files_of_the_positions(logs: Logs) -> None:
+    assert logs.run(prefix="web").returncode == 0
+    names = {path.stem for path in logs.workdir.iterdir()}
+    manual = (ROOT / "docs/commands/mackerel-plugin-log-incr-rate.md").read_text()
+    shown = [f"incr-rate-{which}-PREFIX-UID" for which in ("log", "base")]
+    assert all(f"`{name}`" in manual for name in shown)
+    uid = str(os.getuid())
+    assert names == {name.replace("PREFIX", "web").replace("UID", uid) for name in shown}
 
 
 def test_two_set_ups_do_not_share_positions(logs: Logs) -> None:
