@@ -197,13 +197,13 @@ def test_a_live_log_that_is_packed_is_refused_and_not_read_as_lines(
     log.rename(plain)
     # As nginx does with `access_log … gzip`, and rsyslog with zipLevel.
     log.write_bytes(pack(plain.read_bytes()))
-    for prog, options in {
+    both: list[str | Path] = ["--log-file", log, "--base-log-file", plain, "--key-prefix", "t"]
+    commands: dict[str, list[str | Path]] = {
         PROG: ["--logfile", log, "--key-prefix", "t"],
-        "mackerel-plugin-log-incr-rate": [
-            "--log-file", log, "--base-log-file", plain, "--key-prefix", "t",
-        ],
+        "mackerel-plugin-log-incr-rate": both,
         "mackerel-plugin-postfix-log": ["--logfile", log],
-    }.items():  # fmt: skip
+    }
+    for prog, options in commands.items():
         done = run(prog, *options)
         text = f"{prog}: error: {log}: packed by {packer}; only plain lines can be followed\n"
         assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", text)
