@@ -49,6 +49,8 @@ def time_of(text: str, how: str) -> Fraction | None:
     found = seconds(text)
     if found is not None or how == "refuse":
         return found
+    if re.search(r"(?<![^, :])\d+,\d[^., :]*(?![^, :])", text, re.A):
+        return None  # a decimal comma
     parts = [part.strip() for part in re.split("[,:]", text)]
     times = [seconds(part) for part in parts if part not in ("", "-")]
     known = [time for time in times if time is not None]
