@@ -30,7 +30,7 @@ def test_options_have_the_names_of_the_scan(tmp_path: Path) -> None:
         "format": "json", "time_key": "took", "uri_key": "u", "status_key": None, "no_fold": True,
         "match": ["a", "b"], "query_keep": ["op"], "routes": str(routes), "jobs": 3,
     })  # fmt: skip
-    found.pop("zone_s")
+    assert found.pop("zone")  # the changes of this machine's clock
     assert found == {
         "format": "json", "keys": {"request_time": "took", "uri": "u"}, "fold": False,
         "matches": ["a", "b"], "query_values": ["op"], "routes": ["/users/:id", "/\ufffd"],
