@@ -105,3 +105,35 @@ def test_lists_as_json(server: Server) -> None:
             }  # fmt: skip
         done = myps(server, "kill", "--yes", "--user", "app1", "--output", "json")
         assert json.loads(done.stdout)["killed"] == thread.id
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sql_select_limit": 1},
+        {"sql_mode": "HIGH_NOT_PRECEDENCE,PAD_CHAR_TO_FULL_LENGTH"},
+        {"sql_mode": "ORACLE,EMPTY_STRING_IS_NULL,NO_BACKSLASH_ESCAPES"},
+        {"max_join_size": 1, "sql_big_selects": 0},
+    ],
+    ids=str,
+)
+def test_what_a_server_is_set_to_for_everybody_hides_no_thread(
+    settings: dict[str, object], server: Server
+) -> None:
+    before = {name: server.execute(f"SELECT @@GLOBAL.{name}")[0][0] for name in settings}
+    sql = "SELECT SLEEP(600), 'it''s'"
+    with threads(server, *[(sql, {"user": "app1"})] * 3) as found:
+        every = {thread.id for thread in found}
+        try:
+            for name, value in settings.items():
+                server.execute(f"SET GLOBAL {name} = %s", value)
+            listed = myps(server, "grep", "--info", "%it''s%")
+            line = ["kill", "--dry-run", "--user", "app1", "--ignore-user"]
+            spared, other = (myps(server, *line, name) for name in ("%", "root"))
+            killed = myps(server, "kill", "--yes", "--user", "app1")
+        finally:
+            for name, value in before.items():
+                server.execute(f"SET GLOBAL {name} = %s", value)
+        assert ids(listed.stdout) == every, listed.stderr
+        assert (ids(spared.stdout), ids(other.stdout)) == (set(), every)
+        assert ids(killed.stdout, "KILLED") == every

@@ -30,6 +30,11 @@ else:
 SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108
 PROTOCOLS = ("tcp", "socket", "pipe", "memory")
 TLS_OPTIONS = ("ssl-ca", "ssl-cert", "ssl-key", "ssl-mode")
+# What a server may be set to for everybody would cut our lists short without a word, refuse them
+# or turn a condition around (HIGH_NOT_PRECEDENCE). DEFAULT would be the value for everybody.
+OWN_SETTINGS = (
+    "SET SESSION sql_mode = '', sql_select_limit = 18446744073709551615, sql_big_selects = 1"
+)
 # The server or the way to it went away: worth another try in a watch.
 GONE = frozenset(
     {1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 2002, 2003, 2006, 2013, 2055, 4031}
@@ -163,6 +168,7 @@ class Target:
                 charset="utf8mb4",
                 use_unicode=False,
                 autocommit=True,
+                init_command=OWN_SETTINGS,
                 connect_timeout=max(1, round(self.timeout_s)),
                 read_timeout=max(1, round(self.timeout_s)),
                 write_timeout=max(1, round(self.timeout_s)),
