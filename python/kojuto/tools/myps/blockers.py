@@ -12,7 +12,7 @@ from kojuto.common import cli
 from kojuto.common.cli import complain
 from kojuto.errors import KojutoError
 from kojuto.tools.myps.connect import Target, server_words
-from kojuto.tools.myps.locks import roots, waits
+from kojuto.tools.myps.locks import XA, roots, waits
 from kojuto.tools.myps.processes import Server, own_alone
 from kojuto.tools.myps.show import INFO_CHARACTERS, escape
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from kojuto.common.cli import Values
     from kojuto.tools.myps.locks import Wait
     from kojuto.tools.myps.processes import Process
+
+PERHAPS = ", perhaps of this thread (the server lists LOCK TABLES … READ as a read)"
+NO_CONNECTION = "prepared XA transactions of no connection (XA RECOVER lists them)"
 
 
 def blockers(values: Values) -> int:
@@ -59,7 +62,10 @@ def _about(wait: Wait, by_id: Mapping[int, Process], *, full: bool) -> dict[str,
             "command": process.command, "time": process.time, "state": process.state, "info": info,
         }  # fmt: skip
 
-    return {"blocker": thread(wait.blocker), "waiter": thread(wait.waiter), "lock": wait.what}
+    return {
+        "blocker": thread(wait.blocker), "waiter": thread(wait.waiter), "lock": wait.what,
+        "sure": wait.sure,
+    }  # fmt: skip
 
 
 def tree(found: Sequence[Wait], by_id: Mapping[int, Process], *, full: bool) -> Iterator[str]:
@@ -75,7 +81,8 @@ def tree(found: Sequence[Wait], by_id: Mapping[int, Process], *, full: bool) -> 
     """
     below: dict[int, dict[int, str]] = {}
     for wait in found:
-        below.setdefault(wait.blocker, {}).setdefault(wait.waiter, wait.what)
+        what = wait.what if wait.sure else f"{wait.what}{PERHAPS}"
+        below.setdefault(wait.blocker, {}).setdefault(wait.waiter, what)
     shown: set[int] = set()
     for number in [*sorted(roots(found)), *sorted(below)]:
         if number not in shown:
@@ -118,6 +125,8 @@ def _last_told(waiters: Mapping[int, str]) -> list[tuple[int, str, bool]]:
 
 def _thread(number: int, by_id: Mapping[int, Process], waiting: str = "", *, full: bool) -> str:
     process = by_id.get(number)
+    if number == XA:
+        return NO_CONNECTION
     if process is None:
         return f"{number} (gone meanwhile)" + (f" {waiting}" if waiting else "")
     info = escape(process.info if full else process.info[:INFO_CHARACTERS])

@@ -15,9 +15,10 @@ from kojuto.common.cli import complain
 from kojuto.common.output import LOOK_AGAIN_S, STOP
 from kojuto.common.streams import WRITE_TIMEOUT_S
 from kojuto.errors import KojutoError, UsageError, words
+from kojuto.tools.myps.blockers import NO_CONNECTION
 from kojuto.tools.myps.connect import GONE, Target, code, server_words
 from kojuto.tools.myps.kill_same import Outcome, kill_same
-from kojuto.tools.myps.locks import roots, waits
+from kojuto.tools.myps.locks import XA, roots, waits
 from kojuto.tools.myps.processes import Server, own_alone
 from kojuto.tools.myps.reports import Reports
 from kojuto.tools.myps.show import MAGENTA, RESET, colour
@@ -59,7 +60,7 @@ class Killer:
         self.reports = Reports(values, self.target.address)
         self.refused: set[int] = set()
         self._said_blind = False
-        self._said_missing: set[str] = set()
+        self._said: set[str] = set()
         self._stop: Stop | None = None
         self._spared: set[int] = set()
         self._killed: dict[tuple[int, int | None], float] = {}
@@ -124,11 +125,20 @@ class Killer:
         timeout_s = self.values.statement_timeout
         waiting, missing = self._wait_for(lambda: waits(self.connected(), timeout_s))
         for text in missing:
-            if text not in self._said_missing:
-                self._said_missing.add(text)
-                complain("myps", f"warning: {text}")
-        top = roots(waiting)
+            self._say_once(text)
+        top = roots(waiting, sure=True)
+        if XA in top:
+            self._say_once(f"nobody to kill: {NO_CONNECTION} keep others waiting")
+        for number in sorted(roots(waiting) - top):
+            self._say_once(
+                f"not killed: {number} keeps others waiting only perhaps (myps blockers)"
+            )
         return [process for process in found if process.id in top]
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            complain("myps", f"warning: {text}")
 
     def _say_if_blind(self, found: list[Process]) -> None:
         user = self.target.user

@@ -60,8 +60,24 @@ _X = frozenset({"EXCLUSIVE"})
 _NO_READ = _X | {"SHARED_NO_READ_WRITE"}
 _NO_WRITE = _NO_READ | {"SHARED_NO_WRITE"}
 _WRITES = frozenset({"SHARED_WRITE", "SHARED_WRITE_LOW_PRIO"})
+_IX = frozenset({"INTENTION_EXCLUSIVE"})  # of scopes (a schema, all) alone, with S and X
+_READ_LOCK = frozenset({"BACKUP_FTWRL1", "BACKUP_FTWRL2"})  # FLUSH TABLES WITH READ LOCK
+_LATE = frozenset({"BACKUP_WAIT_COMMIT"})
+_STAGES = _LATE | {"BACKUP_FLUSH", "BACKUP_WAIT_FLUSH", "BACKUP_WAIT_DDL"}
+_CHANGES = frozenset(
+    {"BACKUP_DML", "BACKUP_TRANS_DML", "BACKUP_SYS_DML", "BACKUP_DDL", "BACKUP_ALTER_COPY"}
+)
+_BEGINS = frozenset({"BACKUP_START"})
+_BACKUP = {
+    "BACKUP_DML": _STAGES | _READ_LOCK,
+    "BACKUP_TRANS_DML": _READ_LOCK,
+    "BACKUP_SYS_DML": _LATE | _READ_LOCK,
+    "BACKUP_DDL": _LATE | _READ_LOCK | {"BACKUP_WAIT_DDL", "BACKUP_BLOCK_DDL"},
+    "BACKUP_ALTER_COPY": _READ_LOCK,
+    "BACKUP_COMMIT": _LATE | {"BACKUP_FTWRL2"},
+}
 HELD_AGAINST = {
-    "SHARED": _X,
+    "SHARED": _X | _IX,
     "SHARED_HIGH_PRIO": _X,
     "SHARED_READ": _NO_READ,
     "SHARED_WRITE": _NO_WRITE | {"SHARED_READ_ONLY"},
@@ -70,9 +86,20 @@ HELD_AGAINST = {
     "SHARED_READ_ONLY": _NO_READ | _WRITES,
     "SHARED_NO_WRITE": _NO_WRITE | {"SHARED_UPGRADABLE"} | _WRITES,
     "SHARED_NO_READ_WRITE": _ALL - {"SHARED", "SHARED_HIGH_PRIO"},
-    "EXCLUSIVE": _ALL,
+    "EXCLUSIVE": _ALL | _IX,
+    "INTENTION_EXCLUSIVE": _X | {"SHARED"},
+    **_BACKUP,
+    "BACKUP_START": _BEGINS | _STAGES | {"BACKUP_BLOCK_DDL"},
+    "BACKUP_FLUSH": _BEGINS,
+    "BACKUP_WAIT_FLUSH": _BEGINS | {"BACKUP_DML"},
+    "BACKUP_WAIT_DDL": _BEGINS | {"BACKUP_DML", "BACKUP_DDL"},
+    "BACKUP_WAIT_COMMIT": _BEGINS | {"BACKUP_DML", "BACKUP_SYS_DML", "BACKUP_DDL", "BACKUP_COMMIT"},
+    "BACKUP_FTWRL1": _CHANGES,
+    "BACKUP_FTWRL2": _CHANGES | {"BACKUP_COMMIT"},
+    "BACKUP_BLOCK_DDL": _BEGINS | _STAGES | {"BACKUP_BLOCK_DDL", "BACKUP_DDL"},
 }
-"""Which granted locks keep a request waiting (the servers' sql/mdl.cc, locks of objects)."""
+"""Which granted locks keep a request waiting (the servers' sql/mdl.cc: locks of objects, of scopes,
+and MariaDB's of backups, whose names are apart)."""
 ASKED_BEFORE = {
     "SHARED": _X,
     "SHARED_READ": _NO_READ,
@@ -82,8 +109,27 @@ ASKED_BEFORE = {
     "SHARED_READ_ONLY": _NO_READ | {"SHARED_WRITE"},
     "SHARED_NO_WRITE": _X,
     "SHARED_NO_READ_WRITE": _X,
+    "INTENTION_EXCLUSIVE": _X | {"SHARED"},
+    **_BACKUP,
+    "BACKUP_START": _STAGES | {"BACKUP_BLOCK_DDL"},
+    "BACKUP_BLOCK_DDL": _BEGINS,
 }
 """Which requests that wait themselves go before it."""
+BECOMES = {
+    "SHARED": _X,
+    "SHARED_READ": frozenset({"SHARED_READ_ONLY"}),
+    "SHARED_UPGRADABLE": _NO_WRITE,
+    "SHARED_NO_WRITE": _X,
+    "SHARED_NO_READ_WRITE": _X,
+    "BACKUP_START": _STAGES,
+    "BACKUP_FLUSH": _STAGES,
+    "BACKUP_BLOCK_DDL": _BEGINS | _STAGES,
+    "BACKUP_FTWRL1": frozenset({"BACKUP_FTWRL2"}),
+}
+"""What a granted lock may be by now: the performance schema goes on showing it as it was taken, not
+as it was upgraded (an ALTER that copies, LOCK TABLES … READ, the stages of a backup)."""
+XA = 0
+"""Instead of a thread: prepared XA transactions that no connection has."""
 
 
 class Wait(NamedTuple):
@@ -92,11 +138,13 @@ class Wait(NamedTuple):
     Attributes:
         waiter, blocker: ids of threads.
         what: the lock that is waited for, in words.
+        sure: whether the server says so; else the blocker is one of those who may be it.
     """
 
     waiter: int
     blocker: int
     what: str
+    sure: bool = True
 
 
 class Lock(NamedTuple):
@@ -195,21 +243,34 @@ def between(locks: Sequence[Lock]) -> list[Wait]:
         if not asked.pending:
             continue
         what = f"the metadata lock ({asked.kind}) of {asked.name}"
-        for other in locks:
-            if other.thread == asked.thread or other.name != asked.name:
-                continue
-            rules = ASKED_BEFORE if other.pending else HELD_AGAINST
-            # Locks of other scopes than objects (GLOBAL, BACKUP) have kinds of their own.
-            default = frozenset() if other.pending else frozenset({other.kind}) - {asked.kind}
-            if other.kind in rules.get(asked.kind, default):
-                found.append(Wait(asked.thread, other.thread, what))
+        others = [
+            other for other in locks if other.thread != asked.thread and other.name == asked.name
+        ]
+        against = HELD_AGAINST.get(asked.kind, frozenset())
+        before = ASKED_BEFORE.get(asked.kind, frozenset())
+        told = [other for other in others if other.kind in (before if other.pending else against)]
+        found += [Wait(asked.thread, other.thread, what) for other in told]
+        if not told:  # then somebody's lock is no longer what is shown
+            found += _upgraded(asked, others, what)
     return found
 
 
-def roots(found: Iterable[Wait]) -> set[int]:
-    """Those that keep others waiting and wait for nobody."""
+def _upgraded(asked: Lock, others: Sequence[Lock], what: str) -> list[Wait]:
+    """Those whose lock may have been upgraded: who began to alter the table, else every reader."""
+    against = HELD_AGAINST.get(asked.kind, frozenset())
+    maybe = [
+        other for other in others
+        if not other.pending and BECOMES.get(other.kind, frozenset()) & against
+    ]  # fmt: skip
+    sure = [other for other in maybe if other.kind != "SHARED_READ"]
+    return [Wait(asked.thread, each.thread, what, sure=bool(sure)) for each in sure or maybe]
+
+
+def roots(found: Iterable[Wait], *, sure: bool = False) -> set[int]:
+    """Those that keep others waiting and wait for nobody; with `sure`, only those who surely do."""
     found = list(found)
-    return {wait.blocker for wait in found} - {wait.waiter for wait in found}
+    blockers = {wait.blocker for wait in found if wait.sure or not sure}
+    return blockers - {wait.waiter for wait in found}
 
 
 def _why(what: str, error: BaseException | None) -> str:
