@@ -42,6 +42,25 @@ def test_each_file_is_told_and_there_whatever_the_umask(tmp_path: Path) -> None:
     assert f"{folder}/share/fish/vendor_completions.d/myps.fish" in there
 
 
+@pytest.mark.parametrize("reader", ["left", "full"])
+def test_all_files_are_there_though_nobody_reads_their_names(reader: str, tmp_path: Path) -> None:
+    told = run("kojuto", "install", "--dry-run", "--man", tmp_path).stdout.decode().splitlines()
+    if reader == "full":
+        out = os.open("/dev/full", os.O_WRONLY)
+    else:
+        behind, out = os.pipe()
+        os.close(behind)
+    try:
+        line = [script("kojuto"), "install", "--man", str(tmp_path)]
+        done = subprocess.run(line, stdout=out, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(out)
+    words = (1, b"kojuto install: error: standard output: No space left on device\n")
+    assert (done.returncode, done.stderr) == (words if reader == "full" else (0, b""))
+    assert len(told) > 10
+    assert all(os.path.exists(path) for path in told)
+
+
 def test_one_of_both_and_below_the_home_of_who_is_not_root(tmp_path: Path) -> None:
     at = ["--dry-run", "~/x"]
     pages = run("kojuto", "install", "--man", *at, env={"HOME": str(tmp_path)}).stdout.decode()

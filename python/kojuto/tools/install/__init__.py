@@ -152,9 +152,21 @@ def _work(values: Values, arguments: list[str]) -> int:
     folder = os.path.abspath(os.path.expanduser(folder))
     asked = [name for name in MAKERS if getattr(values, name)] or ["man", "completion"]
     files = [file for name in asked for file in MAKERS[name](folder)]
+    untold: OSError | None = None
     for path in place.put(files, folder, force=values.force, dry_run=values.dry_run):
-        print(path)
+        untold = untold or _tell(path)
+    if untold is not None:
+        raise untold
     return cli.DONE
+
+
+def _tell(path: str) -> OSError | None:
+    """Print it; a failure is for later, so that all files are put in their places."""
+    try:
+        print(path, flush=True)
+    except OSError as error:
+        return error
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
