@@ -15,7 +15,6 @@ use super::worker::{Accepted, Worker};
 use crate::error::words;
 use crate::running;
 use crate::sys::socket::{self as sys, QUEUE};
-use crate::words;
 
 /// Without descriptors or memory the next attempt is made after this time.
 const PAUSE: Duration = Duration::from_millis(100);
