@@ -29,7 +29,8 @@ demo: build
 	done
 
 # Things are done beside each other where one alone would leave a core idle: packages are waited for, and
-# the Python tests wait more than they work, so that Rust's are compiled and run with what they leave.
+# the Python tests wait more than they work, so that Rust's are compiled and run with what they leave. The
+# `MAKEFLAGS=` before cargo keep it from asking make for places, and from complaining that it has none.
 test:
 	$(MAKE) --no-print-directory -j2 build servers
 	$(MAKE) --no-print-directory -j6 $(TESTS_PYTHON) test-rust-and-fuzz
@@ -39,7 +40,7 @@ lint:
 
 lint-rust:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	MAKEFLAGS= cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 lint-python: build
 	$(BIN)/ruff format --check python tests benches release
@@ -73,8 +74,8 @@ test-rust:
 	cargo test --workspace --quiet
 
 test-rust-and-fuzz:
-	nice -n 10 cargo test --workspace --quiet --no-run
-	cargo test --workspace --quiet
+	MAKEFLAGS= nice -n 10 cargo test --workspace --quiet --no-run
+	MAKEFLAGS= cargo test --workspace --quiet
 	$(MAKE) --no-print-directory fuzz
 
 # Of similar length: the commands, by the alphabet; what holds for all of them; and what they share.
@@ -181,7 +182,7 @@ deny:
 	cargo deny check licenses bans sources
 
 fuzz:
-	nice -n 10 rust/fuzz/run
+	MAKEFLAGS= nice -n 10 rust/fuzz/run
 
 # The unsafe parts under AddressSanitizer, UBSan and valgrind; each crate is compiled once more.
 sanitize: build
