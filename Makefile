@@ -139,11 +139,13 @@ CROSS := aarch64-unknown-linux-gnu
 # What qemu-user cannot run:
 # - killed_between_any_two_system_calls…: it has no ptrace(2) (ENOSYS);
 # - a_brief_wait_is_one_of_a_millisecond…: nor seccomp(2).
-# - the two of follow_calls.rs run themselves under strace, which is ptrace(2) too.
+# - the two of follow_calls.rs run themselves under strace, which is ptrace(2) too;
+# - a_rotation_beside_20_000_rotated_files… holds a bound of processor time, which is the emulator's here.
 CROSS_SKIP := killed_between_any_two_system_calls_no_line_is_lost_and_none_counted_twice \
     a_brief_wait_is_one_of_a_millisecond_where_the_kernel_knows_none_briefer \
     a_run_without_a_rotation_opens_one_file_however_many_are_known \
-    a_link_that_was_not_turned_is_all_that_is_looked_at_beside_its_file
+    a_link_that_was_not_turned_is_all_that_is_looked_at_beside_its_file \
+    a_rotation_beside_20_000_rotated_files_costs_a_fifth_of_a_second
 cross: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64 -L /usr/aarch64-linux-gnu
 cross: export PROPTEST_CASES ?= 64
 cross: export KOJUTO_FOLLOW_SEEDS ?= 20
