@@ -38,12 +38,14 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             // No key of ours: the file of another machine may have anything.
             _ => key.extend_from_slice(line),
         }
-        if at % 3 == 1 && !fold && query == QueryRule::Drop {
-            if let Some(path) = key.strip_prefix(b"GET ") {
-                let mut again = Vec::new();
-                naming.key(b"GET", path, &mut again);
-                assert_eq!(again, key);
-            }
+        if at % 3 == 1
+            && !fold
+            && query == QueryRule::Drop
+            && let Some(path) = key.strip_prefix(b"GET ")
+        {
+            let mut again = Vec::new();
+            naming.key(b"GET", path, &mut again);
+            assert_eq!(again, key);
         }
         keys.push(key);
     }

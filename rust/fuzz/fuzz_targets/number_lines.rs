@@ -19,7 +19,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         rest = left;
     }
     // Once in a buffer of its own, so that a load past its end is noticed.
-    reader.feed(&rest.to_vec(), &mut numbers);
+    reader.feed(rest, &mut numbers);
     reader.finish(&mut numbers);
 
     let mut expected = Vec::new();

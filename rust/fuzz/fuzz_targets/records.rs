@@ -14,7 +14,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             records.feed(piece, &mut groups);
             rest = left;
         }
-        records.feed(&rest.to_vec(), &mut groups);
+        records.feed(rest, &mut groups);
         (records.finish(&mut groups), groups.into_sorted())
     };
     let groups = read(cuts);

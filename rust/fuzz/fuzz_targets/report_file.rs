@@ -5,7 +5,7 @@
 use kojuto_core::report::{Totals, seal};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let Ok(file) = seal(data) else { return };
+    let Ok(file) = seal(data, data.len()) else { return };
     let Ok(totals) = Totals::from_bytes(&file) else { return };
     // Its expressions may be none.
     let Ok(written) = totals.to_bytes() else { return };

@@ -73,16 +73,12 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// The file of some content: packed, with what stands before it and its checksum.
+/// The file of some content, which takes `held` bytes of memory when it is read: packed, with what stands
+/// before it and its checksum.
 ///
 /// # Errors
 /// [`Error::Malformed`] for 4 GiB, and for what nobody could read.
-pub fn seal(content: &[u8]) -> Result<Vec<u8>, Error> {
-    seal_for(content, content.len())
-}
-
-/// The same of what needs so much memory when it is read.
-fn seal_for(content: &[u8], held: usize) -> Result<Vec<u8>, Error> {
+pub fn seal(content: &[u8], held: usize) -> Result<Vec<u8>, Error> {
     let is_readable = |packed: &[u8]| room_bytes(packed.len()) >= held.max(content.len());
     let mut packed = pack(content, Compression::best());
     if !is_readable(&packed) {
@@ -118,7 +114,7 @@ impl Totals {
         let unit = Unit(self.resolution.max(1));
         write_figures(&mut content, &self.all, unit, true);
         let held = self.write_keys(&mut content, unit)?;
-        seal_for(&content, held)
+        seal(&content, held)
     }
 
     fn write_counts(&self, out: &mut Vec<u8>) {

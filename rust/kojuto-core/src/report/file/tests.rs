@@ -153,7 +153,7 @@ fn made_up(keys: u64, figures: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
         write_text(&mut content, &key.to_be_bytes());
         figures(&mut content);
     }
-    seal_for(&content, 0).unwrap()
+    seal(&content, 0).unwrap()
 }
 
 /// Two lines whose times are in buckets that are far from each other.
