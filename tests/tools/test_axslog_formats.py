@@ -79,7 +79,7 @@ def test_a_log_format_in_the_words_of_nginx_and_apache(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--log-format", "$status $nope"], "log format: $nope is not known; known are $"),
+        (["--log-format", "%s %Z"], "log format: %Z is not known; known are %a, %"),
         (["--log-format", "%h %b"], "log format: no status ($status, %>s) in"),
         (["--log-format", "$status", "--time-field", "rt"], "log format: no such field"),
         (["--log-format", "$status", "--format", "json"], "--log-format cannot go with --format"),

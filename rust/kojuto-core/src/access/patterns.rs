@@ -28,7 +28,7 @@ const fn pattern(
 
 /// The patterns, in the order in which they are tried. The table of docs/formats.md has them with a
 /// sample each. A time that a line need not have is an optional group: the status is enough.
-static PATTERNS: [Pattern; 14] = [
+static PATTERNS: [Pattern; 15] = [
     // Application and classic load balancers of AWS; -1 is no time.
     pattern(
         "aws-elb",
@@ -149,7 +149,17 @@ static PATTERNS: [Pattern; 14] = [
         concat!(
             r"^\[pid: .*? \[(?P<when>[^\]]+)\] (?P<method>[A-Z]+) (?P<uri>\S+) => ",
             r"generated (?P<size>\d+) bytes ",
-            r"in (?P<msecs>\d+) msecs \(HTTP/[\d.]+ (?P<status>\d{3})\)",
+            r"in (?P<msecs>\d+) msecs (?:via \w+\(\) )?\(HTTP/[\d.]+ (?P<status>\d{3})\)",
+        ),
+    ),
+    // The same with --log-micros.
+    pattern(
+        "uwsgi-micros",
+        ["status", "micros", "us"],
+        concat!(
+            r"^\[pid: .*? \[(?P<when>[^\]]+)\] (?P<method>[A-Z]+) (?P<uri>\S+) => ",
+            r"generated (?P<size>\d+) bytes ",
+            r"in (?P<micros>\d+) micros (?:via \w+\(\) )?\(HTTP/[\d.]+ (?P<status>\d{3})\)",
         ),
     ),
     // W3C extended, with the fields that IIS has without being told.

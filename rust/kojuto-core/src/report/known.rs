@@ -92,6 +92,8 @@ pub(super) const NAMES: [&[&str]; ROLES.len()] = [
         "target",
         "x-envoy-origin-path",
         ":path",
+        // Of `"request":"%U","method":"%m"`, where none of its values is a request line.
+        "request",
     ],
     &[
         "method",
@@ -228,7 +230,7 @@ pub(super) fn fits(role: usize, value: &[u8]) -> bool {
     match role {
         TAKEN => duration::taken(value, 1.0, duration::TimeList::Sum).is_some(),
         STATUS => digits::<u16>(value).is_some_and(|status| status < 1000),
-        REQUEST => value.contains(&b' '),
+        REQUEST => value.contains(&b' ') && !value.starts_with(b"/"),
         URI => value.starts_with(b"/") || value.starts_with(b"http") || value == b"*",
         METHOD => !value.is_empty() && value.iter().all(|b| b.is_ascii_alphabetic() || *b == b'-'),
         BYTES => parse_f64(value).is_some(),
@@ -307,6 +309,7 @@ mod tests {
             (TAKEN, "0.1, 0.2", "x"),
             (STATUS, "\"200\"", "OK"),
             (REQUEST, "GET / HTTP/1.1", "GET"),
+            (REQUEST, "GET /a b", "/a b"),
             (URI, "/a", "a"),
             (METHOD, "M-SEARCH", "/"),
             (BYTES, "12", "k"),

@@ -153,7 +153,9 @@ fn of_role(
     }
     let mut telling = fields.iter().filter(|(name, values)| {
         let all = || values.iter().all(|value| known::tells(role, name, value));
-        has_values && is_free(name) && !values.is_empty() && all()
+        // `2026/11/30 20:11:00 [error] …` is no label and its value.
+        let is_name = matches!(format, Format::Json(_)) || !name.contains(&b' ');
+        has_values && is_name && is_free(name) && !values.is_empty() && all()
     });
     let first = telling.next()?;
     telling.next().is_none().then(|| first.0.clone())

@@ -50,10 +50,10 @@ pub const SECOND: i64 = 1_000_000_000;
 /// The first year and the last that a log can be of.
 const YEARS: std::ops::RangeInclusive<i64> = 1970..=2105;
 
-/// Reads a moment: `10/Oct/2000:13:55:36 -0700` in brackets or without, RFC 3339 and what is near to
-/// it (a blank or a tab for the `T`, slashes in the date, no zone, `+09`), `Tue May  6 10:13:11 2014`
-/// as of ctime(3), or a number since the epoch, whose size tells whether it is of seconds, milli-, micro-
-/// or nanoseconds. What has no zone is taken as UTC.
+/// Reads a moment: `10/Oct/2000:13:55:36 -0700` in brackets or without, RFC 3339 and what is near to it (a
+/// blank or a tab for the `T`, a blank for the first colon, slashes in the date, no zone, `+09`), `Tue
+/// May  6 10:13:11 2014` as of ctime(3), or a number since the epoch, whose size tells whether it is of
+/// seconds, milli-, micro- or nanoseconds. What has no zone is taken as UTC.
 pub fn parse(text: &[u8]) -> Option<Instant> {
     let text = text.trim_ascii();
     let text = text.strip_prefix(b"[").unwrap_or(text);
@@ -71,7 +71,7 @@ fn common(text: &[u8]) -> Option<Instant> {
     let day = digits(&date[..2])?;
     let month = month_of(&date[3..6])?;
     let year = digits(&date[7..11])?;
-    if date[6] != b'/' || date[11] != b':' {
+    if date[6] != b'/' || !matches!(date[11], b':' | b' ') {
         return None;
     }
     moment([year, month, day], time)
@@ -218,6 +218,7 @@ mod tests {
             ("[10/Oct/2000:13:55:36 -0700]", 971_211_336.0, Some(-25200)),
             ("29/Feb/2024:00:00:00.250 +0900", 1_709_132_400.25, Some(32400)),
             ("29/Feb/2000:00:00:00 +0000", 951_782_400.0, Some(0)),
+            ("29/Feb/2000 00:00:00", 951_782_400.0, None),
             ("31/Dec/2024:00:00:00 +0000", 1_735_603_200.0, Some(0)),
             ("2015-09-06T05:58:05+09:00", 1_441_486_685.0, Some(32400)),
             ("2026-11-29T14:06:41.5Z", 1_795_961_201.5, Some(0)),

@@ -40,14 +40,16 @@ impl LogFormat {
     /// quotes or without, or all of that directive, or one of Apache's own names.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a word that is not known, with all that are, and for a format that
-    /// cannot be read: without a status, or with two words that nothing parts.
+    /// [`Error::Argument`] for a word of Apache that is not known, with all that are, and for a format that
+    /// cannot be read: without a status, or with two words that nothing parts and that are not known to go
+    /// together.
     pub fn new(text: &str) -> Result<LogFormat, Error> {
         let text = text.trim();
         let text = NAMED.iter().find(|(name, _)| *name == text).map_or(text, |(_, text)| text);
         let text = &directive(text);
         let (mut pieces, mut before): (Vec<Piece>, _) = (Vec::new(), String::new());
         let is_nginx = text.contains('$');
+        let mut last = String::new();
         let mut rest = text.as_str();
         while let Some(character) = rest.chars().next() {
             rest = &rest[character.len_utf8()..];
@@ -68,15 +70,25 @@ impl LogFormat {
             };
             let word = format!("{character}{}", &rest[..length]);
             rest = &rest[length..];
+            if goes_on(&last, &before, &word) {
+                if let Some(piece) = pieces.last_mut().filter(|_| word == "%q") {
+                    piece.meaning.name = "request_uri".into();
+                }
+                (last, before) = (word, String::new());
+                continue;
+            }
             if meaning.bracketed {
                 before.push('[');
             }
-            if before.is_empty() && !pieces.is_empty() {
+            // What begins with a slash needs nothing in front of it: `$host$request_uri`.
+            let is_path = ["request_uri", "uri", "document_uri"].contains(&&*meaning.name);
+            if before.is_empty() && !pieces.is_empty() && !is_path {
                 return Err(refused(LogFormatFault::Joined(word)));
             }
             let closed = if meaning.bracketed { "]".to_owned() } else { String::new() };
             let before = Literal::new(std::mem::replace(&mut before, closed));
             pieces.push(Piece { before, meaning });
+            last = word;
         }
         let format = LogFormat { pieces, tail: Literal::new(before) };
         match format.place("status") {
@@ -143,6 +155,16 @@ impl LogFormat {
     }
 }
 
+/// Whether a word of Apache's, with nothing or one character in front of it, is of the field of the last
+/// one: `%U%q`, `%{%FT%T}t.%{msec_frac}t%{%z}t`.
+fn goes_on(last: &str, between: &str, word: &str) -> bool {
+    // `%{begin:sec}t` and its like are whole times.
+    let is_of_time = |w: &str| w.starts_with("%{") && w.ends_with("}t") && !w.ends_with("sec}t");
+    let is_time = is_of_time(last) && is_of_time(word);
+    is_time && matches!(between, "" | "T" | "." | "," | ":" | "-" | "_")
+        || (last, between, word) == ("%U", "", "%q")
+}
+
 /// The format of a whole directive, or of its strings, which are put together; of other text what is
 /// escaped in it, as between the quotes of `LogFormat`, is resolved.
 fn directive(text: &str) -> String {
@@ -173,7 +195,10 @@ fn is_of_strings(text: &str) -> bool {
         let text = text.trim_end_matches(';').trim_end();
         text.len() > 1 && text.starts_with(quote) && text.ends_with(quote)
     };
-    text.starts_with("escape=") || inside('\'') || (inside('"') && text.contains("\\\""))
+    let is_one = text.matches('"').count() == 2;
+    text.starts_with("escape=")
+        || inside('\'')
+        || (inside('"') && (is_one || text.contains("\\\"")))
 }
 
 /// A string of a configuration, as nginx and Apache resolve it.
@@ -203,9 +228,9 @@ fn variable(rest: &str) -> Result<(Meaning, usize), Error> {
     let length = rest[open..].find(|c| !is_part(c)).unwrap_or(rest.len() - open);
     let name = &rest[open..open + length];
     let close = usize::from(open > 0 && rest[open + length..].starts_with('}'));
-    match known::nginx(name) {
-        Some(meaning) => Ok((meaning, open + length + close)),
-        None => Err(unknown(&format!("${name}"), &known::nginx_words())),
+    match name {
+        "" => Err(unknown("$", "$NAME, ${NAME}")),
+        _ => Ok((known::nginx(name), open + length + close)),
     }
 }
 
@@ -216,6 +241,11 @@ fn percent(rest: &str) -> Result<(Meaning, usize), Error> {
     let argument = rest[skipped..].strip_prefix('{').and_then(|inside| inside.split_once('}'));
     let length = skipped + argument.map_or(0, |(inside, _)| inside.len() + 2);
     let behind = rest[length..].trim_start_matches(modifier);
+    // How long the first byte took, in microseconds (LogIOTrackTTFB).
+    if behind.starts_with("^FB") {
+        let first = Meaning { name: "first_byte".into(), bracketed: false, list: false };
+        return Ok((first, rest.len() - behind.len() + 3));
+    }
     // `%^ti` and `%^to` are trailers: of two letters.
     let letters = behind.strip_prefix("^t").unwrap_or(behind);
     let letter = letters.chars().next();

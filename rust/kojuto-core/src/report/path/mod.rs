@@ -21,9 +21,10 @@ pub(super) fn without_host(target: &[u8]) -> &[u8] {
     &behind[end..]
 }
 
-/// A path in its one form: it begins with a slash and ends with none (but for `/`); no segment is
-/// empty, `.`, `..` or has parameters (`;…`); escapes of unreserved characters (RFC 3986, 2.3) are
-/// decoded and others are in capitals. It has no NUL, which marks variables behind this.
+/// A path in its one form: it begins with a slash and ends with none (but for `/`); no segment is empty,
+/// `.`, `..` or has parameters (`;…`); escapes of unreserved characters (RFC 3986, 2.3) are decoded and
+/// others are in capitals, a percent sign that begins none is one. It has no NUL, which marks variables
+/// behind this.
 pub(super) fn one_form(path: &[u8]) -> Cow<'_, [u8]> {
     if is_in_one_form(path) { Cow::Borrowed(path) } else { Cow::Owned(rewritten(path)) }
 }
@@ -79,8 +80,9 @@ pub(super) fn push_unescaped(text: &[u8], out: &mut Vec<u8>) {
             Some(_) => {
                 out.extend([b'%', rest[1].to_ascii_uppercase(), rest[2].to_ascii_uppercase()])
             }
+            // It would become an escape where one behind it is decoded: `%4%41`.
             None => {
-                out.push(b'%');
+                out.extend_from_slice(b"%25");
                 rest = &rest[1..];
                 continue;
             }
@@ -127,8 +129,9 @@ mod tests {
             ("/a/..;/b", "/b"),
             ("/;x/b", "/b"),
             ("/%7euser/%41", "/~user/A"),
+            ("/100%/%4%41/%%341", "/100%25/%254A/%2541"),
             ("/a%2fb/%e3%81%82", "/a%2Fb/%E3%81%82"),
-            ("/a%/b%4/%zz", "/a%/b%4/%zz"),
+            ("/a%/b%4/%zz", "/a%25/b%254/%25zz"),
             ("/a%3Bb", "/a%3Bb"),
             ("/.well-known/x", "/.well-known/x"),
             ("/...", "/..."),

@@ -59,7 +59,9 @@ impl<'f> Wanted<'f> {
         });
         let ending = |at: usize| {
             let literal = format.pieces.get(at + 1).map_or(&format.tail, |next| &next.before);
-            let first = literal.text.first().copied();
+            // Where nothing stands between them, the next field begins with a slash.
+            let slash = (at + 1 < format.pieces.len()).then_some(b'/');
+            let first = literal.text.first().copied().or(slash);
             let escape = if first == Some(b'"') { b'\\' } else { first.unwrap_or_default() };
             Ending { literal, first, escape, list: format.pieces[at].meaning.list }
         };
