@@ -201,6 +201,31 @@ def test_no_locks_to_be_had_has_a_way_out(plugin: Plugin) -> None:
     check_way_out(done, plugin.work, "No locks available")
 
 
+@pytest.mark.parametrize(
+    ("keep", "let_go", "words"),
+    [
+        (["chattr", "+i"], ["chattr", "-i"], "Operation not permitted"),
+        (["chattr", "+a"], ["chattr", "-a"], "Operation not permitted"),
+        (["mount", "--bind", "{}"], ["umount"], "Device or resource busy"),
+    ],
+)
+def test_a_position_that_cannot_be_replaced_is_found_out_before_the_output(
+    plugin: Plugin, keep: list[str], let_go: list[str], words: str
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounts, and files that nobody may change, need root")
+    position = str(plugin.work / min(plugin.before))
+    need_program("chattr")
+    subprocess.run([*(word.format(position) for word in keep), position], check=True)
+    try:
+        done = plugin.run()
+    finally:
+        subprocess.run([*let_go, position], check=True)
+    assert (done.returncode, done.stdout) == (1, b"")
+    check_way_out(done, plugin.work, words)
+    plugin.check_read_again()
+
+
 def test_of_several_logs_the_work_directory_is_told_once(tmp_path: Path) -> None:
     logs = [tmp_path / "a", tmp_path / "b"]
     for log in logs:

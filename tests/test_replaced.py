@@ -1,7 +1,7 @@
 """A command that stays for long, whose package is replaced under it, ends as it should.
 
-The servers read all that they use before they are ready (`service.preload`); the pipes and the
-launcher of logrotate have their words for the end (`cli.stay`).
+The servers read all that they use before they are ready (`service.preload`); the pipes, the
+launcher of logrotate and what counts a long input have what their end needs (`cli.stay`).
 """
 
 from __future__ import annotations
@@ -24,18 +24,28 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., Process]:
-    """Starts a command from a copy of the package, and takes that away once it passes lines on."""
-    copy = tmp_path / "replaced"
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package, in a folder that may be taken away."""
+    folder = tmp_path / "replaced"
     without = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "python/kojuto", copy / "kojuto", ignore=without)
+    shutil.copytree(ROOT / "python/kojuto", folder / "kojuto", ignore=without)
+    return folder
+
+
+def run_from(copy: Path, *words: str) -> Process:
+    return subprocess.Popen(
+        [sys.executable, "-m", "kojuto", *words],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def start(copy: Path) -> Callable[..., Process]:
+    """Starts a command from a copy of the package, and takes that away once it passes lines on."""
 
     def start(*words: str) -> Process:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "kojuto", *words],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
-        )  # fmt: skip
+        process = run_from(copy, *words)
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"one\n")
@@ -64,3 +74,47 @@ def test_the_launcher_passes_the_status_on_and_warns(start: Callable[..., Proces
         _, said = process.communicate(timeout=60)
     assert process.returncode == 5
     assert b"warning: the shim was never loaded into logrotate: the shim " in said
+
+
+LINE = b'192.0.2.7 - - [30/Nov/2026:20:09:16 +0000] "GET /a HTTP/1.1" 200 5 "-" "-" 0.25\n'
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("percentile", "--plot"),
+        ("percentile", "--output", "json"),
+        ("percentile", "--output", "openmetrics"),
+        ("percentile", "--output", "prometheus", "--format", "ltsv", "--key", "t", "--by", "n"),
+        ("percentile", "--textfile", "{folder}/x.prom"),
+        ("percentile", "--sketch", "{folder}/x"),
+        ("report", "--plot", "--slowest", "2"),
+        ("report", "--output", "json"),
+        ("report", "--output", "csv"),
+        ("report", "--output", "markdown"),
+        ("report", "--output", "html"),
+        ("report", "--html", "{folder}/x", "--save", "{folder}/y"),
+        ("report", "--compare", "/dev/stdin", "{folder}/new", "--output", "json"),
+    ],
+)
+def test_what_has_counted_a_long_input_prints_it(
+    words: tuple[str, ...], copy: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "new").write_bytes(LINE * 100)
+    begin, more = {
+        "percentile": (b"1\n" * 150_000, b"2\n"), "report": (LINE * 4_000, LINE)
+    }[words[0]]  # fmt: skip
+    if "ltsv" in words:
+        begin, more = b"n:a\tt:1\n" * 40_000, b"n:a\tt:2\n"
+    given = [word.format(folder=tmp_path) for word in words]
+    with run_from(copy, *given) as process:
+        assert process.stdin is not None
+        view = memoryview(begin)  # more than a pipe holds: what is through is being counted
+        while view:
+            view = view[process.stdin.write(view) :]
+        shutil.rmtree(copy)
+        out, said = process.communicate(more, timeout=60)
+    assert b"Traceback" not in said
+    assert process.returncode == 0, said
+    files = [path for path in (tmp_path / "x", tmp_path / "x.prom") if path.exists()]
+    assert out or files

@@ -139,3 +139,15 @@ def test_a_trap_in_place_of_the_lock_is_not_sprung(tmp_path: Path, shared_workdi
         assert f"{lock}: {why}; passed by".encode() in done.stderr
         assert (target.read_text(), target.stat().st_mode & 0o777) == ("precious", 0o644)
         lock.unlink()
+
+
+@as_root
+def test_a_umask_keeps_nobody_out_of_his_own_state(tmp_path: Path, shared_workdir: Path) -> None:
+    log = write(tmp_path / "access.log", LINE)
+    run_it = [script(PROG), "--logfile", str(log), "--key-prefix", "t"]
+    command = [*as_user(OURS), "/bin/sh", "-c", 'umask 0777; exec "$@"', "sh", *run_it]
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        write(log, LINE)
+    assert {path.stat().st_mode & 0o777 for path in shared_workdir.iterdir()} == {0o600}

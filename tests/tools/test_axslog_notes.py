@@ -88,6 +88,22 @@ def test_each_of_several_logs_has_its_last_line(followed: Followed) -> None:
     ]
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_short_log_is_the_same_where_its_device_has_another_number(
+    count: int, followed: Followed, workdir: Path
+) -> None:
+    """As after a reboot, or another mount of the disk."""
+    followed.append(count)
+    followed.said()
+    [position] = [path for path in workdir.iterdir() if path.suffix != ".lock"]
+    text = position.read_text()
+    dev = followed.log.stat().st_dev
+    assert f'"dev":{dev},' in text
+    position.write_text(text.replace(f'"dev":{dev},', f'"dev":{dev + 1},'))
+    followed.append(2)
+    assert followed.said("--verbose") == [f"{followed.log}: 1 file, 2 lines: 0 lost, 0 twice"]
+
+
 def test_what_is_lost_is_told_always(followed: Followed) -> None:
     followed.append(100)
     followed.said()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import read_metrics, run
+from tests.conftest import need_program, read_metrics, run
 from tests.peers.axslog import PROG, write
 
 if TYPE_CHECKING:
@@ -54,3 +56,28 @@ def test_a_line_that_others_fail_on_counts(
     assert metrics.get("axslog.latency_t.average") == seconds
     shares = [metrics[f"axslog.access_ratio_t.{n}xx_percentage"] for n in range(1, 6)]
     assert sorted(shares)[-1] == "100.000000"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="this kernel has no FUSE")
+def test_a_writer_that_fuse_hides_still_has_its_lines_counted(tmp_path: Path) -> None:
+    below, log = tmp_path / "below", tmp_path / "seen" / "log"
+    below.mkdir()
+    log.parent.mkdir()
+    subprocess.run([need_program("bindfs"), below, log.parent], check=True)
+    line = "status:200\tptime:0.1\n"
+    try:
+        with open(below / "log", "a", encoding="utf-8") as late:
+            late.write(line * 10)
+            late.flush()
+            run(PROG, "--logfile", log, "--key-prefix", "t")
+            (below / "log").rename(below / "log.1")
+            write(below / "log", line.strip())
+            counted = []
+            for _ in range(2):
+                late.write(line * 3)
+                late.flush()
+                done = run(PROG, "--logfile", log, "--key-prefix", "t", "--verbose")
+                counted.append(done.stderr.decode().splitlines()[-1])
+    finally:
+        subprocess.run(["umount", "-l", log.parent], check=True)
+    assert [text.split(": ")[2].split(", ")[1] for text in counted] == ["4 lines", "3 lines"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from typing import TYPE_CHECKING
 
@@ -263,3 +264,58 @@ def test_the_state_of_the_go_plugin_is_kept_up_while_it_is_there(
     logs.add(1, 1)
     assert logs.run().returncode == 0
     assert list(old.iterdir()) == []
+
+
+def children_cpu_s() -> float:
+    """The processor time of the processes that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def rotation_cost_s(folder: Path, workdir: Path, rotated: int) -> float:
+    """The processor time of a run that finds its log rotated, by the median of three."""
+    folder.mkdir()
+    logs = Logs(folder, workdir)
+    for number in range(rotated):
+        logs.log.with_name(f"log-{1_700_000_000 + number}").write_text(f"{number}\n")
+    logs.run()
+    costs = []
+    for number in range(3):
+        logs.add(10, 1)
+        logs.log.rename(logs.log.with_name(f"log-{1_800_000_000 + number}"))
+        logs.add(10, 0)
+        before = children_cpu_s()
+        metrics = logs.metrics()
+        costs.append(children_cpu_s() - before)
+        assert near(metrics["log-incr-rate.t_count.log"], 20)
+    return sorted(costs)[1]
+
+
+def test_20_000_rotated_files_cost_a_rotation_a_fifth_of_a_second(
+    tmp_path: Path, workdir: Path
+) -> None:
+    alone_s = rotation_cost_s(tmp_path / "alone", workdir, 0)
+    for path in workdir.iterdir():
+        path.unlink()
+    beside_s = rotation_cost_s(tmp_path / "beside", workdir, 20_000)
+    start = time.thread_time()
+    entries = os.scandir(tmp_path / "beside")
+    assert sum(entry.stat().st_size > 0 for entry in entries) > 20_000
+    look_s = time.thread_time() - start
+    # Where the processor is slow or busy, as many times what a look at each file takes here.
+    assert beside_s - alone_s < max(0.2, 8 * look_s), (alone_s, beside_s, look_s)
+
+
+def test_more_files_are_rotated_than_a_process_may_have_open_at_first(logs: Logs) -> None:
+    logs.run()
+    for number in range(600):
+        logs.log.rename(logs.log.with_name(f"log-{1_700_000_000 + number}"))
+        logs.add(1, 0)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        found = [logs.metrics()["log-incr-rate.t_count.log"] for _ in range(2)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert near(found[0], 600)
+    assert near(found[1], 0)

@@ -17,6 +17,11 @@ pub(crate) fn no_such_call(error: &io::Error) -> bool {
     )
 }
 
+/// Whether it is for want of descriptors, processes or memory: the next run may read the file.
+pub(crate) fn passes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM))
+}
+
 /// The system's words of an error without Rust's `(os error N)` behind them.
 pub fn words(error: &io::Error) -> String {
     let mut text = error.to_string();

@@ -9,13 +9,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, FlockOperation, StatxAttributes, StatxFlags, flock, statx};
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::error::passes;
 use crate::{Error, Result, words};
 
 /// The most a state file may hold; a larger one is not ours.
 pub const MAX_STATE_BYTES: u64 = kojuto_core::logs::position::MAX_POSITION_BYTES as u64;
+
+/// A longer name is none on Linux (NAME_MAX of linux/limits.h).
+const MAX_NAME_BYTES: usize = 255;
 
 /// What was found under a state file's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,21 +37,25 @@ pub enum Found {
 /// A file that cannot be trusted or read is [`Found::Unusable`], never an error: a plugin starts
 /// afresh with a warning rather than fail for ever.
 pub fn read(path: &Path) -> Found {
+    try_read(path).unwrap_or_else(|error| Found::Unusable(words(&error)))
+}
+
+/// As [`read`], for what must not be taken for a first run because descriptors or memory are short.
+///
+/// # Errors
+/// EMFILE, ENFILE, EAGAIN, ENOMEM.
+pub(crate) fn try_read(path: &Path) -> io::Result<Found> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
         .open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+    match opened.and_then(read_trusted) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-            return Found::Unusable("it is a symbolic link".to_owned());
+            Ok(Found::Unusable("it is a symbolic link".to_owned()))
         }
-        Err(error) => return Found::Unusable(words(&error)),
-    };
-    match read_trusted(file) {
-        Ok(found) => found,
-        Err(error) => Found::Unusable(words(&error)),
+        Err(error) if !passes(&error) => Ok(Found::Unusable(words(&error))),
+        found => found,
     }
 }
 
@@ -93,14 +101,17 @@ pub struct Staged {
 
 impl Staged {
     /// Writes a temporary file of mode 0600, called as `path` with `ending`, and syncs it. A file
-    /// of that name is replaced: a killed run left it behind.
+    /// of that name is replaced: a killed run left it behind. Where `path` is one that nobody may
+    /// write to, this finds it out.
     ///
     /// # Errors
     /// [`Error::Io`] naming `path`.
     pub fn write(path: &Path, ending: &str, bytes: &[u8]) -> Result<Staged> {
         let mut name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        name.truncate(MAX_NAME_BYTES.saturating_sub(ending.len()));
         name.extend_from_slice(ending.as_bytes());
         let temporary = path.with_file_name(std::ffi::OsStr::from_bytes(&name));
+        can_be_replaced(path).map_err(Error::on_path(path))?;
         let mut file = create(&temporary).map_err(Error::on_path(path))?;
         let staged = Staged { temporary: Some(temporary), path: path.to_owned() };
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::on_path(path))?;
@@ -136,6 +147,23 @@ impl Drop for Staged {
     }
 }
 
+/// A file that never changes or only grows (`chattr +i`, `+a`) keeps its name, too, and one that is
+/// mounted has its own: the rename would fail, after all that comes before it.
+fn can_be_replaced(path: &Path) -> io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let file = match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Err(error),
+        Err(_) => return Ok(()),
+    };
+    match statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
+        Ok(about) if about.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) => {
+            Err(io::Error::from_raw_os_error(libc::EBUSY))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn create(temporary: &Path) -> io::Result<File> {
     let open = || {
         OpenOptions::new()
@@ -145,14 +173,17 @@ fn create(temporary: &Path) -> io::Result<File> {
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(temporary)
     };
-    match open() {
+    let file = match open() {
         // Left behind by a run that was killed; O_EXCL guards what follows.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(temporary)?;
             open()
         }
         other => other,
-    }
+    }?;
+    // A umask may keep ourselves out; a file system may have no modes.
+    let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+    Ok(file)
 }
 
 /// How often a file may be replaced while it is being locked.
@@ -274,7 +305,7 @@ impl Locked {
             if let Some(why) = foreign(&meta) {
                 return Ok(Locked::Foreign(why));
             }
-            if others_may_open(&meta) {
+            if made || others_may_open(&meta) {
                 let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
             }
             match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {

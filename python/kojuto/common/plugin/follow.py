@@ -260,9 +260,14 @@ class Totals:
 
 def explained(error: OSError, logs: Sequence[Log]) -> OSError | KojutoError:
     """The error of a log as it is to be raised: one of its position has the way out with it."""
+    from errno import EMFILE
+
+    from kojuto.common.failures import MORE_FILES
+
     positions = [log.position_file for log in logs]
     if error.filename in (*positions, *(f"{path}.lock" for path in positions)):
-        return KojutoError(cli.describe(error), state.way_out())
+        way_out = MORE_FILES if error.errno == EMFILE else state.way_out()
+        return KojutoError(cli.describe(error), way_out)
     return error
 
 

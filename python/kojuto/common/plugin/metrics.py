@@ -72,7 +72,7 @@ def meta_requested() -> bool:
 
 def print_meta(graphs: Sequence[Graph], out: TextIO | None = None) -> None:
     """Print the graph definition that mackerel-agent reads in a meta run."""
-    from json import dumps
+    from kojuto.common.terminal import json_text
 
     definition = {
         graph.name: {
@@ -86,7 +86,7 @@ def print_meta(graphs: Sequence[Graph], out: TextIO | None = None) -> None:
         for graph in graphs
     }
     print("# mackerel-agent-plugin", file=out)
-    print(dumps({"graphs": definition}, ensure_ascii=False), file=out)
+    print(json_text({"graphs": definition}), file=out)
 
 
 class Metrics:
@@ -168,12 +168,12 @@ class Metrics:
 
             replace(textfile, self.document("prometheus"))
         elif form == "json":
-            from json import dumps
+            from kojuto.common.terminal import json_text
 
             document: dict[str, Any] = {"time": now, "metrics": self._values, **(extra or {})}
             if self.groups:
                 document["groups"] = [group.about() for group in self.groups]
-            print(dumps(document, ensure_ascii=False))
+            print(json_text(document))
         elif form == "mackerel":
             sys.stdout.write(
                 "".join(

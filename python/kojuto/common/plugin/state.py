@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+MOST_NAME_BYTES = 250
+"""Of the 255 that a name may have five are for the lock beside it (.lock)."""
+
+
 def work_directory() -> str:
     """``MACKEREL_PLUGIN_WORKDIR``, else ``TMPDIR``, else ``/tmp``; empty values count as unset."""
     return os.environ.get("MACKEREL_PLUGIN_WORKDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
@@ -21,11 +25,14 @@ def work_directory() -> str:
 def state_path(name: str) -> str:
     """The path of a state file; a slash in `name` cannot lead out of the work directory.
 
-    Two names have two files: where a character had to be replaced a short hash follows.
+    Two names have two files: where a character had to be replaced, or a name that none could have
+    was cut, a short hash follows.
     """
     from kojuto.common.plugin.metrics import unique
 
-    return os.path.join(work_directory(), unique(name, name.replace("/", "_").replace("\0", "_")))
+    raw = os.fsencode(name.replace("/", "_").replace("\0", "_"))
+    fits = os.fsdecode(raw if len(raw) <= MOST_NAME_BYTES else raw[: MOST_NAME_BYTES - 10])
+    return os.path.join(work_directory(), unique(name, fits))
 
 
 def originals_path(name: str) -> str | None:

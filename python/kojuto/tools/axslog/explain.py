@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from kojuto.common import cli
-from kojuto.common.streams import print_whole
+from kojuto.common.streams import print_whole, take
 from kojuto.errors import UsageError
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def explain(values: Values, options: _AccessOptions) -> int:
 
 def _standard_input() -> bytes:
     data = b""
-    while len(data) < MOST_BYTES and (more := os.read(0, MOST_BYTES - len(data))):
+    while len(data) < MOST_BYTES and (more := take(0, MOST_BYTES - len(data))):
         data += more
     return data.removesuffix(b"\n")
 

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use kojuto_core::logs::position::{MAX_KNOWN, Mark, Position};
 
-use super::known::{self, Content, Look, Memory, passes};
+use super::known::{self, Content, Look, Memory};
 use super::newer::Newer;
 use super::note::Note;
 use super::plan::{Link, Origin, Plan};
 use super::siblings::{self, Entry, Siblings};
 use super::source::{Source, is_strong};
+use crate::error::passes;
 
 /// A file that was not there at the last run.
 struct Found {

@@ -342,9 +342,11 @@ fn not_found(log: &str, what: &str, mark: &Mark, siblings: &Siblings) -> String 
 /// at. A device number can change at a reboot, and the Go tools take 0 for "not rotated".
 fn may_be_live(live: &Source, mark: &Mark) -> bool {
     let unknown = mark.inode == 0 || mark.dev == 0;
+    // Its birth tells a file in which there is little, or nothing yet.
+    let is_told = is_strong(mark) || mark.born.is_some();
     unknown
         || live.identity.fits(mark)
-        || (live.identity.inode == mark.inode && is_strong(mark) && same_birth(live, mark))
+        || (live.identity.inode == mark.inode && is_told && same_birth(live, mark))
 }
 
 fn same_birth(live: &Source, mark: &Mark) -> bool {

@@ -12,6 +12,7 @@ use super::identity::Identity;
 use super::siblings::{Entry, STRONG_BYTES, Siblings};
 use super::source::Source;
 use super::telling::{do_tell, tells};
+use crate::error::passes;
 use crate::words;
 
 /// What a look into a file showed.
@@ -170,11 +171,6 @@ impl Memory {
         let has_mark = marked.is_some();
         Ok(Look::Content(Content { source: Box::new(source), fits, has_mark, tells }))
     }
-}
-
-/// Whether it is for want of descriptors, processes or memory: the next run may read the file.
-pub(super) fn passes(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM))
 }
 
 /// Whether a file that begins with `head`, and so as a known one, has its content.

@@ -104,7 +104,6 @@
 
 mod between;
 mod finder;
-mod holes;
 mod identity;
 mod known;
 mod many;
@@ -140,7 +139,8 @@ pub use self::ongoing::Ongoing;
 use self::rounds::{Start, run_from};
 use self::source::Source;
 pub(crate) use self::source::read_at_most;
-use crate::state::{self, Found, Lock, Staged};
+use crate::state::{Lock, Staged};
+use crate::sys::descriptor;
 use crate::{Cancel, Result};
 
 /// What a follower may do.
@@ -237,22 +237,21 @@ impl Follower {
     ///
     /// # Errors
     /// [`Error::Busy`] when another run holds the lock, [`Error::Io`] when the lock file cannot be
-    /// made. A position file that cannot be believed is a note of the report and a first run.
+    /// made or descriptors or memory are short. A position file that cannot be believed is a note of
+    /// the report and a first run.
     pub fn open(
         log: &Path,
         position_file: &Path,
         legacy_position_file: Option<&Path>,
         options: Options,
     ) -> Result<Follower> {
+        // Each log has its lock open, and each file that was rotated since stays open until it is read.
+        descriptor::raise_limit();
         let lock = Lock::try_acquire(position_file)?;
         let passed_by = lock.passed_by().map(|text| Note::odd(text.to_owned()));
         let mut notes: Vec<Note> = passed_by.into_iter().collect();
-        let found = match lock.made_state() {
-            true => Found::Nothing,
-            false => state::read(position_file),
-        };
         let legacy = legacy_position_file;
-        let mut before = stored::read(position_file, found, legacy, &mut notes);
+        let mut before = stored::read(position_file, !lock.made_state(), legacy, &mut notes)?;
         let was = before.as_ref().and_then(|before| before.paths.as_ref());
         let paths = names::paths(log, was);
         if let Some(other) = before.as_ref().and_then(|before| another_log(before, &paths, log)) {

@@ -10,6 +10,7 @@ use kojuto_core::logs::lines::Cutter;
 use super::many::merged;
 use super::source::Source;
 use super::{How, LineSink, Report, Scan};
+use crate::sys::blocks;
 use crate::{Cancel, Error, Result, parallel};
 
 /// What stands for standard input among the logs.
@@ -44,6 +45,26 @@ impl Input {
             Input::Stream(file) => file.read(buffer),
         }
     }
+
+    /// Moves over a hole between two lines; false when nothing is behind it.
+    fn pass_hole(&mut self, cutter: &mut Cutter) -> io::Result<bool> {
+        let Input::Regular(source) = self else { return Ok(true) };
+        if cutter.is_in_line() {
+            return Ok(true);
+        }
+        let at = source.pos();
+        let has_more = source.pass_hole()?;
+        if source.pos() > at {
+            cutter.restart(source.before(), false);
+        }
+        Ok(has_more)
+    }
+
+    fn wait(&self) {
+        if let Input::Stream(file) = self {
+            blocks::wait(file.as_fd());
+        }
+    }
 }
 
 /// Hands all lines of a log to copies of `scan`, the last one too when nothing ends it; `-` is
@@ -70,7 +91,7 @@ fn read(log: &Path, how: &How, sink: &mut dyn LineSink, cancel: &dyn Cancel) -> 
         sink.block(block);
     };
     let mut begins = true;
-    loop {
+    while input.pass_hole(&mut cutter).map_err(Error::on_path(log))? {
         match input.read(cutter.space()) {
             Ok(0) => break,
             Ok(count) => {
@@ -80,6 +101,11 @@ fn read(log: &Path, how: &How, sink: &mut dyn LineSink, cancel: &dyn Cancel) -> 
                 cancel.check()?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => cancel.interrupted()?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Whoever shares the pipe has made it one that does not wait.
+                input.wait();
+                cancel.check()?;
+            }
             Err(error) => return Err(Error::on_path(log)(error)),
         }
     }

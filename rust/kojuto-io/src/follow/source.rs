@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kojuto_core::logs::position::{Known, Mark, Print, WINDOW_BYTES};
 
-use super::holes;
 use super::identity::{self, Identity};
+use crate::sys::holes;
 use crate::unpack::{Packer, Told};
 use crate::words;
 

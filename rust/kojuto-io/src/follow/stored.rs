@@ -7,29 +7,35 @@ use kojuto_core::logs::position::{Mark, Position};
 
 use super::note::Note;
 use crate::state::{self, Found};
+use crate::{Error, Result};
 
-/// The position that was `found` under `path`; without any, that of the original.
+/// The position under `path`, where it is `kept`; without any, that of the original.
+///
+/// # Errors
+/// [`Error::Io`] naming the file for want of descriptors or memory, which is no first run.
 pub(super) fn read(
     path: &Path,
-    found: Found,
+    kept: bool,
     legacy: Option<&Path>,
     notes: &mut Vec<Note>,
-) -> Option<Position> {
+) -> Result<Option<Position>> {
+    let look = |path: &Path| state::try_read(path).map_err(Error::on_path(path));
+    let found = if kept { look(path)? } else { Found::Nothing };
     let (path, found) = match (found, legacy) {
-        (Found::Nothing, Some(legacy)) => (legacy, state::read(legacy)),
+        (Found::Nothing, Some(legacy)) => (legacy, look(legacy)?),
         (found, _) => (path, found),
     };
     let reason = match found {
-        Found::Nothing => return None,
+        Found::Nothing => return Ok(None),
         Found::Unusable(reason) => reason,
         Found::Bytes(bytes) => match Position::decode(&bytes) {
-            Ok(position) => return Some(position),
+            Ok(position) => return Ok(Some(position)),
             Err(error) => error.to_string(),
         },
     };
     let text = format!("{}: not used, starting afresh: {reason}", path.display());
     notes.push(Note::unproven(text));
-    None
+    Ok(None)
 }
 
 /// Whether a position file is there and tells of the file of one of the `marks`.

@@ -4,6 +4,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use rustix::fs::{FsWord, fstatfs};
+
+/// Numbers of file systems to which another machine, or a process past the mount, may write as well
+/// (statfs(2)): FUSE, 9p, SMB, CIFS, SMB2, AFS. Those of NFS and Ceph grant no lease at all.
+const SHARED: [FsWord; 6] =
+    [0x6573_5546, 0x0102_1997, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x5346_414f];
+
 const F_SETSIG: libc::c_int = 10; // fcntl(2); not in the libc crate for every target
 
 /// Whether some process has the file open for writing; `None` when the system does not tell.
@@ -24,7 +31,8 @@ pub(super) fn exist(file: &File) -> Option<bool> {
     if granted == 0 {
         // SAFETY: as above.
         unsafe { libc::fcntl(descriptor, libc::F_SETLEASE, libc::F_UNLCK) };
-        return Some(false);
+        // The kernel knows of writers only that came through this mount.
+        return fstatfs(file).is_ok_and(|fs| !SHARED.contains(&fs.f_type)).then_some(false);
     }
     match io::Error::last_os_error().raw_os_error() {
         Some(libc::EAGAIN) => Some(true),

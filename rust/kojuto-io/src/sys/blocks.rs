@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::holes;
 use crate::{Cancel, Error, Result};
 
 /// The size of a block: a part of the second-level cache, and two full pipes.
@@ -28,8 +29,8 @@ pub enum Stop {
 }
 
 /// Reads blocks and hands them to `on`, which answers whether it wants more, until the end of the
-/// input or for `within`. `block` is the buffer. Signals are looked for between blocks and, five
-/// times a second, while the other side of a pipe is silent.
+/// input or for `within`; of a hole in a file only the first block. `block` is the buffer. Signals are
+/// looked for between blocks and, five times a second, while the other side of a pipe is silent.
 ///
 /// # Errors
 /// [`Error::Io`] with the name `what`, [`Error::Cancelled`].
@@ -51,6 +52,7 @@ pub fn read(
         match read_some(fd, what, block, cancel)? {
             Some(0) => return Ok(Stop::End),
             Some(got) if !on(&block[..got]) => return Ok(Stop::Enough),
+            Some(got) if holes::are_nuls(&block[..got]) => holes::pass(fd),
             _ => {}
         }
     }
@@ -71,6 +73,12 @@ fn read_some(
         Ok(got) => Ok(got),
         Err(error) => retry(error, cancel, what).map(|()| None),
     }
+}
+
+/// Waits until a descriptor that does not wait by itself can be read, but no longer than until a
+/// signal is to be looked for.
+pub(crate) fn wait(fd: BorrowedFd<'_>) {
+    let _ = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&WAIT));
 }
 
 /// A descriptor as a reader, for what takes one: what [`read`] would have failed with is put down, and

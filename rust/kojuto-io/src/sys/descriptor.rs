@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A descriptor that somebody else owns, for one call; EBADF for a number that can be none.
 pub(crate) fn borrowed<'a>(fd: RawFd) -> rustix::io::Result<BorrowedFd<'a>> {
@@ -25,6 +26,21 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
 pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     let fd = borrowed(fd)?;
     Ok(fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)?)
+}
+
+/// How many descriptors this process may have now.
+pub(crate) fn limit() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Allows this process as many descriptors as its hard limit does; a shell, cron and systemd give 1024.
+pub(crate) fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // Without it the soft limit may do.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
 }
 
 /// Reads once; 0 at the end.

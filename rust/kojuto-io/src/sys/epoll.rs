@@ -11,9 +11,13 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::descriptor::borrowed;
 
 pub(crate) const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
+pub(crate) const URGENT: u32 = libc::EPOLLPRI as u32;
 pub(crate) const WRITE: u32 = libc::EPOLLOUT as u32;
 pub(crate) const HANGUP: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
 pub(crate) const PEER_ENDED: u32 = libc::EPOLLRDHUP as u32;
+
+/// All that a connection is watched for, each change once.
+const STREAM: u32 = READ | URGENT | WRITE | libc::EPOLLET as u32;
 
 /// An epoll instance (epoll(7)).
 ///
@@ -33,12 +37,12 @@ impl Epoll {
 
     /// Watches a connection, edge-triggered in both directions: the only epoll_ctl it ever needs.
     pub(crate) fn add_stream(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        self.add(fd, READ | WRITE | libc::EPOLLET as u32, token)
+        self.add(fd, STREAM, token)
     }
 
     /// Tells of a connection under another token from now on, at once of what it is ready for.
     pub(crate) fn rename_stream(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        let events = EventFlags::from_bits_retain(READ | WRITE | libc::EPOLLET as u32);
+        let events = EventFlags::from_bits_retain(STREAM);
         Ok(epoll::modify(&self.0, borrowed(fd)?, EventData::new_u64(token), events)?)
     }
 

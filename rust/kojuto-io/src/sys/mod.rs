@@ -8,6 +8,7 @@ pub(crate) mod address;
 pub mod blocks;
 pub(crate) mod descriptor;
 pub(crate) mod epoll;
+pub(crate) mod holes;
 pub(crate) mod local_time;
 pub mod pipe;
 pub(crate) mod random;

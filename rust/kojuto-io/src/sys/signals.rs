@@ -99,6 +99,17 @@ fn start_timer() {
     }
 }
 
+/// Stops the timer until the next signal that asks for the end.
+fn stop_timer() {
+    // SAFETY: all-zero is a timerspec, the one that stops a timer.
+    let never: libc::itimerspec = unsafe { std::mem::zeroed() };
+    let timer = TIMER.load(Ordering::Relaxed);
+    if timer >= 0 {
+        // SAFETY: reads a local; a number that is no timer's is refused.
+        unsafe { libc::syscall(libc::SYS_timer_settime, timer, 0, &raw const never, 0usize) };
+    }
+}
+
 fn delete_timer() {
     let timer = TIMER.swap(-1, Ordering::Relaxed);
     if timer >= 0 {
@@ -206,6 +217,11 @@ impl Signals {
     pub fn clear(&self) {
         ANY.store(false, Ordering::Release);
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+    }
+
+    /// Asked for the end, and it is none: no call is interrupted for it any more.
+    pub fn go_on(&self) {
+        stop_timer();
     }
 
     /// How often `signal` came since it was last asked for.

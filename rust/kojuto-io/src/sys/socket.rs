@@ -41,6 +41,7 @@ pub(crate) fn connect(address: &SocketAddr, prepare: impl FnOnce(RawFd)) -> io::
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
     no_delay(socket.as_raw_fd());
+    keep_urgent(socket.as_raw_fd());
     prepare(socket.as_raw_fd());
     match net::connect(&socket, address) {
         Err(error) if error != Errno::INPROGRESS => Err(error.into()),
@@ -156,10 +157,17 @@ pub(crate) fn acknowledged(fd: RawFd) -> Option<Acknowledged> {
     Some(Acknowledged { since_ms: u64::from(info.tcpi_last_ack_recv), owed })
 }
 
-/// Both.
+/// What a peer calls urgent (tcp(7)) stays in its place in the stream; the system would drop it.
+/// Sockets accepted from a listener inherit it.
+fn keep_urgent(fd: RawFd) {
+    let _ = borrowed(fd).and_then(|fd| sockopt::set_socket_oobinline(fd, true));
+}
+
+/// All three.
 pub(crate) fn tune_stream(fd: RawFd) {
     no_delay(fd);
     keep_alive(fd);
+    keep_urgent(fd);
 }
 
 /// Makes the coming close(2) send a reset.
