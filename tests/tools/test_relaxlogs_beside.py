@@ -184,6 +184,51 @@ def test_sigterm_can_be_left_to_the_producer(logs: Path) -> None:
     assert content(logs) == b"one\nlast words\n"
 
 
+def lines_of(logs: Path) -> list[bytes]:
+    return sorted(content(logs).splitlines())
+
+
+def test_after_sigterm_it_writes_on_beside_its_successor(logs: Path) -> None:
+    """As behind Apache, whose old processes write on to the old one after a graceful restart."""
+    first = Running(logs, *DAY, "--ignore-term")
+    first.write(b"one\n")
+    wait_until(lambda: content(logs) == b"one\n")
+    first.process.send_signal(signal.SIGTERM)
+    second = Running(logs, *DAY, "--ignore-term")
+    second.write(b"two\n")
+    wait_until(lambda: lines_of(logs) == [b"one", b"two"])
+    first.write(b"late\n")
+    wait_until(lambda: lines_of(logs) == [b"late", b"one", b"two"])
+    assert len(own(logs)) == 1, "both write to one file"
+    first.process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: len(own(logs)) == 2)
+    assert (logs / "current").samefile(own(logs)[0]), "the link is the successor's"
+    first.write(b"later\n")
+    assert first.end() == (0, "")
+    second.write(b"three\n")
+    assert second.end() == (0, "")
+    assert lines_of(logs) == [b"late", b"later", b"one", b"three", b"two"]
+
+
+def test_after_sigterm_without_a_successor_it_does_all_itself(logs: Path, tmp_path: Path) -> None:
+    hook = f"echo closed >> {tmp_path}/closed"
+    running = Running(logs, *DAY, "--ignore-term", "--max-files", "1", "--on-rotate", hook)
+    running.write(b"begun, ")
+    wait_until(lambda: content(logs) == b"begun, ")
+    running.process.send_signal(signal.SIGTERM)
+    refused = run("relaxlogs", "--log-dir", logs, *DAY, stdin=b"x\n")
+    assert b"another relaxlogs writes there" in refused.stderr, "not in the middle of a line"
+    running.write(b"ended\n")
+    wait_until(lambda: content(logs) == b"begun, ended\n")
+    running.process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: os.readlink(logs / "current").endswith(".1"))
+    wait_until((tmp_path / "closed").exists)
+    wait_until(lambda: len(own(logs)) == 1, what="the old file goes")
+    running.write(b"last words\n")
+    assert running.end() == (0, "")
+    assert content(logs) == b"last words\n"
+
+
 def test_crlf_ends_a_line_as_a_newline_does(logs: Path) -> None:
     running = Running(logs, *DAY)
     running.write(b"a\r\nb\rc\r")

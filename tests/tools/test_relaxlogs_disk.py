@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import resource
 import signal
+import struct
 import subprocess
 import termios
 import time
@@ -13,12 +15,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import wait_until
-from tests.disks import fill, small_disk
+from tests.conftest import need_program, wait_until
+from tests.disks import fill, mount, mount_tmpfs, small_disk
 from tests.peers.relaxlogs import DAY, Running, content, logs, own
 from tests.streams import feed, processes_end, spawn, start
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["logs", "processes_end"]
@@ -44,6 +47,29 @@ def test_a_full_disk_keeps_the_lines_and_says_so_once(more: list[str], tmp_path:
         assert running.end() == (0, "")
         found = re.sub(rb"(?m)^\[[^]]*\] ", b"", content(logs))
         assert found == b"before\n" + lines + b"after\n"
+
+
+@pytest.mark.parametrize("more", [[], ["--with-time"]])
+def test_a_file_at_the_limit_of_its_process_is_left_for_the_next(
+    more: list[str], logs: Path
+) -> None:
+    running = Running(logs, *DAY, *more)
+    running.write(b"before\n")
+    wait_until(lambda: content(logs).endswith(b"before\n"))
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (1000, 4000))
+    lines = b"".join(b"line %d\n" % n for n in range(1000))
+    running.write(lines)
+    assert "File too large; going on in the next file" in running.told()
+    wait_until(lambda: content(logs).endswith(b"line 999\n"))
+    assert all(path.read_bytes().endswith(b"\n") for path in own(logs))
+    assert max(path.stat().st_size for path in own(logs)) <= 1000
+    running.write(b"x" * 2000 + b"\n")
+    assert "File too large; keeping up to" in running.told(), "the line alone is longer"
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (4000, 4000))
+    assert "writing again" in running.told()
+    assert running.end() == (0, ""), "each told once"
+    found = re.sub(rb"(?m)^\[[^]]*\] ", b"", content(logs))
+    assert found == b"before\n" + lines + b"x" * 2000 + b"\n"
 
 
 def test_a_full_buffer_blocks_the_producer(tmp_path: Path) -> None:
@@ -113,7 +139,8 @@ def test_a_directory_that_is_removed_is_made_again_and_no_later_line_is_lost(log
     os.close(writer)
     wait_until(lambda: logs.exists() and own(logs) and own(logs)[0].stat().st_size > 50_000)
     before = int(content(logs).split(b"\n")[-2].split()[0])
-    subprocess.run(["rm", "-rf", logs], check=True)
+    # It is made again meanwhile, file by file: then rm finds it not empty.
+    wait_until(lambda: subprocess.run(["rm", "-rf", logs], check=False).returncode == 0)
     wait_until(lambda: logs.exists() and own(logs) and own(logs)[0].stat().st_size > 50_000)
     producer.terminate()
     _, count = producer.communicate(timeout=20)
@@ -127,3 +154,87 @@ def test_a_directory_that_is_removed_is_made_again_and_no_later_line_is_lost(log
         numbers.append(int(first))
     assert numbers == list(range(numbers[0], int(count)))
     assert numbers[0] > before
+
+
+def test_lines_are_written_where_the_link_cannot_be_turned(logs: Path) -> None:
+    (logs / "current").mkdir(parents=True)
+    with small_disk(logs / "current"):  # a mount point can neither be replaced nor renamed
+        running = Running(logs, *DAY)
+        running.write(b"one\n")
+        told = running.told()
+        assert f"{logs / 'current'}: Device or resource busy: lines are written to log." in told
+        running.write(b"two\n")
+        wait_until(lambda: content(logs) == b"one\ntwo\n")
+    more = 0
+    while more < 100 and not (logs / "current").is_symlink():
+        running.write(b"more\n")  # a link is looked at while lines come
+        more += 1
+        time.sleep(0.1)
+    assert running.end() == (0, "")
+    assert (logs / "current").samefile(own(logs)[0])
+    assert content(logs) == b"one\ntwo\n" + b"more\n" * more
+
+
+need_loop = pytest.mark.skipif(
+    not os.path.exists("/dev/loop-control"), reason="this kernel has no loop devices"
+)
+
+
+@pytest.fixture
+def mortal_disk(tmp_path: Path) -> Iterator[Path]:
+    """An ext4 of its own, of the file `image` beside it; `die` ends it."""
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    disk.mkdir()
+    (disk / "logs").touch()  # no folder can be made here while nothing is mounted
+    image.write_bytes(bytes(8 << 20))
+    subprocess.run([need_program("mkfs.ext4"), "-q", image], check=True)
+    mount("-o", "loop", image, disk)
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=False)
+
+
+def die(disk: Path) -> None:
+    """Whatever is written to the file system from now on fails."""
+    opened = os.open(disk, os.O_RDONLY)
+    fcntl.ioctl(opened, 0x8004587D, struct.pack("I", 0))  # EXT4_IOC_SHUTDOWN
+    os.close(opened)
+
+
+@need_loop
+def test_on_another_disk_in_place_of_a_dead_one_it_goes_on(mortal_disk: Path) -> None:
+    disk = mortal_disk
+    running = Running(disk / "logs", *DAY)
+    running.write(b"before\n")
+    wait_until(lambda: content(disk / "logs") == b"before\n")
+    die(disk)
+    running.write(b"meanwhile\n")
+    assert "Input/output error" in running.told()
+    subprocess.run(["umount", "-l", disk], check=True)
+    mount_tmpfs(disk, "size=1m,mode=755")
+    (disk / "logs").mkdir()
+    running.write(b"after\n")
+    wait_until(lambda: content(disk / "logs") == b"meanwhile\nafter\n")
+    assert running.end()[0] == 0
+
+
+@need_loop
+@pytest.mark.parametrize("torn", [b"", b"a line that has"])
+def test_a_dead_disk_is_let_go_of_and_written_to_where_it_is_mounted_again(
+    torn: bytes, mortal_disk: Path
+) -> None:
+    """As long as it is held, it can be mounted as often as one likes, and stays dead."""
+    disk = mortal_disk
+    running = Running(disk / "logs", *DAY)
+    running.write(b"before\n" + torn)
+    wait_until(lambda: content(disk / "logs") == b"before\n" + torn)
+    die(disk)
+    running.write(b" its end\nmeanwhile\n")
+    assert "Input/output error" in running.told()
+    unmount = ["umount", "-q", str(disk)]
+    wait_until(lambda: subprocess.run(unmount, check=False).returncode == 0)
+    mount("-o", "loop", disk.parent / "image", disk)
+    running.write(b"after\n")
+    end = b"\n" if torn else b""  # its beginning could not be read
+    wanted = b"before\n" + torn + end + b" its end\nmeanwhile\nafter\n"
+    wait_until(lambda: content(disk / "logs") == wanted)
+    assert running.end() == (0, "relaxlogs: warning: writing again\n")

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -197,6 +198,34 @@ def test_old_files_go_by_age_number_and_total(logs: Path) -> None:
         ]
         assert len(kept) == left, more
     assert all((logs / name).exists() for name in foreign)
+
+
+def test_an_old_file_that_cannot_be_removed_is_told_once(logs: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a file that nobody may change needs root")
+
+    def has(files: int) -> bool:
+        return len(own(logs)) == files
+
+    logs.mkdir()
+    old = logs / "log.202001010000"
+    old.write_bytes(b"old\n")
+    os.utime(old, (0, 0))
+    chattr = need_program("chattr")
+    subprocess.run([chattr, "+i", old], check=True)
+    try:
+        running = Running(logs, *DAY)
+        running.write(b"line\n")
+        for files in range(2, 5):
+            wait_until(partial(has, files))
+            running.process.send_signal(signal.SIGUSR1)
+        wait_until(partial(has, 5))
+        told = f"relaxlogs: warning: {old}: cannot be removed: Operation not permitted\n"
+        assert running.end() == (0, told)
+    finally:
+        subprocess.run([chattr, "-i", old], check=True)
+    assert run("relaxlogs", "--log-dir", logs, *DAY, stdin=b"line\n").stderr == b""
+    assert not old.exists()
 
 
 @pytest.mark.parametrize("form", ["gz", "zst"])

@@ -44,6 +44,8 @@ class RotateOptions:
     """How often lines are made durable."""
     stop_timeout_s = 10.0
     """How long a disk that refuses is tried after SIGTERM."""
+    hand_over = False
+    """SIGTERM is no end: the directory is left to a successor, the input read to its end."""
 
     def __init__(self, directory: str | None) -> None:
         self.directory = directory

@@ -179,16 +179,18 @@ def _work(values: Values, _: list[str]) -> int:
 
         if which("zstd") is None:
             raise KojutoError("--compress zst: zstd is not installed", "install zstd or take gz")
-    cli.stay()
+    cli.stay("select")  # for a warning where no descriptor is left
     cli.must_be_open(0, "standard input")
     if directory is None:
         cli.must_be_open(1, "standard output")
     import signal as signals
 
     ignored = [signals.SIGINT] if values.ignore_int else []
-    ignored += [signals.SIGTERM] if values.ignore_term else []
     for each in ignored:
         signals.signal(each, signals.SIG_IGN)
+    if values.ignore_term:
+        # The engine leaves the directory to a successor then; before and after it nothing is done.
+        signals.signal(signals.SIGTERM, lambda *_: None)
     # What was blocked or ignored where this was started is not meant for it. What came meanwhile is
     # let through when its handler is there.
     held = {signals.SIGHUP, signals.SIGUSR1, signals.SIGALRM, signals.SIGTERM}.difference(ignored)
@@ -234,6 +236,7 @@ def _rotate(
     options.on_full = on_full
     options.fsync_s = values.fsync
     options.stop_timeout_s = values.stop_timeout
+    options.hand_over = values.ignore_term
     try:
         return rotate_lines(
             options,

@@ -61,6 +61,8 @@ struct RotateOptions {
     fsync_s: Option<f64>,
     #[pyo3(attribute)]
     stop_timeout_s: f64,
+    #[pyo3(attribute)]
+    hand_over: bool,
 }
 
 impl RotateOptions {
@@ -91,6 +93,7 @@ impl RotateOptions {
             },
             fsync: self.fsync_s.map(seconds),
             stop_timeout: seconds(self.stop_timeout_s),
+            hand_over: self.hand_over,
         })
     }
 }

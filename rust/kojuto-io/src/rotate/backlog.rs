@@ -106,6 +106,11 @@ impl Held {
     }
 }
 
+/// Whether the file has reached a limit of the process (RLIMIT_FSIZE) or of the file system.
+fn is_too_large(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EFBIG))
+}
+
 impl Rotator<'_> {
     /// The disk said no: lines wait from now on.
     pub(super) fn refused(&mut self, error: &Error) -> Result<Step> {
@@ -117,7 +122,16 @@ impl Rotator<'_> {
                 .map_or(io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
             return Err(Error::Io { what: what.clone(), source });
         }
-        if self.held.retry_at.is_none() {
+        let is_first = self.held.retry_at.is_none();
+        if is_first {
+            self.look_for_a_torn_line();
+        }
+        let too_large = is_too_large(error);
+        self.retreat(if too_large { self.options.buffer } else { LONG_LINE_BYTES });
+        if too_large && self.leave_full_file(error) {
+            return Ok(Step::Worked);
+        }
+        if is_first {
             let full = match self.options.on_full {
                 OnFull::Block => "then the producer waits",
                 OnFull::DropOldest => "then the oldest lines are dropped",
@@ -125,29 +139,47 @@ impl Rotator<'_> {
             };
             let buffer = self.options.buffer;
             (self.on_event)(format!("{error}; keeping up to {buffer} bytes of lines, {full}"));
-            self.mid_line = self.mid_line.or_else(|| {
-                let Sink::Files(files) = &self.sink else { return None };
-                files
-                    .current
-                    .as_ref()
-                    .and_then(|current| current.ends_line().ok())
-                    .map(|ends| !ends)
-            });
-            if self.held.bytes.is_empty() {
-                self.held.mid_line = self.mid_line == Some(true);
-            }
         }
-        self.retreat();
+        if let Sink::Files(files) = &mut self.sink {
+            files.doubt(error, self.mid_line == Some(true));
+        }
         self.held.retry_at = Some(Instant::now() + RETRY);
         Ok(Step::Worked)
     }
 
-    /// Takes the beginning of an unfinished line back from the file into the buffer, so that the
-    /// file ends with a whole line if this process is killed before the disk works again.
-    fn retreat(&mut self) {
+    /// Before lines wait: whether they begin in the middle of one.
+    fn look_for_a_torn_line(&mut self) {
+        self.mid_line = self.mid_line.or_else(|| {
+            let Sink::Files(files) = &self.sink else { return None };
+            files.current.as_ref().and_then(|current| current.ends_line().ok()).map(|ends| !ends)
+        });
+        if self.held.bytes.is_empty() {
+            self.held.mid_line = self.mid_line == Some(true);
+        }
+    }
+
+    /// Has the next file begun where this one has reached the limit of its process or file system;
+    /// not if that would be the same: the line alone is longer.
+    fn leave_full_file(&mut self, error: &Error) -> bool {
+        let Sink::Files(files) = &mut self.sink else { return false };
+        let leaves = self.mid_line == Some(false)
+            && files.current.as_ref().is_some_and(|current| current.size > 0);
+        if leaves {
+            files.fresh = true;
+            if !std::mem::replace(&mut files.limit_told, true) {
+                (self.on_event)(format!("{error}; going on in the next file"));
+            }
+        }
+        leaves
+    }
+
+    /// Takes the beginning of an unfinished line, of at most so many bytes, back from the file into
+    /// the buffer, so that the file ends with a whole line if this process is killed before the disk
+    /// works again.
+    fn retreat(&mut self, most: usize) {
         let Sink::Files(files) = &mut self.sink else { return };
         let Some(current) = &mut files.current else { return };
-        if let Ok(Some(beginning)) = current.take_back(LONG_LINE_BYTES as u64) {
+        if let Ok(Some(beginning)) = current.take_back(most as u64) {
             files.directory.set_tail(Tail::Lost);
             self.held.put_back(&beginning);
             self.mid_line = Some(false);

@@ -2,7 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use kojuto_core::logs::line_end::without_cr;
+
+use super::input::{Input, Seen};
 
 /// How far back the beginning of a torn line is looked for.
 const LINE_BYTES: u64 = 64 << 20;
@@ -18,9 +23,27 @@ pub(super) struct Current {
     pub size: u64,
     /// Its size when it was last seen to have a name.
     pub(super) linked: u64,
+    /// Whether this process has written since then.
+    pub(super) unproven: bool,
 }
 
 impl Current {
+    /// Opens the file to write at its end, or makes it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn open(path: &Path, name: String, mode: u32) -> io::Result<Current> {
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(mode)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+            .open(path)?;
+        let size = file.metadata()?.len();
+        Ok(Current { file, name, size, linked: size, unproven: false })
+    }
+
     /// Whether nothing of an unfinished line is at the end.
     ///
     /// # Errors
@@ -53,6 +76,7 @@ impl Current {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.size += count as u64;
+                    self.unproven = true;
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -66,8 +90,11 @@ impl Current {
     /// # Errors
     /// The system's.
     pub(super) fn look_at_size(&mut self) -> io::Result<()> {
-        self.size = self.file.metadata()?.len();
-        self.linked = self.linked.min(self.size);
+        let meta = self.file.metadata()?;
+        self.size = meta.len();
+        // What others wrote meanwhile is theirs, whatever became of the file.
+        self.unproven &= meta.nlink() == 0;
+        self.linked = if self.unproven { self.linked.min(self.size) } else { self.size };
         Ok(())
     }
 
@@ -78,7 +105,7 @@ impl Current {
     /// The system's.
     pub(super) fn rescue(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.file.metadata()?.nlink() > 0 {
-            self.linked = self.size;
+            (self.linked, self.unproven) = (self.size, false);
             return Ok(None);
         }
         let size = self.file.metadata()?.len();
@@ -94,7 +121,8 @@ impl Current {
     /// # Errors
     /// The system's; the file is then as it was.
     pub(super) fn take_back(&mut self, most: u64) -> io::Result<Option<Vec<u8>>> {
-        if self.ends_line()? {
+        // What others have written since the end was ours is not ours to cut.
+        if self.ends_line()? || self.file.metadata()?.len() != self.size {
             return Ok(None);
         }
         let start = self.line_start(self.size)?;
@@ -126,5 +154,57 @@ impl Current {
         self.file.set_len(size)?;
         (self.size, self.linked) = (size, size);
         Ok(())
+    }
+}
+
+/// Takes back what a killed predecessor wrote and could not take out of the pipe: it comes again.
+pub(super) fn undo_write(current: &mut Current, from: u64, input: &mut Input) -> io::Result<()> {
+    let written = current.size.saturating_sub(from);
+    if written == 0 || written > super::CHUNK_BYTES as u64 {
+        return Ok(());
+    }
+    let mut bytes = vec![0; written as usize];
+    current.file.read_exact_at(&mut bytes, from)?;
+    if matches!(input.look(super::CHUNK_BYTES), Ok(Seen::Bytes))
+        && without_cr(input.bytes(), &mut false).starts_with(&bytes)
+    {
+        current.cut(from)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    /// What is left of a file whose last bytes a killed predecessor wrote, when this is in the pipe.
+    fn left(file: &[u8], from: u64, pipe: &[u8]) -> Vec<u8> {
+        let mut written = tempfile::tempfile().unwrap();
+        written.write_all(file).unwrap();
+        let size = file.len() as u64;
+        let name = "log.1".to_owned();
+        let mut current = Current { file: written, name, size, linked: size, unproven: false };
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(pipe).unwrap();
+        let mut input = Input::new(reader.as_raw_fd());
+        undo_write(&mut current, from, &mut input).unwrap();
+        let mut content = vec![0; current.file.metadata().unwrap().len() as usize];
+        current.file.read_exact_at(&mut content, 0).unwrap();
+        assert_eq!(current.size, content.len() as u64);
+        content
+    }
+
+    #[test]
+    fn what_comes_again_is_taken_back_and_nothing_else_is() {
+        assert_eq!(left(b"old\nnew\n", 4, b"new\nnext\n"), b"old\n");
+        assert_eq!(left(b"old\nnew\n", 4, b"new\n"), b"old\n");
+        assert_eq!(left(b"old\nnew\n", 4, b"new\r\nnext\n"), b"old\n", "its CR was left out");
+        for pipe in [&b"other\n"[..], b"new", b"ne"] {
+            assert_eq!(left(b"old\nnew\n", 4, pipe), b"old\nnew\n", "it was taken out");
+        }
+        assert_eq!(left(b"old\n", 4, b"new\n"), b"old\n", "nothing was written");
+        assert_eq!(left(b"old\n", 9, b"new\n"), b"old\n", "somebody cut the file");
     }
 }

@@ -1,18 +1,16 @@
 //! A directory of dated log files: the one that is written, its link, its lock and its mark.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kojuto_core::logs::line_end::without_cr;
 use kojuto_core::logs::log_name::{MARK_BYTES, Mark, Pattern, Tail, with_generation};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::current::Current;
-use super::input::{Input, Seen};
+use super::current::{Current, undo_write};
+use super::input::Input;
 use super::link::Link;
 use crate::{Error, Result};
 
@@ -35,8 +33,13 @@ pub(super) struct LogDir {
     mode: u32,
     pipe: String,
     lock_name: String,
-    lock: Option<File>,
+    /// Taken, where there is none, with the next file that is opened.
+    pub(super) lock: Option<File>,
     lock_is_shared: bool,
+    /// Whether the directory was left to a successor.
+    is_left: bool,
+    /// Whether the last file was begun with the lock.
+    pub(super) led: bool,
     link: Option<Link>,
     tail: Tail,
     /// Where the second line of the mark is.
@@ -72,6 +75,8 @@ impl LogDir {
             lock_name,
             lock: None,
             lock_is_shared: false,
+            is_left: false,
+            led: true,
             link: link.map(Link::new),
             tail: Tail::Lost,
             writing_at: 0,
@@ -117,6 +122,24 @@ impl LogDir {
         Ok(())
     }
 
+    /// Leaves the lock, and with it the link, the mark and the old files, to a successor: from now
+    /// on lines are written beside its own, to the end of the same files.
+    pub(super) fn hand_over(&mut self) {
+        (self.lock, self.is_left) = (None, true);
+    }
+
+    /// Does what only one may do at a time. After [`LogDir::hand_over`] it is left to the
+    /// successor, but where there is none.
+    pub(super) fn leading(&mut self, work: impl FnOnce(&mut LogDir)) {
+        if !self.is_left {
+            return work(self);
+        }
+        if self.lock(Duration::ZERO).is_ok() {
+            work(self);
+            self.lock = None;
+        }
+    }
+
     /// Whether the lock file in the directory is the one that is held.
     fn has_lock(&self) -> bool {
         let there = fs::symlink_metadata(self.path.join(&self.lock_name));
@@ -130,8 +153,8 @@ impl LogDir {
     /// Asked now and then: makes the lock file again if somebody removed it. Returns what to tell
     /// the user: that another process has the lock now.
     pub(super) fn keep_lock(&mut self, current: Option<&Current>) -> Option<String> {
-        // Where the directory is gone it comes back with the next line.
-        if self.has_lock() || !self.path.exists() {
+        // Where it was let go of or the directory is gone it comes back with the next line.
+        if self.lock.is_none() || self.has_lock() || !self.path.exists() {
             return None;
         }
         match self.lock(Duration::ZERO) {
@@ -207,9 +230,25 @@ impl LogDir {
         fresh: bool,
         full: impl Fn(u64) -> bool,
     ) -> Result<Current> {
-        if self.lock.is_none() || !self.path.join(&self.lock_name).exists() {
+        if self.is_left {
+            // Only makes the directory if a successor has the lock.
+            let _ = self.lock(Duration::ZERO);
+        } else if self.lock.is_none() || !self.path.join(&self.lock_name).exists() {
             self.lock(LOCK_PATIENCE)?;
         }
+        let opened = self.open_last(base, fresh, full);
+        if self.is_left {
+            self.led = self.lock.take().is_some();
+        }
+        opened
+    }
+
+    fn open_last(
+        &mut self,
+        base: String,
+        fresh: bool,
+        full: impl Fn(u64) -> bool,
+    ) -> Result<Current> {
         let files = self.own_files().map_err(Error::on_path(&self.path))?;
         let last = files
             .into_iter()
@@ -225,10 +264,16 @@ impl LogDir {
         };
         let mut current = self.open_beside_foreign(&base, generation)?;
         let path = self.path.join(&current.name);
-        if current.size > 0 && !current.ends_line().map_err(Error::on_path(&path))? {
+        // Where a successor leads, an unfinished line may be its own.
+        if self.lock.is_some()
+            && current.size > 0
+            && !current.ends_line().map_err(Error::on_path(&path))?
+        {
             current.write_all(b"\n").map_err(Error::on_path(&path))?;
         }
-        self.remember(&current)?;
+        if self.lock.is_some() {
+            self.remember(&current)?;
+        }
         Ok(current)
     }
 
@@ -254,25 +299,13 @@ impl LogDir {
     fn open_file(&self, base: &str, generation: u32) -> Result<Current> {
         let name = with_generation(base, generation);
         let path = self.path.join(&name);
-        let open = || -> io::Result<(File, u64)> {
-            let file = OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create(true)
-                .mode(self.mode)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
-                .open(&path)?;
-            let size = file.metadata()?.len();
-            Ok((file, size))
-        };
-        let (file, size) = open().map_err(Error::on_path(&path))?;
-        Ok(Current { file, name, size, linked: size })
+        Current::open(&path, name, self.mode).map_err(Error::on_path(&path))
     }
 
     /// Writes the mark and turns the link to the file.
     ///
     /// # Errors
-    /// [`Error::Io`] naming the link.
+    /// [`Error::Io`] naming the link when the directory is gone.
     pub(super) fn remember(&mut self, current: &Current) -> Result<()> {
         self.write_mark(current);
         match &mut self.link {
@@ -311,8 +344,11 @@ impl LogDir {
         if self.pipe.is_empty() { "-".to_owned() } else { self.pipe.clone() }
     }
 
-    /// What to tell the user when another program turned the link away since we turned it.
+    /// What to tell the user of the link: see [`Link::look`].
     pub(super) fn look_at_link(&mut self) -> Option<String> {
+        if self.is_left {
+            return None;
+        }
         let pattern = &self.pattern;
         self.link.as_mut()?.look(&self.path, |name| pattern.read(name).is_some())
     }
@@ -335,22 +371,6 @@ impl LogDir {
             let _ = directory.sync_all();
         }
     }
-}
-
-/// Takes back what a killed predecessor wrote and could not take out of the pipe: it comes again.
-fn undo_write(current: &mut Current, from: u64, input: &mut Input) -> io::Result<()> {
-    let written = current.size.saturating_sub(from);
-    if written == 0 || written > super::CHUNK_BYTES as u64 {
-        return Ok(());
-    }
-    let mut bytes = vec![0; written as usize];
-    current.file.read_exact_at(&mut bytes, from)?;
-    if matches!(input.look(super::CHUNK_BYTES), Ok(Seen::Bytes))
-        && without_cr(input.bytes(), &mut false).starts_with(&bytes)
-    {
-        current.cut(from)?;
-    }
-    Ok(())
 }
 
 fn os_error(error: &Error) -> i32 {
@@ -377,38 +397,7 @@ fn is_lasting(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::os::fd::AsRawFd;
-
     use super::*;
-
-    /// What is left of a file whose last bytes a killed predecessor wrote, when this is in the pipe.
-    fn left(file: &[u8], from: u64, pipe: &[u8]) -> Vec<u8> {
-        let mut written = tempfile::tempfile().unwrap();
-        written.write_all(file).unwrap();
-        let size = file.len() as u64;
-        let mut current = Current { file: written, name: "log.1".to_owned(), size, linked: size };
-        let (reader, mut writer) = io::pipe().unwrap();
-        writer.write_all(pipe).unwrap();
-        let mut input = Input::new(reader.as_raw_fd());
-        undo_write(&mut current, from, &mut input).unwrap();
-        let mut content = vec![0; current.file.metadata().unwrap().len() as usize];
-        current.file.read_exact_at(&mut content, 0).unwrap();
-        assert_eq!(current.size, content.len() as u64);
-        content
-    }
-
-    #[test]
-    fn what_comes_again_is_taken_back_and_nothing_else_is() {
-        assert_eq!(left(b"old\nnew\n", 4, b"new\nnext\n"), b"old\n");
-        assert_eq!(left(b"old\nnew\n", 4, b"new\n"), b"old\n");
-        assert_eq!(left(b"old\nnew\n", 4, b"new\r\nnext\n"), b"old\n", "its CR was left out");
-        for pipe in [&b"other\n"[..], b"new", b"ne"] {
-            assert_eq!(left(b"old\nnew\n", 4, pipe), b"old\nnew\n", "it was taken out");
-        }
-        assert_eq!(left(b"old\n", 4, b"new\n"), b"old\n", "nothing was written");
-        assert_eq!(left(b"old\n", 9, b"new\n"), b"old\n", "somebody cut the file");
-    }
 
     #[test]
     fn a_predecessor_that_is_just_ending_is_waited_for() {

@@ -24,6 +24,12 @@ pub(super) struct Files {
     pub(super) period: i64,
     pub(super) fresh: bool,
     pub(super) reopen: bool,
+    /// The name of a file that was closed though it is not full: see [`Files::doubt`].
+    left: Option<String>,
+    /// Whether it was told that files reach a limit of their size.
+    pub(super) limit_told: bool,
+    /// Whether it was told that old files cannot be removed.
+    pub(super) refusal_told: bool,
 }
 
 impl Files {
@@ -65,8 +71,26 @@ impl Files {
             hooks: options.on_rotate.clone().map(Hooks::new),
             fresh: false,
             reopen: false,
+            left: None,
+            limit_told: false,
+            refusal_told: false,
         };
         Ok((files, resumed))
+    }
+
+    /// After a write that failed: whether its file system may be gone for good. Then nothing of it
+    /// stays open, or it could not be unmounted, nor come to life where it is mounted again, and the
+    /// file is opened by its name; but what only cannot be written to keeps the line that is `torn`.
+    pub(super) fn doubt(&mut self, error: &Error, torn: bool) {
+        let gone = [libc::EIO, libc::EROFS, libc::ESTALE, libc::ENODEV, libc::ENXIO];
+        let Error::Io { source, .. } = error else { return };
+        let Some(code) = source.raw_os_error().filter(|code| gone.contains(code)) else { return };
+        self.reopen = true;
+        if code == libc::EROFS && torn {
+            return;
+        }
+        self.left = self.current.take().map(|current| current.name).or(self.left.take());
+        self.directory.lock = None;
     }
 
     /// Begins the next file. Returns what to tell the user.
@@ -79,11 +103,14 @@ impl Files {
             if options.fsync.is_some() {
                 let _ = old.file.sync_data();
             }
-            if let Some(hooks) = &mut self.hooks
-                && old.name != next.name
-            {
-                told = hooks.closed(self.directory.path.join(&old.name));
-            }
+            self.left = Some(old.name);
+        }
+        if let Some(left) = self.left.take()
+            && let Some(hooks) = &mut self.hooks
+            && left != next.name
+            && self.directory.led
+        {
+            told = hooks.closed(self.directory.path.join(&left));
         }
         self.current = Some(next);
         self.period = period;
@@ -164,8 +191,8 @@ impl Rotator<'_> {
                 return Ok(());
             }
         }
-        let told = files.renew(&self.options, self.period)?;
-        told.into_iter().for_each(|text| (self.on_event)(text));
+        let told = [files.renew(&self.options, self.period)?, files.directory.look_at_link()];
+        told.into_iter().flatten().for_each(|text| (self.on_event)(text));
         self.next_purge = Instant::now();
         self.mid_line = Some(false);
         self.mark();

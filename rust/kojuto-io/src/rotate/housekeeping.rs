@@ -45,7 +45,13 @@ impl Files {
             told.extend(compressor.step(&self.directory, is_kept));
         }
         if is_due {
-            let _ = purge(&self.directory, is_kept, keep, SystemTime::now());
+            let mut refused = None;
+            self.directory.leading(|directory| {
+                refused = purge(directory, is_kept, keep, SystemTime::now()).ok().flatten();
+            });
+            // Once, until all can be removed again.
+            let was_told = std::mem::replace(&mut self.refusal_told, refused.is_some());
+            told.extend(refused.filter(|_| !was_told));
         }
         told
     }
@@ -65,7 +71,10 @@ impl Rotator<'_> {
         }
         for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
             let times = self.signals.take(signal);
-            if times > 0 {
+            if times > 0 && signal == libc::SIGTERM && self.options.hand_over {
+                self.handing_over = true;
+                self.signals.go_on();
+            } else if times > 0 {
                 let input = &self.input;
                 let ending = self.ending.get_or_insert_with(|| Ending {
                     signal,
@@ -161,7 +170,23 @@ impl Rotator<'_> {
         pause
     }
 
+    /// Leaves the directory to a successor if that was asked for and no line is unfinished.
+    fn hand_over(&mut self) {
+        let Sink::Files(files) = &mut self.sink else { return };
+        let torn = match (&files.current, self.mid_line) {
+            (None, _) => false,
+            (Some(current), None) => !current.ends_line().unwrap_or(true),
+            (Some(_), Some(known)) => known,
+        };
+        if self.handing_over && !torn && self.held.bytes.is_empty() {
+            files.compressor = None;
+            files.directory.hand_over();
+            self.handing_over = false;
+        }
+    }
+
     pub(super) fn do_housekeeping(&mut self, now: Instant) {
+        self.hand_over();
         self.period = floor(self.clock.wall(), self.options.rotation_minutes);
         if let (Some(every), true) = (self.options.fsync, self.unsynced)
             && now >= self.next_sync

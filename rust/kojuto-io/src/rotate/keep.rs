@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::directory::LogDir;
+use crate::words;
 
 /// What is kept; None means no limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,6 +20,7 @@ pub struct Keep {
 }
 
 /// Removes what is too old or too much; never the file that is written or that a hook works on.
+/// Answers what to tell the user of one that cannot be removed.
 ///
 /// # Errors
 /// The system's, when the directory cannot be read.
@@ -27,7 +29,16 @@ pub(super) fn purge(
     is_kept: impl Fn(&Path) -> bool,
     keep: Keep,
     now: SystemTime,
-) -> io::Result<()> {
+) -> io::Result<Option<String>> {
+    let mut refused = None;
+    let mut remove = |path: &Path| match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let text = || format!("{}: cannot be removed: {}", path.display(), words(&error));
+            refused.get_or_insert_with(text);
+            false
+        }
+        _ => true,
+    };
     let mut files: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
     // What is being compressed is there twice for a while.
     let (mut count, mut total) = (0, directory.unfinished_bytes());
@@ -36,7 +47,7 @@ pub(super) fn purge(
             .and_then(|meta| meta.modified())
             .map_or(Duration::ZERO, |modified| now.duration_since(modified).unwrap_or_default());
         if keep.max_age.is_some_and(|most| age > most) {
-            let _ = fs::remove_file(&path);
+            remove(&path);
         }
     }
     for (path, _) in directory.own_files()? {
@@ -53,12 +64,12 @@ pub(super) fn purge(
         let too_old = keep.max_age.is_some_and(|most| age > most);
         let too_many = keep.max_files.is_some_and(|most| count > most);
         let too_much = keep.max_total.is_some_and(|most| total > most);
-        if (too_old || too_many || too_much) && fs::remove_file(&path).is_ok() {
+        if (too_old || too_many || too_much) && remove(&path) {
             count -= 1;
             total -= size;
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 #[cfg(test)]

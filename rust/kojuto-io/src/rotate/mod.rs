@@ -95,6 +95,8 @@ pub struct Options {
     pub fsync: Option<Duration>,
     /// How long a disk that refuses is tried after SIGTERM.
     pub stop_timeout: Duration,
+    /// SIGTERM is no end: the directory is left to a successor, and the pipe read to its end.
+    pub hand_over: bool,
 }
 
 /// How it ended.
@@ -129,6 +131,8 @@ pub struct Rotator<'a> {
     mid_line: Option<bool>,
     ended: bool,
     ending: Option<Ending>,
+    /// A signal asked to leave the directory to a successor, which waits for the end of a line.
+    handing_over: bool,
     /// A CR that came last: dropped when a newline follows.
     pending_cr: bool,
     waiting_since: Option<Instant>,
@@ -192,6 +196,7 @@ impl<'a> Rotator<'a> {
             mid_line,
             ended: false,
             ending: None,
+            handing_over: false,
             pending_cr: false,
             waiting_since: None,
             unsynced: false,
