@@ -67,6 +67,27 @@ def test_the_upstreams_half_close_leaves_the_other_direction_open(stage: Stage) 
     wait_until(lambda: ppdp.lines(status="Suceeded"))
 
 
+@pytest.mark.parametrize("before", [3, 4 << 20], ids=["copied", "spliced"])
+def test_urgent_bytes_stay_in_their_place_and_hold_up_nothing(stage: Stage, before: int) -> None:
+    body = bytes(range(256)) * 100
+
+    def answer_all(conn: socket.socket) -> None:
+        for size in (before, 2 * len(body) + 3):
+            got = read_exactly(conn, size)
+            conn.sendall(hashlib.sha256(got).digest())
+
+    ppdp = stage.ppdp(stage.peer(answer_all).port)
+    with ppdp.connect() as conn:
+        conn.sendall(b"x" * before)
+        read_exactly(conn, 32)
+        ppdp.kill(signal.SIGSTOP)  # it finds all of it there
+        conn.sendall(body)
+        conn.send(b"ab!", socket.MSG_OOB)
+        conn.sendall(body)
+        ppdp.kill(signal.SIGCONT)
+        assert read_exactly(conn, 32) == hashlib.sha256(body + b"ab!" + body).digest()
+
+
 @pytest.mark.parametrize("who", ["client", "upstream"])
 def test_a_reset_is_passed_on_as_a_reset(stage: Stage, who: str) -> None:
     seen: list[str] = []
@@ -99,6 +120,47 @@ def test_a_reset_is_passed_on_as_a_reset(stage: Stage, who: str) -> None:
     line = ppdp.wait_for_line(status="Failed")
     assert line["error"] == f"{who}: Connection reset by peer"
     assert (line["read"], line["write"]) == (1, 1)
+
+
+@pytest.mark.parametrize("more", [0, 8 << 20])
+def test_a_client_that_ended_and_closed_has_not_failed(stage: Stage, more: int) -> None:
+    """PostgreSQL says a last word when a TLS session has ended; its client hears it no more."""
+    seen: list[str] = []
+
+    def peer(conn: socket.socket) -> None:
+        conn.sendall(b"hello")
+        read_all(conn)
+        try:
+            conn.sendall(b"last word")
+            conn.sendall(bytes(more))
+        except OSError:
+            seen.append("cut")
+
+    ppdp = stage.ppdp(stage.peer(peer).port)
+    with ppdp.connect() as conn:
+        assert conn.recv(5) == b"hello"
+        conn.sendall(b"bye")
+    line = ppdp.wait_for_line(status="Suceeded")
+    assert (line["level"], line["read"]) == ("info", 3)
+    assert "error" not in line
+    assert more or "dropped" not in line
+    wait_until(lambda: seen == (["cut"] if more else []))
+    assert ppdp.lines(status="Failed") == []
+
+
+def test_an_upstream_that_resets_a_client_which_waits_has_failed(stage: Stage) -> None:
+    def peer(conn: socket.socket) -> None:
+        read_all(conn)
+        reset(conn)
+
+    ppdp = stage.ppdp(stage.peer(peer).port)
+    with ppdp.connect() as conn:
+        conn.sendall(b"question")
+        conn.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionResetError):
+            conn.recv(1)
+    line = ppdp.wait_for_line(status="Failed")
+    assert line["error"] == "upstream: Connection reset by peer"
 
 
 def test_a_reset_behind_a_stalled_reader_is_noticed(stage: Stage) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import os
 import resource
-import select
 import selectors
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from tests.peers.relay import ends, idle_descriptors, open_connections, settled
 from tests.peers.servers import (
     Most,
     allow_descriptors,
+    each_is_answered,
     echo,
     free_port,
     read_exactly,
@@ -47,14 +47,7 @@ def test_descriptors_run_out_and_come_back(stage: Stage) -> None:
     assert len(ppdp.wait_for_lines(1, msg="accepting is paused")) == 1
     # Who is served first is not said: a thread that is held up between accept(2) and connect(2)
     # finds that the other one has used the last descriptor, for those who came later.
-    waiting = set(conns)
-    while waiting:
-        answered = select.select(waiting, [], [], 30)[0]
-        assert answered, f"{len(waiting)} of 60 got no answer"
-        for conn in answered:
-            assert read_exactly(conn, 5) == b"hello"
-            conn.close()
-            waiting.remove(conn)
+    each_is_answered(conns, b"hello")
     ppdp.wait_for("accepting again")
     wait_until(lambda: ends(ppdp) == 61, within_s=20)
     assert not ppdp.lines(status="Failed")

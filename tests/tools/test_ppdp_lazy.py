@@ -157,3 +157,18 @@ def test_what_needs_the_address_at_connect_is_refused_at_the_start(options: list
     given = " ".join(options) if options[0] == "--balancing" else options[0]
     assert error == f"ppdp: error: --proxy-protocol=lazy cannot go with {given}"
     assert "--proxy-protocol=require" in hint
+
+
+def test_a_server_that_ends_its_half_first_still_gets_the_rest(stage: Stage) -> None:
+    got: list[bytes] = []
+
+    def end_first(conn: socket.socket) -> None:
+        conn.sendall(b"welcome")
+        conn.shutdown(socket.SHUT_WR)
+        got.append(read_all(conn))
+
+    ppdp = stage.ppdp(stage.peer(end_first).port, "--proxy-protocol=lazy")
+    with ppdp.connect() as conn:
+        assert read_all(conn) == b"welcome"
+        conn.sendall(b"the rest")
+    wait_until(lambda: got == [b"the rest"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.common import cli
+from kojuto.common import cli, terminal
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import ask, listen
 from kojuto.errors import UsageError
@@ -48,9 +48,7 @@ def _work(values: Values, arguments: list[str]) -> int:
         raise UsageError(f"{arguments[0]}: unexpected argument", "see ppdp connections --help")
     found = ask.ask(values.metrics_listen, PATH, "connections", "ppdp")
     if values.json:
-        import json
-
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print(terminal.json_text(found, indent=2))
     else:
         print("\n".join(_table(found["connections"])))
     return cli.DONE

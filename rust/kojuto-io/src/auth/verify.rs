@@ -67,7 +67,7 @@ fn algorithm(name: &str) -> Option<&'static dyn VerificationAlgorithm> {
         "PS512" => &RSA_PSS_2048_8192_SHA512,
         "ES256" => &ECDSA_P256_SHA256_FIXED,
         "ES384" => &ECDSA_P384_SHA384_FIXED,
-        "EdDSA" => &ED25519,
+        "EdDSA" | "Ed25519" => &ED25519,
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -31,6 +31,9 @@ use crate::sys::socket as sys;
 /// A stopping server waits so long for the first request of a connection that it has accepted.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
+/// A client that is still sending is read from so long after the answer that ends its connection.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// What a header takes at least when there are as many as can be. hyper makes room for all of them
 /// at each request, which is to cost next to nothing.
 const HEADER_BYTES: usize = 128;
@@ -51,11 +54,20 @@ enum Phase {
     Answer,
     /// The answer was given to the sender.
     Answered,
+    /// The answer was given, and what the client still sends is read by nobody.
+    Unread,
 }
 
 impl Phase {
-    const ALL: [Phase; 6] =
-        [Phase::Fresh, Phase::Idle, Phase::Head, Phase::Body, Phase::Answer, Phase::Answered];
+    const ALL: [Phase; 7] = [
+        Phase::Fresh,
+        Phase::Idle,
+        Phase::Head,
+        Phase::Body,
+        Phase::Answer,
+        Phase::Answered,
+        Phase::Unread,
+    ];
 }
 
 /// The part of a connection that its worker's other tasks see too. Times are milliseconds of the
@@ -142,6 +154,29 @@ impl Stream {
             Stream::Unix(stream) => stream.as_raw_fd(),
         }
     }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+
+    /// Reads to the end and forgets what it was.
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut space = [0; 16384];
+        loop {
+            let mut buffer = ReadBuf::new(&mut space);
+            ready!(self.poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
 }
 
 /// The stream as hyper sees it: keeps the deadlines.
@@ -149,6 +184,8 @@ struct Watched {
     stream: Stream,
     state: Arc<State>,
     shared: Arc<Shared>,
+    /// Our half of the stream has ended.
+    ended: bool,
 }
 
 impl AsyncRead for Watched {
@@ -158,10 +195,7 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let filled = buffer.filled().len();
-        let done = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
+        let done = self.stream.poll_read(context, buffer);
         let (state, options) = (&self.state, &self.shared.options);
         match (&done, state.phase()) {
             (Poll::Pending, Phase::Answered) => state.enter(Phase::Idle, options.idle_timeout),
@@ -212,10 +246,23 @@ impl AsyncWrite for Watched {
         Poll::Ready(Ok(())) // sockets hold nothing back
     }
 
+    /// A close with bytes unread is a reset, which can take the answer with it or fail a client in
+    /// the middle of its body, so that it does not read the answer (RFC 9112, 9.6).
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        if !self.ended {
+            ready!(match &mut self.stream {
+                Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+                Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            })?;
+            self.ended = true;
+            // One that is still in its head was no request.
+            if matches!(self.state.phase(), Phase::Head | Phase::Unread) {
+                self.state.enter(Phase::Unread, LINGER);
+            }
+        }
+        match self.state.phase() {
+            Phase::Unread => self.stream.poll_rest(context),
+            _ => Poll::Ready(Ok(())),
         }
     }
 }
@@ -233,6 +280,7 @@ impl Answerer {
         let (shared, state) = (&self.shared, &self.state);
         state.enter(Phase::Answer, Duration::ZERO);
         let (head, body) = request.into_parts();
+        let version = head.version;
         let passed_over = shared.options.max_body_bytes.is_none() && !body.is_end_stream();
         let logged = shared.access_log().map(|log| (log, Entry::new(&head), Instant::now()));
         let reply = match shared.quick(&head, &self.remote) {
@@ -250,11 +298,14 @@ impl Answerer {
                 shared.stats.log_dropped.fetch_add(1, Relaxed);
             }
         }
+        let unread = passed_over || reply.headers().contains_key(CONNECTION);
         let mut response = reply.into_response();
-        if passed_over || state.stopping.load(Relaxed) || shared.stopping.load(Relaxed) {
+        if unread || state.stopping.load(Relaxed) || shared.stopping.load(Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            // To an answer of 1.1 hyper would add that the connection is kept alive.
+            *response.version_mut() = version;
         }
-        state.enter(Phase::Answered, Duration::ZERO);
+        state.enter(if unread { Phase::Unread } else { Phase::Answered }, Duration::ZERO);
         response
     }
 
@@ -298,7 +349,8 @@ fn too_large() -> Reply {
 pub(super) async fn serve(stream: Stream, answerer: Answerer) {
     let (shared, state) = (&answerer.shared, &answerer.state);
     let fd = stream.fd();
-    let watched = Watched { stream, state: Arc::clone(state), shared: Arc::clone(shared) };
+    let watched =
+        Watched { stream, state: Arc::clone(state), shared: Arc::clone(shared), ended: false };
     let answerer = &answerer;
     let service =
         service_fn(

@@ -250,13 +250,17 @@ pub(super) struct Side {
     pub(super) ending: bool,
     /// The peer's stream was read to its end.
     pub(super) ended: bool,
+    /// The peer has called a byte urgent: reads end in front of it, whatever lies behind, and splice(2)
+    /// stays there for ever.
+    pub(super) urgent: bool,
     /// A write met the error by which the connection ended, and took it from the socket.
     cut: bool,
 }
 
 impl Side {
     pub(super) fn new(end: Box<dyn Endpoint>) -> Side {
-        Side { end, readable: false, writable: true, ending: false, ended: false, cut: false }
+        let (ending, ended, urgent, cut) = (false, false, false, false);
+        Side { end, readable: false, writable: true, ending, ended, urgent, cut }
     }
 
     /// Takes bytes; 0 is the end of the peer's stream.
@@ -266,6 +270,13 @@ impl Side {
         match self.end.read(buffer) {
             Ok(0) if self.cut => Err(Errno::CONNRESET.into()),
             result => result,
+        }
+    }
+
+    /// A read of `asked` bytes was given `got`.
+    pub(super) fn was_read(&mut self, got: usize, asked: usize) {
+        if self.end.drained(got, asked) && !self.ending && !self.urgent {
+            self.readable = false;
         }
     }
 
@@ -298,6 +309,7 @@ impl Side {
     pub(super) fn saw(&mut self, events: u32) {
         self.readable |= events & (epoll::READ | epoll::HANGUP) != 0;
         self.writable |= events & (epoll::WRITE | epoll::HANGUP) != 0;
+        self.urgent |= events & epoll::URGENT != 0;
         self.ending |= events & (epoll::PEER_ENDED | epoll::HANGUP) != 0;
     }
 }

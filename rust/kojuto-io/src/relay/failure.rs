@@ -66,6 +66,13 @@ impl Failure {
         )
     }
 
+    /// Whether the client has answered what it was sent by a reset, as one that has closed does.
+    pub(super) fn is_clients_reset(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        matches!(self, Failure::Peer { party: Party::Client, source }
+            if matches!(source.kind(), BrokenPipe | ConnectionReset))
+    }
+
     /// How the peers are to see it.
     pub(super) fn cut(&self) -> Cut {
         match self {

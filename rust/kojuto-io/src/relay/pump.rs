@@ -243,9 +243,7 @@ impl Pump {
                 }
                 Ok(count) => {
                     self.dropped += count as u64;
-                    if from.end.drained(count, buffer.len()) && !from.ending {
-                        from.readable = false;
-                    }
+                    from.was_read(count, buffer.len());
                 }
                 Err(error) => {
                     if let Err(failed) = self.source_refused(error, from) {
@@ -320,9 +318,7 @@ impl Pump {
             Ok(count) => count,
             Err(error) => return self.source_refused(error, from),
         };
-        if from.end.drained(count, buffer.len()) && !from.ending {
-            from.readable = false;
-        }
+        from.was_read(count, buffer.len());
         self.streak = if count >= LARGE { self.streak.saturating_add(1) } else { 0 };
         if self.streak >= LARGE_IN_A_ROW {
             self.streak = 0;
@@ -332,20 +328,25 @@ impl Pump {
         if let Some(tap) = tap {
             tap(&buffer[..count]);
         }
-        let mut sent = 0;
+        let (mut sent, mut failed) = (0, Ok(()));
         while to.writable && sent < count {
             match to.end.write(&mut buffer[sent..count]) {
                 Ok(taken) => {
                     sent += taken;
                     self.moved += taken as u64;
                 }
-                Err(error) => refused(error, &mut to.writable).map_err(Turn::SinkFailed)?,
+                Err(error) => {
+                    failed = refused(error, &mut to.writable);
+                    if failed.is_err() {
+                        break;
+                    }
+                }
             }
         }
         if sent < count {
             self.held.extend_from_slice(&buffer[sent..count]);
         }
-        Ok(())
+        failed.map_err(Turn::SinkFailed)
     }
 
     /// Makes the sockets of a stream ready for bulk, once.

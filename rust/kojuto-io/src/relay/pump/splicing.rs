@@ -13,6 +13,9 @@ impl Pump {
         to: &Side,
         tools: &mut Tools,
     ) -> Option<(i32, usize)> {
+        if from.urgent {
+            return None;
+        }
         to.end.splice_sink()?;
         let source = from.end.splice_source()?;
         if self.pipe.is_none() {

@@ -14,6 +14,8 @@ use crate::relay::upstream::Lease;
 pub(in crate::relay) struct Closing {
     /// None: it has ended as both sides wanted.
     pub(super) why: Option<Failure>,
+    /// The client had ended its stream, all of which is passed on, and then closed.
+    pub(super) parted: bool,
     pub(super) upstream: Option<Side>,
     pub(super) target: Option<Lease>,
     pub(super) tunnel: Option<Box<Tunnel>>,
@@ -39,6 +41,9 @@ impl Closing {
             if let Some(upstream) = &mut self.upstream {
                 upstream.end.reset(why.cut());
             }
+        }
+        if self.parted {
+            self.why = None; // it wanted nothing of what the upstream still had to say
         }
         client.set_timer(None, context);
         if self.tapped

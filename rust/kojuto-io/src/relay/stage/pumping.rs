@@ -305,10 +305,15 @@ impl Pumping {
 
     pub(super) fn close(mut self, why: Option<Failure>, context: &mut Context) -> Stage {
         let Duplex { up, down } = &mut self.bytes;
+        let parted = up.is_done() && why.as_ref().is_some_and(Failure::is_clients_reset);
+        if parted {
+            down.abandon(&mut context.tools);
+        }
         up.clear(&mut context.tools);
         down.clear(&mut context.tools);
         Stage::Closing(Closing {
             why,
+            parted,
             moved: (up.moved(), down.moved()),
             dropped: up.dropped() + down.dropped(),
             upstream: Some(self.upstream),
