@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,10 @@ from kojuto.common.cli import Command, Option
 from kojuto.errors import KojutoError, UsageError
 from tests.conftest import run
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLUGIN = "mackerel-plugin-axslog"
 COMMAND = Command(
     "probe",
     "Probes.",
@@ -303,3 +309,18 @@ def test_a_value_behind_an_option_that_takes_it_with_an_equals_sign_only_is_told
         "ppdp: error: require: unexpected argument",
         "hint: write --proxy-protocol=require if that is its value",
     ]
+
+
+@pytest.mark.parametrize("name", ["kojuto", "deteco", "myps", "relaxlogs", PLUGIN])
+def test_an_empty_argument_is_called_one(name: str, tmp_path: Path) -> None:
+    """It has no text that a message could show, and is no option's value."""
+    log = tmp_path / "log"
+    log.touch()
+    given = ["--once", "--logfile", str(log), "--key-prefix", "t"] if name == PLUGIN else []
+    done = run(name, *given, "")
+    if name == PLUGIN:
+        assert done.stderr.startswith(b"%s: warning: an argument is empty, pas" % name.encode())
+        assert done.returncode == 0
+    else:
+        words = f"{name}: error: an argument is empty\nhint: a variable that is not set?\n"
+        assert (done.returncode, done.stderr.decode()) == (2, words)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.conftest import DATA, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_written_log_is_followed_in_two_runs() -> None:
@@ -44,3 +50,19 @@ def test_a_missing_or_empty_log_is_an_error() -> None:
     assert done.returncode == 1
     assert done.stderr == b"kojuto demo: error: /no/such: No such file or directory\n"
     assert run("kojuto", "demo", "--logfile", "/dev/null").returncode == 1
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_disk_without_room_for_the_log_is_named(
+    own: bool, tiny_disk: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    log.write_bytes(b"status:200\tptime:0.5\n" * 20_000)
+    given = ["--logfile", str(log)] if own else ["--lines", "20000"]
+    done = run("kojuto", "demo", *given, env={"TMPDIR": str(tiny_disk)})
+    said, hint = done.stderr.decode().splitlines()
+    assert done.returncode == 1
+    assert said.startswith(f"kojuto demo: error: {tiny_disk}/kojuto-demo-")
+    assert said.endswith(": No space left on device")
+    assert "TMPDIR" in hint
+    assert not list(tiny_disk.iterdir())

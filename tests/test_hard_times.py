@@ -135,14 +135,15 @@ def test_little_memory_is_one_line(name: str, jobs: Jobs) -> None:
 
 
 def test_memory_that_runs_out_on_the_way_names_the_way_out(tmp_path: Path) -> None:
-    numbers = tmp_path / "numbers"
-    numbers.write_bytes(b"".join(b"%d\n" % number for number in range(2_000_000)))
-    job = Job("percentile", *[numbers] * 6)
+    numbers = [tmp_path / f"numbers-{number}" for number in range(6)]
+    for path in numbers:
+        path.write_bytes(b"".join(b"%d\n" % number for number in range(2_000_000)))
+    job = Job("percentile", *numbers)
     done = job.run(preexec_fn=sandbox.little_memory(110 * MIB))
     assert one_line(job, done) == "percentile: error: out of memory"
     assert "hint: --sketch " in done.stderr.decode()
     assert done.stdout == b""
-    job = Job("percentile", "--sketch", tmp_path / "sketch", *[numbers] * 6)
+    job = Job("percentile", "--sketch", tmp_path / "sketch", *numbers)
     done = job.run(preexec_fn=sandbox.little_memory(110 * MIB))
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"12000000" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def test_the_filter_forbids(jobs: Jobs) -> None:
     """Else all below would say nothing."""
     script = "import os, sys\nr, w = os.pipe()\nos.splice(0, w, 10)"
     job = Job("kojuto")
-    job.command = [job.command[0].replace("kojuto", "python"), "-c", script]
+    job.command = [sys.executable, "-c", script]
     told = job.run(**forbid(errno.EPERM)).stderr.decode()
     assert "PermissionError" in told, told
 

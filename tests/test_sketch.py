@@ -253,3 +253,16 @@ def test_the_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     failed, tried = doctest.testfile(str(ROOT / "docs/python.md"), module_relative=False)
     assert (failed, tried > 5) == (0, True)
+
+
+def test_a_stream_of_arrow_that_fails_says_why() -> None:
+    def gone(_: int) -> pa.RecordBatch:
+        raise OSError("the store is gone")
+
+    class Store:
+        def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+            schema = pa.schema([("a", pa.float64())])
+            return pa.RecordBatchReader.from_batches(schema, map(gone, [0])).__arrow_c_stream__()
+
+    with pytest.raises(ValueError, match="the store is gone"):
+        Sketch().extend(Store())

@@ -1194,6 +1194,7 @@ class _RotateOptions(Protocol):
     on_full: str
     fsync_s: float | None
     stop_timeout_s: float
+    hand_over: bool
 
 def rotate_lines(
     options: _RotateOptions,

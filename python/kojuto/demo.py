@@ -6,19 +6,21 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import contextmanager
 
 from kojuto.common import cli, histogram, terminal, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.parser import parse
 from kojuto.common.plugin.follow import FollowOptions, Log
 from kojuto.common.plugin.metrics import Metrics
-from kojuto.errors import KojutoError
+from kojuto.errors import KojutoError, words
 from kojuto.tools import axslog
 from kojuto.tools.axslog import figures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from io import RawIOBase
     from typing import BinaryIO
 
     from kojuto._native import AccessScan, AccessTally
@@ -200,27 +202,10 @@ def _work(values: Values, _: list[str]) -> int:
         original = values.logfile
         if original is None:
             original = os.path.join(folder, "written.log")
-            with open(original, "wb") as out:
+            with _room(folder), open(original, "wb") as out:
                 write_log(out, values.lines)
-        with open(original, "rb") as source:
-            size = os.stat(original).st_size
-            if not source.peek(1):
-                raise KojutoError(f"{original} is empty", "take a log with some lines in it")
-            demo = _Demo(values, folder)
-            now_s = time.time()
-            with open(demo.log, "ab", buffering=0) as log:
-                print("First run, on the first half of the log:")
-                last = b"\n"
-                for piece in _halves(source, size):
-                    if piece:
-                        log.write(piece)
-                        last = piece[-1:]
-                    elif log.tell():
-                        demo.run(now_s)
-                if last != b"\n":
-                    log.write(b"\n")  # a line still being written would wait for the next run
-            print("Second run, as if a minute later, on what was added:")
-            demo.run(now_s + 60)
+        demo = _Demo(values, folder)
+        _follow(demo, original, folder)
         demo.plot()
         print(
             f"\nBoth runs: {units.format_size(demo.bytes)} in {demo.seconds:.3f} s, "
@@ -228,6 +213,52 @@ def _work(values: Values, _: list[str]) -> int:
         )
         demo.report()
     return cli.DONE
+
+
+def _follow(demo: _Demo, original: str, folder: str) -> None:
+    """Follow a growing copy of the log in two runs."""
+    with open(original, "rb") as source:
+        size = os.stat(original).st_size
+        if not source.peek(1):
+            raise KojutoError(f"{original} is empty", "take a log with some lines in it")
+        now_s = time.time()
+        with open(demo.log, "ab", buffering=0) as log:
+            print("First run, on the first half of the log:")
+            last = b"\n"
+            for piece in _halves(source, size):
+                if piece:
+                    _add(log, piece, folder)
+                    last = piece[-1:]
+                elif log.tell():
+                    demo.run(now_s)
+            if last != b"\n":
+                _add(log, b"\n", folder)  # a line still being written would wait for the next run
+        print("Second run, as if a minute later, on what was added:")
+        demo.run(now_s + 60)
+
+
+def _add(log: RawIOBase, piece: bytes, folder: str) -> None:
+    """Write it whole: of the last piece a full disk takes a part, and says so the next time."""
+    with _room(folder):
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[log.write(rest) or 0 :]
+
+
+@contextmanager
+def _room(folder: str) -> Iterator[None]:
+    """Say which folder has no room for the log.
+
+    Raises:
+        KojutoError: naming it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise KojutoError(
+            f"{folder}: {words(error)}",
+            "the log is written there; TMPDIR names another place, --lines makes it shorter",
+        ) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from tests.common.tokens import (
     signed,
 )
 from tests.conftest import corpus
-from tests.keys import b64, ec_key, private_pem, public_pem, rsa_key
+from tests.keys import b64, ec_key, ed_key, private_pem, public_pem, rsa_key
 
 # -- what is good -----------------------------------------------------------------------------
 
@@ -48,6 +48,16 @@ def test_signed_tokens_verify_with_their_key_and_no_other(algorithm: str) -> Non
     refused(token, *others)
     assert check(token, *others, private) == P, "a second key serves for rotation"
     refused(token, rsa_key(number=1), ec_key(number=1))
+
+
+@pytest.mark.parametrize("name", ["EdDSA", "Ed25519"])
+def test_an_ed25519_key_checks_its_algorithm_under_both_names(name: str) -> None:
+    data = f"{b64({'alg': name})}.{b64(P)}"
+    token = f"{data}.{b64(ed_key().sign(data.encode()))}"
+    assert check(token, ed_key()) == P
+    assert jwt.Signers(keys(ed_key()))._native.signed_by(token) is not None
+    assert refused(token, ed_key(1)) == "the signature is wrong"
+    assert "no key fits" in refused(token, rsa_key(), ec_key())
 
 
 @pytest.mark.parametrize("size", [256, 384, 512])

@@ -31,6 +31,14 @@ def test_a_new_file_has_what_the_umask_leaves_and_an_old_one_keeps_its_mode(tmp_
     assert os.listdir(tmp_path) == ["result"]
 
 
+def test_a_name_may_be_as_long_as_names_may_be(tmp_path: Path) -> None:
+    for name in ("n" * 255, "\u3042" * 85):
+        for content in (b"one", b"two"):
+            outfile.write(str(tmp_path / name), content)
+            assert (tmp_path / name).read_bytes() == content
+    assert len(os.listdir(tmp_path)) == 2
+
+
 def test_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("target")
     outfile.write(str(tmp_path / "link"), b"x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import sys
@@ -38,6 +39,15 @@ def test_blocks_are_for_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
     for encoding, shown in (("UTF-8", True), ("utf8", True), ("ascii", False), ("latin-1", False)):
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
         assert terminal.shows_unicode() is shown
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "euc_jp", "shift_jis"])
+def test_json_is_utf_8_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding, "backslashreplace"))
+    value = {"é東京😀\udcff": ["\x1b", 1.5]}
+    print(terminal.json_text(value, indent=2), flush=True)
+    assert json.loads(out.getvalue().decode("utf-8")) == value
 
 
 def test_a_pipe_has_no_width_whatever_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import tomllib  # type: ignore[import-not-found]  # the tests need 3.11, the pac
 from kojuto.common import parser
 from kojuto.errors import KojutoError
 from kojuto.tools.deteco import doctor
-from kojuto.tools.install import nginx, tree
+from kojuto.tools.install import mackerel, nginx, tree
 from tests.conftest import need_program, run, script
 from tests.peers.deteco import Deteco, Pair, service
 from tests.peers.gates import client, round_trip, server
@@ -57,6 +58,31 @@ def test_links_lead_to_the_plugins_and_are_left_out_beside_them(installed: Path)
     home = Path(script("kojuto")).parent.parent
     done = run("kojuto", "install", "--mackerel", "--dry-run", home)
     assert f"{home}/bin/".encode() not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["two words", "x" * 255])
+def test_a_plugin_whose_first_line_the_kernel_cannot_read_is_started_by_kojuto(
+    name: str, tmp_path: Path
+) -> None:
+    """mackerel-agent asks no shell for what is a list of words."""
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    for each in PLUGINS:
+        (folder / each).write_text(f"#!{folder}/python\n")
+        (folder / each).chmod(0o755)
+    (folder / "kojuto").write_text(f'#!/bin/sh\nexec {script("kojuto")} "$@"\n')  # as pip does
+    (folder / "kojuto").chmod(0o755)
+    found = mackerel.files(tree.programs(), str(tmp_path), str(folder))
+    assert len(found) == len(PLUGINS)  # and no link to what does not start
+    for file in found:
+        (line,) = re.findall(r"^# command = (.*)$", file.content, re.M)
+        command = tomllib.loads(f"command = {line}")["command"]
+        assert command[:1] == [str(folder / "kojuto")]
+        shown = subprocess.run([*command[:2], "--version"], capture_output=True, check=True)
+        assert shown.stdout.decode().startswith(f"{command[1]} ")
+        with pytest.raises(OSError, match=r"."):
+            subprocess.run([folder / command[1], "--version"], check=True)
 
 
 def configuration(installed: Path, folder: Path, port: int, upstreams: dict[str, int]) -> Path:

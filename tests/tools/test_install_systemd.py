@@ -135,6 +135,25 @@ def test_a_folder_with_links_to_some_of_the_programs_is_not_that_of_all(tmp_path
         assert f"\nExecStart={script(path.stem)} " in path.read_text()
 
 
+def test_programs_that_are_not_there_are_warned_of(tmp_path: Path) -> None:
+    """As of a kojuto that is a single file, whose Python has none of the commands."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    single = tmp_path / "kojuto.pyz"
+    single.write_text("import sys\nfrom kojuto.__main__ import main\nsys.exit(main())\n")
+    for option in ("--systemd", "--mackerel"):
+        done = subprocess.run(
+            [tmp_path / "venv/bin/python", single, "install", "--dry-run", option, tmp_path],
+            env={"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, check=True,
+        )  # fmt: skip
+        words = f"kojuto install: warning: the programs are not in {tmp_path}/venv/bin, which the"
+        assert words in done.stderr.decode()
+        done = subprocess.run(
+            [sys.executable, single, "install", "--dry-run", option, tmp_path],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        assert b"the programs are not in" not in done.stderr
+
+
 def test_a_path_with_anything_in_it_is_one_word() -> None:
     assert systemd._quoted("/opt/kojuto/bin/ppdp") == "/opt/kojuto/bin/ppdp"
     assert systemd._quoted('/o p/%"$') == '"/o p/%%\\"$$"'

@@ -89,6 +89,18 @@ def test_what_hidepid_hides_is_not_said_to_be_gone(tmp_path: Path, workdir: Path
             assert done.stdout == b""
 
 
+@pytest.mark.parametrize("which", [("--pid", "1"), ("--name", "init"), ("--pid", "4194303")])
+def test_without_proc_that_is_said(which: tuple[str, str], workdir: Path) -> None:
+    """As in a chroot: it was called hidden, or not running."""
+    unshare = [need_program("unshare"), "--mount", "--map-root-user"]
+    command = ["sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "-", script(NAME), *which]
+    done = subprocess.run(
+        [*unshare, *command, "--key-prefix", "x"], capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert b"error: no proc is mounted on /proc\n" in done.stderr
+
+
 def test_a_pid_file_that_is_no_file_is_said_to_be_none(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path, kind in (

@@ -88,13 +88,17 @@ def run(
         return _report(command.prog, error)
 
 
-def stay() -> None:
+def stay(*modules: str) -> None:
     """Import what the end of a command needs, for one that stays for long.
 
     Its package may be replaced meanwhile (``pip install -U``): then a module of it is not found
     any more, or one of another version is.
+
+    Args:
+        modules: what it needs beside the words of its failures.
     """
-    from kojuto.common import failures  # noqa: F401 (for `_report`)
+    for module in ("kojuto.common.failures", *modules):  # the first is for `_report`
+        __import__(module)
 
 
 def end(status: int) -> NoReturn:

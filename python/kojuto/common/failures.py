@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 from kojuto.common import streams
@@ -12,7 +13,11 @@ MORE_MEMORY = "raise the limit of memory (ulimit -v, MemoryMax=, --memory) or gi
 MORE_THREADS = (
     "raise the limit of processes (ulimit -u, TasksMax=, --pids-limit), or the limit of memory"
 )
-DISTRIBUTIONS = {"google": "google-auth", "jwt": "pyjwt", "markdown_it": "markdown-it-py"}
+MORE_FILES = "raise the limit of open files (ulimit -n, LimitNOFILE=, --ulimit nofile=)"
+DISTRIBUTIONS = {
+    "_cffi_backend": "cffi", "google": "google-auth", "jwt": "pyjwt",
+    "markdown_it": "markdown-it-py",
+}  # fmt: skip
 """Packages that are not installed under the name they are imported by."""
 
 
@@ -54,10 +59,22 @@ def _kind(error: BaseException) -> type[BaseException]:
 
 
 def _system(error: OSError) -> tuple[str, str | None]:
+    if isinstance(error, FileNotFoundError) and error.filename is None and _folder_is_gone():
+        return "the current directory has been removed", "cd to one that is there"
     if error.filename is None and _is_output(error.errno):
         text = f"standard output: {describe(error)}"
         return text, "it must be open" if error.errno == errno.EBADF else None
+    if error.errno == errno.EMFILE:
+        return describe(error), MORE_FILES
     return describe(error), MORE_THREADS if isinstance(error, ThreadError) else None
+
+
+def _folder_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _is_output(number: int | None) -> bool:
@@ -70,13 +87,42 @@ def _is_output(number: int | None) -> bool:
 
 
 def _missing(error: ImportError) -> tuple[str, str]:
-    package = (error.name or "").partition(".")[0]
+    package = _package(error)
     if package in ("", "kojuto"):
+        archive = _archive()
+        if archive is not None:
+            return (
+                f"no module in machine code can be loaded out of an archive, which {archive} is",
+                "unpack it, or take pip, or pex or shiv, which unpack what they start",
+            )
         return f"the installation is broken: {error}", "pip install --force-reinstall kojuto"
     if package in sys.stdlib_module_names:
         return f"this Python has no {package}: {error}", "take a Python that was built with it"
     package = DISTRIBUTIONS.get(package, package)
     return f"the package {package} is missing or broken: {error}", _install(package)
+
+
+def _package(error: ImportError) -> str:
+    """What is imported by the name that has failed, or has its module in machine code.
+
+    The error of one that dlopen(3) does not take has the last part of its name only: ``_rust`` of
+    cryptography, ``_native`` of kojuto. Somebody else may have a package of that name.
+    """
+    path = error.path or ""
+    above = max((f"{each}/" for each in sys.path if path.startswith(f"{each}/")), default="")
+    if path.endswith(".so") and above:  # folders of the path may lie in each other
+        return path.removeprefix(above).replace("/", ".").partition(".")[0]
+    return (error.name or "").partition(".")[0]
+
+
+def _archive() -> str | None:
+    """The archive (zipapp, a wheel in the path) that kojuto is in; None where it is in a folder."""
+    above = os.path.dirname(__file__)
+    if os.path.isdir(above):
+        return None
+    while not os.path.exists(above):
+        above = os.path.dirname(above)
+    return None if os.path.isdir(above) else above
 
 
 def _install(package: str) -> str:

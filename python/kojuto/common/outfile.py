@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Name the file where a write to it fails, which the system's error does not.
+
+    Raises:
+        OSError: what was raised, with `path` where it had no name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 def must_be(option: str, path: str, what: str, begins: Sequence[bytes]) -> None:
@@ -74,13 +90,10 @@ def write(path: str, content: bytes) -> None:
         else:
             os.chmod(path, mode)
             return
-    with open(path, "wb", buffering=0) as file:
-        try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) :]
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from None
+    with naming(path), open(path, "wb", buffering=0) as file:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 def _mode(path: str) -> int:

@@ -48,7 +48,7 @@ class Parser:
 
     def __init__(self, command: Command) -> None:
         self._command = command
-        self._not_taken = "", ""
+        self._not_taken: tuple[str, str] | None = None
         self._long: dict[str, Option] = {}
         self._short: dict[str, Option] = {}
         for option in self._command.options:
@@ -184,13 +184,16 @@ class Parser:
         takes_any = command.positional is not None and not command.commands
         if not positional or takes_any or positional[0] in command.commands:
             return
-        text = f"{_shown(positional[0])}: unexpected argument"
+        first = positional[0]
+        text = f"{_shown(first)}: unexpected argument" if first else "an argument is empty"
         if command.passes_over:
             complain(command.prog, f"warning: {text}, passed over", self._see_help())
             return
-        option, argument = self._not_taken
-        if argument == positional[0]:
-            raise UsageError(text, f"write {option}={_shown(argument)} if that is its value")
+        if not first:
+            raise UsageError(text, "a variable that is not set?")
+        if self._not_taken is not None and self._not_taken[1] == first:
+            option = self._not_taken[0]
+            raise UsageError(text, f"write {option}={_shown(first)} if that is its value")
         if command.positional is None:  # else the command says which commands it has
             raise UsageError(text, self._see_help())
 

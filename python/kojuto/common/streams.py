@@ -4,14 +4,24 @@ A closed one is replaced before anything else is opened, else its number goes to
 connection. What stands in its place takes no bytes and gives none (as gnulib's ``stdopen`` has
 it), so that a result that is written to a closed standard output fails where it is written, and a
 server that never writes there serves.
+
+Standard output takes all that is written to it, or fails. Python's own gives up where the pipe is
+one that does not wait (O_NONBLOCK, which a neighbour may have set: they share it), and without its
+buffer (PYTHONUNBUFFERED, as in most images of containers) it forgets what a full disk or such a
+pipe did not take, without a word.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from io import BufferedReader, BufferedWriter, FileIO, RawIOBase, TextIOWrapper
 
 from kojuto.errors import KojutoError, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 WRITE_TIMEOUT_S = 3.0
 """How long a process waits, in all of its writes, for a reader of stderr that does not read."""
@@ -24,8 +34,38 @@ closed: set[int] = set()
 _waited_s = 0.0
 
 
+class _Waiting(FileIO):
+    """A file that is waited for, also if it does not wait by itself."""
+
+    def readinto(self, buffer: Any) -> int:
+        data = take(self.fileno(), len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    read = RawIOBase.read  # type: ignore[assignment]
+    readall = RawIOBase.readall
+
+    def write(self, data: Any) -> int:
+        while True:
+            written = super().write(data)
+            if written is not None:
+                return written
+            from select import POLLOUT
+
+            _wait_for(self.fileno(), POLLOUT)
+
+
+class _AtOnce(BufferedWriter):
+    """A buffer that keeps nothing, for one who asked for none."""
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        self.flush()
+        return written
+
+
 def prepare() -> None:
-    """Put something on closed descriptors 0 to 2, and let the streams take every character."""
+    """Put something on closed descriptors 0 to 2, and let the streams take everything."""
     for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         if not _is_open(number):
             # The lowest free number is taken, and those below are open by now.
@@ -34,10 +74,46 @@ def prepare() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+    _have_output_wait()
+    _have_input_wait()
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) not in (None, "backslashreplace"):
             # No locale may keep a command from saying what it has to say.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _have_output_wait() -> None:
+    old = sys.stdout
+    if old is not sys.__stdout__ or type(old) is not TextIOWrapper:
+        return  # it is done, or somebody else's
+    old.flush()
+    is_buffered = type(old.buffer) is BufferedWriter
+    kind = BufferedWriter if is_buffered else _AtOnce
+    sys.stdout = TextIOWrapper(
+        kind(_Waiting(old.fileno(), "w", closefd=False)),
+        old.encoding,
+        old.errors,
+        line_buffering=old.line_buffering,
+        write_through=not is_buffered,
+    )
+
+
+def _have_input_wait() -> None:
+    old = sys.stdin
+    if old is sys.__stdin__ and type(old) is TextIOWrapper and not os.get_blocking(old.fileno()):
+        raw = _Waiting(old.fileno(), closefd=False)
+        sys.stdin = TextIOWrapper(BufferedReader(raw), old.encoding, old.errors)
+
+
+def opened(name: str) -> BufferedReader:
+    """A file to be read, for `-` standard input.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if name == "-":
+        return BufferedReader(_Waiting(0, closefd=False))
+    return BufferedReader(_Waiting(os.open(name, os.O_RDONLY | os.O_CLOEXEC)))
 
 
 def _is_open(number: int) -> bool:

@@ -1,4 +1,4 @@
-"""What standard output shows: whether it is a terminal, of which width, with colours or blocks."""
+"""What standard output shows: whether it is a terminal, how wide, with colours, blocks or kanji."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Any, TextIO
 
 
 def shows_colour(stream: TextIO | None = None) -> bool:
@@ -24,6 +24,17 @@ def shows_colour(stream: TextIO | None = None) -> bool:
 def shows_unicode() -> bool:
     """Whether standard output takes block characters and the like."""
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON for standard output, as text.
+
+    Where that is not UTF-8 everything but ASCII is escaped: JSON has no other encoding (RFC 8259,
+    section 8.1), nor the escapes by which the stream replaces what a locale has no bytes for.
+    """
+    from json import dumps
+
+    return dumps(value, ensure_ascii=not shows_unicode(), indent=indent)
 
 
 def width() -> int | None:

@@ -116,20 +116,31 @@ MAKERS = {
 """By option, what makes its files for a prefix."""
 
 
+def _scripts() -> str:
+    """Where pip puts the commands."""
+    import sysconfig
+
+    return sysconfig.get_path("scripts")
+
+
 def _programs() -> str:
     """The folder of the commands: that of this one, else where pip puts them.
 
     A folder such as /usr/local/bin may have links to some of them alone.
     """
-    import sysconfig
-
     from kojuto.commands import COMMANDS
 
     called = os.path.abspath(sys.argv[0])
-    for folder in map(os.path.dirname, (called, os.path.realpath(called))):
+    usual = _scripts()
+    for folder in (*map(os.path.dirname, (called, os.path.realpath(called))), usual):
         if all(os.path.exists(os.path.join(folder, name)) for name in COMMANDS):
             return folder
-    return sysconfig.get_path("scripts")
+    complain(
+        COMMAND.prog,
+        f"warning: the programs are not in {usual}, which the files name",
+        "run the kojuto that pip put beside them; one that is a single file (pex, shiv) has none",
+    )
+    return usual
 
 
 def _date() -> str:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from kojuto.tools.install.tree import Node
 
 FOLDER = "etc/mackerel-agent/conf.d"
+KERNEL_READS = 255
+"""Bytes of a script's first line (BINPRM_BUF_SIZE of linux/binfmts.h, with a NUL)."""
 EXAMPLES = {
     "axslog": ["--logfile", "/var/log/nginx/access.log", "--format", "auto", "--key-prefix", "web"],
     "log-incr-rate": [
@@ -50,14 +52,34 @@ def files(programs: list[Node], prefix: str, folder: str) -> list[File]:
         if short == node.name:
             continue
         own = os.path.join(prefix, "bin")
+        program = os.path.join(folder, node.name)
+        if _starts(program):
+            called = [os.path.join(own, node.name)]
+        else:
+            called = [os.path.join(folder, "kojuto"), node.name]
         fragment = FRAGMENT.format(
             name=node.name,
             about=node.about,
             folder=os.path.join(prefix, FOLDER),
             short=short,
-            command=dumps([os.path.join(own, node.name), *EXAMPLES[short]], ensure_ascii=False),
+            command=dumps([*called, *EXAMPLES[short]], ensure_ascii=False),
         )
         found.append(File(f"{FOLDER}/kojuto-{short}.conf", fragment, "#"))
-        if os.path.realpath(own) != os.path.realpath(folder):
-            found.append(link(f"bin/{node.name}", os.path.join(folder, node.name)))
+        if len(called) == 1 and os.path.realpath(own) != os.path.realpath(folder):
+            found.append(link(f"bin/{node.name}", program))
     return found
+
+
+def _starts(program: str) -> bool:
+    """Whether the agent, which asks no shell, can start a launcher by its first line.
+
+    The kernel ends the interpreter's name at a blank (docs/install.md), and reads 255 bytes; pip
+    gives its own scripts, of which ``kojuto`` is one, another first line then.
+    """
+    try:
+        with open(program, "rb") as file:
+            first = file.readline(KERNEL_READS + 1)
+    except OSError:
+        return True  # it is not there: what is to be, by its name
+    words = first.removeprefix(b"#!").split()
+    return not first.startswith(b"#!") or (first.endswith(b"\n") and os.path.exists(words[0]))

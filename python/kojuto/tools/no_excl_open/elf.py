@@ -129,13 +129,6 @@ def _class_and_machine(head: bytes) -> tuple[int, bytes]:
     return (head[4] if len(head) > 4 else 0, head[18:20])
 
 
-def _has_capabilities(path: str) -> bool:
-    try:
-        return bool(os.getxattr(path, "security.capability"))
-    except OSError:
-        return False
-
-
 def _interpreter(data: bytes) -> str | None:
     """The loader that a program names (PT_INTERP), None for a static program or a broken header."""
     wide = data[4:5] == b"\x02"

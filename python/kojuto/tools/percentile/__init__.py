@@ -138,6 +138,7 @@ def _work(values: Values, names: list[str]) -> int:
         streams.say(help_text(COMMAND) + "\n")
         return cli.FAILED
     names = names or ["-"]
+    cli.stay(*printing.modules(values))
     from kojuto._native import Numbers
 
     # Sketches that are merged bring theirs, unless one is asked for.
@@ -165,6 +166,7 @@ def _work(values: Values, names: list[str]) -> int:
         by = None if figures.by is None else os.fsdecode(figures.by)
         setattr(values, "by", by)  # noqa: B010
     else:
+        names = reading.each_once(PROG, names)
         skipped = reading.read(numbers, names, strict=values.strict)
     fractions = [fraction for _, fraction in values.percentile_set]
     results = [

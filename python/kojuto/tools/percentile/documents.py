@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from kojuto.common import cli
+from kojuto.common.terminal import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ def json(results: list[Result], values: Values, skipped: int, accuracy: float | 
         skipped: how many lines were no numbers.
         accuracy: the relative error of a sketch's percentiles, None for exact ones.
     """
-    from json import dumps
 
     def figures(result: Result) -> dict[str, object]:
         return {
@@ -52,7 +52,7 @@ def json(results: list[Result], values: Values, skipped: int, accuracy: float | 
         document["skipped"] = skipped
     if accuracy is not None:
         document["accuracy"] = accuracy
-    return dumps(document, ensure_ascii=False) + "\n"
+    return json_text(document) + "\n"
 
 
 def families(results: list[Result], values: Values, names: list[str]) -> list[Family]:

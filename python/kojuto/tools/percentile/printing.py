@@ -17,6 +17,22 @@ SPECIAL = {"other": "pooled", "missing": "no value", "bytes": "not valid UTF-8"}
 """What the head of a group says of it in the text, when it is not a value as it stands."""
 
 
+def modules(values: Values) -> Iterator[str]:
+    """What `write` imports; numbers may come for hours before."""
+    if values.sketch is not None:
+        yield "kojuto.common.outfile"
+    if values.plot:
+        yield from ("kojuto.common.histogram", "kojuto.common.terminal")
+    if values.textfile is not None:
+        yield "kojuto.common.plugin.textfile"
+    if values.textfile is not None or values.output != "text":
+        yield "kojuto.tools.percentile.documents"
+    if values.textfile is not None or values.output in ("prometheus", "openmetrics"):
+        yield "kojuto.common.prometheus"
+    if values.by is not None or values.output in ("prometheus", "openmetrics"):
+        yield "kojuto.common.plugin.metrics"
+
+
 def write(
     values: Values,
     numbers: Figures,

@@ -82,6 +82,23 @@ def _title(name: str) -> str:
     return "standard input" if name == "-" else os.fsencode(name).decode(errors="replace")
 
 
+def each_once(prog: str, names: Sequence[str]) -> list[str]:
+    """The files, each once, so that no number counts twice; those that are named twice are told."""
+    found: dict[object, str] = {}
+    for name in names:
+        key: object = name
+        try:
+            about = os.fstat(0) if name == "-" else os.stat(name)
+            key = about.st_dev, about.st_ino
+        except OSError:
+            pass  # reading it tells why
+        if key in found:
+            same = "" if found[key] == name else f", as {_title(found[key])},"
+            cli.complain(prog, f"{_title(name)} is named twice{same} and read once")
+        found.setdefault(key, name)
+    return list(found.values())
+
+
 def read(numbers: Numbers, names: list[str], *, strict: bool) -> Skipped:
     """Read the files; '-' is standard input.
 
@@ -125,7 +142,7 @@ def _head(fd: int) -> tuple[bytes, bytes]:
             return b"", b""
     head = b""
     while packed_by(head)[1]:
-        more = os.read(fd, HEAD_BYTES - len(head))
+        more = streams.take(fd, HEAD_BYTES - len(head))
         if not more:
             break
         head += more
@@ -143,7 +160,7 @@ class _Rest:
         if self.taken:
             data, self.taken = self.taken[:size], self.taken[size:]
             return data
-        return os.read(self.fd, size)
+        return streams.take(self.fd, size)
 
 
 def _read_plain(numbers: Numbers, fd: int, title: str, before: int) -> None:
@@ -241,11 +258,12 @@ def merge(numbers: Numbers, names: list[str]) -> Figures:
 
 def _merge_file(numbers: Numbers, name: str) -> ReportData | None:
     """Take in the sketches of a file; a report comes back."""
-    from kojuto._native import MAX_SKETCH_BYTES, ReportData
+    from kojuto._native import MAX_SKETCH_BYTES, ReportData, packed_by
     from kojuto.tools.percentile.reported import MAGIC
 
+    data = b""
     try:
-        with os.fdopen(_open(name), "rb", closefd=name != "-") as file:
+        with streams.opened(name) as file:
             # One sketch, or several behind each other: of groups, or by `cat a.sketch b.sketch`.
             rest, last, begun = b"", False, False
             while not last:
@@ -267,6 +285,10 @@ def _merge_file(numbers: Numbers, name: str) -> ReportData | None:
         hint = "write all sketches with the same --by, or all without"
         raise KojutoError(f"{_title(name)}: {error}", hint) from None
     except ValueError as error:
+        program = packed_by(data[:10])[0]
+        if program is not None:
+            hint = f"{program} -dc {_title(name)} | percentile --merge - reads it"
+            raise KojutoError(f"{_title(name)}: compressed with {program}", hint) from None
         hint = "sketches are written by --sketch"
         raise KojutoError(f"{_title(name)}: {error}", hint) from None
     return None

@@ -26,12 +26,14 @@ def find(values: Values) -> procfs.Stat:
     """The process of ``--pid``, ``--pid-file`` or ``--name``.
 
     Raises:
-        KojutoError: there is none, or it has ended.
+        KojutoError: there is none, it has ended, or nothing tells of processes.
         UsageError: none or several of the three are given.
     """
     given = [name for name in ("pid", "pid_file", "name") if getattr(values, name) is not None]
     if len(given) != 1:
         raise UsageError("one of --pid, --pid-file and --name is required")
+    if not os.path.lexists("/proc/self"):  # where it is mounted it may lead nowhere
+        raise KojutoError("no proc is mounted on /proc", "mount -t proc proc /proc")
     pid = values.pid
     if values.name is not None:
         return _by_name(values.name)
