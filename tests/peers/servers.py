@@ -21,7 +21,7 @@ from tests.conftest import script, wait_until
 from tests.machine import free_port as free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -256,6 +256,18 @@ def read_exactly(conn: socket.socket, count: int) -> bytes:
         assert piece, f"the stream ended after {len(data)} of {count} bytes"
         data += piece
     return bytes(data)
+
+
+def each_is_answered(conns: Iterable[socket.socket], word: bytes) -> None:
+    """Have each connection answered by `word`, in whatever order, and close it."""
+    waiting = set(conns)
+    while waiting:
+        answered = select.select(waiting, [], [], 30)[0]
+        assert answered, f"{len(waiting)} got no answer"
+        for conn in answered:
+            assert read_exactly(conn, len(word)) == word
+            conn.close()
+            waiting.remove(conn)
 
 
 def allow_descriptors(count: int) -> int:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kojuto import _native
+from kojuto.common.server import forever
 from kojuto.tools.consul_service_has_ip import accesslog
 from tests.conftest import wait_until
 from tests.peers.consul import Consul, instance
@@ -157,6 +161,29 @@ def test_standard_output_that_does_not_wait_loses_no_line() -> None:
     with open(reader, "rb") as file:
         assert file.read() == lines
     thread.join()
+
+
+def test_a_failure_that_nobody_expected_ends_no_access_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pipe would be full one day, and every answer wait."""
+    errors: list[str] = []
+    log: Any = SimpleNamespace(error=lambda message, **_: errors.append(message))
+    calls = itertools.count()
+    write = _native.rotate_lines
+
+    def fail_once(*args: Any, **fields: Any) -> object:
+        if not next(calls):
+            raise ZeroDivisionError
+        return write(*args, **fields)
+
+    monkeypatch.setattr(_native, "rotate_lines", fail_once)
+    monkeypatch.setattr(forever, "FIRST_PAUSE_S", 0.01)
+    access_log = accesslog.AccessLog(str(tmp_path), 0, log)
+    access_log.take(b"line\n")
+    access_log.close()
+    assert (tmp_path / "current").read_bytes() == b"line\n"
+    assert errors == ["Failed unexpectedly, beginning anew"]
 
 
 def test_a_full_disk_costs_the_access_log_and_no_answer(

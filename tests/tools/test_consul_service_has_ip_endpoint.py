@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
+from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
 from tests.conftest import script, wait_until
 from tests.peers.certificates import self_signed
 from tests.peers.consul import SECRET, Consul, instance
@@ -29,6 +34,14 @@ def copy(a: socket.socket, b: socket.socket) -> None:
             b.sendall(data)
     with contextlib.suppress(OSError):
         b.shutdown(socket.SHUT_RDWR)
+
+
+def test_the_zone_of_an_address_stays_on_this_machine() -> None:
+    for zone in ("%25lo", "%lo"):
+        found = Endpoint(f"http://[fe80::1{zone}]:8500/x")
+        assert (found.host, found.port) == ("fe80::1%lo", 8500)
+        assert (found.server_name, found.netloc) == ("fe80::1", "[fe80::1]:8500")
+        assert found.name == "http://[fe80::1%lo]:8500/x"
 
 
 def test_the_token_is_shown_to_consul_and_to_nobody_else(stage: Stage, consul: Consul) -> None:
@@ -143,6 +156,19 @@ def test_an_http_proxy_on_the_way(stage: Stage, consul: Consul) -> None:
     environment["no_proxy"] = ".invalid"
     around = checker(stage, consul, *options, env=environment)
     assert around.status("/has/web/10.0.0.1") == 500
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://127.0.0.1:1", "http://proxy..example:3128", "http://[::1:1", "http://p:x"]
+)
+def test_what_is_no_proxy_is_told_at_the_start(proxy: str) -> None:
+    command = [script("consul-service-has-ip"), "--listen", LOOPBACK, "--port", str(free_port())]
+    command += ["--consul-api-endpoint", "http://consul.invalid:8500"]
+    environment = {**os.environ, "http_proxy": proxy, "no_proxy": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    message = "http_proxy: not an HTTP proxy (write http://HOST:PORT)"
+    assert done.stderr.startswith(f"consul-service-has-ip: error: {message}\nhint: ")
 
 
 def test_an_https_consul_is_verified(stage: Stage) -> None:

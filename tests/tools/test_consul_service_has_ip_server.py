@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import threading
@@ -56,6 +57,24 @@ def test_start_server_restarts_it_under_load(stage: Stage, consul: Consul) -> No
     lines = b"".join(p.read_bytes() for p in logs.glob("access_log.*")).splitlines()
     assert len(lines) == sum(b'"uri":"/has/web/10.0.0.1",' in line for line in lines)
     assert len(lines) == results[0]
+
+
+def test_clients_leave_descriptors_for_the_way_to_consul(stage: Stage, consul: Consul) -> None:
+    """However many come at a time, each is told what Consul says."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+
+    for number in range(20):
+        consul.set(f"web{number}", instance("10.0.0.1"))
+    gate = checker(stage, consul, preexec=limit)
+    conns = [socket.create_connection((LOOPBACK, gate.port), timeout=30) for _ in range(200)]
+    for number, conn in enumerate(conns):
+        line = f"GET /has/web{number % 20}/10.0.0.1 HTTP/1.1\r\n"
+        conn.sendall(f"{line}Host: x\r\nConnection: close\r\n\r\n".encode())
+    for conn in conns:
+        assert read_all(conn).startswith(b"HTTP/1.1 200 ")
+        conn.close()
 
 
 def test_a_repeated_sigterm_costs_no_line(stage: Stage, consul: Consul) -> None:

@@ -59,6 +59,19 @@ def test_a_change_is_known_at_once_and_asked_for_once(stage: Stage, consul: Cons
     assert consul.connections == 1
 
 
+def test_half_a_surrogate_pair_is_no_text_and_ends_no_watch(stage: Stage, consul: Consul) -> None:
+    half = "\ud800"
+    consul.set("web", instance("10.0.0.1", half, tags=("prod", half)), instance(half, "10.0.0.2"))
+    server = checker(stage, consul)
+    for question in (WEB, f"{WEB}?tag=prod", "/has/web/10.0.0.2"):
+        assert server.status(question) == 200
+    assert server.status(f"{WEB}?tag=%ED%A0%80") in (400, 404)
+    wait_until(lambda: consul.waits("web"))
+    consul.set("web", instance("10.0.0.3", half))
+    wait_until(lambda: server.status("/has/web/10.0.0.3") == 200)
+    assert not server.lines(level="error")
+
+
 def test_an_answer_without_a_change_is_asked_again(stage: Stage, consul: Consul) -> None:
     server = checker(stage, consul, "--wait", "1s")
     assert server.status(WEB) == 200
@@ -209,6 +222,17 @@ def test_a_refusal_is_no_outage(stage: Stage, consul: Consul, status: int) -> No
     wait_until(lambda: server.status(WEB) == 200)
 
 
+def test_where_an_address_leads_to_is_said_and_not_followed(stage: Stage, consul: Consul) -> None:
+    """As nginx before Consul leads to https: it is asked by another address."""
+    server = checker(stage, consul)
+    there = "https://consul.example/v1/health/service/web"
+    consul.fail(301, "<html>Moved</html>", Location=f"{there}?passing")
+    message = server.get(WEB).message
+    assert message.endswith(
+        f": 301 Moved Permanently: it leads to {there}, ask there (--consul-api-endpoint)"
+    )
+
+
 def test_attempts_are_rare_while_consul_is_away(stage: Stage, consul: Consul) -> None:
     server = checker(stage, consul, "--stale-if-error", "1m")
     assert server.status(WEB) == 200
@@ -244,6 +268,7 @@ def answer(body: bytes, headers: bytes = b"") -> bytes:
     return b"HTTP/1.1 200 OK\r\nX-Consul-Index: 5\r\n" + headers + b"\r\n" + body
 
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
 NO_ANSWERS = [
     (answer(b"[{"), "the answer is not JSON"),
     (answer(b"{}"), "the answer is not a list of instances"),
@@ -254,6 +279,8 @@ NO_ANSWERS = [
     (answer(b"[" + b" " * 200_000), "the answer is over 100000 bytes (--max-answer-size)"),
     (answer(b"[]", b"Content-Length: 99999999\r\n"), "the answer is over 100000 bytes"),
     (answer(b"[]", b"Content-Length: 9\r\n"), "the answer ended after 2 of 9 bytes"),
+    (answer(b"2\r\n[]\r\n", CHUNKED), "the answer ended before its last chunk"),
+    (answer(b"9\r\n[]", CHUNKED), "the answer ended before its last chunk"),
     (b"HTTP/1.1 301 Moved\r\nLocation: /\r\n\r\n", "301 Moved"),
     (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "SSH-2.0-OpenSSH_9.2"),
     (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000, "got more than 100 headers"),
@@ -279,7 +306,7 @@ def test_an_answer_in_chunks_and_one_that_ends_with_the_connection(
 ) -> None:
     body = b'[{"Node": {"Address": "10.0.0.1"}, "Service": {"Address": ""}}]'
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in (body[:9], body[9:])) + b"0\r\n\r\n"
-    for sent in (answer(chunks, b"Transfer-Encoding: chunked\r\n"), answer(body)):
+    for sent in (answer(chunks, CHUNKED), answer(body)):
         consul.raw = garbage(sent)
         found = checker(stage, consul).get(WEB)
         assert (found.status, found.body) == (200, b'{"error":0}\n')

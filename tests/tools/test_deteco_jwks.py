@@ -7,15 +7,18 @@ import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jwt as pyjwt
 from jwt.algorithms import ECAlgorithm
 
+from kojuto.common.gateway.jwks import KeySource, load
+from kojuto.tools.deteco import gate
 from tests.conftest import run, wait_until
 from tests.keys import ec_key, private_pem
 from tests.peers.deteco import ED, service, start
-from tests.peers.servers import LOOPBACK
+from tests.peers.servers import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from tests.peers.servers import Stage
@@ -110,9 +113,19 @@ def test_an_address_that_does_not_answer_keeps_nobody_from_starting(stage: Stage
     stage.later(keys.close)
     deteco = start(stage, conf(keys.url) + service("pem", [ED]))
     (warned,) = deteco.wait_for_lines(1, level="warn")
-    assert warned["msg"] == "Failed to fetch keys, the last ones are kept"
+    assert warned["msg"] == "Failed to fetch keys, tokens that they sign are refused"
     assert deteco.status(ED.token("pem")) == 200
     assert deteco.status(token(ec_key(), "one")) == 401
+
+
+def test_keys_that_cannot_be_fetched_again_are_kept_and_that_is_said() -> None:
+    source = KeySource(f"http://127.0.0.1:{free_port()}/")
+    source.keys = load(key_set(one=ec_key()), "x")
+    said: list[str] = []
+    log: Any = SimpleNamespace(warn=lambda message, **_: said.append(message))
+    gate._fetch([source.where], {source.where: source}, log)
+    assert said == ["Failed to fetch keys, the last ones are kept"]
+    assert source.keys
 
 
 def test_what_is_no_place_for_keys_is_refused(stage: Stage) -> None:

@@ -85,13 +85,22 @@ def test_a_stranger_names_no_proxy(
     assert (proxy and proxy.host) == expected
 
 
-@pytest.mark.parametrize("name", ["https_proxy", "all_proxy"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("https_proxy", "socks5://127.0.0.1:1080"),
+        ("all_proxy", "socks5://127.0.0.1:1080"),
+        ("https_proxy", "http://proxy..example:3128"),  # no name that a resolver could be asked for
+        ("https_proxy", "http://[::1:3128"),
+        ("https_proxy", "http://proxy.example:port"),
+    ],
+)
 def test_the_variable_that_names_no_http_proxy_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     for other in ("https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(other, raising=False)
         monkeypatch.delenv(other.upper(), raising=False)
-    monkeypatch.setenv(name, "socks5://127.0.0.1:1080")
+    monkeypatch.setenv(name, value)
     with pytest.raises(OpenError, match=f"^{name} is not http://HOST:PORT"):
         proxies.choose(True, "example.com", 443)

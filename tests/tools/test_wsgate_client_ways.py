@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import run
 from tests.peers.certificates import authority, self_signed, signed
 from tests.peers.gates import Backend, backend, client, opens, round_trip, tls
-from tests.peers.servers import LOOPBACK
+from tests.peers.servers import LOOPBACK, read_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,6 +145,22 @@ def test_a_backend_without_tls_is_an_error(stage: Stage) -> None:
     with local.connect() as conn:
         assert not opens(conn)
     local.wait_for("TLS with 127.0.0.1: ")
+
+
+@pytest.mark.parametrize("way", ["backend", "compressed", "proxy"])
+def test_who_greets_speaks_no_http(stage: Stage, way: str) -> None:
+    def greet(conn: socket.socket) -> None:
+        conn.sendall(b"220 mail.example.com ESMTP\r\n")
+        with contextlib.suppress(ConnectionError):
+            read_all(conn)
+
+    url = f"http://{LOOPBACK}:{stage.peer(greet).port}/proxy/a"
+    env = {"http_proxy": url if way == "proxy" else "", "no_proxy": ""}
+    packed = ["--enable-compression"] if way == "compressed" else []
+    local = client(stage, "http://gate.invalid/a" if env["http_proxy"] else url, *packed, env=env)
+    with local.connect() as conn:
+        assert not opens(conn)
+    local.wait_for("answered something other than HTTP")
 
 
 # -- proxies ----------------------------------------------------------------------------------

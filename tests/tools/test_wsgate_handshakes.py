@@ -91,7 +91,9 @@ def test_a_request_is_answered_as_the_library_answers_it(data: bytes) -> None:
         request = requests.read(head)
     except Refused as refused:
         target = data.partition(b" ")[2].partition(b" HTTP/1.")[0]
-        usual = data.startswith(b"GET ") and refused.status == 400
+        # It takes HTTP/1.0, which has no upgrade (RFC 6455, 4.1).
+        of_1_1 = data.partition(b"\r\n")[0].endswith(b" HTTP/1.1")
+        usual = data.startswith(b"GET ") and of_1_1 and refused.status == 400
         if usual and all(0x20 < byte < 0x7F for byte in target):  # it takes any byte there
             assert not events, "the library understands it"
         return
@@ -142,6 +144,42 @@ def parsed_date(text: str) -> float:
     from email.utils import parsedate_to_datetime
 
     return parsedate_to_datetime(text).timestamp()
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    ("offers", "chosen"),
+    [
+        ([b"binary"], b"binary"),
+        ([b"base64, binary"], b"binary"),
+        ([b"chat,mqtt"], b"mqtt"),
+        ([b"base64", b"mqttv3.1"], b"mqttv3.1"),
+        ([b"chat"], None),
+        ([b"bearer.token, "], None),
+    ],
+)
+def test_a_subprotocol_that_is_true_of_all_tunnels_is_chosen(
+    offers: list[bytes], chosen: bytes | None, compress: bool
+) -> None:
+    lines = [b"Sec-WebSocket-Protocol: " + offer for offer in offers]
+    head = head_of(b"\r\n".join([*REQUEST, *lines, b"", b""]))
+    assert head is not None
+    answer = handshake.agree(requests.read(head), compress=compress)[0]
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    told = [line for line in answer.split(b"\r\n") if b"-Protocol:" in line]
+    assert told == ([b"Sec-WebSocket-Protocol: " + chosen] if chosen else [])
+
+
+@pytest.mark.parametrize("zone", ["%25lo", "%lo"])
+def test_the_zone_of_an_address_stays_on_this_machine(zone: str) -> None:
+    address = Address(f"http://[fe80::1{zone}]:8086/proxy/db?x=1")
+    assert (address.host, address.port) == ("fe80::1%lo", 8086)
+    assert address.name == "fe80::1"
+    assert address.text == f"http://[fe80::1{zone}]:8086/proxy/db"
+    here = Opener(address, [], None, Trust(None, False, None), 10)
+    lines = here._plain_request(time.monotonic() + 60)[1].split(b"\r\n")
+    assert b"Host: [fe80::1]:8086" in lines
+    assert b"Origin: http://[fe80::1]:8086" in lines
 
 
 def test_a_long_header_that_is_not_ascii_is_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import sys
 import threading
@@ -15,7 +16,15 @@ from websockets.frames import Opcode
 from tests.conftest import need_program, script, wait_until
 from tests.peers.gates import client, metrics, round_trip, server
 from tests.peers.network import Namespace, wired
-from tests.peers.servers import LOOPBACK, Program, echo, free_port, read_all, read_exactly
+from tests.peers.servers import (
+    LOOPBACK,
+    Program,
+    each_is_answered,
+    echo,
+    free_port,
+    read_all,
+    read_exactly,
+)
 from tests.peers.tunnels import answer_upgrade, frame, pair, read_frame, tunnel, upgraded
 from tests.streams import pattern
 
@@ -25,6 +34,22 @@ if TYPE_CHECKING:
 PING_S = 0.2
 """Of tests in which many intervals have to pass."""
 LONG_S = 8 * PING_S
+
+
+@pytest.mark.parametrize("short", ["server", "client"])
+def test_who_comes_while_descriptors_are_short_waits_and_is_served(
+    stage: Stage, short: str
+) -> None:
+    few = {"preexec": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))}
+    gate = server(stage, {"a": stage.peer(echo).port}, **(few if short == "server" else {}))
+    local = client(stage, gate.url("a"), **(few if short == "client" else {}))
+    waiting = {local.connect() for _ in range(60)}
+    for conn in waiting:
+        conn.sendall(b"hello")
+    (gate if short == "server" else local).wait_for("Accepting pauses")
+    each_is_answered(waiting, b"hello")
+    assert "Failed to connect" not in gate.text() + local.text()
+    assert len(gate.lines(msg="Accepting pauses") + local.lines(msg="Accepting pauses")) == 1
 
 
 def test_a_peer_that_answers_no_ping_is_gone(stage: Stage) -> None:

@@ -172,6 +172,9 @@ def test_ssh_with_the_client_as_its_proxy_command(stage: Stage) -> None:
     data = os.urandom(3_000_000)
     done = ssh.run("-o", f"ProxyCommand={command}", "gate", "cat; exit 7", data=data)
     assert (done.returncode, done.stdout) == (7, data), done.stderr
+    # ssh sends it SIGHUP at the end, which is not one in the middle of a frame.
+    gate.wait_for("Suceeded")
+    assert gate.lines(status="Failed") == []
 
 
 # -- MariaDB ----------------------------------------------------------------------------------

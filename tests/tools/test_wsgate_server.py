@@ -127,6 +127,7 @@ def test_requests_that_open_no_tunnel(stage: Stage) -> None:
         status, text = ask(gate.port, path)
         assert (status, text.rpartition("\r\n\r\n")[2]) == (200, "OK\n")
     assert raw(gate.port, b"GET /live HTTP/1.0\r\n\r\n")[0] == 200
+    assert raw(gate.port, b"GET /live HTTP/1.0\n\n")[0] == 200, "typed into nc"
     status, text = ask(gate.port, "/live", "HEAD")
     assert (status, text.rpartition("\r\n\r\n")[2]) == (200, "")
     assert "Content-Length: 3" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import closing
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,35 +13,50 @@ import websockets.sync.client
 
 from kojuto.tools.wsgate_server.dial import Dialer
 from tests.conftest import script
-from tests.peers.hosts import Hosts
+from tests.peers.hosts import Hosts, several
 from tests.peers.servers import free_port
 
 if TYPE_CHECKING:
     from tests.peers.servers import Stage
 
 
-def test_each_address_of_a_name_has_its_share_of_the_time() -> None:
-    async def dial() -> socket.socket:
-        loop = asyncio.get_running_loop()
-        dialer = Dialer(loop, 0.6)
-        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
-        silent, answers = ("127.0.0.1", 1), ("127.0.0.1", 2)
-        connected = []
+def test_a_dead_address_of_a_name_costs_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not its share of the time-out, which here would be half a minute."""
+    with several(monkeypatch, "dead", "refuses", "answers") as answers:
 
-        async def resolve(_: object) -> list[Any]:
-            return [(*kind, silent), (*kind, answers)]
+        async def dial() -> socket.socket:
+            return await Dialer(asyncio.get_running_loop(), 60).dial(("name.test", 1))
 
-        async def connect(sock: socket.socket, address: object, within_s: float) -> None:
-            if address == silent:
-                await asyncio.wait_for(asyncio.sleep(60), within_s)
-            connected.append(sock)
+        began = time.monotonic()
+        with asyncio.run(dial()) as sock:
+            assert sock.getpeername() == answers
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "none waits for an ACK"
+        assert time.monotonic() - began < 15
 
-        dialer._resolve = resolve  # type: ignore[method-assign, assignment]
-        dialer._connect = connect  # type: ignore[method-assign]
-        return await dialer.dial(("name", 1))
 
-    with closing(asyncio.run(dial())) as sock:
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "nothing waits for an ACK"
+@pytest.mark.parametrize(
+    ("kinds", "error"), [("dead dead", TimeoutError), ("dead refuses", TimeoutError)]
+)
+def test_without_one_that_answers_the_time_is_over(
+    kinds: str, error: type[OSError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with several(monkeypatch, *kinds.split()):
+
+        async def dial() -> None:
+            await Dialer(asyncio.get_running_loop(), 1.5).dial(("name.test", 1))
+
+        with pytest.raises(error):
+            asyncio.run(dial())
+
+
+def test_addresses_that_refuse_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with several(monkeypatch, "refuses", "refuses"):
+
+        async def dial() -> None:
+            await Dialer(asyncio.get_running_loop(), 60).dial(("name.test", 1))
+
+        with pytest.raises(ConnectionRefusedError):
+            asyncio.run(dial())
 
 
 def test_an_address_that_is_no_name_asks_no_resolver() -> None:

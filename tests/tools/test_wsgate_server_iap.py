@@ -191,7 +191,7 @@ def test_sets_of_keys_that_are_refused() -> None:
     assert [key.kid for key in jwks.load(json.dumps({"keys": [member]}).encode(), "x")] == ["one"]
     wrong: list[Any] = [
         [],
-        [member, member],
+        [member, *json.loads(jwk_set({"one": private_key("ec", 1)}))["keys"]],
         [{**member, "d": "AA"}],
         [member, {"kty": "oct", "k": "AA", "kid": "two"}],
         [{**member, "use": "enc"}],

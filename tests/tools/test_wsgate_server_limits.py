@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 import socket
+import ssl
 import time
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +72,22 @@ def test_limits_of_a_request(stage: Stage) -> None:
     assert time.monotonic() - began < 10
     assert gate.status("/live") == 200
     assert not gate.lines(level="error")
+
+
+def test_tls_to_a_port_without_is_refused_at_once(stage: Stage) -> None:
+    gate = server(stage, {"a": stage.peer(echo).port}, "--handshake-timeout", "60s")
+    began = time.monotonic()
+    with (
+        socket.create_connection((LOOPBACK, gate.port), timeout=20) as conn,
+        pytest.raises(ssl.SSLError),
+    ):
+        ssl._create_unverified_context().wrap_socket(conn)
+    with socket.create_connection((LOOPBACK, gate.port), timeout=20) as conn:
+        conn.sendall(b"G")  # what begins as a request does is waited for
+        time.sleep(0.1)
+        conn.sendall(b"ET /live HTTP/1.1\r\n\r\n")
+        assert read_all(conn).startswith(b"HTTP/1.1 200 ")
+    assert time.monotonic() - began < 10
 
 
 def test_clients_that_say_nothing_delay_nobody(stage: Stage) -> None:
@@ -266,11 +285,15 @@ def test_the_dump_holds_the_payload_and_no_more(stage: Stage) -> None:
 
 
 def test_metrics(stage: Stage) -> None:
-    port = free_port()
-    gate = server(stage, {"a": stage.peer(echo).port}, "--metrics-listen", f"127.0.0.1:{port}")
+    port, peer = free_port(), stage.peer(echo).port
+    upstream = f"{LOOPBACK}:{peer}"
+    gate = server(stage, {"a": peer}, "--metrics-listen", f"127.0.0.1:{port}")
     with gate.connect("a") as tunnel:
         tunnel.send(b"12345")
         tunnel.recv(timeout=20)
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/connections", timeout=20) as got:
+            (row,) = json.loads(got.read())["connections"]
+        assert (row["state"], row["upstream"], row["read_bytes"]) == ("open", upstream, 5)
     gate.status("/nothing")
     wait_until(lambda: gate.lines(status="Suceeded"))
     wait_until(lambda: metrics(port)["kojuto_wsgate_handshakes_open"] == "0")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kojuto.common.gateway.acceptor import Acceptor
+from kojuto.common.server import forever
 from tests.conftest import wait_until
 from tests.peers.servers import LOOPBACK, read_all
 
@@ -36,7 +37,7 @@ def log() -> Log:
 
 @pytest.fixture
 def acceptor(log: Log) -> Iterator[Acceptor]:
-    made = Acceptor(log, lambda: True)  # type: ignore[arg-type]
+    made = Acceptor(log, lambda: True, lambda: 0)  # type: ignore[arg-type]
     yield made
     made.stop()
 
@@ -48,7 +49,7 @@ def test_the_limit_of_connections_is_told_once_and_only_when_somebody_waits(log:
         looked.release()
         return room.is_set()
 
-    acceptor = Acceptor(log, has_room)  # type: ignore[arg-type]
+    acceptor = Acceptor(log, has_room, lambda: 0)  # type: ignore[arg-type]
     listener = socket.create_server((LOOPBACK, 0))
     port = listener.getsockname()[1]
     acceptor.add(listener, lambda connection, _: connection.close())
@@ -68,6 +69,27 @@ def test_the_limit_of_connections_is_told_once_and_only_when_somebody_waits(log:
     finally:
         room.set()
         acceptor.stop()
+
+
+def test_a_failure_that_nobody_expected_ends_no_accepting(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forever, "FIRST_PAUSE_S", 0.01)
+    failing = [ZeroDivisionError()]
+
+    def has_room() -> bool:
+        if failing:
+            raise failing.pop()
+        return True
+
+    acceptor = Acceptor(log, has_room, lambda: 0)  # type: ignore[arg-type]
+    listener = socket.create_server((LOOPBACK, 0))
+    port = listener.getsockname()[1]
+    acceptor.add(listener, lambda connection, _: connection.close())
+    with socket.create_connection((LOOPBACK, port), timeout=20) as conn:
+        assert read_all(conn) == b""
+    acceptor.stop()
+    assert [said for said, _ in log.said] == ["Failed unexpectedly, beginning anew"]
 
 
 def test_a_handler_that_fails_costs_its_connection_and_nobody_elses(

@@ -10,6 +10,9 @@ import pytest
 
 from kojuto.common.gateway import deflate
 
+LOOP = deflate.Loop("test")
+"""Its work ends with it, as a gateway's would: it has to outlive the tunnels."""
+
 
 def compressing(masked: bool) -> Any:
     """Their extension of a WebSocket and a stream that stands between it and the engine."""
@@ -17,7 +20,7 @@ def compressing(masked: bool) -> Any:
 
     theirs, ours = (PerMessageDeflate(False, False, 15, 15) for _ in range(2))
     peer, far = socket.socketpair()
-    near = deflate.between(deflate.Loop("test"), far, [ours], b"", masked=masked, lenient=False)
+    near = deflate.between(LOOP, far, [ours], b"", masked=masked, lenient=False)
     for sock in (peer, near):
         sock.settimeout(20)
     return theirs, peer, near

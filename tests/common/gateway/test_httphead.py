@@ -18,7 +18,8 @@ PROPERTY = settings(
 @PROPERTY
 @given(st.binary(max_size=200), st.lists(st.integers(1, 20)), st.binary(max_size=50))
 def test_a_head_is_found_however_it_is_cut(head: bytes, cuts: list[int], rest: bytes) -> None:
-    data = head.replace(b"\r\n\r\n", b"") + b"\r\n\r\n" + rest
+    # With a CR before it, "\n\n" ends none.
+    data = b"a\rb" + head.replace(b"\r\n\r\n", b"") + b"\r\n\r\n" + rest
     end = data.index(b"\r\n\r\n") + 4
     found, at = Head(), 0
     for size in [*cuts, len(data)]:
@@ -28,6 +29,26 @@ def test_a_head_is_found_however_it_is_cut(head: bytes, cuts: list[int], rest: b
     assert found.complete
     assert bytes(found.data) == data[:end]
     assert data[end:].startswith(found.rest)
+
+
+@PROPERTY
+@given(st.lists(st.integers(1, 20)), st.binary(max_size=50))
+def test_a_head_typed_without_carriage_returns_ends_too(cuts: list[int], rest: bytes) -> None:
+    data = b"GET /live HTTP/1.1\nHost: a\n\n" + rest
+    found, at = Head(), 0
+    for size in [*cuts, len(data)]:
+        if found.feed(data[at : at + size]):
+            break
+        at += size
+    assert bytes(found.data) == b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert rest.startswith(found.rest)
+
+
+def test_lf_alone_ends_no_line_beside_others() -> None:
+    mixed = Head()
+    assert not mixed.feed(b"GET / HTTP/1.1\r\nA: b\nC: d\n\n")
+    assert mixed.feed(b"\r\n\r\n")
+    assert b"A: b\nC: d\n\n\r\n" in mixed.data
 
 
 def test_a_head_has_an_upper_bound() -> None:

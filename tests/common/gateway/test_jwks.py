@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from kojuto.common.gateway import jwks
 from kojuto.common.gateway.jwks import KeySource
+from kojuto.common.jwt.keys import ED25519
 from kojuto.errors import KojutoError
-from tests.keys import private_key
+from tests.keys import b64, ed_key, private_key
+from tests.peers.hosts import several
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +33,6 @@ PROPERTY = settings(
 
 def key_set(**more: Any) -> bytes:
     numbers = private_key("ec").public_key().public_numbers()
-    from tests.keys import b64
-
     x, y = (b64(n.to_bytes(32, "big")) for n in (numbers.x, numbers.y))
     return json.dumps(
         {"keys": [{"kty": "EC", "crv": "P-256", "kid": "one", "x": x, "y": y, **more}]}
@@ -43,6 +43,14 @@ def test_a_private_key_is_not_taken_for_a_public_one() -> None:
     assert jwks.load(key_set(), "set")[0].kid == "one"
     with pytest.raises(KojutoError, match="it has a secret key, public ones are expected"):
         jwks.load(key_set(d="AQ"), "set")
+
+
+@pytest.mark.parametrize("name", [None, "EdDSA", "Ed25519"])
+def test_an_ed25519_key_is_for_the_algorithm_that_it_names_or_for_both(name: str | None) -> None:
+    x = b64(ed_key().public_key().public_bytes_raw())
+    members = {"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x, "alg": name}
+    (key,) = jwks.load(json.dumps({"keys": [members]}).encode(), "set")
+    assert key.algorithms == (ED25519 if name is None else (name,))
 
 
 def test_a_set_of_keys_has_an_upper_bound(tmp_path: Path) -> None:
@@ -66,6 +74,29 @@ def test_a_broken_key_or_one_of_an_unknown_curve_costs_no_other() -> None:
         assert [key.kid for key in jwks.load(json.dumps({"keys": order}).encode(), "x")] == ["one"]
     with pytest.raises(KojutoError, match="key curve of x cannot be read"):
         jwks.load(json.dumps({"keys": others}).encode(), "x")
+
+
+def test_what_a_serialiser_writes_of_members_that_are_not_set_is_not_there() -> None:
+    """As .NET's does of its JsonWebKey: each of these left the key out, or refused the set."""
+    everything: list[dict[str, Any]] = [
+        {"d": None, "k": None}, {"key_ops": None}, {"key_ops": []}, {"use": None},
+        {"alg": None, "x5c": [], "x5t": None, "oth": None},
+    ]  # fmt: skip
+    for unset in everything:
+        (key,) = jwks.load(key_set(**unset), "set")
+        assert (key.kid, key.algorithms) == ("one", ("ES256",))
+    with pytest.raises(KojutoError, match="no key with a kid"):
+        jwks.load(key_set(kid=None), "set")
+    with pytest.raises(KojutoError, match="no key with a kid"):
+        jwks.load(key_set(key_ops=["sign"]), "set")
+
+
+def test_a_key_that_is_there_twice_is_one() -> None:
+    """As in a set of several issuers; with or without its alg where that changes nothing."""
+    (one,) = json.loads(key_set(issuer="one"))["keys"]
+    for other in ({**one, "issuer": "two"}, {**one, "alg": "ES256"}):
+        twice = json.dumps({"keys": [one, other]}).encode()
+        assert [key.kid for key in jwks.load(twice, "x")] == ["one"]
 
 
 def test_keys_of_another_machine_are_not_fetched_without_tls() -> None:
@@ -94,6 +125,50 @@ def test_nor_are_they_where_an_address_leads_on(target: str) -> None:
         with pytest.raises(KojutoError, match=r"^(http|ftp)://[a-z0-9.]+/.*: keys .* without TLS$"):
             source.renew()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        b"Content-Length: 9000\r\n\r\n" + key_set(),
+        b"Content-Length: 9000\r\n\r\n" + key_set()[:40],
+        b"Transfer-Encoding: chunked\r\n\r\n28\r\n" + key_set()[:40] + b"\r\n",
+    ],
+)
+def test_an_answer_that_is_cut_off_is_told_as_such(cut: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+
+        def answer() -> None:
+            with sock.accept()[0] as conn:
+                conn.recv(65536)
+                conn.sendall(b"HTTP/1.1 200 OK\r\n" + cut)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        source = KeySource(f"http://127.0.0.1:{sock.getsockname()[1]}/")
+        with pytest.raises(KojutoError, match=r": the answer ended before it was whole$"):
+            source.renew()
+        thread.join()
+    assert source.keys == ()
+
+
+def test_keys_are_fetched_past_a_dead_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a host with IPv6 that leads nowhere, say."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+
+        def answer() -> None:
+            with sock.accept()[0] as conn:
+                conn.recv(65536)
+                conn.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + key_set())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        monkeypatch.setattr(jwks, "_check_address", lambda _: None)
+        with several(monkeypatch, "dead", sock.getsockname()):
+            source = KeySource("http://name.test/")
+            assert source.renew()
+        thread.join()
+    assert [key.kid for key in source.keys] == ["one"]
 
 
 def test_an_address_of_keys_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +204,8 @@ def test_addresses_that_say_little_cost_one_time_out(monkeypatch: pytest.MonkeyP
         took_s = time.monotonic() - began
         over.set()
         thread.join()
-    assert [str(error) for error in failed] == [f"{each.where}: timed out" for each in sources]
+    assert [source for source, _ in failed] == sources
+    assert [str(error) for _, error in failed] == [f"{each.where}: timed out" for each in sources]
     assert 1 <= took_s < 1.9
 
 
@@ -173,7 +249,7 @@ EC_KEY = {
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ([EC_KEY, {**EC_KEY, "use": "sig"}], "two keys have the kid one"),
+        ([EC_KEY, *json.loads(key_set())["keys"]], "two keys have the kid one"),
         ([{**EC_KEY, "alg": "RS256"}], "key one of x: its alg does not fit its type"),
         ([{**EC_KEY, "alg": "ES384"}], "key one of x: its alg does not fit its type"),
         ([{**EC_KEY, "alg": ["ES256"]}], "key one of x: its alg does not fit its type"),

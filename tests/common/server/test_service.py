@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 from typing import Any
 
@@ -43,13 +42,3 @@ def test_a_second_sigterm_ends_the_drain_unless_it_is_the_supervisors(
 
     server: Any = Server()
     assert service._drain(server, 60, service.Watchdog()) is goes_on
-
-
-def test_a_server_may_open_as_many_files_as_the_hard_limit_allows() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
-        service.raise_descriptor_limit()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
-from kojuto.common.server import listen
+from kojuto.common.gateway.descriptors import Descriptors
+from kojuto.common.server import forever, listen
 from kojuto.errors import words
 
 TYPE_CHECKING = False
@@ -33,14 +35,19 @@ class Acceptor:
     Args:
         log: told of pauses in which somebody waits.
         has_room: asked before each connection; those that were handed over are counted in it.
+        opening: how many of these will still need descriptors.
     """
 
-    def __init__(self, log: Logger, has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self, log: Logger, has_room: Callable[[], bool], opening: Callable[[], int]
+    ) -> None:
         from selectors import EVENT_READ, DefaultSelector
-        from threading import Lock, Thread
+        from threading import Lock
 
         self._log = log
         self._has_room = has_room
+        self._opening = opening
+        self._descriptors = Descriptors()
         self._lock = Lock()
         self._added: list[tuple[socket.socket, Handler]] = []
         self._removed: list[socket.socket] = []
@@ -53,8 +60,7 @@ class Acceptor:
         self._pause = DefaultSelector()
         for selector in (self._selector, self._pause):
             selector.register(self._woken, EVENT_READ)
-        self._thread = Thread(target=self._run, name="accept", daemon=True)
-        self._thread.start()
+        self._thread = forever.begin("accept", self._run, log)
 
     def add(self, sock: socket.socket, handle: Handler) -> None:
         """Accept on a listening socket, which is closed when it is removed."""
@@ -92,7 +98,7 @@ class Acceptor:
                 ready = []
                 self._pause.select(PAUSE_S)
             else:
-                ready = self._selector.select()
+                ready = self._selector.select(0 if self._stopping else None)
             with suppress(BlockingIOError):
                 self._woken.recv(4096)
             with self._lock:
@@ -120,6 +126,11 @@ class Acceptor:
     def _accept(self, sock: socket.socket, handle: Handler, limit: int) -> None:
         for _ in range(limit):
             if not self._has_room():  # of those that this thread has accepted all are counted
+                return
+            if not self._descriptors.take(self._opening()):
+                self._short = True
+                if self._is_awaited():
+                    self._tell(os.strerror(errno.EMFILE))
                 return
             try:
                 connection, address = sock.accept()

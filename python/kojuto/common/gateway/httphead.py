@@ -50,6 +50,7 @@ class Head:
         """
         begin = max(len(self.data) - 3, 0)
         self.data += piece
+        self._end_typed_lines()
         while (end := self.data.find(b"\r\n\r\n", begin)) >= 0 and end + 4 <= MAX_BYTES:
             if self._of_answer and self._is_interim():
                 del self.data[: end + 4]
@@ -62,6 +63,20 @@ class Head:
         if end >= 0 or len(self.data) > MAX_BYTES:
             raise HeadTooLargeError
         return False
+
+    def _end_typed_lines(self) -> None:
+        """Take LF for CRLF in a head without any CR, as somebody types it into nc (RFC 9112, 2.2).
+
+        In a head that has both, LF alone ends no line: whoever passed it on may have read it as a
+        part of one.
+        """
+        end = self.data.find(b"\n\n")
+        if end >= 0 and b"\r" not in self.data[:end]:
+            self.data[: end + 2] = self.data[: end + 2].replace(b"\n", b"\r\n")
+
+    def is_http(self) -> bool:
+        """Whether what has come begins as an answer does: a mail server greets, and waits."""
+        return b"HTTP/".startswith(self.data[:5])
 
     def _is_interim(self) -> bool:
         status = self.data[8:12]

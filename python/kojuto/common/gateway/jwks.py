@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from kojuto.common.jwt import Key, Signers, public_key
+from kojuto.common.server import connecting
 from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
@@ -23,17 +24,18 @@ def load(document: bytes, source: str) -> list[Key]:
     """The keys of a set that may check signatures; each has a name of its own.
 
     Keys of unknown types or curves, with broken members, for encryption, and without a ``kid`` are
-    left out (RFC 7517, section 5).
+    left out (RFC 7517, section 5). A member that is null is none, as are empty ``key_ops``, and a
+    key that is there twice, as one that several issuers share, is there once.
 
     Raises:
-        KojutoError: it is not a JWK Set, has no key to verify with, two keys of one kid, or a
-            secret key.
+        KojutoError: it is not a JWK Set, has no key to verify with, two different keys of one kid,
+            or a secret key.
     """
     from json import loads
 
     try:
         keys = loads(document)["keys"]
-        members = [dict(key) for key in keys]
+        members = [_members(key) for key in keys]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise KojutoError(f"{source}: not a JWK Set") from None
     found: dict[str, Key] = {}
@@ -44,17 +46,30 @@ def load(document: bytes, source: str) -> list[Key]:
         kid = member.get("kid")
         if not isinstance(kid, str) or not _may_verify(member):
             continue
-        if kid in found:
-            raise KojutoError(f"{source}: two keys have the kid {kid}")
         try:
-            found[kid] = _key(member, kid, source)
+            key = _key(member, kid, source)
         except KojutoError as error:
             broken = broken or error
+            continue
+        if not _same(found.setdefault(kid, key), key):
+            raise KojutoError(f"{source}: two keys have the kid {kid}")
     if not found and broken is not None:
         raise broken
     if not found:
         raise KojutoError(f"{source}: no key with a kid that may verify signatures")
     return list(found.values())
+
+
+def _members(key: Any) -> dict[str, Any]:
+    """Those of a key that are set: serialisers write null, and [], for those that are not."""
+    members = {name: value for name, value in dict(key).items() if value is not None}
+    if members.get("key_ops") == []:
+        del members["key_ops"]
+    return members
+
+
+def _same(one: Key, other: Key) -> bool:
+    return one.algorithms == other.algorithms and one.fingerprint() == other.fingerprint()
 
 
 def _may_verify(member: dict[str, Any]) -> bool:
@@ -156,7 +171,7 @@ class KeySource:
 
     def _ask(self, ends: float) -> bytes | KojutoError:
         """What the address answers until then, or why there is nothing."""
-        from http.client import HTTPException
+        from http.client import HTTPException, IncompleteRead
         from time import monotonic
         from urllib.request import HTTPRedirectHandler, build_opener
 
@@ -169,14 +184,20 @@ class KeySource:
 
         document = bytearray()
         try:
-            with build_opener(Redirects).open(self.where, timeout=FETCH_TIMEOUT_S) as answer:
+            with build_opener(Redirects, *_openers()).open(
+                self.where, timeout=FETCH_TIMEOUT_S
+            ) as answer:
                 while len(document) <= MAX_BYTES and (part := answer.read1(1 << 16)):
                     document += part
                     if monotonic() > ends:
                         return KojutoError(f"{self.where}: timed out")
+                if answer.length and len(document) <= MAX_BYTES:
+                    raise IncompleteRead(b"")
         except KojutoError as error:
             # Not that one: what led to it holds the socket.
             return KojutoError(str(error), error.hint)
+        except IncompleteRead:
+            return KojutoError(f"{self.where}: the answer ended before it was whole")
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             return KojutoError(f"{self.where}: {reason}")
@@ -188,7 +209,9 @@ class KeySource:
         return document
 
 
-def renew_together(sources: Sequence[KeySource], unless_younger_s: float) -> list[KojutoError]:
+def renew_together(
+    sources: Sequence[KeySource], unless_younger_s: float
+) -> list[tuple[KeySource, KojutoError]]:
     """Fetch sets side by side: those that do not answer cost one time-out, not one each.
 
     Args:
@@ -196,7 +219,7 @@ def renew_together(sources: Sequence[KeySource], unless_younger_s: float) -> lis
         unless_younger_s: as of `KeySource.renew`.
 
     Returns:
-        Why some could not be fetched, in their order; they keep the keys that they had.
+        Those that could not be fetched and why, in their order; they keep the keys that they had.
     """
     failed: dict[int, KojutoError] = {}
 
@@ -210,7 +233,34 @@ def renew_together(sources: Sequence[KeySource], unless_younger_s: float) -> lis
     for thread in threads:
         if thread is not None:
             thread.join()
-    return [failed[at] for at in sorted(failed)]
+    return [(sources[at], failed[at]) for at in sorted(failed)]
+
+
+def _openers() -> list[Any]:
+    """What opens http and https: a dead address of a host costs a moment, not all the time."""
+    from time import monotonic
+    from urllib.request import HTTPHandler, HTTPSHandler
+
+    def connect(address: tuple[str, int], timeout_s: float, _: object) -> Any:
+        return connecting.connect(*address, monotonic() + timeout_s)
+
+    def of(kind: Any) -> Callable[..., Any]:
+        def make(*about: Any, **options: Any) -> Any:
+            made = kind(*about, **options)
+            made._create_connection = connect
+            return made
+
+        return make
+
+    class Http(HTTPHandler):
+        def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
+            return super().do_open(of(http_class), req, **options)
+
+    class Https(HTTPSHandler):
+        def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
+            return super().do_open(of(http_class), req, **options)
+
+    return [Http, Https]
 
 
 def _aside(work: Callable[[], object]) -> Thread | None:

@@ -1,7 +1,7 @@
 """The keys of tokens: read from PEM, each with the algorithms that it may be used with.
 
 The key fixes the algorithms, never the token (RFC 8725, section 3.1). Sources: RFC 7468, 7518,
-8037. No message holds key material.
+8037, 9864. No message holds key material.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ MAX_RSA_BITS = 16_384
 
 RSA = ("RS256", "RS384", "RS512")
 RSA_PSS = ("PS256", "PS384", "PS512")
+ED25519 = ("EdDSA", "Ed25519")
+"""RFC 8037, 3.1, and the name of this one curve by RFC 9864, 2.2."""
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 
@@ -40,7 +42,8 @@ class Key:
 
     Args:
         public: of cryptography.
-        algorithms: names of RFC 7518, 3.1 and RFC 8037, 3.1; the token's must be among them.
+        algorithms: names of RFC 7518, 3.1, RFC 8037, 3.1, and RFC 9864, 2.2; the token's must be
+            among them.
         kid: its name in a key set; None for PEM keys, which have none.
         title: how messages call it: ``key 2 of keys.pem (RSA, 2048 bits)``.
     """
@@ -172,7 +175,7 @@ def public_key(
     if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in CURVES:
         return Key(public, (CURVES[public.curve.name],), f"{name} (EC, {public.curve.name})", kid)
     if isinstance(public, ed25519.Ed25519PublicKey):
-        return Key(public, ("EdDSA",), f"{name} (Ed25519)", kid)
+        return Key(public, ED25519, f"{name} (Ed25519)", kid)
     raise KojutoError(f"{name} is of a kind that is not supported", _KINDS)
 
 

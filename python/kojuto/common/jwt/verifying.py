@@ -193,6 +193,7 @@ def signed_by(token: str, keys: Sequence[Key], kinds: Sequence[str] = ()) -> tup
     Raises:
         TokenError: it is refused.
     """
+    from jwt.algorithms import OKPAlgorithm
     from jwt.api_jws import PyJWS
     from jwt.exceptions import PyJWTError
 
@@ -205,6 +206,8 @@ def signed_by(token: str, keys: Sequence[Key], kinds: Sequence[str] = ()) -> tup
     if not fitting:
         raise NoKeyError("no key fits the token's alg and kid")
     checker = PyJWS()
+    if algorithm not in checker.get_algorithms():  # Ed25519, which PyJWT knows as EdDSA alone
+        checker.register_algorithm(algorithm, OKPAlgorithm())
     for key in fitting:
         try:
             checker.decode_complete(token, key.public, algorithms=[algorithm])

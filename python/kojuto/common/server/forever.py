@@ -7,6 +7,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Thread
 
     from kojuto.common.server.logs import Logger
 
@@ -14,7 +15,7 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 
 
-def begin(name: str, work: Callable[[], None], log: Logger) -> None:
+def begin(name: str, work: Callable[[], None], log: Logger) -> Thread:
     """Do it in a thread that ends with the process.
 
     An exception that nobody expected ends neither the work nor the server, whose clients are worth
@@ -26,12 +27,17 @@ def begin(name: str, work: Callable[[], None], log: Logger) -> None:
         work: does not return until there is no more to do.
         log: told of failures.
 
+    Returns:
+        The thread, begun.
+
     Raises:
         RuntimeError: the system gives no thread.
     """
     from threading import Thread
 
-    Thread(target=_insist, args=(name, work, log), name=name, daemon=True).start()
+    thread = Thread(target=_insist, args=(name, work, log), name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _insist(name: str, work: Callable[[], None], log: Logger) -> None:

@@ -82,6 +82,20 @@ def host_name(host: str) -> str:
     return host
 
 
+def url_host(text: str) -> tuple[str, str]:
+    """The host of a URL, for a resolver and as its server and its certificate know it.
+
+    They differ by the zone of an IPv6 address, which means something on this machine alone. In a
+    URL it follows ``%25`` (RFC 6874, 2), as others write it ``%``.
+
+    Raises:
+        ValueError: it is no host.
+    """
+    name, _, zone = text.partition("%") if ":" in text else (text, "", "")
+    zone = zone.removeprefix("25") or zone
+    return (f"{name}%{zone}", name) if zone else (host_name(name), name)
+
+
 def _port(text: str) -> int:
     """A port by its number or, as ``mysql``, by its name (services(5)).
 
@@ -126,6 +140,16 @@ def name_of(sock: socket.socket) -> str:
     return f"unix:{name.decode(errors='replace') if isinstance(name, bytes) else name}"
 
 
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the hard limit does; a server needs two per connection."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # the soft limit works too
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def inherited() -> list[socket.socket]:
     """The listening stream sockets that a supervisor handed down; empty without one.
 
@@ -135,6 +159,7 @@ def inherited() -> list[socket.socket]:
     Raises:
         KojutoError: a supervisor announced sockets that are not there or not of the right kind.
     """
+    raise_descriptor_limit()
     starter = os.environ.pop("SERVER_STARTER_PORT", "")
     if starter:
         found = []

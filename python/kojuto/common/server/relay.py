@@ -115,7 +115,6 @@ def run(
         more: metrics beside the engine's.
         label: more labels of an upstream, from its entry in the engine's ``stats()``.
     """
-    service.raise_descriptor_limit()
     if metrics is not None:
         metrics.pages["/connections"] = engine.connections
     return service.run(

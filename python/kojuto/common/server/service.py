@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -63,16 +62,6 @@ def preload(*modules: str) -> None:
 
     for module in modules:
         import_module(module)
-
-
-def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the hard limit does; a server needs two per connection."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):  # the soft limit works too
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def notify(state: str) -> None:

@@ -279,7 +279,6 @@ def _work(values: Values, _: list[str]) -> int:
     access_log: AccessLog | None = None
     try:
         service.hold_signals()
-        service.raise_descriptor_limit()
         access_log = setup.open_access_log(values, log)
         setup.warn(log, settings)
         table = Membership(
@@ -298,6 +297,7 @@ def _work(values: Values, _: list[str]) -> int:
             idle_timeout_s=max(IDLE_TIMEOUT_S, values.read_timeout),
             write_timeout_s=values.write_timeout,
             threads=THREADS,
+            max_connections=setup.most_clients(values),
             pass_over_bodies=True,
             access_log=None if access_log is None else access_log.take,
             access_log_json=values.access_log_format == "json",

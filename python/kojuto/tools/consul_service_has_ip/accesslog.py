@@ -7,10 +7,13 @@ import errno
 import os
 
 from kojuto.common import streams
+from kojuto.common.server import forever
 from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from threading import Thread
+
     from kojuto.common.server.logs import Logger
 
 PATTERN = "access_log.%Y%m%d%H%M"
@@ -41,8 +44,6 @@ class AccessLog:
     """
 
     def __init__(self, directory: str, keep_days: int, log: Logger) -> None:
-        from threading import Thread
-
         to_stream = directory in (STDOUT, STDERR)
         self._directory = None if to_stream else os.path.abspath(directory)
         self._to_log = directory == STDERR
@@ -61,8 +62,7 @@ class AccessLog:
                 f"{self._directory}: {words(error)}", "the access log is written there"
             ) from None
         self._reader, self._writer = os.pipe()
-        self._thread = Thread(target=self._run, name="access-log-files", daemon=True)
-        self._thread.start()
+        self._thread = forever.begin("access-log-files", self._run, log)
 
     def take(self, lines: bytes) -> None:
         """Write whole lines; waits when they come faster than they can be written."""

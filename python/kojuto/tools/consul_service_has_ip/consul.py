@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from io import BufferedReader, RawIOBase
 
+from kojuto.common.server import connecting
 from kojuto.errors import words
 
 TYPE_CHECKING = False
@@ -180,8 +181,7 @@ class Channel(HTTPConnection):
                 raise
             return sock
         hop = self._settings.proxy or endpoint
-        sock = socket.create_connection((hop.host, hop.port), timeout_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = connecting.connect(hop.host, hop.port, time.monotonic() + timeout_s)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
@@ -194,7 +194,7 @@ class Channel(HTTPConnection):
         if settings.proxy is not None:
             self._tunnel_through(sock, settings.proxy)
         sock.settimeout(_left(self._until))
-        name = settings.server_name or settings.endpoint.host
+        name = settings.server_name or settings.endpoint.server_name
         return settings.tls.wrap_socket(sock, server_hostname=name)
 
     def _tunnel_through(self, sock: socket.socket, proxy: Proxy) -> None:
@@ -262,7 +262,9 @@ class Channel(HTTPConnection):
             ) from None
         except (OSError, HTTPException, ValueError) as error:
             self.close()
-            text = f"Consul at {name}: {words(error)}"
+            cut = isinstance(error, IncompleteRead)
+            why = "the answer ended before its last chunk" if cut else words(error)
+            text = f"Consul at {name}: {why}"
             raise ConsulError(settings.token.hide(text)) from None
 
     def _exchange(self, target: str) -> Answer:
@@ -285,6 +287,9 @@ class Channel(HTTPConnection):
         if status != 200:
             text = response.read(MESSAGE_BYTES).decode("utf-8", "replace").strip()
             text = " ".join(text.split())
+            if 300 <= status < 400 and (where := response.getheader("Location")):
+                where = where.partition("?")[0][:MESSAGE_BYTES]
+                text = f"it leads to {where}, ask there (--consul-api-endpoint)"
             raise ConsulError(
                 f"{status} {response.reason}" + (f": {text}" if text else ""),
                 away=status in (408, 429) or status >= 500,
@@ -348,8 +353,13 @@ def instances(
         tags = service.get("Tags") or []
         if not isinstance(tags, list):
             raise ConsulError("an instance in the answer has no list of tags")
-        found.append((pick(node, service), [tag for tag in tags if isinstance(tag, str)]))
+        found.append((pick(node, service), [tag for tag in tags if _is_text(tag)]))
     return found
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is one: half of a surrogate pair, which JSON can write, is none."""
+    return isinstance(value, str) and value == value.encode("utf-8", "ignore").decode()
 
 
 def picker(rule: str) -> Callable[[dict[str, Any], dict[str, Any]], list[str]]:
@@ -365,14 +375,14 @@ def picker(rule: str) -> Callable[[dict[str, Any], dict[str, Any]], list[str]]:
 
     def of(where: dict[str, Any]) -> list[str]:
         address = where.get("Address")
-        return [address] if isinstance(address, str) and address else []
+        return [address] if address and _is_text(address) else []
 
     def tagged(where: dict[str, Any]) -> list[str]:
         named = where.get("TaggedAddresses")
         address = named.get(tag) if isinstance(named, dict) else None
         if isinstance(address, dict):  # a service's has a port too
             return of(address)
-        return [address] if isinstance(address, str) and address else []
+        return [address] if address and _is_text(address) else []
 
     word, _, tag = rule.partition(":")
     if rule == "any":

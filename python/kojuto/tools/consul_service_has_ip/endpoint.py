@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from kojuto.common.server.listen import host_name
+from kojuto.common.server.listen import address_text, url_host
 from kojuto.errors import KojutoError, words
 
 TYPE_CHECKING = False
@@ -42,21 +42,21 @@ class Endpoint:
         self.unix: str | None = None
         self.authorization: str | None = None
         if scheme == "unix":
-            self.unix, self.path, self.host, self.port = parts.path, "", "localhost", 0
+            self.unix, self.path, self.port = parts.path, "", 0
+            self.host = self.server_name = "localhost"
             if not self.unix:
                 raise ValueError("no path of a socket (write unix:///run/consul.sock)")
             self.netloc, self.name = "localhost", f"unix://{self.unix}"
             return
         if not parts.hostname:
             raise ValueError("no host (write http://127.0.0.1:8500)")
-        self.host = host_name(parts.hostname)
+        self.host, self.server_name = url_host(parts.hostname)
         # As the URL has it: the original takes the scheme's own port.
         default = (443 if self.tls else 80) if separator else 8500
         self.port = default if parts.port is None else parts.port
         self.authorization = _basic(parts.username, parts.password)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        self.netloc = f"{host}:{self.port}"
-        self.name = f"{scheme}://{self.netloc}{self.path}"
+        self.netloc = address_text(self.server_name, self.port)
+        self.name = f"{scheme}://{address_text(self.host, self.port)}{self.path}"
 
 
 class Token:
@@ -129,11 +129,13 @@ class Proxy:
     def __init__(self, text: str) -> None:
         from urllib.parse import urlsplit
 
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            parts = urlsplit(text if "://" in text else f"http://{text}")
+            (self.host, _), self.port = url_host(parts.hostname or ""), parts.port or 80
+        except ValueError:
+            self.host = ""
+        if not self.host or parts.scheme != "http":
             raise ValueError("not an HTTP proxy (write http://HOST:PORT)")
-        self.host = parts.hostname
-        self.port = parts.port or 80
         self.authorization = _basic(parts.username, parts.password)
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kojuto.tools.consul_service_has_ip.endpoint import Endpoint
     from kojuto.tools.consul_service_has_ip.watch import Watches
 
+OTHER_DESCRIPTORS = 32
+"""Of listeners, logs, files that are read again, and what threads wait with."""
+
 
 def find_endpoint(values: Values) -> Endpoint:
     """The endpoint of the option, else of the environment.
@@ -105,6 +108,17 @@ def budget(values: Values, log: Logger) -> tuple[int, int]:
             watches=room,
         )
     return singles, max(min(values.max_watches, room), pinned)
+
+
+def most_clients(values: Values) -> int:
+    """How many clients leave descriptors for the connections to Consul; 0: any number does."""
+    from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+
+    limit = getrlimit(RLIMIT_NOFILE)[1]  # the soft one is raised to it
+    if limit == RLIM_INFINITY:
+        return 0
+    taken = OTHER_DESCRIPTORS + int(values.consul_connections)
+    return max(limit - taken, limit // 4)
 
 
 def open_access_log(values: Values, log: Logger) -> AccessLog | None:

@@ -193,5 +193,6 @@ def _fetch(wanted: list[str], sources: dict[str, KeySource], log: Logger) -> Non
         if not sources[where].is_address:
             sources[where].renew()
     addresses = [sources[where] for where in wanted if sources[where].is_address]
-    for error in renew_together(addresses, RENEW_SOONEST_S):
-        log.warn("Failed to fetch keys, the last ones are kept", error=str(error))
+    for source, error in renew_together(addresses, RENEW_SOONEST_S):
+        left = "the last ones are kept" if source.keys else "tokens that they sign are refused"
+        log.warn(f"Failed to fetch keys, {left}", error=str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kojuto.common import cli, streams, units
+from kojuto.common import cli, outfile, streams, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import KojutoError
 
@@ -100,7 +100,11 @@ def keygen(values: Values, _: list[str]) -> int:
         0o600,
     )
     public = private.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
-    _write(values.out + ".pub", public, 0o644)
+    try:
+        _write(values.out + ".pub", public, 0o644)
+    except BaseException:
+        os.unlink(values.out)
+        raise
     streams.print_whole(f"{values.out}\n{values.out}.pub")
     return cli.DONE
 
@@ -116,9 +120,14 @@ def _generate(kind: str) -> Any:
 
 
 def _write(path: str, content: bytes, mode: int) -> None:
+    """Make the file; one that cannot be written whole is no key, and would be in the way."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, mode)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with outfile.naming(path), open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        os.unlink(path)
+        raise

@@ -124,7 +124,6 @@ def _serve(values: Values, keeper: Keeper, log: Logger) -> int:
     metrics = exporter.open_port(values)
     sockets = listen.sockets(values.listen)
     service.hold_signals()
-    service.raise_descriptor_limit()
     server = HttpServer(
         log.writer,
         [sock.fileno() for sock in sockets],

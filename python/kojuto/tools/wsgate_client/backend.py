@@ -9,7 +9,7 @@ import time
 from kojuto.common.gateway import httphead
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
 from kojuto.common.jwt import read_key_file
-from kojuto.common.server import listen, pacing
+from kojuto.common.server import connecting, listen
 from kojuto.errors import KojutoError, words
 from kojuto.tools.wsgate_client.errors import OpenError, RetryableError
 
@@ -39,6 +39,7 @@ class Address:
     """
 
     def __init__(self, text: str) -> None:
+        import re
         from urllib.parse import urlsplit
 
         parts = urlsplit(text)
@@ -50,14 +51,13 @@ class Address:
         if parts.fragment:
             raise ValueError("an address must not have a fragment (#)")
         self.secure = secure
-        self.host = listen.host_name(parts.hostname)
+        self.host, self.name = listen.url_host(parts.hostname)
         self.port = parts.port or (443 if secure else 80)
         self.resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        where = parts.netloc
+        where = re.sub("%[^]]*]", "]", parts.netloc)  # without a zone
         self.websocket = f"{'wss' if secure else 'ws'}://{where}{self.resource}"
         self.origin = f"{'https' if secure else 'http'}://{where}".lower()
-        self.text = f"{parts.scheme}://{where}{parts.path or '/'}"
-        """For logs: without the query, which may hold anything."""
+        self.text = f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"  # for logs: no query
 
 
 class Trust:
@@ -168,10 +168,9 @@ class Opener:
         where = listen.address_text(host, port)
         title = f"the proxy {where}" if proxy else where
         try:
-            sock = _connect(host, port, deadline)
+            sock = connecting.connect(host, port, deadline)
         except OSError as error:
             raise RetryableError(f"{title}: {words(error)}") from None
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if proxy is None:
             return sock, b""
@@ -195,7 +194,7 @@ class Opener:
         from kojuto._native import TlsStream
 
         trust = self.trust
-        name = trust.server_name or self.address.host
+        name = trust.server_name or self.address.name
         try:
             return TlsStream(
                 sock.fileno(),
@@ -348,31 +347,12 @@ def accept(protocol: ClientProtocol, head: Head, title: str) -> None:
         raise OpenError(f"{title}: no valid WebSocket handshake ({type(problem).__name__})")
 
 
-def _connect(host: str, port: int, deadline: float) -> socket.socket:
-    """Connect to the first address that answers; each has its share of the time."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for index, (family, kind, number, _, where) in enumerate(found):
-        sock = socket.socket(family, kind, number)
-        try:
-            pacing.unpace(sock, where[0])
-            sock.settimeout(_left(deadline) / (len(found) - index))
-            sock.connect(where)
-        except OSError:
-            sock.close()
-            if index == len(found) - 1:
-                raise
-        except OpenError:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise OSError(0, "the name has no address")
-
-
 def _read_head(stream: Stream, data: bytes, deadline: float, title: str) -> Head:
     head = Head(of_answer=True)
     try:
         while not head.feed(data):
+            if not head.is_http():
+                raise OpenError(f"{title} answered {_status_text(0)}")
             if isinstance(stream, socket.socket):
                 stream.settimeout(_left(deadline))
             _left(deadline)

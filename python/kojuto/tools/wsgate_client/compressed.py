@@ -79,13 +79,13 @@ async def _upgrade(
             reader, writer = await asyncio.open_connection(
                 sock=sock,
                 ssl=context(opener.trust),
-                server_hostname=opener.trust.server_name or address.host,
+                server_hostname=opener.trust.server_name or address.name,
             )
         else:
             reader, writer = await asyncio.open_connection(sock=sock)
     except ssl.SSLCertVerificationError as error:
         sock.close()
-        raise OpenError(f"TLS with {address.host}: {error.verify_message}") from None
+        raise OpenError(f"TLS with {address.name}: {error.verify_message}") from None
     except BaseException:
         sock.close()
         raise
@@ -94,6 +94,8 @@ async def _upgrade(
         await writer.drain()
         head = Head(of_answer=True)
         while not head.feed(rest):
+            if not head.is_http():
+                raise OpenError(f"{address.text} answered something other than HTTP")
             rest = await reader.read(1 << 16)
             if not rest:
                 raise OpenError(f"{address.text} closed the connection without an answer")

@@ -187,7 +187,7 @@ class Gateways:
         self._failed = itertools.count(1)
         self._failures = 0
         self._deflate = deflate.Loop("deflate")
-        self._acceptor = Acceptor(log, self._has_room)
+        self._acceptor = Acceptor(log, self._has_room, lambda: len(self._pending))
 
     def update(self, wanted: dict[Place, Address]) -> None:
         """Listen where the map says, and no longer elsewhere; open tunnels go on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from kojuto.common.server.listen import url_host
 from kojuto.tools.wsgate_client.errors import OpenError
 
 
@@ -41,17 +42,18 @@ def choose(secure: bool, host: str, port: int) -> Proxy | None:
         return None
     from urllib.parse import unquote, urlsplit
 
-    parts = urlsplit(text if "://" in text else f"http://{text}")
     try:
-        there = parts.port
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        there, _ = url_host(parts.hostname or "")
+        at = parts.port
     except ValueError:
-        there = -1
-    if parts.scheme != "http" or not parts.hostname or there == -1:
+        there = ""
+    if not there or parts.scheme != "http":
         raise OpenError(f"{name} is not http://HOST:PORT")
     credentials = None
     if parts.username is not None:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return Proxy(parts.hostname, there or 80, credentials)
+    return Proxy(there, at or 80, credentials)
 
 
 def _variable(name: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from contextlib import suppress
+from time import sleep
 
 from kojuto.common import streams
 from kojuto.common.cli import must_be_open
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from kojuto.tools.wsgate_client.backend import Headers, Trust
 
 PIECE = 1 << 18
+HANG_UP_S = 1.0
+"""How long after SIGHUP a tunnel may go on whose standard input has not ended."""
 
 
 def through(
@@ -56,7 +60,9 @@ def through(
         host = rest.rpartition("@")[2]
         shown = f"{scheme}{slashes}{'***@' if host != rest else ''}{host}"
         raise UsageError(f"stdio {shown}: {error}") from None
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+    Thread(target=_hang_up, name="hang-up", daemon=True).start()
     engine = Relay(log.writer, threads=1, **relay.tunnel_options(values))
     gateways = Gateways(engine, log, values, [], headers=headers, token=token, trust=trust)
     opener = Opener(address, headers, token, trust, values.connect_timeout)
@@ -79,6 +85,17 @@ def through(
     if problems:
         raise KojutoError(problems[0])
     return 1 if engine.stats()["failed"] else 0
+
+
+def _hang_up() -> None:
+    """End by SIGHUP, but leave the tunnel the time to end properly.
+
+    ssh sends it to its ProxyCommand whenever it has finished, a moment before the pipes are closed.
+    """
+    signal.sigwait({signal.SIGHUP})
+    sleep(HANG_UP_S)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 def _send(sock: socket.socket, problems: list[str]) -> None:

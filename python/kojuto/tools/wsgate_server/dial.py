@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 
-from kojuto.common.server import pacing
+from kojuto.common.server import connecting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,40 +48,55 @@ class Dialer:
                 found = await asyncio.wait_for(self._resolve(target), self._timeout_s)
         except asyncio.TimeoutError:
             raise TimeoutError(errno.ETIMEDOUT, "the name was not resolved in time") from None
-        problem: OSError = OSError(0, "no address")
-        for index, (family, kind, number, _, address) in enumerate(found):
-            sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, number)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                pacing.unpace(sock, address[0])
-                left = max(end - self._loop.time(), 0) / (len(found) - index)
-                await self._connect(sock, address, left)
-            except asyncio.TimeoutError:
-                sock.close()
-                problem = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            except OSError as error:
-                sock.close()
-                problem = error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
-        raise problem
+        if len(found) == 1:  # as nearly always
+            return await self._reach(found[0], end)
+        return await self._first(found, end)
 
-    async def _connect(self, sock: socket.socket, address: Any, within_s: float) -> None:
+    async def _first(self, found: Sequence[Any], end: float) -> socket.socket:
+        """Of several the first that is connected; one that says nothing has a head start."""
+        waiting = list(found)
+        under_way: set[asyncio.Task[socket.socket]] = set()
+        problem: BaseException = OSError(0, "no address")
+        try:
+            while waiting or under_way:
+                if waiting:
+                    under_way.add(self._loop.create_task(self._reach(waiting.pop(0), end)))
+                done, under_way = await asyncio.wait(
+                    under_way,
+                    timeout=connecting.HEAD_START_S if waiting else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for task in done:
+                    if (why := task.exception()) is None:
+                        under_way |= done - {task}
+                        return task.result()
+                    problem = why
+            raise problem
+        finally:
+            for task in under_way:
+                task.cancel()
+                task.add_done_callback(_forget)
+
+    async def _reach(self, found: tuple[Any, ...], end: float) -> socket.socket:
         """Connect; on this machine it has happened before there is anything to wait for."""
-        number = sock.connect_ex(address)
-        if number == errno.EINPROGRESS:
-            done = self._loop.create_future()
-            self._loop.add_writer(sock, _settle, done)
-            try:
-                await asyncio.wait_for(done, within_s)
-            finally:
-                self._loop.remove_writer(sock)
-            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            raise OSError(number, os.strerror(number))
+        sock, connected = connecting.begin(found)
+        try:
+            if not connected:
+                done = self._loop.create_future()
+                self._loop.add_writer(sock, _settle, done)
+                try:
+                    await asyncio.wait_for(done, max(end - self._loop.time(), 0))
+                finally:
+                    self._loop.remove_writer(sock)
+                if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    raise OSError(code, os.strerror(code))
+        except asyncio.TimeoutError:
+            sock.close()
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     async def _resolve(self, target: Address) -> list[Any]:
         """All addresses of a target; those who ask at the same time share one look-up."""
@@ -124,6 +139,12 @@ def _numeric(target: Address) -> list[Any]:
     except OSError:
         return []
     return list(found)
+
+
+def _forget(task: asyncio.Task[socket.socket]) -> None:
+    """Let go of what another one has overtaken."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 def _settle(done: asyncio.Future[None]) -> None:

@@ -75,7 +75,7 @@ class Gate:
         self._loop = asyncio.new_event_loop()
         self._dialer = Dialer(self._loop, values.dial_timeout)
         Thread(target=self._loop.run_forever, name="gate", daemon=True).start()
-        self._acceptor = Acceptor(log, self._has_room)
+        self._acceptor = Acceptor(log, self._has_room, lambda: self._open)
 
     # -- life ---------------------------------------------------------------------------------
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from websockets.extensions import Extension
     from websockets.http11 import Request
 
+SUBPROTOCOLS = {"binary", "mqtt", "mqttv3.1", "amqp"}
+"""These say of a tunnel's frames what they are: binary ones with the bytes of a TCP connection
+(websockify's name for it; MQTT 5.0, 6; AMQP's binding to WebSocket). Browsers and clients of such
+protocols leave where none that they offer is chosen."""
+
 
 def agree(request: Request, *, compress: bool) -> tuple[bytes, Sequence[Extension]]:
     """The answer that opens a tunnel, and the extensions that both sides use then.
@@ -26,7 +31,8 @@ def agree(request: Request, *, compress: bool) -> tuple[bytes, Sequence[Extensio
         Refused: it is not the request for a WebSocket that is spoken here.
     """
     choose_websocket(request)
-    plain = None if compress else _plain_answer(request)
+    chosen = _subprotocol(request)
+    plain = None if compress or chosen else _plain_answer(request)
     if plain is not None:
         return plain, ()
     from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -39,7 +45,15 @@ def agree(request: Request, *, compress: bool) -> tuple[bytes, Sequence[Extensio
         headers = UPGRADE if response.status_code == 426 else {}
         raise Refused(response.status_code, text, **headers)
     response.headers[httphead.END_HEADER] = httphead.END_BY_CLOSE
+    if chosen:
+        response.headers["Sec-WebSocket-Protocol"] = chosen
     return response.serialize(), protocol.extensions
+
+
+def _subprotocol(request: Request) -> str | None:
+    """The first of those that the client offers that tells no lie."""
+    offers = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+    return next((offer for offer in map(str.strip, offers) if offer in SUBPROTOCOLS), None)
 
 
 def _plain_answer(request: Request) -> bytes | None:

@@ -12,7 +12,7 @@ import socket
 from contextlib import suppress
 
 from kojuto.common.gateway.httphead import Head, HeadTooLargeError
-from kojuto.tools.wsgate_server.request import Refused
+from kojuto.tools.wsgate_server.request import NOT_UNDERSTOOD, Refused
 
 LINGER_S = 1.0
 """How long a client may take to read an answer that ends its connection."""
@@ -36,7 +36,7 @@ class Wire:
         """Read a whole head, or to the end of the stream; 0 for no limit of time.
 
         Raises:
-            Refused: it did not come in time, or is too large.
+            Refused: it did not come in time, is too large, or begins as no request does.
             OSError: the client is gone.
         """
         with suppress(BlockingIOError):
@@ -87,6 +87,10 @@ class Wire:
 
 def _feed(head: Head, piece: bytes) -> bool:
     try:
-        return head.feed(piece)
+        complete = head.feed(piece)
     except HeadTooLargeError:
         raise Refused(431, "the request's head is too large") from None
+    # TLS, say, which waits for an answer: no empty line will ever come.
+    if not complete and not head.data[:1].isupper():
+        raise Refused(400, NOT_UNDERSTOOD)
+    return complete
