@@ -235,3 +235,57 @@ def test_a_lone_container_that_ignores_its_end_is_waited_for_only_within_its_tim
     wait_until(lambda: inside(docker, took_s) < 0.25)
     assert time.monotonic() > told + 2.5
     assert newest(program) == lone[:12]
+
+
+def test_a_container_that_starts_anew_has_to_accept_anew(stage: Stage, docker: Docker) -> None:
+    """A crash under --restart: nobody is sent to the next run before it listens, but elsewhere."""
+    first = docker.up("plain")
+    program = motarei(stage, docker)
+    wait_until(lambda: newest(program) == first[:12])
+    again = "test -e /x && sleep 4; touch /x; echo-server 80 & sleep 2; kill -9 $!; exit 1"
+    done = docker.docker("run", "-d", "-P", "-l", "app=web", "--restart", "always",
+                         "kojuto:plain", "sh", "-c", again)  # fmt: skip
+    second = done.stdout.decode().strip()
+    wait_until(lambda: newest(program) == second[:12])
+    load = Load(docker, 80)
+    try:
+        wait_until(lambda: "1" in restarts(docker, second))
+        time.sleep(0.5)
+        before, served = len(load.failures), load.done
+        time.sleep(2)
+        assert load.failures[before:] == []
+        assert load.done > served
+        wait_until(lambda: newest(program) == first[:12])
+        wait_until(lambda: newest(program) == second[:12])
+    finally:
+        load.end()
+
+
+def restarts(docker: Docker, container: str) -> str:
+    done = docker.docker("inspect", "--format", "{{.RestartCount}}", container)
+    return str(done.stdout.decode())
+
+
+def test_a_container_that_enters_a_network_is_followed_at_once(
+    stage: Stage, docker: Docker
+) -> None:
+    """Its way out changes with a network whose name comes first, and with that its ports."""
+    only = docker.up("plain")
+    docker.docker("network", "create", "aaa")
+    program = motarei(stage, docker)
+    program.wait_for("Start listen")
+    took_s = []
+    try:
+        for _ in range(3):
+            for change in ("connect", "disconnect"):
+                seen = len(program.lines(msg="Upstreams"))
+                docker.docker("network", change, "aaa", only)
+                began = time.monotonic()
+                program.wait_for_lines(seen + 1, msg="Upstreams")
+                took_s.append(time.monotonic() - began)
+                inside(docker, exchange, 80)
+    finally:
+        docker.remove_all()
+        docker.docker("network", "rm", "aaa")
+    # The list of every second alone tells half of them so soon.
+    assert sorted(took_s)[-2] < 0.5, took_s

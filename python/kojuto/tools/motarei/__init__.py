@@ -140,6 +140,7 @@ def _work(values: Values) -> int:
         _first(switch, look, values, log)
         for name, target in (
             ("events", lambda: finder.watch(switch.changed.set)),
+            ("networks", lambda: finder.watch_networks(switch.changed.set)),
             ("follow", switch.follow),
         ):
             forever.begin(name, target, log)

@@ -40,6 +40,8 @@ class Container:
         self.details = details or Details({})
         self.first_seen_s = 0.0
         """When it was first listed, by the monotonic clock."""
+        self.starts = 0
+        """How often it was seen to start: with each, its ports have to accept anew."""
         self.paused = row.get("State") == "paused"
         """It is frozen (``docker pause``, and ``docker commit`` does it): who connects waits."""
         self.stopping = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kojuto.common import cli, streams, units
+from kojuto.common import cli, streams, terminal, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.common.server import ask, listen
 from kojuto.errors import KojutoError
@@ -126,9 +126,7 @@ def _status(values: Values, arguments: list[str]) -> int:
     found = _asker(values)()
     found["ports"] = _wanted(found, wanted)
     if values.json:
-        import json
-
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print(terminal.json_text(found, indent=2))
     else:
         print("\n".join(_table(found["ports"]) if found["ports"] else [_nobody(found)]))
     if found["docker"]:

@@ -21,6 +21,8 @@ API_TIMEOUT_S = 5
 RETRY_S = 0.5
 ASK_AGAIN_S = 30.0
 """The time until what was refused is asked for again."""
+LATER_S = 0.1
+"""The engine tells that a container has entered a network before its list has the new ports."""
 CREATED_TIMEOUT_S = 10.0
 """One that was created longer ago and does not run is not expected to run any more."""
 
@@ -48,6 +50,8 @@ class Finder:
         self._first_seen: dict[str, float] = {}
         self._signals: dict[str, dict[int, float]] = {}
         """Which a container was sent and when first, by the monotonic clock."""
+        self._starts: dict[str, int] = {}
+        """How often a container was seen to start."""
         self._since_s = 0
         """What is known of events: until then, by the engine's clock; 0 before it was asked."""
         self.expected = False
@@ -104,6 +108,7 @@ class Finder:
                 left_s = min(told) + details.stop_timeout_s - time.monotonic()
                 container.ending = left_s > 0 or details.stop_timeout_s < 0
             container.first_seen_s = self._first_seen[container.id]
+            container.starts = self._starts.get(container.id, 0)
         return sorted(found, key=lambda container: container.age, reverse=True)
 
     def _look_up(self, client: APIClient, rows: Sequence[dict[str, Any]]) -> None:
@@ -138,6 +143,8 @@ class Finder:
         }
         for name in set(self._signals) - set(self._details):
             self._signals.pop(name, None)
+        for name in set(self._starts) - set(self._details):
+            self._starts.pop(name, None)
 
     def _catch_up(self, client: APIClient) -> None:
         """Learn who was told to stop before anybody listened: the list has them run as before.
@@ -165,35 +172,63 @@ class Finder:
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` at each event of a container with the labels, for ever."""
+
+        def note(event: dict[str, Any]) -> None:
+            self._note(event)
+            self._since_s = int(event.get("time") or self._since_s)
+            changed()
+
+        while True:
+            self._listen(self._filters, changed, note)
+
+    def watch_networks(self, changed: Callable[[], None]) -> None:
+        """Call `changed` when a container enters or leaves a network, for ever.
+
+        Docker publishes its ports anew, on others, where that changes its way out.
+        """
+        filters = {"type": "network", "event": ["connect", "disconnect"]}
+
+        def note(_: object) -> None:
+            changed()
+            time.sleep(LATER_S)
+            changed()
+
+        while True:
+            self._listen(filters, changed, note)
+
+    def _listen(
+        self,
+        filters: dict[str, Any],
+        begun: Callable[[], None],
+        note: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Hear events until their stream ends, and wait until it may be asked for again."""
         from docker.errors import DockerException
         from requests.exceptions import RequestException
 
-        while True:
-            wait_s = RETRY_S
-            try:
-                stream = self._connect().events(
-                    decode=True, since=self._since_s or None, filters=self._filters
+        wait_s = RETRY_S
+        try:
+            stream = self._connect().events(
+                decode=True, since=self._since_s or None, filters=filters
+            )
+            response: Response = vars(stream)[
+                "_response"
+            ]  # docker-py looks at the status of all other answers
+            if response.status_code >= 400:
+                wait_s = ASK_AGAIN_S
+                self._tell(
+                    "Docker refuses its events, the list tells of changes every second",
+                    RefusalError(response, None),
                 )
-                response: Response = vars(stream)[
-                    "_response"
-                ]  # docker-py looks at the status of all other answers
-                if response.status_code >= 400:
-                    wait_s = ASK_AGAIN_S
-                    self._tell(
-                        "Docker refuses its events, the list tells of changes every second",
-                        RefusalError(response, None),
-                    )
-                    response.close()
-                    continue
-                changed()  # what came before the stream began
-                for event in stream:
-                    self._note(event)
-                    self._since_s = int(event.get("time") or self._since_s)
-                    changed()
-            except (DockerException, RequestException, OSError, ValueError):
-                pass  # the list says what is wrong
-            finally:
-                time.sleep(wait_s)
+                response.close()
+                return
+            begun()  # what came before the stream began
+            for event in stream:
+                note(event)
+        except (DockerException, RequestException, OSError, ValueError):
+            pass  # the list says what is wrong
+        finally:
+            time.sleep(wait_s)
 
     def _tell(self, message: str, error: RefusalError) -> None:
         if self._warn is not None and message not in self._told:
@@ -201,7 +236,7 @@ class Finder:
             self._warn(message, error=str(error), hint=error.hint)
 
     def _note(self, event: dict[str, Any], age_s: float = 0.0) -> None:
-        """Remember who was told to stop: the next list says so only once it has stopped."""
+        """Remember who was told to stop and who starts anew: the list may show neither."""
         actor = event.get("Actor") or {}
         name, action = str(actor.get("ID") or ""), event.get("Action")
         if action == "kill":
@@ -209,6 +244,7 @@ class Finder:
             self._signals.setdefault(name, {}).setdefault(number, time.monotonic() - age_s)
         elif action == "start":
             self._signals.pop(name, None)
+            self._starts[name] = self._starts.get(name, 0) + 1
 
 
 def _is_new(row: dict[str, Any]) -> bool:

@@ -98,24 +98,24 @@ class Ports:
 
     def __init__(self, only: set[int] | None = None) -> None:
         self._only = only
-        self._accepting: set[tuple[str, int, bool]] = set()
+        self._accepting: set[tuple[object, ...]] = set()
 
     def look(self, running: Sequence[Container], expected: bool) -> View:
         """Who takes the connections of each port.
 
         A container with a health check counts while it is healthy; one without counts for a port
-        from the moment that port has accepted, whatever its other ports do. Those that were told
-        to stop come after all others, and not at all while a newer one is about to follow: it is
-        safer to wait for that than to catch the old one's end. One that still runs after its stop
-        time-out ignores what it was told, and counts while its port accepts. Those that are paused
-        come last of all: to wait until they go on is better than to be refused.
+        from the moment that port has accepted since its start, whatever its other ports do. Those
+        that were told to stop come after all others, and not at all while a newer one is about to
+        follow: it is safer to wait for that than to catch the old one's end. One that still runs
+        after its stop time-out ignores what it was told, and counts while its port accepts. Those
+        that are paused come last of all: to wait until they go on is better than to be refused.
 
         Args:
             running: newest first.
             expected: a container was created that is about to run.
         """
-        offered = {(one.id, private) for one in running for private in one.ports}
-        self._accepting = {mark for mark in self._accepting if mark[:2] in offered}
+        offered = {_run(one, private) for one in running for private in one.ports}
+        self._accepting = {mark for mark in self._accepting if mark[:-1] in offered}
         now = time.monotonic()
         next_look_s = PROBE_S if expected else None
         ports: dict[int, Port] = {}
@@ -152,10 +152,16 @@ class Ports:
             return ""
         if container.health not in ("none", "healthy"):
             return f"its health check says {container.health}"
-        if (container.id, private, overdue) not in self._accepting:
+        mark = (*_run(container, private), overdue)
+        if mark not in self._accepting:
             address = container.ports[private]
             if not accepts(address):
                 where = listen.address_text(*address)
                 return f"nothing accepts on its port {private} (tried at {where})"
-            self._accepting.add((container.id, private, overdue))
+            self._accepting.add(mark)
         return ""
+
+
+def _run(container: Container, private: int) -> tuple[object, ...]:
+    """A port of a container from one start to the next: a restart may go unseen by any list."""
+    return (container.id, container.starts, private, container.ports[private])
