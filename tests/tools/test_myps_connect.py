@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pymysql
 import pytest
 
 from tests.conftest import need_program, run, script, wait_until
@@ -137,6 +139,28 @@ def test_no_server_is_one_clear_line() -> None:
     assert "is the server running there?" in hint
 
 
+def test_a_server_that_is_full_has_doors_that_are_told(server: Server) -> None:
+    server.execute("CREATE OR REPLACE USER small@'%' IDENTIFIED BY 'pw'")
+    (_, before), = server.execute("SHOW VARIABLES LIKE 'max_connections'")  # fmt: skip
+    server.execute("SET GLOBAL max_connections = 10")
+    held = []
+    where = ["--mysql-socket", server.socket, "--mysql-user", "small", "--mysql-password", "pw"]
+    try:
+        with contextlib.suppress(pymysql.err.OperationalError):
+            while True:
+                held.append(server.connect(user="small", password="pw"))
+        done = run("myps", "grep", *where, "--user", "%")
+        assert done.returncode == 1
+        error, hint = done.stderr.decode().splitlines()
+        assert "Too many connections (1040)" in error
+        assert "CONNECTION ADMIN" in hint
+        assert len(held) > 5
+    finally:
+        for each in held:
+            each.close()
+        server.execute(f"SET GLOBAL max_connections = {before}")
+
+
 def test_tls_by_every_mode(tmp_path: Path, server: Server) -> None:
     authority(tmp_path, "other")
     cert, key = signed(tmp_path, "cert", "localhost", by=authority(tmp_path))
@@ -166,3 +190,20 @@ def test_tls_by_every_mode(tmp_path: Path, server: Server) -> None:
     done = run("myps", "grep", "-u", "%", *plain, "--ssl-mode", "REQUIRED")
     assert done.returncode == 1
     assert b"the server offers no TLS (2026)" in done.stderr
+
+
+def test_a_password_of_before_mysql_4_1_is_told_as_one(server: Server) -> None:
+    server.execute("SET GLOBAL secure_auth = 0")
+    with contextlib.closing(server.connect()) as conn, conn.cursor() as cursor:
+        cursor.execute("CREATE OR REPLACE USER old@'%'")
+        cursor.execute("SET old_passwords = 1")
+        cursor.execute("SET PASSWORD FOR old@'%' = OLD_PASSWORD('pw')")
+    where = ["--mysql-socket", server.socket, "--mysql-user", "old", "--mysql-password", "pw"]
+    try:
+        done = run("myps", "grep", *where, "--user", "%")
+    finally:
+        server.execute("SET GLOBAL secure_auth = 1")
+    assert done.returncode == 1
+    error, hint = done.stderr.decode().splitlines()
+    assert error.endswith("the password of this user is kept in the format of before MySQL 4.1")
+    assert "SET PASSWORD FOR" in hint

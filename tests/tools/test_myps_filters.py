@@ -51,6 +51,18 @@ def test_a_host_is_meant_with_its_port_and_without(server: Server) -> None:
         assert ids(myps(server, *spare, "localhost").stdout) == {far.id}
 
 
+@pytest.mark.parametrize("column", ["user", "host", "db", "command", "state"])
+@pytest.mark.parametrize("option", ["--", "--ignore-"])
+def test_a_character_that_no_name_has_is_named(option: str, column: str, server: Server) -> None:
+    # MariaDB's names end at U+FFFF; a comparison with more is its error 1267.
+    dry_run = ["kill", "--dry-run", "--time", "9999", f"{option}{column}"]
+    done = myps(server, *dry_run, "💥%")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "💥%: this server's process list has no character beyond U+FFFF" in done.stderr.decode()
+    assert b"write _ for each of them" in done.stderr
+    assert myps(server, *dry_run, "_%").returncode == 0
+
+
 @pytest.mark.parametrize(
     "spare",
     [

@@ -163,7 +163,8 @@ def test_another_statement_lives(query_only: bool, as_mysql: Server, server: Mar
     with threads(server, ("SELECT SLEEP(600), 1", {"user": "app"})) as (thread,):
         victim = listed(as_mysql, thread.id)
         server.execute(f"KILL QUERY {thread.id}")
-        thread.join(10)
+        thread.join(30)
+        assert not thread.is_alive(), "it was killed"
         asleep = listed(as_mysql, thread.id)
         thread.sql = "SELECT SLEEP(1.5), 'innocent'"
         again = threading.Thread(target=thread.run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import pymysql
 
 from kojuto.common import cli
 from kojuto.common.cli import complain
+from kojuto.common.terminal import json_text
 from kojuto.errors import KojutoError
 from kojuto.tools.myps.connect import Target, server_words
 from kojuto.tools.myps.locks import XA, roots, waits
@@ -44,7 +44,7 @@ def blockers(values: Values) -> int:
     by_id = {process.id: process for process in processes}
     if values.output == "json":
         for wait in found:
-            print(json.dumps(_about(wait, by_id, full=values.full), ensure_ascii=False))
+            print(json_text(_about(wait, by_id, full=values.full)))
     else:
         for text in tree(found, by_id, full=values.full):
             print(text)

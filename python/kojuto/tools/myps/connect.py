@@ -39,6 +39,8 @@ OWN_SETTINGS = (
 GONE = frozenset(
     {1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 2002, 2003, 2006, 2013, 2055, 4031}
 )
+# pymysql's words for a server that asks for the login of old: without a name, and by its name.
+OLD_LOGIN = ("received unknown auth switch request", "'mysql_old_password'")
 
 
 class MypsConnection(_Connection):
@@ -182,9 +184,11 @@ class Target:
                 **secure,
             )
         except (pymysql.err.MySQLError, OSError, RuntimeError) as error:
-            raise KojutoError(
-                f"{self.user}@{self.address}: {server_words(error)}", _hint(error, self)
-            ) from error
+            text, hint = server_words(error), _hint(error, self)
+            if any(sign in text for sign in OLD_LOGIN):
+                text = "the password of this user is kept in the format of before MySQL 4.1"
+                hint = "SET old_passwords = 0, then SET PASSWORD FOR … = PASSWORD('…') renews it"
+            raise KojutoError(f"{self.user}@{self.address}: {text}", hint) from error
 
 
 def _port(*texts: str | None) -> int:
@@ -225,6 +229,11 @@ def code(error: BaseException) -> int:
 def _hint(error: BaseException, target: Target) -> str | None:
     if code(error) == 1045:
         return "give --mysql-user and a password, or put them under [client] in ~/.my.cnf"
+    if code(error) == 1040:
+        return (
+            "one more is kept for a user with CONNECTION ADMIN or SUPER (--mysql-user), and "
+            "some at the extra_port of MariaDB (--mysql-port)"
+        )
     if code(error) == 2026:
         return "see --ssl-mode and --ssl-ca"
     if code(error) in (2002, 2003):

@@ -151,14 +151,24 @@ class Killer:
     def _without_killed(self, found: list[Process]) -> list[Process]:
         """Those that this watch has not killed just now."""
         listed = {
-            (process.id, process.statement)
+            self._name(process)
             for process in found
             if process.statement is not None or process.command == KILLED
         }
         self._killed = {name: at for name, at in self._killed.items() if name in listed}
         since = monotonic() - KILL_AGAIN_S
         ending = {name for name, at in self._killed.items() if at > since}
-        return [process for process in found if (process.id, process.statement) not in ending]
+        return [process for process in found if self._name(process) not in ending]
+
+    def _name(self, process: Process) -> tuple[int, int | None]:
+        """What a kill is remembered by: the thread and its statement.
+
+        A call that was killed ends in another of its statements than it was listed with.
+        """
+        own = process.id, process.statement
+        if process.command == KILLED and own not in self._killed:
+            return next((name for name in self._killed if name[0] == process.id), own)
+        return own
 
     def _wait_for(self, ask: Callable[[], _T]) -> _T:
         """What the server answers; in a watch, unless SIGTERM comes and it does not."""
@@ -186,7 +196,7 @@ class Killer:
                 raise
             self._was_refused(process, error)
             return False
-        name = process.id, process.statement
+        name = self._name(process)
         if name in self._killed:
             self._killed[name] = monotonic()
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pymysql
@@ -30,11 +31,12 @@ def kill_same(server: Server, process: Process, *, query_only: bool) -> Outcome:
     """Kill a thread if it still runs the statement it was listed with.
 
     MariaDB compares the query id itself while it holds its lock, so that ``KILL QUERY ID`` hits
-    that statement or none. For a whole connection it goes first, twice, in one block on the server:
-    it does nothing to a connection that sleeps, and fails for one that has moved on; the second
-    asks again because the first may have woken the client into its next statement. One that was
-    listed with a statement must be running it still. No command of a server compares and ends a
-    connection at once, so some microseconds are left between the last two.
+    that statement or none; that the id is that of the listed text is looked at before. For a
+    whole connection it goes first, twice, in one block on the server: it does nothing to a
+    connection that sleeps, and fails for one that has moved on; the second asks again because
+    the first may have woken the client into its next statement. One that was listed with a
+    statement must be running it still. No command of a server compares and ends a connection at
+    once, so some microseconds are left between the last two.
 
     A statement that has run for `LONG_MS` is looked for and its connection ended, without those
     two: one that has run so long hardly ends within that moment (0.1 ms or so, by kills at the
@@ -42,24 +44,78 @@ def kill_same(server: Server, process: Process, *, query_only: bool) -> Outcome:
     SLEEP, for a lock) and is woken by the first kill may hold up the second for two seconds, a
     hundred of them for minutes.
 
+    A stored procedure gives each of its statements a query id of its own, and a loop of short ones
+    a new one before any kill can name it. Where the listed id is gone, what counts is when the call
+    began (`_kill_call_of`).
+
     Elsewhere the check and the kill travel in one packet.
 
     Raises:
         pymysql.err.MySQLError: the server refused.
     """
     by_query_id = server.mariadb and process.statement is not None
+    kind = "QUERY" if query_only else "CONNECTION"
+    outcome = Outcome.PASSED_OVER
     try:
-        if by_query_id and query_only:
+        if not by_query_id:
+            _check_and_kill(server, process, kind)
+            return Outcome.KILLED
+        is_as_listed = _is_as_listed(server, process)
+        if is_as_listed and query_only:
             server.query(f"KILL QUERY ID {process.statement}")
-        elif by_query_id:
-            return _kill_connection_of(server, process)
-        else:
-            _check_and_kill(server, process, "QUERY" if query_only else "CONNECTION")
+            return Outcome.KILLED
+        if is_as_listed:
+            outcome = _kill_connection_of(server, process)
     except pymysql.err.MySQLError as error:
-        if code(error) in (NO_SUCH_THREAD, NO_SUCH_QUERY):
-            return Outcome.PASSED_OVER
+        if code(error) not in (NO_SUCH_THREAD, NO_SUCH_QUERY):
+            raise
+    if by_query_id and outcome is not Outcome.KILLED and _kill_call_of(server, process, kind):
+        return Outcome.KILLED
+    return outcome
+
+
+def _kill_call_of(server: Server, process: Process, kind: str) -> bool:
+    """Kill one whose query id is another by now, if what its client sent is still the same.
+
+    A thread's time goes on through all statements of a call: where it is longer than since the
+    list, the call was running when the list was made. `LONG_MS` more than that are asked for, since
+    this very check takes its time, too.
+
+    Returns:
+        Whether it was so.
+    """
+    if process.listed_at is None or process.command == "Sleep":
+        return False
+    # By two clocks: one alone may have been set back meanwhile.
+    passed_s = monotonic() - process.seen_at
+    condition = (
+        f"ID = {process.id} AND QUERY_ID <> {process.statement} AND COMMAND <> 'Sleep' AND TIME_MS "
+        f"> {LONG_MS} + 1000 * GREATEST(@@timestamp - {process.listed_at:.6f}, {passed_s:.6f})"
+    )
+    block = (
+        "BEGIN NOT ATOMIC SET @myps_hit = 0; "  # noqa: S608
+        f"IF EXISTS (SELECT 1 FROM information_schema.PROCESSLIST WHERE {condition}) THEN "
+        f"SET @myps_hit = 1; KILL {kind} {process.id}; END IF; END"
+    )
+    try:
+        server.query(block)
+    except pymysql.err.MySQLError as error:
+        if code(error) == NO_SUCH_THREAD:
+            return False
         raise
-    return Outcome.KILLED
+    return bool(int(server.query("SELECT @myps_hit")[0][0]))
+
+
+def _is_as_listed(server: Server, process: Process) -> bool:
+    """Whether the query id is that of the text.
+
+    MariaDB reads the text of a thread and then, without its lock, the query id: a thread that moves
+    on between the two is listed with one statement and named by the next. A second look, in which
+    the older text cannot come any more, tells such a row.
+    """
+    where = "ID = %s AND QUERY_ID = %s"
+    found = server.processes(where, (process.id, process.statement))
+    return bool(found) and found[0].info == process.info and found[0].time >= process.time - 1
 
 
 def _kill_connection_of(server: Server, process: Process) -> Outcome:

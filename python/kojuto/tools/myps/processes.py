@@ -7,7 +7,8 @@ where the other is deprecated (and takes a global lock).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -31,6 +32,7 @@ SYSTEM_COMMANDS = frozenset(
 )  # fmt: skip
 HOST_WITHOUT_PORT = "LEFT(HOST, CHAR_LENGTH(HOST) - LOCATE(':', REVERSE(HOST)))"
 NEEDS_PRIVILEGE = 1227
+UNLIKE_CHARACTERS = 1267
 DENIED_OR_MISSING = frozenset({1044, 1142, 1143, 1146, NEEDS_PRIVILEGE})
 
 
@@ -43,6 +45,8 @@ class Process:
             the event id of MySQL's performance schema; None where the server keeps neither.
         cut: whether `info` is the beginning of a longer statement.
         started: when it began, seconds of the server's clock; for servers without `statement`.
+        listed_at: when the list was asked for, seconds of the server's clock; of MariaDB alone.
+        seen_at: the same by our monotonic clock.
     """
 
     id: int
@@ -56,6 +60,8 @@ class Process:
     statement: int | None = None
     started: int = 0
     cut: bool = False
+    listed_at: float | None = field(default=None, compare=False)
+    seen_at: float = field(default=0.0, compare=False)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -147,11 +153,13 @@ class Server:
         events = self._events() if self.events else {}
         columns = "ID, USER, HOST, DB, COMMAND, TIME, STATE, "
         # INFO is made for utf8mb3 and has ? for what that lacks; INFO_BINARY is what was sent.
-        columns += "INFO_BINARY, QUERY_ID" if self.mariadb else "INFO, UNIX_TIMESTAMP()"
+        mariadb = "INFO_BINARY, QUERY_ID, @@timestamp"
+        columns += mariadb if self.mariadb else "INFO, UNIX_TIMESTAMP()"
         sql = f"SELECT /* SHOW PROCESSLIST */ {columns} FROM {self.table}"  # noqa: S608
         sql += " WHERE ID != CONNECTION_ID()"
         found = []
         other_sets: dict[int, bytes] = {}
+        seen_at = monotonic()
         for row in self.query(sql + (f" AND {where}" if where else ""), arguments):
             number = int(_text(row[0]))
             user, host, db, command, passed, state = map(_text, row[1:7])
@@ -163,7 +171,8 @@ class Server:
             process = replace(process, cut=is_cut(sent))
             last = int(_text(row[8]))
             if self.mariadb:
-                process = replace(process, statement=last)
+                at = float(_text(row[9]))
+                process = replace(process, statement=last, listed_at=at, seen_at=seen_at)
             else:
                 started = last - process.time
                 process = replace(process, statement=events.get(number), started=started)
@@ -228,6 +237,12 @@ class Server:
                 raise KojutoError(
                     f"no permission to read the process list: {server_words(error)}",
                     "GRANT PROCESS ON *.* …",
+                ) from error
+            wide = (text for text in map(str, arguments) if max(text, default="") > "\uffff")
+            if code(error) == UNLIKE_CHARACTERS and (pattern := next(wide, None)):
+                raise KojutoError(
+                    f"{pattern}: this server's process list has no character beyond U+FFFF",
+                    "write _ for each of them: the server shows ? there",
                 ) from error
             raise
 

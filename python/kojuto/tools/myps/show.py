@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from kojuto.common.cli import complain
+from kojuto.common.terminal import json_text
 from kojuto.tools.myps.statements import SHOWN_BYTES
 
 if TYPE_CHECKING:
@@ -77,14 +78,12 @@ def say_if_cut(process: Process) -> None:
 
 def as_json(process: Process, label: str, *, full: bool) -> str:
     """An object with the names of the line in small letters, numbers as such."""
-    import json
-
     info = process.info if full else process.info[:INFO_CHARACTERS]
     fields = {
         label.lower(): process.id, "user": process.user, "host": process.host, "db": process.db,
         "command": process.command, "time": process.time, "state": process.state, "info": info,
     }  # fmt: skip
-    return json.dumps(fields, ensure_ascii=False)
+    return json_text(fields)
 
 
 def show(process: Process, label: str, *, full: bool, output: str = "ltsv") -> None:
