@@ -37,6 +37,7 @@ def root_of_debian() -> Path:
         suite = re.search(r"^VERSION_CODENAME=(\w+)$", Path("/etc/os-release").read_text(), re.M)
         assert suite, "debootstrap makes the Debian that this machine has"
         with tempfile.TemporaryDirectory(dir=ROOM) as folder:
+            Path(folder).chmod(0o755)  # it is the root of the image, and not for root alone
             subprocess.run(
                 [need_program("debootstrap"), "--variant=minbase",
                  "--include=python3,python3-venv", suite[1], folder],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,9 +32,15 @@ class Clone:
         for name in changed.splitlines():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, path / name, follow_symlinks=False)
-        log = path / "CHANGELOG.md"
-        log.write_text(log.read_text().replace("## Unreleased", f"## {version()} - 2026-12-01"))
+        self.name_version(f"## {version()} - 2026-12-01")
         self.commit()
+
+    def name_version(self, heading: str) -> None:
+        """Give the changelog this heading in the place of the version's, or of what is to come."""
+        log = self.path / "CHANGELOG.md"
+        text = log.read_text()
+        there = re.search(rf"^## {re.escape(version())}(?: .*)?$", text, re.MULTILINE)
+        log.write_text(text.replace(there[0] if there else "## Unreleased", heading, 1))
 
     def git(self, *arguments: str) -> str:
         return subprocess.run(
@@ -42,7 +49,7 @@ class Clone:
 
     def commit(self) -> None:
         self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", "A release")
+        self.git("commit", "--quiet", "--allow-empty", "--message", "A release")
 
     def publish(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -81,8 +88,7 @@ def test_a_tag_that_is_there_is_refused(clone: Clone) -> None:
 
 
 def test_a_changelog_without_the_version_is_refused(clone: Clone) -> None:
-    log = clone.path / "CHANGELOG.md"
-    log.write_text(log.read_text().replace(f"## {version()} - 2026-12-01", f"## {version()}1"))
+    clone.name_version(f"## {version()}1")
     clone.commit()
     assert f"CHANGELOG.md has no heading '## {version()}'" in clone.refuses("--ready")
 

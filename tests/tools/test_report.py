@@ -173,6 +173,22 @@ def test_what_becomes_of_ids_and_queries(log: Path) -> None:
 # -- reports as files ----------------------------------------------------------------------------
 
 
+def test_a_log_without_a_line_has_a_report_for_a_merge(log: Path, tmp_path: Path) -> None:
+    quiet, busy, empty = tmp_path / "quiet.kjr", tmp_path / "busy.kjr", tmp_path / "empty.log"
+    empty.touch()
+    assert report("--save", busy, log).returncode == 0
+    quiet.write_bytes(busy.read_bytes())  # of yesterday: it would count again
+    done = report("--save", quiet, empty)
+    assert done.returncode == 0
+    assert done.stderr == f"kojuto report: {empty}: no lines\n".encode()
+    assert done.stdout.startswith(b"0 lines")
+    assert as_json("--merge", quiet, busy)["total"] == as_json("--merge", busy)["total"]
+    piped = report("--save", "-", empty)
+    assert (piped.returncode, piped.stdout) == (0, quiet.read_bytes())
+    # Who wants no file was told by the status, and is.
+    assert report(empty).returncode == 2
+
+
 def test_parts_that_are_saved_and_merged_are_the_whole(log: Path, tmp_path: Path) -> None:
     lines = log.read_bytes().splitlines(keepends=True)
     saved = []
@@ -328,6 +344,27 @@ def test_a_log_that_is_not_there_fails_and_one_that_cannot_be_read_is_told(
     assert b"broken.gz" in done.stderr
     assert b"; the others are reported" in done.stderr
     assert b"113 lines" in done.stdout
+
+
+def test_a_path_called_request_is_the_path(tmp_path: Path) -> None:
+    log = tmp_path / "apache.jsonl"
+    line = '{"request":"%s","method":"%s","status":"200","process":"77"}\n'
+    log.write_text(line % ("/a%20b", "GET") + line % ("/a b", "GET") + line % ("-", "-"))
+    found = as_json(log)
+    assert {row["endpoint"] for row in found["endpoints"]} == {
+        "GET /a%20b", "GET /a b", "(no request)"
+    }  # fmt: skip
+
+
+def test_an_error_log_is_no_log_of_requests(tmp_path: Path) -> None:
+    log = tmp_path / "error.log"
+    log.write_text(
+        "2026/11/30 20:11:00 [error] 7#7: *1 directory index is forbidden, client: 127.0.0.1, "
+        'server: , request: "GET / HTTP/1.1", host: "a"\n' * 3
+    )
+    done = report(log)
+    assert done.returncode == 2
+    assert b"none of 3 lines can be read" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from kojuto.errors import UsageError
+from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.report import reading
 
 if TYPE_CHECKING:
@@ -79,3 +80,10 @@ def test_without_a_log_a_terminal_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UsageError, match="no log is named") as caught:
         paths()
     assert caught.value.hint == "kojuto report /var/log/nginx/access.log"
+
+
+def test_a_saved_report_that_is_packed_is_told_with_the_way_out(folder: Path) -> None:
+    (folder / "a.kjr.gz").write_bytes(gzip.compress(b"kjreport"))
+    with pytest.raises(KojutoError, match=r"^a\.kjr\.gz: compressed with gzip$") as caught:
+        reading.merged(["a.kjr.gz"])
+    assert caught.value.hint == "gzip -dc a.kjr.gz | kojuto report --merge - reads it"

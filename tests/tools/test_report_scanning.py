@@ -17,7 +17,7 @@ import pytest
 from kojuto.common import streams
 from kojuto.errors import UsageError
 from kojuto.tools.report import scanning
-from tests.conftest import script
+from tests.conftest import run, script
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,3 +128,14 @@ def test_a_pipe_has_no_colour_and_nothing_is_cut(log: Path) -> None:
     assert b"\x1b" not in done.stdout
     assert "…" not in done.stdout.decode().replace("from … up", "")
     assert b"/a/quite/long/path/" in done.stdout
+
+
+def test_a_disk_without_room_for_the_last_lines_of_a_log_is_named(
+    tiny_disk: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    log.write_bytes(b"time:22/Nov/2026:21:00:00 +0000\tstatus:200\turi:/\tptime:0.5\n" * 5_000)
+    done = run("kojuto", "report", "--since", "end-1m", log, env={"TMPDIR": str(tiny_disk)})
+    said = done.stderr.decode()
+    assert re.fullmatch(rf"kojuto report: error: {tiny_disk}/\S+: No space left on device\n", said)
+    assert done.returncode == 1

@@ -61,7 +61,8 @@ def test_where_no_line_is_one_that_was_asked_for_the_log_is_not_blamed(
 
 def test_of_logs_that_could_not_be_read_nothing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {**FACTS, "format": None, "keys": {}, "lines": 0}
-    assert told(capsys, facts, timed=False) == []
+    assert told(capsys, {**facts, "failed": [("a", "gone")]}, timed=False) == []
+    assert told(capsys, facts, timed=False) == ["kojuto report: access.log: no lines"]
 
 
 def test_a_saved_report_among_logs_is_refused() -> None:

@@ -100,7 +100,10 @@ def _scanned(values: Values, paths: list[str]) -> ReportData:
     slowest = max(values.slowest or 0, scanning.KEPT_SLOWEST)
     data = scanning.scan_with_progress(PROG, paths, options, slowest=slowest)
     facts, total = data.facts(), data.total([])
-    telling.refuse_nothing(paths, values.format, facts, total["count"])
+    # A quiet host has a report, too: its old one would count again where all are merged.
+    telling.refuse_nothing(
+        paths, values.format, facts, total["count"], may_be_empty=values.save is not None
+    )
     telling.tell(PROG, paths, facts, timed=bool(total["timed"]))
     telling.tell_absent(PROG, data, facts)
     return data
@@ -136,11 +139,13 @@ def _work(values: Values, names: list[str]) -> int:
     if values.fail_above is not None:
         raise UsageError("--fail-above needs --compare")
     if values.html is not None or values.output == "html":
-        from kojuto.tools.report.page import library
+        from kojuto.tools.report import page
 
-        library.read()  # what is missing is told before a long log is read
-    from kojuto.tools.report import reading, telling
+        page.library.read()  # what is missing is told before a long log is read
+        page.preload()
+    from kojuto.tools.report import printing, reading, telling
 
+    cli.stay(*printing.modules(values))
     paths = reading.paths(PROG, names)
     data = reading.merged(paths) if values.merge else _scanned(values, paths)
     status = telling.tell_failed(PROG, data.facts())
@@ -148,8 +153,6 @@ def _work(values: Values, names: list[str]) -> int:
         if values.save == "-":
             sys.stdout.buffer.write(data.to_bytes())
         else:
-            from kojuto.tools.report import printing
-
             printing.write(data, values)
         sys.stdout.flush()
     finally:  # all are results: none is lost with another

@@ -83,14 +83,15 @@ def _slow(line: dict[str, Any], zone: tzinfo | None) -> dict[str, Any]:
     }
 
 
-def dumps(value: Any) -> str:
+def dumps(value: Any, *, only_ascii: bool = False) -> str:
     """JSON in one line in which nothing acts on a terminal.
 
-    Every character that is not printable is escaped; JSON reads it back as it was.
+    Every character that is not printable is escaped, with `only_ascii` all but those of ASCII; JSON
+    reads it back as it was.
     """
     from json import dumps as to_json
 
-    text = to_json(value, ensure_ascii=False, allow_nan=False)
+    text = to_json(value, ensure_ascii=only_ascii, allow_nan=False)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else to_json(c)[1:-1] for c in text)

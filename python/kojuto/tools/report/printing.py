@@ -11,7 +11,7 @@ from kojuto.tools.report.options import TABLE_ROWS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import tzinfo
 
     from kojuto._native import ReportData
@@ -109,6 +109,28 @@ def page_of(data: ReportData, values: Values) -> bytes:
     return page.of_report(data, values.percentiles, zone=shown_in, slowest=values.slowest)
 
 
+def modules(values: Values) -> Iterator[str]:
+    """What is imported once all is counted, which may take hours."""
+    here = "kojuto.tools.report."
+    yield here + "times"
+    if values.save not in (None, "-") or values.html is not None:
+        yield "kojuto.common.outfile"
+    if values.html is not None or values.output == "html":
+        yield from (here + "page", here + "document")
+    if values.output == "json":
+        yield here + "document"
+    elif values.output == "arrow":
+        yield here + "arrow"
+    elif values.output in ("csv", "tsv"):
+        yield here + "plain"
+    elif values.output != "html":
+        yield from (here + "summary", here + "text")
+        if values.slowest:
+            yield here + "slow"
+        if values.plot:
+            yield here + "plot"
+
+
 def write(data: ReportData, values: Values) -> None:
     """Print the report.
 
@@ -128,7 +150,7 @@ def write(data: ReportData, values: Values) -> None:
             data, view.percentiles, rows=view.rows, columns=view.columns, slowest=slowest,
             zone=view.zone,
         )  # fmt: skip
-        sys.stdout.write(dumps(found) + "\n")
+        sys.stdout.write(dumps(found, only_ascii=not terminal.shows_unicode()) + "\n")
     elif values.output == "arrow":
         from kojuto._native import arrow_file
         from kojuto.tools.report.arrow import table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kojuto.common import cli
+from kojuto.common import cli, streams
 from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.report.stores import Stored, is_url, local, shown
 
@@ -125,15 +125,21 @@ def merged(names: Sequence[str]) -> ReportData:
         KojutoError: a file holds none, or a damaged one.
         OSError: a file cannot be read.
     """
-    from kojuto._native import ReportData
+    from kojuto._native import ReportData, packed_by
 
     whole: ReportData | None = None
     for name in names:
+        content = b""
         try:
-            part = ReportData.from_bytes(_content(name))
+            content = _content(name)
+            part = ReportData.from_bytes(content)
         except OSError as error:
             raise OSError(error.errno, error.strerror, title(name)) from None
         except ValueError as error:
+            program = packed_by(content[:10])[0]
+            if program is not None:
+                unpack = f"{program} -dc {title(name)} | kojuto report --merge - reads it"
+                raise KojutoError(f"{title(name)}: compressed with {program}", unpack) from None
             raise KojutoError(f"{title(name)}: {error}", "reports are written by --save") from None
         if whole is None:
             whole = part
@@ -152,6 +158,5 @@ def _content(name: str) -> bytes:
         from kojuto.tools.report import parts
 
         return parts.content(name)
-    fd = 0 if name == "-" else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb", closefd=name != "-") as file:
+    with streams.opened(name) as file:
         return file.read()

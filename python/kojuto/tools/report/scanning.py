@@ -180,6 +180,8 @@ def _end(paths: Sequence[str], lines: Mapping[str, Any]) -> tuple[float | None, 
     """
     from tempfile import TemporaryDirectory
 
+    from kojuto.common import outfile
+
     with TemporaryDirectory(prefix="kojuto-report-") as folder:
         ends: list[str] = []
         for path in paths:
@@ -190,7 +192,7 @@ def _end(paths: Sequence[str], lines: Mapping[str, Any]) -> tuple[float | None, 
                 ends.append(path)
                 continue
             ends.append(os.path.join(folder, str(len(ends))))
-            with open(ends[-1], "wb") as out:
+            with outfile.naming(ends[-1]), open(ends[-1], "wb") as out:
                 out.write(tail)
         facts = _count(ends, lines).facts() if ends else {"to_s": None, "zone_s": None}
     return facts["to_s"], facts["zone_s"]

@@ -56,6 +56,8 @@ def work(values: Values, names: Sequence[str], scan: Scan) -> int:
     """
     from kojuto._native import report_compare
 
+    # Both sides may take hours to read.
+    cli.stay(*(f"kojuto.tools.report.{name}" for name in ("document", "plain", "text", "times")))
     old, new = (_runs(side, values, scan) for side in names)
     percentiles = list(values.percentiles or DEFAULT_PERCENTILES)
     needed = list(dict.fromkeys([*percentiles, *TABLE_PERCENTILES]))
@@ -84,7 +86,8 @@ def _lines(
         from kojuto.tools.report.document import dumps
 
         limit = values.limit or 0
-        return [dumps(compare.document(comparison, percentiles, zone, limit=limit))]
+        found = compare.document(comparison, percentiles, zone, limit=limit)
+        return [dumps(found, only_ascii=not terminal.shows_unicode())]
     limit = TABLE_ROWS if values.limit is None else values.limit
     if values.output == "markdown":
         above = [f"- {printing.plain(line)}" for line in compare.summary(comparison)]

@@ -38,6 +38,8 @@ def found_in(facts: Mapping[str, Any]) -> str:
 
 def tell(prog: str, names: Sequence[str], facts: Mapping[str, Any], *, timed: bool) -> None:
     """Say what the lines were taken as, which were bad, and what is missing."""
+    if not facts["lines"] and not facts.get("failed"):
+        cli.complain(prog, f"{_names(names)}: no lines")
     if facts["format"] is None:
         return  # nothing was read
     cli.complain(prog, f"read as {found_in(facts)}")
@@ -78,7 +80,14 @@ def tell_failed(prog: str, facts: Mapping[str, Any]) -> int:
     return cli.FAILED if failed else cli.DONE
 
 
-def refuse_nothing(names: Sequence[str], form: str, facts: Mapping[str, Any], counted: int) -> None:
+def refuse_nothing(
+    names: Sequence[str],
+    form: str,
+    facts: Mapping[str, Any],
+    counted: int,
+    *,
+    may_be_empty: bool = False,
+) -> None:
     """Refuse logs of which no line could be read, and saved reports.
 
     Args:
@@ -86,6 +95,7 @@ def refuse_nothing(names: Sequence[str], form: str, facts: Mapping[str, Any], co
         form: the format that was asked for.
         facts: what was found.
         counted: the lines that were counted.
+        may_be_empty: logs without a line are a report, too.
 
     Raises:
         UsageError: there is none; the first line and the formats that were tried are named.
@@ -96,6 +106,8 @@ def refuse_nothing(names: Sequence[str], form: str, facts: Mapping[str, Any], co
     if counted or facts.get("left_out") or facts.get("failed"):
         return
     if not facts["bad"]:
+        if may_be_empty:
+            return
         raise UsageError(f"{_names(names)}: no lines", "take a log with some lines in it")
     tried = (
         "tried: JSON, LTSV, combined and the forms of docs/formats.md; --log-format and --regex "

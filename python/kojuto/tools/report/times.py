@@ -66,14 +66,6 @@ class Bound:
         self.kind = kind
         self.value = value
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Bound) and (self.kind, self.value) == (other.kind, other.value)
-
-    def __repr__(self) -> str:
-        return f"Bound({self.kind!r}, {self.value!r})"
-
-    __hash__ = None  # type: ignore[assignment]
-
     def resolve(self, *, now_s: float, end_s: float | None, zone_s: int | None) -> float:
         """Seconds since the epoch.
 

@@ -77,7 +77,7 @@ impl LineStream {
     pub fn start(sources: &[Source], options: &Options, lines: &LineOptions) -> Result<LineStream> {
         let collector = Collector::of_columns(options, &lines.columns)?;
         let most = if lines.jobs <= 1 { 1 } else { u64::MAX };
-        let cut = Cut { least_bytes: LEAST_PIECE_BYTES, most };
+        let cut = Cut { least_bytes: LEAST_PIECE_BYTES, most, ..Cut::default() };
         let Plan { pieces, failed, .. } = plan(sources, &collector, cut, &Progress::default())?;
         if let Some((_, error)) = failed.into_iter().next() {
             return Err(error);

@@ -99,19 +99,15 @@ pub fn scan(
     } else {
         queue.work_together(workers, &collector.one_of(workers), cancel)
     };
-    let mut parts = done.into_iter().collect::<Result<Vec<Collector>>>()?.into_iter();
-    let mut totals =
-        parts.next().map_or_else(|| empty(options), |first| Ok(first.into_totals()))?;
+    let mut parts = done.into_iter();
+    let first = parts.next().expect("one thread at least has worked")?;
+    let mut totals = first.into_totals();
     totals.widen(options);
     for part in parts {
-        totals.merge(part.into_totals())?;
+        totals.merge(part?.into_totals())?;
     }
     let failed = queue.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Scanned { totals, read: plan.read, twice: plan.twice, failed })
-}
-
-fn empty(options: &Options) -> Result<Totals> {
-    Ok(Collector::new(options)?.into_totals())
 }
 
 /// Pieces that wait for a thread.

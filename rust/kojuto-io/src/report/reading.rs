@@ -14,6 +14,7 @@ use kojuto_core::scan::envelope;
 use super::Progress;
 use super::pieces::{Part, Piece};
 use crate::sys::blocks::Input;
+use crate::sys::holes;
 use crate::unpack::{Packer, Told};
 use crate::{Cancel, Error, Result};
 
@@ -31,10 +32,11 @@ impl Piece {
     ) -> Result<()> {
         collector.turn_to(&self.name, self.looked.as_deref());
         let mut lines = Lines::new(collector, progress, self.is_cut(), after);
+        let file = self.open()?;
         match self.part {
-            Part::Lines(from, to) => self.read_part(from, to, &mut lines, cancel),
-            Part::Stream => self.read_stream(&mut lines, cancel),
-            Part::Packed(packer) => self.unpack(packer, &mut lines, cancel),
+            Part::Lines(from, to) => self.read_part(&file, (from, to), &mut lines, cancel),
+            Part::Stream => self.read_stream(&file, &mut lines, cancel),
+            Part::Packed(packer) => self.unpack(&file, packer, &mut lines, cancel),
         }
     }
 
@@ -47,8 +49,8 @@ impl Piece {
     /// on. So the last line goes up to the first line end from the byte before `to` on.
     fn read_part(
         &self,
-        from: u64,
-        to: u64,
+        file: &File,
+        (from, to): (u64, u64),
         lines: &mut Lines<'_>,
         cancel: &dyn Cancel,
     ) -> Result<()> {
@@ -57,7 +59,7 @@ impl Piece {
         loop {
             cancel.check()?;
             let space = lines.cutter.space();
-            let count = match self.file.read_at(space, at) {
+            let count = match file.read_at(space, at) {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
                     cancel.interrupted()?;
@@ -68,6 +70,7 @@ impl Piece {
             let behind = (to - 1).saturating_sub(at).min(count as u64) as usize;
             let end = memchr::memchr(b'\n', &space[behind..count]).filter(|_| to < u64::MAX);
             let taken = end.map_or(count, |end| behind + end + 1);
+            let may_be_hole = holes::are_nuls(&space[..count]);
             at += taken as u64;
             if count == 0 {
                 return lines.finish();
@@ -77,13 +80,18 @@ impl Piece {
             if end.is_some() {
                 return lines.finish();
             }
+            if may_be_hole && lines.may_pass() {
+                let behind = holes::behind(file, at);
+                lines.progress.bytes.fetch_add(behind - at, Ordering::Relaxed);
+                at = behind;
+            }
         }
     }
 
     /// Reads what may be a pipe to its end; it may be compressed.
-    fn read_stream(&self, lines: &mut Lines<'_>, cancel: &dyn Cancel) -> Result<()> {
+    fn read_stream(&self, file: &File, lines: &mut Lines<'_>, cancel: &dyn Cancel) -> Result<()> {
         let failed = Cell::new(None);
-        let fd = self.file.as_fd();
+        let fd = file.as_fd();
         let mut input = Input { fd, what: &self.name, cancel, failed: &failed };
         let wrong =
             |error: io::Error| failed.take().unwrap_or_else(|| Error::on(&self.name)(error));
@@ -115,21 +123,31 @@ impl Piece {
             match input.read(lines.cutter.space()).map_err(wrong)? {
                 0 => return lines.finish(),
                 count => {
+                    let may_be_hole = holes::are_nuls(&lines.cutter.space()[..count]);
                     lines.take(count, std::mem::take(&mut is_first))?;
                     lines.progress.bytes.fetch_add(count as u64, Ordering::Relaxed);
+                    if may_be_hole && lines.may_pass() {
+                        holes::pass(fd);
+                    }
                 }
             }
         }
     }
 
     /// Reads a compressed file to its end. What is before damage counts.
-    fn unpack(&self, packer: Packer, lines: &mut Lines<'_>, cancel: &dyn Cancel) -> Result<()> {
+    fn unpack(
+        &self,
+        file: &File,
+        packer: Packer,
+        lines: &mut Lines<'_>,
+        cancel: &dyn Cancel,
+    ) -> Result<()> {
         let wrong = Error::on(&self.name);
-        let mut watched = match self.file.try_clone() {
+        let mut watched = match file.try_clone() {
             Ok(file) => file,
             Err(error) => return Err(wrong(error)),
         };
-        let file = self.file.try_clone().map_err(wrong)?;
+        let file = file.try_clone().map_err(wrong)?;
         let mut reader = packer.unpack_file(file).map_err(Error::on(&self.name))?;
         let mut done = 0;
         let mut is_first = true;
@@ -216,6 +234,11 @@ impl<'c> Lines<'c> {
             self.take(count, std::mem::take(&mut is_first))?;
         }
         Ok(())
+    }
+
+    /// Whether the NULs of a hole are nothing that counts here.
+    fn may_pass(&self) -> bool {
+        self.cutter.is_skipping() || !self.cutter.is_in_line()
     }
 
     /// The last line need not have an end.

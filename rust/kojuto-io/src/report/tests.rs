@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use kojuto_core::report::naming::NamingOptions;
 
-use super::pieces::Part;
+use super::pieces::{Handle, Part};
 use super::*;
 use crate::Never;
 
@@ -64,7 +64,8 @@ fn every_cut_gives_each_line_to_one_piece() {
     let file = std::sync::Arc::new(fs::File::open(&log).unwrap());
     let count = |from: u64, to: u64| {
         let (name, part) = (String::new(), Part::Lines(from, to));
-        let piece = Piece { name, file: std::sync::Arc::clone(&file), part, looked: None };
+        let piece =
+            Piece { name, file: Handle::Open(std::sync::Arc::clone(&file)), part, looked: None };
         let mut collector = Collector::new(&Options::default()).unwrap();
         piece.read(&mut collector, &Progress::default(), &Never, &mut |_| {}).unwrap();
         collector.lines()
@@ -74,6 +75,33 @@ fn every_cut_gives_each_line_to_one_piece() {
         let before = begins + u64::from(!text[..cut as usize].ends_with('\n'));
         assert_eq!((count(0, cut), count(cut, u64::MAX)), (before, 30 - before), "{cut}");
     }
+}
+
+#[test]
+fn of_many_files_some_are_closed_until_they_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = ["a", "b", "c"].map(|name| dir.path().join(name));
+    for log in &logs {
+        fs::write(log, lines(30)).unwrap();
+    }
+    let collector = Collector::new(&Options::default()).unwrap();
+    let cut = Cut { most_open: 1, ..Cut::default() };
+    let sources = paths(&[&logs[0], &logs[1], &logs[2]]);
+    let plan = plan(&sources, &collector, cut, &Progress::default()).unwrap();
+    let is_open = |piece: &Piece| matches!(piece.file, Handle::Open(_));
+    assert!(plan.pieces.iter().map(is_open).eq([true, false, false]));
+    fs::rename(&logs[0], &logs[2]).unwrap();
+    let read = |piece: &Piece| {
+        let mut collector = Collector::new(&Options::default()).unwrap();
+        piece.read(&mut collector, &Progress::default(), &Never, &mut |_| {}).unwrap_or_else(
+            |error| {
+                let told = format!("{}: another file has its name by now", logs[2].display());
+                assert_eq!(error.to_string(), told);
+            },
+        );
+        collector.lines()
+    };
+    assert!(plan.pieces.iter().map(read).eq([30, 30, 0]));
 }
 
 #[test]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kojuto._native import ReportData
 
 SCRIPTS = ("text.js", "figures.js", "charts.js", "table.js", "page.js")
+_known: dict[str, str] = {}
 CHARTED = 100
 """So many of the costliest endpoints have charts over time."""
 
@@ -115,7 +116,15 @@ def _title(document: Mapping[str, Any]) -> str:
     return ", ".join(names[:3]) + more
 
 
+def preload() -> None:
+    """Read what stands in every page; a log may be read for hours before, and this replaced."""
+    for name in ("page.css", "page.html", "uplot-licence.txt", *SCRIPTS):
+        _known[name] = _read(name)
+
+
 def _read(name: str) -> str:
+    if name in _known:
+        return _known[name]
     with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
         return file.read()
 
