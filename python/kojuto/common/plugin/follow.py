@@ -188,24 +188,6 @@ def is_once(values: Values, paths: Sequence[str]) -> bool:
     return True
 
 
-def each_once(prog: str, paths: Sequence[str]) -> list[str]:
-    """The logs, each by its first name; another name of one, as a link to it, is told."""
-    found: dict[object, str] = {}
-    for path in paths:
-        key: object = path
-        if path != STDIN:
-            try:
-                about = os.stat(path)
-                key = about.st_dev, about.st_ino
-            except OSError:
-                pass  # reading it tells why
-        if key in found:
-            same = "" if found[key] == path else f", as {found[key]},"
-            cli.complain(prog, f"{path} is named twice{same} and read once")
-        found.setdefault(key, path)
-    return list(found.values())
-
-
 class Totals:
     """Counts of one log that grow from run to run, for Prometheus to rate.
 

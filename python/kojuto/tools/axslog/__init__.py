@@ -238,7 +238,11 @@ def _work(values: Values, _: list[str]) -> int:
 
     from kojuto import _native
 
-    paths = follow.each_once(PROG, [path for path in values.logfile.split(",") if path])
+    paths = [path for path in values.logfile.split(",") if path]
+    if len(paths) > 1:
+        from kojuto.common.infile import each_once
+
+        paths = each_once(PROG, paths)
     logs = _logs(values.logfile, f"{getuid()}-axslog-v5-{prefix}", paths)
     limit = values.max_read_size or MAX_READ_BYTES.get(values.format, MAX_READ_BYTES_OTHERS)
     options = FollowOptions(values, limit, once=follow.is_once(values, paths))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from kojuto.common import cli, streams, units
+from kojuto.common import cli, infile, streams, units
 from kojuto.common.cli import Command, Option, Values
 from kojuto.errors import UsageError
 from kojuto.tools.percentile import printing, reading
@@ -166,7 +166,7 @@ def _work(values: Values, names: list[str]) -> int:
         by = None if figures.by is None else os.fsdecode(figures.by)
         setattr(values, "by", by)  # noqa: B010
     else:
-        names = reading.each_once(PROG, names)
+        names = infile.each_once(PROG, names)
         skipped = reading.read(numbers, names, strict=values.strict)
     fractions = [fraction for _, fraction in values.percentile_set]
     results = [

@@ -6,7 +6,7 @@ import os
 import sys
 from time import monotonic
 
-from kojuto.common import cli, streams
+from kojuto.common import cli, infile, streams
 from kojuto.common.units import format_size
 from kojuto.errors import AccuracyError, GroupsError, KojutoError
 
@@ -77,28 +77,6 @@ def _open(name: str) -> int:
     return 0 if name == "-" else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _title(name: str) -> str:
-    """The name for messages; a file name need not be text."""
-    return "standard input" if name == "-" else os.fsencode(name).decode(errors="replace")
-
-
-def each_once(prog: str, names: Sequence[str]) -> list[str]:
-    """The files, each once, so that no number counts twice; those that are named twice are told."""
-    found: dict[object, str] = {}
-    for name in names:
-        key: object = name
-        try:
-            about = os.fstat(0) if name == "-" else os.stat(name)
-            key = about.st_dev, about.st_ino
-        except OSError:
-            pass  # reading it tells why
-        if key in found:
-            same = "" if found[key] == name else f", as {_title(found[key])},"
-            cli.complain(prog, f"{_title(name)} is named twice{same} and read once")
-        found.setdefault(key, name)
-    return list(found.values())
-
-
 def read(numbers: Numbers, names: list[str], *, strict: bool) -> Skipped:
     """Read the files; '-' is standard input.
 
@@ -121,8 +99,8 @@ def read(numbers: Numbers, names: list[str], *, strict: bool) -> Skipped:
             if program is not None:
                 _read_packed(numbers, _Rest(fd, head, taken), name, program)
             elif not taken or numbers.feed(taken):
-                _read_plain(numbers, fd, _title(name), before)
-            skipped.add(_title(name), numbers.finish(), strict=strict)
+                _read_plain(numbers, fd, infile.title(name), before)
+            skipped.add(infile.title(name), numbers.finish(), strict=strict)
         finally:
             if name != "-":
                 os.close(fd)
@@ -191,7 +169,7 @@ def _stderr_is_terminal() -> bool:
 
 
 def _read_packed(numbers: Numbers, rest: _Rest, name: str, program: str) -> None:
-    title = _title(name)
+    title = infile.title(name)
     try:
         if numbers.unpack(rest.fd, title, rest.head, rest.taken):
             return
@@ -240,13 +218,13 @@ def merge(numbers: Numbers, names: list[str]) -> Figures:
             kinds = ["a sketch", "a report"]
             kind, before = kinds if part is None else reversed(kinds)
             hint = "percentile --sketch writes sketches, kojuto report --save reports"
-            raise KojutoError(f"{_title(name)}: it is {kind}, not {before}", hint)
+            raise KojutoError(f"{infile.title(name)}: it is {kind}, not {before}", hint)
         if report is not None and part is not None:
             try:
                 report.merge(part)
             except ValueError as error:
                 hint = "make all reports with the same options"
-                raise KojutoError(f"{_title(name)}: {error}", hint) from None
+                raise KojutoError(f"{infile.title(name)}: {error}", hint) from None
         else:
             report = part
     if report is None:
@@ -277,20 +255,20 @@ def _merge_file(numbers: Numbers, name: str) -> ReportData | None:
                     rest = data[numbers.merge(data, last) :]
                 begun = True
     except OSError as error:
-        raise OSError(error.errno, error.strerror, _title(name)) from None
+        raise OSError(error.errno, error.strerror, infile.title(name)) from None
     except AccuracyError as error:
         hint = "write all sketches with the same --accuracy"
-        raise KojutoError(f"{_title(name)}: {error}", hint) from None
+        raise KojutoError(f"{infile.title(name)}: {error}", hint) from None
     except GroupsError as error:
         hint = "write all sketches with the same --by, or all without"
-        raise KojutoError(f"{_title(name)}: {error}", hint) from None
+        raise KojutoError(f"{infile.title(name)}: {error}", hint) from None
     except ValueError as error:
         program = packed_by(data[:10])[0]
         if program is not None:
-            hint = f"{program} -dc {_title(name)} | percentile --merge - reads it"
-            raise KojutoError(f"{_title(name)}: compressed with {program}", hint) from None
+            hint = f"{program} -dc {infile.title(name)} | percentile --merge - reads it"
+            raise KojutoError(f"{infile.title(name)}: compressed with {program}", hint) from None
         hint = "sketches are written by --sketch"
-        raise KojutoError(f"{_title(name)}: {error}", hint) from None
+        raise KojutoError(f"{infile.title(name)}: {error}", hint) from None
     return None
 
 

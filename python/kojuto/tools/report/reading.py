@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kojuto.common import cli, streams
+from kojuto.common import cli, infile, streams
 from kojuto.errors import KojutoError, UsageError
 from kojuto.tools.report.stores import Stored, is_url, local, shown
 
@@ -19,7 +19,7 @@ def title(name: str) -> str:
     """The name for messages; a file name need not be text, and a URL may have secrets."""
     if is_url(name):
         return shown(name)
-    return "standard input" if name == "-" else os.fsencode(name).decode(errors="replace")
+    return infile.title(name)
 
 
 def paths(
@@ -49,8 +49,7 @@ def paths(
         names = ["-"]
 
     def tell(path: str, first: str) -> None:
-        same = "" if first == path else f", as {title(first)},"
-        cli.complain(prog, f"{title(path)} is named twice{same} and read once")
+        infile.tell_twice(prog, title(path), title(first))
 
     return each_once(names, tell, may_be_missing=may_be_missing, known=known)
 
