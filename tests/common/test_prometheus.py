@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from kojuto.common import prometheus
 from kojuto.common.plugin import metrics
@@ -83,6 +87,14 @@ def test_group_names() -> None:
     parts = {Group("k", "value", raw, reserved).part for raw in (b"\xff", b"\xfe", b"\\xff")}
     assert len(parts) == 3
     assert metrics.name_part("a/b") == "a_b"
+
+
+@given(st.text(), st.sampled_from(["-_", "-_."]))
+@example("\ud800\u00e9 .?-", "-_")
+def test_a_part_of_a_name_is_as_long_as_its_text(text: str, more: str) -> None:
+    kept = string.ascii_letters + string.digits + more
+    plainly = "".join(c if c in kept else "_" for c in text)
+    assert metrics.name_part(text, more) == (plainly or "_")
 
 
 def test_of_a_name_that_comes_twice_the_first_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -302,4 +302,14 @@ def name_part(text: str, more: str = "-_") -> str:
     """
     if text.isascii() and text.replace("-", "_").isidentifier():
         return text
-    return "".join(c if c.isascii() and (c.isalnum() or c in more) else "_" for c in text) or "_"
+    if more not in _kept:
+        _kept[more] = bytes(
+            at if at < 128 and (chr(at).isalnum() or chr(at) in more) else ord("_")
+            for at in range(256)
+        )
+    # A character that is not ASCII, half of a pair too, is one question mark.
+    return text.encode("ascii", "replace").translate(_kept[more]).decode() or "_"
+
+
+_kept: dict[str, bytes] = {}
+"""By what a name may have beside letters and digits: each byte, or what stands in its place."""
