@@ -170,6 +170,16 @@ def test_a_subprotocol_that_is_true_of_all_tunnels_is_chosen(
     assert told == ([b"Sec-WebSocket-Protocol: " + chosen] if chosen else [])
 
 
+@pytest.mark.parametrize("offer", [b"", b"x-webkit-deflate-frame", b",", b"=;"])
+def test_an_offer_of_no_extension_that_is_known_is_none(offer: bytes) -> None:
+    line = b"Sec-WebSocket-Extensions: " + offer
+    head = head_of(b"\r\n".join([*REQUEST, line, b"", b""]))
+    assert head is not None
+    answer, extensions = handshake.agree(requests.read(head), compress=True)
+    assert (answer[:13], extensions) == (b"HTTP/1.1 101 ", ())
+    assert b"-Extensions" not in answer
+
+
 @pytest.mark.parametrize("zone", ["%25lo", "%lo"])
 def test_the_zone_of_an_address_stays_on_this_machine(zone: str) -> None:
     address = Address(f"http://[fe80::1{zone}]:8086/proxy/db?x=1")

@@ -25,12 +25,15 @@ def agree(request: Request, *, compress: bool) -> tuple[bytes, Sequence[Extensio
 
     Args:
         request: whose client may come.
-        compress: permessage-deflate is agreed to.
+        compress: permessage-deflate is agreed to where it is offered.
 
     Raises:
         Refused: it is not the request for a WebSocket that is spoken here.
     """
     choose_websocket(request)
+    # An offer of nothing, or of nothing that is known here, is none.
+    offers = request.headers.get_all("Sec-WebSocket-Extensions")
+    compress = compress and any("permessage-deflate" in offer for offer in offers)
     chosen = _subprotocol(request)
     plain = None if compress or chosen else _plain_answer(request)
     if plain is not None:
