@@ -43,7 +43,8 @@ lint-rust:
 	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	MAKEFLAGS= cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@# A workspace of its own, which would else be compiled when all tests are done.
-	MAKEFLAGS= cargo clippy --manifest-path rust/fuzz/Cargo.toml --target-dir target --quiet -- -D warnings
+	MAKEFLAGS= cargo clippy --manifest-path rust/fuzz/Cargo.toml --target-dir target --no-default-features \
+	    --quiet -- -D warnings
 
 lint-python: build
 	$(BIN)/ruff format --check python tests benches release

@@ -7,7 +7,7 @@ use super::options::Options;
 use crate::Error;
 use crate::access::{Format, Profile, TimeField, first_lines, read};
 use crate::scan::combined;
-use crate::scan::fields::{Keys, Values};
+use crate::scan::fields::{Keys, RowFn};
 use crate::scan::json;
 
 /// What a key was taken as: (role, key, unit of a time).
@@ -42,9 +42,10 @@ impl Reading {
         let end = memchr::memchr_iter(b'\n', block).nth(3).map_or(block.len(), |at| at + 1);
         let needed = [known::STATUS, known::REQUEST, known::URI].map(|role| self.places[role]);
         let mut fits = end > 0;
-        self.read(&block[..end], &mut |_: &[u8], values: &Values<'_>| {
+        let mut row: RowFn<'_> = &mut |_, values| {
             fits &= needed.iter().flatten().all(|at| !values[*at].is_empty());
-        });
+        };
+        self.read(&block[..end], &mut row);
         fits && needed.iter().any(Option::is_some)
     }
 }
