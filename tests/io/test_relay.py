@@ -132,7 +132,8 @@ def test_a_client_that_ended_and_closed_has_not_failed(stage: Stage, more: int) 
         read_all(conn)
         try:
             conn.sendall(b"last word")
-            conn.sendall(bytes(more))
+            if more:  # of nothing, sendall asks the kernel too, and the relay may be gone by then
+                conn.sendall(bytes(more))
         except OSError:
             seen.append("cut")
 
