@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
 import threading
@@ -14,13 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kojuto.common.gateway import jwks
-from kojuto.common.gateway.jwks import KeySource
+from kojuto.common.gateway.jwks import MAX_BYTES, KeySource
 from kojuto.common.jwt.keys import ED25519
 from kojuto.errors import KojutoError
 from tests.keys import b64, ed_key, private_key
 from tests.peers.hosts import several
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -127,6 +129,22 @@ def test_nor_are_they_where_an_address_leads_on(target: str) -> None:
         thread.join()
 
 
+@contextlib.contextmanager
+def answering(rest: bytes) -> Iterator[KeySource]:
+    """A source that is answered once: 200, and `rest` after that line."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+
+        def answer() -> None:
+            with sock.accept()[0] as conn:
+                conn.recv(65536)
+                conn.sendall(b"HTTP/1.1 200 OK\r\n" + rest)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield KeySource(f"http://127.0.0.1:{sock.getsockname()[1]}/")
+        thread.join()
+
+
 @pytest.mark.parametrize(
     "cut",
     [
@@ -136,20 +154,33 @@ def test_nor_are_they_where_an_address_leads_on(target: str) -> None:
     ],
 )
 def test_an_answer_that_is_cut_off_is_told_as_such(cut: bytes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-
-        def answer() -> None:
-            with sock.accept()[0] as conn:
-                conn.recv(65536)
-                conn.sendall(b"HTTP/1.1 200 OK\r\n" + cut)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        source = KeySource(f"http://127.0.0.1:{sock.getsockname()[1]}/")
+    with answering(cut) as source:
         with pytest.raises(KojutoError, match=r": the answer ended before it was whole$"):
             source.renew()
-        thread.join()
-    assert source.keys == ()
+        assert source.keys == ()
+
+
+def test_a_set_that_is_kept_packed_is_unpacked() -> None:
+    """As a store does of what was uploaded with this header, whether it is asked for or not."""
+    packed = gzip.compress(key_set())
+    with answering(b"Content-Encoding: GZIP\r\n\r\n" + packed) as source:
+        source.renew()
+        assert len(source.keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"gzip\r\n\r\n" + gzip.compress(key_set())[:-9], "the answer ended before it was whole"),
+        (b"gzip\r\n\r\n" + key_set(), "the answer cannot be unpacked"),
+        (b"gzip\r\n\r\n" + gzip.compress(bytes(MAX_BYTES + 1)), f"over {MAX_BYTES} bytes"),
+        (b"br\r\n\r\n" + key_set(), r"the answer is packed \(br\), which was not asked for"),
+    ],
+)
+def test_a_packed_set_that_cannot_be_had_is_told(answer: bytes, reason: str) -> None:
+    told = pytest.raises(KojutoError, match=f": {reason}$")
+    with answering(b"Content-Encoding: " + answer) as source, told:
+        source.renew()
 
 
 def test_keys_are_fetched_past_a_dead_address(monkeypatch: pytest.MonkeyPatch) -> None:

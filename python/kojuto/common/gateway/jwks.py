@@ -193,6 +193,7 @@ class KeySource:
                         return KojutoError(f"{self.where}: timed out")
                 if answer.length and len(document) <= MAX_BYTES:
                     raise IncompleteRead(b"")
+                coding = answer.headers.get("Content-Encoding", "").strip().lower()
         except KojutoError as error:
             # Not that one: what led to it holds the socket.
             return KojutoError(str(error), error.hint)
@@ -201,12 +202,33 @@ class KeySource:
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             return KojutoError(f"{self.where}: {reason}")
-        return bytes(document)
+        return _decoded(document, coding, self.where)
 
     def _bounded(self, document: bytes) -> bytes:
         if len(document) > MAX_BYTES:
             raise KojutoError(f"{self.where}: over {MAX_BYTES} bytes")
         return document
+
+
+def _decoded(document: bytearray, coding: str, where: str) -> bytes | KojutoError:
+    """A document without its content coding (RFC 9110, section 8.4), or why there is none.
+
+    Stores that keep a file packed send it so unasked. Of what is over the bound, enough to tell.
+    """
+    if coding in ("", "identity") or len(document) > MAX_BYTES:
+        return bytes(document)
+    if coding not in ("gzip", "x-gzip"):
+        return KojutoError(f"{where}: the answer is packed ({coding}), which was not asked for")
+    from zlib import MAX_WBITS, decompressobj, error
+
+    packed = decompressobj(MAX_WBITS | 16)
+    try:
+        plain = packed.decompress(document, MAX_BYTES + 1)
+    except error:
+        return KojutoError(f"{where}: the answer cannot be unpacked")
+    if not packed.eof and len(plain) <= MAX_BYTES:
+        return KojutoError(f"{where}: the answer ended before it was whole")
+    return plain
 
 
 def renew_together(
