@@ -18,7 +18,7 @@ REAL_LOGS := ../shared/corpora/accesslog/ltsv/nginx-ltsv-hiroshima-a.log \
              tests/data/accesslog/json/privateisu-task4233.20220610-124723.jsonl
 
 .PHONY: demo test lint lint-rust lint-python bench wheel wheels wheel-tools test-wheel build servers fuzz \
-        test-rust test-rust-and-fuzz test-python test-a-l-w-z test-m-o test-p-v test-house test-shared \
+        test-rust test-rust-beside test-python test-a-l-w-z test-m-o test-p-v test-house test-shared \
         soak soak-rounds repeat coverage docs pictures release-check release sanitize deny oldest \
         cross cross-bench cross-tools clean
 
@@ -33,7 +33,7 @@ demo: build
 # `MAKEFLAGS=` before cargo keep it from asking make for places, and from complaining that it has none.
 test:
 	$(MAKE) --no-print-directory -j2 build servers
-	$(MAKE) --no-print-directory -j6 $(TESTS_PYTHON) test-rust-and-fuzz
+	$(MAKE) --no-print-directory -j7 $(TESTS_PYTHON) test-rust-beside fuzz
 
 lint:
 	$(MAKE) --no-print-directory -j2 lint-rust lint-python
@@ -77,10 +77,9 @@ servers:
 test-rust:
 	cargo test --workspace --quiet
 
-test-rust-and-fuzz:
+test-rust-beside:
 	MAKEFLAGS= nice -n 10 cargo test --workspace --quiet --no-run
 	MAKEFLAGS= cargo test --workspace --quiet
-	$(MAKE) --no-print-directory fuzz
 
 # Of similar length: the commands, by the alphabet; what holds for all of them; and what they share.
 TESTS_PYTHON := test-a-l-w-z test-m-o test-p-v test-house test-shared
@@ -186,7 +185,7 @@ deny:
 	cargo deny check licenses bans sources
 
 fuzz:
-	MAKEFLAGS= nice -n 10 rust/fuzz/run
+	MAKEFLAGS= rust/fuzz/run
 
 # The unsafe parts under AddressSanitizer, UBSan and valgrind; each crate is compiled once more.
 sanitize: build

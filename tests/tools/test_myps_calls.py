@@ -45,12 +45,18 @@ def asking(server: MariaDB) -> Iterator[Server]:
     connection.close()
 
 
+def wait_a_second(server: MariaDB, number: int) -> None:
+    """Until that thread's statement has run for one, as the server counts it."""
+    with asking(server) as own:
+        wait_until(lambda: own.processes("ID = %s", (number,))[0].time >= 1)
+
+
 @BOTH
 def test_a_call_that_loops_is_killed(query_only: bool, server: MariaDB) -> None:
     where = ["--no-defaults", "--mysql-user", "root", "--mysql-socket", server.socket]
     how = ["--query-only"] if query_only else []
     with threads(server, (CALL, {})) as (thread,):
-        time.sleep(1)
+        wait_a_second(server, thread.id)
 
         def is_killed() -> bool:
             done = run("myps", "kill", "--yes", "--time", "1", *how, *where)
@@ -96,7 +102,7 @@ def test_a_call_that_takes_long_to_end_is_reported_once(server: MariaDB) -> None
     )
     killer = Killer(values)
     with threads(server, (CALL, {})) as (thread,):
-        time.sleep(1)
+        wait_a_second(server, thread.id)
         [listed] = killer.victims()
         assert killer.kill(listed)
         thread.join(10)
