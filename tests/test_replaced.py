@@ -10,15 +10,15 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import ROOT
+import kojuto
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Process = subprocess.Popen[bytes]
 
@@ -28,7 +28,7 @@ def copy(tmp_path: Path) -> Path:
     """A copy of the package, in a folder that may be taken away."""
     folder = tmp_path / "replaced"
     without = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "python/kojuto", folder / "kojuto", ignore=without)
+    shutil.copytree(Path(kojuto.__file__).parent, folder / "kojuto", ignore=without)
     return folder
 
 
