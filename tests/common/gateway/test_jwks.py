@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from kojuto.common.gateway.jwks import MAX_BYTES, KeySource
 from kojuto.common.jwt.keys import ED25519
 from kojuto.errors import KojutoError
 from tests.keys import b64, ed_key, private_key
+from tests.peers.certificates import authority, signed
 from tests.peers.hosts import several
 
 if TYPE_CHECKING:
@@ -130,19 +132,41 @@ def test_nor_are_they_where_an_address_leads_on(target: str) -> None:
 
 
 @contextlib.contextmanager
-def answering(rest: bytes) -> Iterator[KeySource]:
+def answering(rest: bytes, tls: ssl.SSLContext | None = None) -> Iterator[KeySource]:
     """A source that is answered once: 200, and `rest` after that line."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
 
         def answer() -> None:
-            with sock.accept()[0] as conn:
+            conn, _ = sock.accept()
+            with contextlib.suppress(ssl.SSLError), contextlib.ExitStack() as stack:
+                stack.callback(conn.close)
+                if tls is not None:
+                    conn = stack.enter_context(tls.wrap_socket(conn, server_side=True))
                 conn.recv(65536)
                 conn.sendall(b"HTTP/1.1 200 OK\r\n" + rest)
 
         thread = threading.Thread(target=answer)
         thread.start()
-        yield KeySource(f"http://127.0.0.1:{sock.getsockname()[1]}/")
+        scheme = "http" if tls is None else "https"
+        yield KeySource(f"{scheme}://127.0.0.1:{sock.getsockname()[1]}/")
         thread.join()
+
+
+def test_keys_are_fetched_over_tls_from_who_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = authority(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(*signed(tmp_path, "keys", "127.0.0.1", by=trusted))
+    answer = b"Content-Length: %d\r\n\r\n" % len(key_set()) + key_set()
+    with answering(answer, tls) as source:
+        with pytest.raises(KojutoError, match="certificate verify failed"):
+            source.renew()
+        assert source.keys == ()
+    monkeypatch.setenv("SSL_CERT_FILE", f"{trusted}.pem")
+    with answering(answer, tls) as source:
+        source.renew()
+        assert [key.kid for key in source.keys] == ["one"]
 
 
 @pytest.mark.parametrize(
